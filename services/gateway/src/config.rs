@@ -1,0 +1,53 @@
+//! The settings of the gateway; `default.toml` explains each.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use service::Reader;
+
+/// What `default.toml` lists, checked.
+pub struct Config {
+    /// `redis_url`
+    pub redis: fred::types::config::Config,
+    /// `port`
+    pub port: u16,
+    /// `cors_origins`; none means any.
+    pub origins: Option<Vec<HeaderValue>>,
+    /// `presence_ttl_ms`
+    pub ttl: Duration,
+    /// `drain_ms`
+    pub drain: Duration,
+}
+
+impl Config {
+    /// Reads the settings; what is wrong with them stays with the reader.
+    pub fn load(reader: &mut Reader) -> Option<Self> {
+        let port = reader.within("port", 0..=65_535) as u16;
+        let origins = reader.parse("cors_origins", origins, "must be * or a list of origins separated by commas");
+        let ttl = Duration::from_millis(reader.within("presence_ttl_ms", 3_000..=3_600_000));
+        let drain = Duration::from_millis(reader.within("drain_ms", 0..=600_000));
+        let redis = reader.parse("redis_url", bus::redis::parse_url, "is no Redis URL")?;
+        Some(Self { redis, port, origins: origins?, ttl, drain })
+    }
+}
+
+fn origins(text: &str) -> Result<Option<Vec<HeaderValue>>, ()> {
+    if text.trim() == "*" {
+        return Ok(None);
+    }
+    let origin = |text: &str| text.contains("://").then(|| text.parse().ok()).flatten().ok_or(());
+    text.split(',').map(str::trim).map(origin).collect::<Result<_, _>>().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::origins;
+
+    #[test]
+    fn origins_are_any_or_a_list() {
+        assert_eq!(origins("*"), Ok(None));
+        assert_eq!(origins("https://a.example, http://b:3000").unwrap().unwrap().len(), 2);
+        assert_eq!(origins("a.example"), Err(()));
+        assert_eq!(origins(""), Err(()));
+    }
+}

@@ -1,0 +1,258 @@
+//! The relay: rooms in which this gateway has sockets, what they say, and to whom it goes. It subscribes before a join is
+//! sent and unsubscribes some seconds after the last socket left; whatever it may have missed it fetches.
+//!
+//! - `room`: one room's truth as members know it: position, roster, seats. No I/O.
+//! - `publication`: an event as its members receive it.
+//! - `repair`: the way back from a gap.
+
+mod publication;
+mod repair;
+mod room;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use bus::{Bus, Listener, subjects};
+use protocol::{
+    Code, ConnId, Fault, RoomId,
+    client::{JoinAnswer, OwnConn},
+    command::Joined,
+    event::RoomEvent,
+};
+use telemetry::propagation::TraceContext;
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    time::{MissedTickBehavior, interval},
+};
+
+use self::room::{Heard, State};
+use crate::{
+    socket::{answer::Answer, session::Session},
+    touch::Touches,
+};
+
+/// A room without sockets stays subscribed this long: who leaves often comes back.
+const LINGER: Duration = Duration::from_secs(5);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Repairs that fetch a snapshot at a time.
+const REPAIRS: usize = 32;
+
+/// See the module.
+pub(crate) struct Relay {
+    /// Itself, for the tasks that it starts.
+    me: Weak<Relay>,
+    bus: Arc<Bus>,
+    touches: Arc<Touches>,
+    rooms: Mutex<HashMap<RoomId, Arc<Room>>>,
+    /// Rooms that lost their last socket, and when.
+    emptied: Mutex<VecDeque<(Instant, RoomId)>>,
+    repairs: Semaphore,
+}
+
+/// A room that this gateway listens to.
+struct Room {
+    id: RoomId,
+    channel: String,
+    subscribed: OnceCell<()>,
+    state: Mutex<State>,
+}
+
+impl Room {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Relay {
+    pub(crate) fn new(bus: Arc<Bus>, touches: Arc<Touches>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            bus,
+            touches,
+            rooms: Mutex::default(),
+            emptied: Mutex::default(),
+            repairs: Semaphore::new(REPAIRS),
+        })
+    }
+
+    /// Begins to forget rooms that nobody here is in any more.
+    pub(crate) fn start(self: &Arc<Self>) {
+        let relay = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut tick = interval(SWEEP_EVERY);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                relay.forget_emptied().await;
+            }
+        });
+    }
+
+    /// Makes sure that the room is heard before somebody joins it.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: Redis did not confirm the subscription.
+    pub(crate) async fn enter(self: &Arc<Self>, id: &RoomId) -> Result<Entering, Fault> {
+        let room = {
+            let mut rooms = lock(&self.rooms);
+            let room = rooms.entry(id.clone()).or_insert_with(|| {
+                Arc::new(Room {
+                    id: id.clone(),
+                    channel: subjects::room_events(id),
+                    subscribed: OnceCell::new(),
+                    state: Mutex::default(),
+                })
+            });
+            room.lock().joining += 1;
+            Arc::clone(room)
+        };
+        let entering = Entering { relay: Arc::clone(self), room };
+        let room = &entering.room;
+        let subscribed = room.subscribed.get_or_try_init(|| self.bus.subscribe(&room.channel)).await;
+        match subscribed {
+            Ok(()) => Ok(entering),
+            Err(error) => {
+                tracing::debug!(%error, room = %id, "the room could not be subscribed");
+                Err(Fault::new(Code::Unavailable, "presence is not available right now; try again"))
+            }
+        }
+    }
+
+    /// Takes a socket out of its room; says whether the room has no other socket here.
+    pub(crate) fn exit(&self, id: &RoomId, conn: &ConnId) -> bool {
+        let Some(room) = self.room(id) else { return true };
+        let mut state = room.lock();
+        state.seats.remove(conn);
+        let last = state.seats.is_empty() && state.joining == 0;
+        drop(state);
+        self.note_if_empty(&room);
+        last
+    }
+
+    /// Whether the room has no socket here but this one.
+    pub(crate) fn is_alone(&self, id: &RoomId, conn: &ConnId) -> bool {
+        self.room(id).is_none_or(|room| {
+            let state = room.lock();
+            state.joining == 0 && state.seats.keys().all(|other| other == conn)
+        })
+    }
+
+    fn room(&self, id: &RoomId) -> Option<Arc<Room>> {
+        lock(&self.rooms).get(id).cloned()
+    }
+
+    fn note_if_empty(&self, room: &Room) {
+        if room.lock().is_idle() {
+            lock(&self.emptied).push_back((Instant::now(), room.id.clone()));
+        }
+    }
+
+    async fn forget_emptied(&self) {
+        loop {
+            let id = {
+                let mut emptied = lock(&self.emptied);
+                match emptied.front() {
+                    Some((at, _)) if at.elapsed() >= LINGER => emptied.pop_front().map(|(_, id)| id),
+                    _ => None,
+                }
+            };
+            let Some(id) = id else { return };
+            let forgotten = {
+                let mut rooms = lock(&self.rooms);
+                let idle = rooms.get(&id).is_some_and(|room| room.lock().is_idle());
+                if idle { rooms.remove(&id) } else { None }
+            };
+            if let Some(room) = forgotten {
+                self.bus.unsubscribe(&room.channel).await;
+            }
+        }
+    }
+}
+
+impl Listener for Relay {
+    fn on_event(&self, channel: &str, text: &str) {
+        let Some(event) = RoomEvent::read(text) else {
+            tracing::warn!(channel, "dropped an event that is none");
+            return;
+        };
+        let Some(room) = subjects::room_of(channel).and_then(|id| self.room(&id)) else { return };
+        let mut state = room.lock();
+        let heard = state.hear(&room.id, text, &event);
+        let recipients = state.seats.len();
+        drop(state);
+        match heard {
+            Heard::Gap => self.repair(&room),
+            Heard::Delivered => {
+                if let Some(traceparent) = event.traceparent {
+                    let span = telemetry::span::deliver(&room.channel, room.id.as_str(), recipients);
+                    TraceContext::from_traceparent(traceparent).adopt(&span);
+                }
+            }
+            Heard::Kept => {}
+        }
+    }
+
+    fn on_gap(&self) {
+        let rooms: Vec<_> = lock(&self.rooms).values().cloned().collect();
+        rooms.iter().for_each(|room| self.repair(room));
+    }
+}
+
+/// A join under way: the room is heard, and what it says meanwhile is kept for the one who joins.
+pub(crate) struct Entering {
+    relay: Arc<Relay>,
+    room: Arc<Room>,
+}
+
+impl Entering {
+    /// Holds events back from a member that joins again: its answer comes first.
+    pub(crate) fn hold(&self, session: &Session) {
+        if let Some(seat) = self.room.lock().seats.get_mut(&session.conn) {
+            seat.held = true;
+        }
+    }
+
+    /// A rejoin failed: the member goes on, from a snapshot, since it may have missed something.
+    pub(crate) fn release(&self, session: &Session) {
+        if let Some(seat) = self.room.lock().seats.get_mut(&session.conn) {
+            seat.held = false;
+            seat.behind_since = Some(Instant::now());
+        }
+        self.relay.repair(&self.room);
+    }
+
+    /// Answers the join and seats the member: the answer first, then every event after it.
+    pub(crate) fn admit(self, session: &Arc<Session>, joined: &Joined, index: usize, answer: Answer) {
+        let own = &joined.joins[index];
+        let mut state = self.room.lock();
+        state.begin(joined, index);
+        let snapshot: Vec<_> = joined.seen_by(index).collect();
+        answer.span().record("presence.snapshot_size", snapshot.len() as u64);
+        answer.send(&JoinAnswer {
+            ok: true,
+            snapshot,
+            own: OwnConn { conn_id: &session.conn, epoch: own.epoch },
+            seq: own.seq,
+            birth: joined.birth,
+        });
+        let complete = state.seat(&self.room.id, session, joined.birth, own.seq);
+        drop(state);
+        if !complete {
+            self.relay.repair(&self.room);
+        }
+    }
+}
+
+impl Drop for Entering {
+    fn drop(&mut self) {
+        self.room.lock().joined();
+        self.relay.note_if_empty(&self.room);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,94 @@
+//! The way back from a gap: fetch a snapshot, bring the members here up to date, go on with what came meanwhile. A room
+//! that began anew settles first: its connections are put back by their gateways, and nobody is told a false leave.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use protocol::{
+    Fault,
+    command::{Command, Outcome, SnapshotQuery},
+};
+use telemetry::propagation::TraceContext;
+use tokio::time::{sleep, sleep_until};
+
+use super::{Relay, Room};
+
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+/// A socket that does not take what it must know for this long is closed.
+const BEHIND_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a repair does next.
+enum Step {
+    /// Something is missing still.
+    Fetch { after: Duration },
+    /// The room goes on.
+    Done { look_again: Option<Instant> },
+}
+
+impl Relay {
+    /// Begins a repair, unless one is under way, which then goes round once more.
+    pub(super) fn repair(&self, room: &Arc<Room>) {
+        let mut state = room.lock();
+        if state.is_idle() {
+            state.forget();
+        }
+        if !state.has_begun() {
+            return;
+        }
+        if std::mem::replace(&mut state.repairing, true) {
+            state.repair_again = true;
+        } else if let Some(relay) = self.me.upgrade() {
+            tokio::spawn(relay.run_repair(Arc::clone(room)));
+        }
+    }
+
+    async fn run_repair(self: Arc<Self>, room: Arc<Room>) {
+        let next = loop {
+            let known = room.lock().known_position();
+            let outcome = self.fetch(&room, known).await;
+            match self.apply(&room, outcome) {
+                Step::Fetch { after } => sleep(after).await,
+                Step::Done { look_again } => break look_again,
+            }
+        };
+        if let Some(at) = next {
+            sleep_until(at.into()).await;
+            self.repair(&room);
+        }
+    }
+
+    fn apply(&self, room: &Room, outcome: Result<Outcome, Fault>) -> Step {
+        let mut state = room.lock();
+        if state.is_idle() {
+            state.forget();
+            state.repairing = false;
+            return Step::Done { look_again: None };
+        }
+        let again = std::mem::take(&mut state.repair_again);
+        match outcome {
+            Ok(Outcome::Unchanged) => {}
+            Ok(Outcome::Snapshot(snapshot)) => {
+                let missing = state.reconcile(&room.id, &snapshot, Instant::now());
+                missing.iter().for_each(|session| self.touches.nudge(session));
+            }
+            Ok(_) | Err(_) => return Step::Fetch { after: RETRY_EVERY },
+        }
+        if !state.catch_up(&room.id) || again {
+            return Step::Fetch { after: Duration::ZERO };
+        }
+        state.repairing = false;
+        let behind = state.close_behind(BEHIND_LIMIT);
+        Step::Done { look_again: state.settles_at().or_else(|| behind.then(|| Instant::now() + RETRY_EVERY)) }
+    }
+
+    async fn fetch(&self, room: &Room, known: Option<(u64, u64)>) -> Result<Outcome, Fault> {
+        // Closed only when the process ends.
+        let _permit = self.repairs.acquire().await;
+        let query = Command::Snapshot(SnapshotQuery { room: room.id.clone(), known });
+        let answer = self.bus.call(room.id.as_str(), &query, TraceContext::default()).await?;
+        Arc::try_unwrap(answer.outcome)
+            .map_err(|_| Fault::new(protocol::Code::Internal, "a snapshot was answered to somebody else too"))
+    }
+}

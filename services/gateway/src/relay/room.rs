@@ -1,0 +1,348 @@
+//! One room as its members here know it: the position in its events, the roster, the seats. Events are applied in `seq`
+//! order or not at all; what does not fit waits for a repair. No I/O but the sends to sockets' queues.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use protocol::{
+    ConnId, RoomId, UserId,
+    client::{Member, SyncMessage},
+    command::{Joined, Snapshot},
+    event::{Kind, Reason, RoomEvent},
+};
+use serde_json::value::RawValue;
+
+use super::publication::Publication;
+use crate::socket::session::Session;
+
+/// Events that are kept for joins and repairs under way; beyond it a snapshot takes their place.
+const KEPT: usize = 16_384;
+/// A room that began anew (Redis lost its data) has this long until who has not come back is gone: gateways put their
+/// own connections back meanwhile.
+pub(super) const SETTLING: Duration = Duration::from_secs(4);
+
+/// A member's place among those that hear the room here.
+pub(super) struct Seat {
+    pub(super) session: Arc<Session>,
+    /// The last event that it has, by its answer or by being sent it.
+    seen: u64,
+    /// It joins again: its answer comes first.
+    pub(super) held: bool,
+    /// It did not take an event, since when; a snapshot brings it up to date.
+    pub(super) behind_since: Option<Instant>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known {
+    user: UserId,
+    epoch: u64,
+    state: Arc<str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Position {
+    birth: u64,
+    seq: u64,
+}
+
+/// What became of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It was the next one.
+    Delivered,
+    /// It waits, or it was known.
+    Kept,
+    /// Something is missing before it.
+    Gap,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct State {
+    /// Where the roster stands; none before the first join was answered.
+    position: Option<Position>,
+    roster: HashMap<ConnId, Known>,
+    pub(super) seats: HashMap<ConnId, Seat>,
+    /// Joins under way.
+    pub(super) joining: usize,
+    /// Events applied while joins are under way, for those who join before them.
+    recent: VecDeque<Publication>,
+    /// The last event that `recent` lost for want of room.
+    recent_lost: u64,
+    /// Events that cannot be applied yet, as they came.
+    waiting: VecDeque<String>,
+    /// A snapshot is being fetched.
+    pub(super) repairing: bool,
+    /// Something else went missing meanwhile.
+    pub(super) repair_again: bool,
+    settles_at: Option<Instant>,
+}
+
+impl State {
+    /// Whether nobody here is in the room or about to be.
+    pub(super) fn is_idle(&self) -> bool {
+        self.seats.is_empty() && self.joining == 0
+    }
+
+    /// Whether there is anything to repair: before the first answer there is not.
+    pub(super) fn has_begun(&self) -> bool {
+        self.position.is_some()
+    }
+
+    /// Forgets what the room said; the next join begins anew.
+    pub(super) fn forget(&mut self) {
+        self.position = None;
+        self.roster.clear();
+        self.waiting.clear();
+        self.recent.clear();
+        self.settles_at = None;
+    }
+
+    /// A join under way ended, one way or the other.
+    pub(super) fn joined(&mut self) {
+        self.joining -= 1;
+        if self.joining == 0 {
+            self.recent = VecDeque::new();
+            self.recent_lost = 0;
+        }
+    }
+
+    /// The room said something.
+    pub(super) fn hear(&mut self, id: &RoomId, text: &str, event: &RoomEvent<'_>) -> Heard {
+        let Some(position) = self.position.filter(|_| !self.repairing) else {
+            self.keep(text);
+            return Heard::Kept;
+        };
+        if event.birth < position.birth || (event.birth == position.birth && event.seq <= position.seq) {
+            return Heard::Kept;
+        }
+        if event.birth == position.birth && event.seq == position.seq + 1 {
+            self.apply(id, event);
+            return Heard::Delivered;
+        }
+        if self.is_idle() {
+            self.forget();
+            return Heard::Kept;
+        }
+        self.keep(text);
+        Heard::Gap
+    }
+
+    fn keep(&mut self, text: &str) {
+        if self.is_idle() {
+            return;
+        }
+        if self.waiting.len() >= KEPT {
+            // The hole is found when what is left is applied.
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(text.to_owned());
+    }
+
+    fn apply(&mut self, id: &RoomId, event: &RoomEvent<'_>) {
+        self.position = Some(Position { birth: event.birth, seq: event.seq });
+        let known = self.roster.get(event.conn);
+        let kind = match event.kind {
+            Kind::Restore if known.is_some() => Kind::Update,
+            Kind::Restore => Kind::Join,
+            kind => kind,
+        };
+        // Data came back that members never missed.
+        let absorbed = event.kind == Kind::Restore && self.settles_at.is_some() && known.is_some_and(|k| k.is(event));
+        if kind == Kind::Leave {
+            self.roster.remove(event.conn);
+            if let (Some(Reason::Expired | Reason::NodeLost), Some(seat)) = (event.reason, self.seats.get(event.conn)) {
+                seat.session.evicted();
+            }
+        } else {
+            self.roster.insert(event.conn.into(), Known::of(event));
+        }
+        if absorbed {
+            return;
+        }
+        let publication = Publication::new(id, event, kind, false);
+        for seat in self.seats.values_mut() {
+            seat.send(&publication);
+        }
+        if self.joining > 0 {
+            if self.recent.len() >= KEPT
+                && let Some(lost) = self.recent.pop_front()
+            {
+                self.recent_lost = lost.seq;
+            }
+            self.recent.push_back(publication);
+        }
+    }
+
+    /// The first join was answered: the room begins where its answer stands.
+    pub(super) fn begin(&mut self, joined: &Joined, index: usize) {
+        if self.position.is_none() {
+            self.roster = roster(joined.seen_by(index));
+            self.position = Some(Position { birth: joined.birth, seq: joined.joins[index].seq });
+        }
+    }
+
+    /// Seats who has been answered at `seq`, and sends what came since; says whether nothing is missing.
+    pub(super) fn seat(&mut self, id: &RoomId, session: &Arc<Session>, birth: u64, seq: u64) -> bool {
+        let mut seat = Seat { session: Arc::clone(session), seen: seq, held: false, behind_since: None };
+        for publication in self.recent.iter().filter(|publication| publication.birth == birth) {
+            seat.send(publication);
+        }
+        let here = self.position.is_some_and(|position| position.birth == birth);
+        if !here || self.recent_lost > seq {
+            seat.behind_since = Some(Instant::now());
+        }
+        let complete = seat.behind_since.is_none();
+        self.seats.insert(session.conn.clone(), seat);
+        complete && (self.repairing || self.catch_up(id))
+    }
+
+    /// Applies what waited; says whether it fits.
+    pub(super) fn catch_up(&mut self, id: &RoomId) -> bool {
+        while let (Some(position), Some(text)) = (self.position, self.waiting.pop_front()) {
+            let Some(event) = RoomEvent::read(&text) else { continue };
+            let next = event.birth == position.birth && event.seq == position.seq + 1;
+            if next {
+                self.apply(id, &event);
+            } else if event.birth > position.birth || (event.birth == position.birth && event.seq > position.seq) {
+                self.waiting.push_front(text);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What a repair need not fetch again; none when somebody needs a snapshot whatever it says.
+    pub(super) fn known_position(&self) -> Option<(u64, u64)> {
+        let needed = self.settles_at.is_some() || self.seats.values().any(|seat| seat.behind_since.is_some());
+        self.position.filter(|_| !needed).map(|position| (position.birth, position.seq))
+    }
+
+    /// When to look again, because the room is settling.
+    pub(super) fn settles_at(&self) -> Option<Instant> {
+        self.settles_at
+    }
+
+    /// Takes a snapshot for the truth: members receive what they missed, then the whole. Answers the sessions here that
+    /// it does not have.
+    pub(super) fn reconcile(&mut self, id: &RoomId, snapshot: &Snapshot, now: Instant) -> Vec<Arc<Session>> {
+        let anew = self.position.is_none_or(|position| position.birth != snapshot.birth);
+        let settled = self.settles_at.is_some_and(|at| at <= now);
+        if anew && self.settles_at.is_none() {
+            self.settles_at = Some(now + SETTLING);
+        }
+        let (mut changes, mut roster) = (Vec::new(), roster(snapshot.members.iter()));
+        for member in &snapshot.members {
+            let known = self.roster.get(&member.conn_id);
+            let kind = if known.is_some() { Kind::Update } else { Kind::Join };
+            if known != roster.get(&member.conn_id) {
+                changes.push(change(id, snapshot, kind, &member.conn_id, roster.get(&member.conn_id)));
+            }
+        }
+        let mut held_back = false;
+        for (conn, known) in self.roster.drain().filter(|(conn, _)| !roster.contains_key(conn)).collect::<Vec<_>>() {
+            if self.settles_at.is_some() && !settled {
+                held_back = true;
+                roster.insert(conn, known);
+            } else {
+                changes.push(change(id, snapshot, Kind::Leave, &conn, Some(&known)));
+            }
+        }
+        self.roster = roster;
+        self.position = Some(Position { birth: snapshot.birth, seq: snapshot.seq });
+        if !held_back {
+            self.settles_at = None;
+        }
+        let complete = !held_back;
+        let sync = SyncMessage { room_id: id, snapshot: &snapshot.members, seq: snapshot.seq, birth: snapshot.birth };
+        let everyone = anew || settled || !changes.is_empty();
+        for seat in self.seats.values_mut().filter(|seat| !seat.held) {
+            seat.bring_up_to_date(changes.iter().flatten(), everyone, complete.then_some(&sync));
+        }
+        let present = |conn: &ConnId| snapshot.members.iter().any(|member| member.conn_id == *conn);
+        self.seats.iter().filter(|(conn, _)| !present(conn)).map(|(_, seat)| Arc::clone(&seat.session)).collect()
+    }
+
+    /// Whether somebody could not be brought up to date, because its queue is full. Who is behind for too long is
+    /// closed.
+    pub(super) fn close_behind(&mut self, limit: Duration) -> bool {
+        let late = |seat: &Seat| seat.behind_since.is_some_and(|since| since.elapsed() > limit);
+        for (_, seat) in self.seats.extract_if(|_, seat| late(seat)) {
+            seat.session.doom("it stayed behind the room's events");
+        }
+        self.seats.values().any(|seat| seat.behind_since.is_some())
+    }
+}
+
+impl Seat {
+    fn send(&mut self, publication: &Publication) {
+        if self.held || self.behind_since.is_some() || publication.seq <= self.seen {
+            return;
+        }
+        if publication.send(&self.session) {
+            self.seen = publication.seq;
+        } else {
+            self.behind_since = Some(Instant::now());
+        }
+    }
+
+    fn bring_up_to_date<'a>(
+        &mut self,
+        changes: impl Iterator<Item = &'a Publication>,
+        everyone: bool,
+        sync: Option<&SyncMessage<'_, &Vec<Member>>>,
+    ) {
+        let behind = self.behind_since.is_some();
+        if !everyone && !behind {
+            return;
+        }
+        // Who is behind gets the whole only: what it missed before the gap is not among the changes.
+        let mut took = behind || changes.map(|change| change.send(&self.session)).fold(true, |a, b| a && b);
+        if let Some(sync) = sync {
+            self.seen = sync.seq;
+            took = took && self.session.emit("presence:sync", sync);
+        } else {
+            self.seen = 0;
+            took = took && !behind;
+        }
+        self.behind_since = if took { None } else { self.behind_since.or_else(|| Some(Instant::now())) };
+    }
+}
+
+impl Known {
+    fn of(event: &RoomEvent<'_>) -> Self {
+        Self { user: event.user.into(), epoch: event.epoch, state: event.state.get().into() }
+    }
+
+    fn is(&self, event: &RoomEvent<'_>) -> bool {
+        self.epoch == event.epoch && *self.state == *event.state.get()
+    }
+}
+
+fn roster<'a>(members: impl Iterator<Item = &'a Member>) -> HashMap<ConnId, Known> {
+    members
+        .map(|m| (m.conn_id.clone(), Known { user: m.user_id.clone(), epoch: m.epoch, state: m.state.get().into() }))
+        .collect()
+}
+
+/// What members missed, as an event at the snapshot's position.
+fn change(id: &RoomId, snapshot: &Snapshot, kind: Kind, conn: &ConnId, known: Option<&Known>) -> Option<Publication> {
+    let known = known?;
+    let event = RoomEvent {
+        birth: snapshot.birth,
+        seq: snapshot.seq,
+        ts: known.epoch,
+        epoch: known.epoch,
+        kind,
+        reason: (kind == Kind::Leave).then_some(Reason::Expired),
+        user_edge: true,
+        traceparent: None,
+        conn: conn.as_str(),
+        user: known.user.as_str(),
+        state: serde_json::from_str::<&RawValue>(&known.state).ok()?,
+    };
+    Some(Publication::new(id, &event, kind, true))
+}

@@ -1,0 +1,117 @@
+//! Sockets: how they come, what their events do, how they go.
+
+pub(crate) mod answer;
+mod events;
+mod presence;
+pub(crate) mod session;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::extract::ConnectInfo;
+use bus::Bus;
+use serde::Deserialize;
+use service::Shutdown;
+use socketioxide::{
+    ParserConfig, SocketIo,
+    adapter::LocalAdapter,
+    extract::{SocketRef, TryData},
+    handler::{ConnectHandler as _, FromConnectParts, Value},
+    layer::SocketIoLayer,
+    socket::{DisconnectReason, Socket},
+};
+use telemetry::propagation::TraceContext;
+
+use crate::{
+    farewell::Farewells, http::connections::PeerAddress, relay::Relay, socket::session::Session, touch::Touches,
+};
+
+/// The largest message of a client.
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// Packets that may wait for a slow reader. Its blocks are allocated as they are used, so an idle socket does not pay;
+/// a thousand joins to one room must fit, for each of them is an event for every member.
+const MAX_WAITING_PACKETS: usize = 4_096;
+/// Two frames of a heartbeat fit; with the default of 4 KiB an idle socket holds 3.5 KiB more.
+const READ_BUFFER_BYTES: usize = 512;
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What sessions share.
+pub(crate) struct Gateway {
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) touches: Arc<Touches>,
+    pub(crate) farewells: Arc<Farewells>,
+    shutdown: Shutdown,
+}
+
+impl Gateway {
+    pub(crate) fn new(
+        bus: Arc<Bus>,
+        relay: Arc<Relay>,
+        touches: Arc<Touches>,
+        farewells: Arc<Farewells>,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { bus, relay, touches, farewells, shutdown }
+    }
+}
+
+/// The Socket.IO server as a layer of HTTP.
+pub(crate) fn layer(gateway: Arc<Gateway>) -> (SocketIoLayer, SocketIo) {
+    let (layer, io) = SocketIo::builder()
+        .max_payload(MAX_MESSAGE_BYTES as u64)
+        .ws_max_message_size(MAX_MESSAGE_BYTES)
+        .ws_max_frame_size(MAX_MESSAGE_BYTES)
+        .ws_read_buffer_size(READ_BUFFER_BYTES)
+        .max_buffer_size(MAX_WAITING_PACKETS)
+        .ping_interval(PING_INTERVAL)
+        .ping_timeout(PING_TIMEOUT)
+        // A binary attachment is never valid; one is let through so that its sender can be told.
+        .with_parser(ParserConfig::common().max_incoming_binaries(1).max_incoming_binary_buf_size(MAX_MESSAGE_BYTES))
+        .build_layer();
+    // The session begins in the middleware: socketioxide runs the connect handler after the client was told that it is
+    // connected, and an event that came before would find nobody.
+    let begin = move |Incoming(socket): Incoming, auth: TryData<Auth>| {
+        let begun = connect(&gateway, &socket, auth.0.ok());
+        async move { begun }
+    };
+    io.ns("/", (async |_: SocketRef| {}).with(begin));
+    (layer, io)
+}
+
+/// What a client may say when it connects. It is never logged.
+#[derive(Deserialize)]
+struct Auth {
+    /// The trace that the application's own operation belongs to.
+    traceparent: Option<String>,
+}
+
+/// The socket itself: sessions hold it weakly, and socketioxide's own extractor cannot be weakened.
+struct Incoming(Arc<Socket>);
+
+impl FromConnectParts<LocalAdapter> for Incoming {
+    type Error = Infallible;
+
+    fn from_connect_parts(socket: &Arc<Socket>, _: &Option<Value>) -> Result<Self, Infallible> {
+        Ok(Self(Arc::clone(socket)))
+    }
+}
+
+fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) -> Result<(), &'static str> {
+    if gateway.shutdown.is_asked() {
+        return Err("this gateway is stopping; connect again");
+    }
+    let address = socket.req_parts().extensions.get::<ConnectInfo<PeerAddress>>().map(|info| info.0.0.ip());
+    let address = address.map(|ip| ip.to_string()).unwrap_or_default();
+    let span = telemetry::span::socket_connect(socket.id.as_str(), session::transport(socket), &address);
+    if let Some(traceparent) = auth.and_then(|auth| auth.traceparent) {
+        TraceContext::from_traceparent(&traceparent).link(&span);
+    }
+    let session = Session::new(Arc::clone(gateway), socket, TraceContext::of(&span));
+    socket.on_fallback(events::Events(Arc::clone(&session)));
+    socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
+        let reason = format!("{reason:?}");
+        session.closed(session::transport(&socket), &reason);
+    });
+    Ok(())
+}

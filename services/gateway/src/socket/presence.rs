@@ -1,0 +1,228 @@
+//! What a session's work does: each event becomes one request on the bus, and its answer one acknowledgement.
+
+use std::sync::Arc;
+
+use protocol::{
+    Code, Fault, RoomId, UserId,
+    client::{DONE, HeartbeatAnswer, Request},
+    command::{Command, Heartbeat, Join, Leave, Outcome},
+    event::Reason,
+    state,
+};
+use serde_json::value::RawValue;
+use telemetry::propagation::TraceContext;
+use tracing::Span;
+
+use super::{
+    answer::Answer,
+    session::{Op, Seat, Session, not_joined},
+};
+
+/// A heartbeat whose copy of the state was not the record's merges again, at most so often.
+const MERGES: u32 = 4;
+
+pub(super) async fn carry_out(session: &Arc<Session>, op: Op) {
+    match op {
+        Op::Request(Request::Join { room, user, state }, answer) => join(session, room, user, state, answer).await,
+        Op::Request(Request::Heartbeat { epoch, patch }, answer) => {
+            match heartbeat(session, epoch, patch, answer.span()).await {
+                Ok(done) => answer.send(&done),
+                Err(fault) => answer.refuse(&fault),
+            }
+        }
+        Op::Request(Request::Leave, answer) => match leave(session, answer.span()).await {
+            Ok(()) => answer.send(&DONE),
+            Err(fault) => answer.refuse(&fault),
+        },
+        Op::Restore => {
+            if let Some(seat) = session.seat().filter(|seat| seat.joined)
+                && restore(session, seat, TraceContext::default()).await.is_ok()
+            {
+                session.is_back(false);
+            }
+        }
+        Op::Closed(trace) => closed(session, trace),
+    }
+}
+
+async fn join(session: &Arc<Session>, room: RoomId, user: UserId, state: Box<RawValue>, answer: Answer) {
+    let before = session.seat();
+    match &before {
+        Some(seat) if seat.joined && seat.room != room => {
+            let fault = Fault::new(Code::RoomConflict, "Socket already joined a different presence room");
+            return answer.refuse(&fault);
+        }
+        Some(seat) if seat.joined && seat.user != user => {
+            return answer.refuse(&Fault::invalid("userId must stay the same while the socket is in the room"));
+        }
+        // An earlier join was not answered and may have happened.
+        Some(seat) if !seat.joined && (seat.room != room || seat.user != user) => {
+            farewell(session, seat, Reason::Left, false, TraceContext::default());
+        }
+        _ => {}
+    }
+    let rejoin = before.filter(|seat| seat.joined);
+    let gateway = &session.gateway;
+    let entering = match gateway.relay.enter(&room).await {
+        Ok(entering) => entering,
+        Err(fault) => return answer.refuse(&fault),
+    };
+    if rejoin.is_some() {
+        entering.hold(session);
+    }
+    let op = session.next_op_number();
+    let seat = Seat {
+        room: room.clone(),
+        user: user.clone(),
+        epoch: session.highest_epoch(),
+        state,
+        base_op: op,
+        joined: false,
+    };
+    let command = Command::Join(Join {
+        room: room.clone(),
+        user,
+        conn: session.conn.clone(),
+        node: gateway.bus.instance().clone(),
+        op,
+        known_epoch: seat.epoch,
+        restore: false,
+        state: seat.state.clone(),
+    });
+    if rejoin.is_none() {
+        session.set_seat(Some(seat.clone()));
+    }
+    let result = gateway.bus.call(room.as_str(), &command, TraceContext::of(answer.span())).await;
+    let fault = match result {
+        Ok(reply) => match &*reply.outcome {
+            Outcome::Joined(joined) if joined.joins.get(reply.index).is_some_and(|own| own.epoch > 0) => {
+                let own = &joined.joins[reply.index];
+                answer.span().record("presence.epoch", own.epoch);
+                session.set_seat(Some(Seat { epoch: own.epoch, joined: true, ..seat }));
+                session.is_back(true);
+                session.pulse.heard();
+                return entering.admit(session, joined, reply.index, answer);
+            }
+            _ => Fault::new(Code::Internal, "the join was answered with something else"),
+        },
+        Err(fault) => fault,
+    };
+    if rejoin.is_some() {
+        entering.release(session);
+    }
+    answer.refuse(&fault);
+}
+
+async fn heartbeat(
+    session: &Arc<Session>,
+    epoch: Option<u64>,
+    patch: Option<Box<RawValue>>,
+    span: &Span,
+) -> Result<HeartbeatAnswer, Fault> {
+    let mut rejoined = false;
+    for _ in 0..MERGES {
+        let mut seat = session.seat().filter(|seat| seat.joined).ok_or_else(not_joined)?;
+        span.record("presence.room_id", seat.room.as_str()).record("presence.user_id", seat.user.as_str());
+        let merged = patch.as_deref().map(|patch| state::merge(&seat.state, patch)).transpose()?.flatten();
+        let command = Command::Heartbeat(Heartbeat {
+            room: seat.room.clone(),
+            conn: session.conn.clone(),
+            node: session.gateway.bus.instance().clone(),
+            op: session.next_op_number(),
+            base_op: seat.base_op,
+            epoch,
+            state: merged.clone(),
+        });
+        let reply = session.gateway.bus.call(seat.room.as_str(), &command, TraceContext::of(span)).await?;
+        match &*reply.outcome {
+            Outcome::Beat { changed, epoch, op } => {
+                span.record("presence.epoch", *epoch).record("presence.state_changed", *changed);
+                if let Some(merged) = merged {
+                    seat.state = merged;
+                }
+                session.set_seat(Some(Seat { epoch: *epoch, base_op: *op, ..seat }));
+                session.pulse.heard();
+                session.is_back(true);
+                return Ok(HeartbeatAnswer { ok: true, changed: *changed, epoch: *epoch, stale: false, rejoined });
+            }
+            Outcome::Stale { epoch } => {
+                session.set_seat(Some(Seat { epoch: *epoch, ..seat }));
+                return Ok(HeartbeatAnswer { ok: true, epoch: *epoch, stale: true, ..Default::default() });
+            }
+            Outcome::Conflict { epoch, op, state } => {
+                session.set_seat(Some(Seat { epoch: *epoch, base_op: *op, state: state.clone(), ..seat }));
+            }
+            Outcome::Missing => {
+                restore(session, seat, TraceContext::of(span)).await?;
+                rejoined = true;
+                if patch.is_none() && epoch.is_none() {
+                    session.is_back(true);
+                    let epoch = session.highest_epoch();
+                    return Ok(HeartbeatAnswer { ok: true, epoch, rejoined, ..Default::default() });
+                }
+            }
+            _ => break,
+        }
+    }
+    Err(Fault::new(Code::Internal, "the heartbeat was answered with something else"))
+}
+
+/// Puts a record back that Redis lost or that was evicted while the connection lived.
+async fn restore(session: &Arc<Session>, seat: Seat, trace: TraceContext) -> Result<(), Fault> {
+    let command = Command::Join(Join {
+        room: seat.room.clone(),
+        user: seat.user.clone(),
+        conn: session.conn.clone(),
+        node: session.gateway.bus.instance().clone(),
+        op: session.next_op_number(),
+        known_epoch: seat.epoch,
+        restore: true,
+        state: seat.state.clone(),
+    });
+    let reply = session.gateway.bus.call(seat.room.as_str(), &command, trace).await?;
+    let Outcome::Joined(joined) = &*reply.outcome else {
+        return Err(Fault::new(Code::Internal, "the join was answered with something else"));
+    };
+    if let Some(own) = joined.joins.get(reply.index).filter(|own| own.member.is_some()) {
+        session.set_seat(Some(Seat { epoch: own.epoch, base_op: own.op, ..seat }));
+    }
+    session.pulse.heard();
+    Ok(())
+}
+
+async fn leave(session: &Arc<Session>, span: &Span) -> Result<(), Fault> {
+    let seat = session.seat().filter(|seat| seat.joined).ok_or_else(not_joined)?;
+    span.record("presence.room_id", seat.room.as_str()).record("presence.user_id", seat.user.as_str());
+    let gateway = &session.gateway;
+    let last_of_node = gateway.relay.is_alone(&seat.room, &session.conn);
+    let leave = message(session, &seat, Reason::Left, last_of_node);
+    gateway.bus.call(seat.room.as_str(), &Command::Leave(leave), TraceContext::of(span)).await?;
+    gateway.relay.exit(&seat.room, &session.conn);
+    session.set_seat(None);
+    session.is_back(true);
+    Ok(())
+}
+
+fn closed(session: &Arc<Session>, trace: TraceContext) {
+    if let Some(seat) = session.seat() {
+        let last_of_node = session.gateway.relay.exit(&seat.room, &session.conn);
+        farewell(session, &seat, Reason::Disconnected, last_of_node, trace);
+        session.set_seat(None);
+    }
+}
+
+/// A leave that nobody waits for.
+fn farewell(session: &Arc<Session>, seat: &Seat, reason: Reason, last_of_node: bool, trace: TraceContext) {
+    session.gateway.farewells.send(message(session, seat, reason, last_of_node), trace);
+}
+
+fn message(session: &Session, seat: &Seat, reason: Reason, last_of_node: bool) -> Leave {
+    Leave {
+        room: seat.room.clone(),
+        conn: session.conn.clone(),
+        node: session.gateway.bus.instance().clone(),
+        op: session.next_op_number(),
+        reason,
+        last_of_node,
+    }
+}

@@ -1,0 +1,132 @@
+//! Queues: what comes from the bus waits here, bounded, and is taken in batches by workers. A room always has the same
+//! worker, so that its commands keep their order.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bus::{Bus, Listener};
+use futures_util::future;
+use protocol::{
+    Code, Fault,
+    command::{Command, Outcome},
+    envelope::{Envelope, wall_clock_ms},
+};
+use telemetry::propagation::TraceContext;
+use tokio::{sync::mpsc, time::sleep};
+
+use crate::{
+    batch::{self, Incoming},
+    store::Store,
+};
+
+/// Rooms are spread over so many workers. Few, since a worker's batch is the larger the fewer there are.
+const WORKERS: usize = 2;
+/// Commands that may wait for one worker.
+const QUEUE: usize = 8_192;
+/// Commands that a worker takes at once.
+const BATCH: usize = 512;
+
+/// Takes requests from the bus.
+pub(crate) struct Dispatch {
+    bus: Arc<Bus>,
+    workers: Vec<mpsc::Sender<Incoming>>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Dispatch {
+    /// Begins the workers.
+    pub(crate) fn start(bus: Arc<Bus>, store: Store) -> Arc<Self> {
+        let store = Arc::new(store);
+        let open = Arc::new(AtomicUsize::new(0));
+        let workers = (0..WORKERS)
+            .map(|_| {
+                let (sender, receiver) = mpsc::channel(QUEUE);
+                tokio::spawn(work(Arc::clone(&bus), Arc::clone(&store), receiver, Arc::clone(&open)));
+                sender
+            })
+            .collect();
+        Arc::new(Self { bus, workers, open })
+    }
+
+    /// Resolves when nothing is under way.
+    pub(crate) async fn drained(&self) {
+        // A moment first: what was published before the goodbye may still be on its way here.
+        sleep(Duration::from_millis(100)).await;
+        while self.open.load(Ordering::Acquire) > 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn worker(&self, command: &Command) -> &mpsc::Sender<Incoming> {
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let at = command.room().map_or(0, |room| hasher.hash_one(room) as usize);
+        &self.workers[at % self.workers.len()]
+    }
+
+    fn refuse(&self, reply_to: &str, ids: Vec<u64>, fault: Fault) {
+        let (bus, reply_to) = (Arc::clone(&self.bus), reply_to.to_owned());
+        tokio::spawn(async move { bus.reply(&reply_to, &[(ids, Arc::new(Outcome::Fault(fault)))]).await });
+    }
+}
+
+impl Listener for Dispatch {
+    fn on_request(&self, envelope: &Envelope<'_>) {
+        if envelope.deadline_ms < wall_clock_ms() {
+            tracing::warn!(sender = %envelope.sender, count = envelope.items.len(), "dropped requests past their deadline");
+            return;
+        }
+        let reply_to: Arc<str> = envelope.reply_to.as_str().into();
+        for item in &envelope.items {
+            let command = match serde_json::from_str::<Command>(item.body.get()) {
+                Ok(command) => command,
+                Err(error) => {
+                    tracing::warn!(%error, sender = %envelope.sender, "refused a command that this version does not know");
+                    self.refuse(&reply_to, item.ids.clone(), Fault::new(Code::Internal, "the command is not known"));
+                    continue;
+                }
+            };
+            let trace = TraceContext { traceparent: item.traceparent.clone(), tracestate: item.tracestate.clone() };
+            let incoming = Incoming {
+                id: item.ids.first().copied().unwrap_or(0),
+                reply_to: Arc::clone(&reply_to),
+                deadline_ms: envelope.deadline_ms,
+                command,
+                trace,
+            };
+            match self.worker(&incoming.command).try_send(incoming) {
+                Ok(()) => drop(self.open.fetch_add(1, Ordering::AcqRel)),
+                Err(_) => self.refuse(
+                    &reply_to,
+                    item.ids.clone(),
+                    Fault::new(Code::Overloaded, "too many commands are waiting; slow down"),
+                ),
+            }
+        }
+    }
+}
+
+async fn work(bus: Arc<Bus>, store: Arc<Store>, mut queue: mpsc::Receiver<Incoming>, open: Arc<AtomicUsize>) {
+    let mut taken = Vec::new();
+    while queue.recv_many(&mut taken, BATCH).await > 0 {
+        let count = taken.len();
+        let rooms = batch::by_room(taken.drain(..));
+        let answers = future::join_all(rooms.into_iter().map(|room| batch::carry_out(&store, room))).await;
+        let mut replies: HashMap<Arc<str>, Vec<_>> = HashMap::new();
+        for (reply_to, ids, outcome) in answers.into_iter().flatten() {
+            replies.entry(reply_to).or_default().push((ids, outcome));
+        }
+        // Not awaited: the next batch need not wait for Redis to take these.
+        let (bus, open) = (Arc::clone(&bus), Arc::clone(&open));
+        tokio::spawn(async move {
+            future::join_all(replies.iter().map(|(reply_to, items)| bus.reply(reply_to, items))).await;
+            open.fetch_sub(count, Ordering::AcqRel);
+        });
+    }
+}

@@ -1,0 +1,63 @@
+//! presence-state: the only writer of presence. It takes commands from the bus, carries each out as one atomic script in
+//! Redis, and answers. It keeps no truth of its own: which instance runs a command never matters for correctness. It
+//! knows nothing of sockets.
+//!
+//! The way of a command: `dispatch` (queues, batches) → `batch` (one room's commands in order) → `presence/<verb>` (what
+//! the command means) → `store` (the script, typed).
+
+mod batch;
+mod config;
+mod dispatch;
+mod presence;
+pub mod store;
+
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use bus::{Bus, Role};
+use service::{Context, Health, Shutdown};
+
+pub use config::Config;
+
+/// How long commands that are under way may take after the end was asked for.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Runs the service until `shutdown`.
+///
+/// # Errors
+/// It cannot listen, or the settings of Redis cannot work. A Redis that is away is no error.
+pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let address = SocketAddr::new(context.host, config.admin_port);
+    let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::State, context.instance.as_str().into());
+    let store = store::Store::new(Arc::clone(&bus), config.ttl_ms);
+    let dispatch = dispatch::Dispatch::start(Arc::clone(&bus), store);
+    bus.start(dispatch.clone());
+    let health = Health::new(context.service, context.version, context.instance)
+        .part("redis", {
+            let bus = Arc::clone(&bus);
+            move || bus.check_redis()
+        })
+        .part("bus", {
+            let bus = Arc::clone(&bus);
+            move || bus.check_hearing()
+        })
+        .part("running", {
+            let shutdown = shutdown.clone();
+            move || shutdown.check()
+        });
+    let app: Router = health.router();
+    let stop = {
+        let shutdown = shutdown.clone();
+        async move { shutdown.asked().await }
+    };
+    // The pages stay up while the rest drains, so that an operator sees why it is unready.
+    let pages = tokio::spawn(async move { axum::serve(listener, app).await });
+    stop.await;
+    bus.goodbye().await;
+    if tokio::time::timeout(DRAIN, dispatch.drained()).await.is_err() {
+        tracing::warn!("stopped with commands under way; their senders will ask another instance");
+    }
+    pages.abort();
+    Ok(())
+}

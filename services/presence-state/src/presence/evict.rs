@@ -1,0 +1,42 @@
+//! Evictions that the reaper asks for. The scripts decide who is stale; here the indexes follow.
+
+use std::sync::Arc;
+
+use protocol::{
+    Fault,
+    command::{EvictNode, Outcome, Reap},
+};
+use telemetry::propagation::TraceContext;
+use tracing::Span;
+
+use crate::store::Store;
+
+pub(super) async fn reap(store: &Arc<Store>, span: &Span, reap: &Reap, trace: &TraceContext) -> Result<Outcome, Fault> {
+    span.record("presence.room_id", reap.room.as_str());
+    let (evicted, due) = store.reap(span, &reap.room, trace).await?;
+    span.record("presence.evicted", evicted.count);
+    match due {
+        Some(due_ms) => store.due(&reap.room, due_ms).await,
+        None => store.emptied(&reap.room).await,
+    }
+    if evicted.count > 0 {
+        tracing::info!(room = %reap.room, evicted = evicted.count, remaining = evicted.remaining, "evicted the expired");
+    }
+    Ok(Outcome::Evicted { count: evicted.count, remaining: evicted.remaining })
+}
+
+pub(super) async fn evict_node(
+    store: &Arc<Store>,
+    span: &Span,
+    evict: &EvictNode,
+    trace: &TraceContext,
+) -> Result<Outcome, Fault> {
+    span.record("presence.room_id", evict.room.as_str());
+    let evicted = store.evict_node(span, evict, trace).await?;
+    span.record("presence.evicted", evicted.count);
+    store.node_left(&evict.room, &evict.node).await;
+    if evicted.remaining == 0 {
+        store.emptied(&evict.room).await;
+    }
+    Ok(Outcome::Evicted { count: evicted.count, remaining: evicted.remaining })
+}

@@ -1,0 +1,64 @@
+//! What each command means: which script it runs, what else has to be kept, and what is answered. It knows nothing of
+//! queues and messages.
+
+mod evict;
+mod join;
+mod touch;
+
+use std::sync::Arc;
+
+use protocol::{
+    Fault,
+    command::{Command, Heartbeat, Leave, Outcome, SnapshotQuery},
+};
+use telemetry::propagation::TraceContext;
+use tracing::Span;
+
+use crate::store::{Beat, Store};
+
+pub(crate) use join::{join, shares};
+
+/// Carries out one command that is not a join.
+pub(crate) async fn carry_out(store: &Arc<Store>, span: &Span, command: &Command) -> Result<Outcome, Fault> {
+    let trace = TraceContext::of(span);
+    match command {
+        Command::Join(one) => join(store, span, &[(one, trace)]).await.map(Outcome::Joined),
+        Command::Heartbeat(beat) => heartbeat(store, span, beat, &trace).await,
+        Command::Leave(one) => leave(store, span, one, &trace).await,
+        Command::Touch(one) => touch::touch(store, span, one).await,
+        Command::Snapshot(query) => snapshot(store, span, query).await,
+        Command::Reap(one) => evict::reap(store, span, one, &trace).await,
+        Command::EvictNode(one) => evict::evict_node(store, span, one, &trace).await,
+    }
+}
+
+async fn heartbeat(store: &Arc<Store>, span: &Span, beat: &Heartbeat, trace: &TraceContext) -> Result<Outcome, Fault> {
+    span.record("presence.room_id", beat.room.as_str()).record("presence.conn_id", beat.conn.as_str());
+    let result = store.heartbeat(span, beat, trace).await?;
+    if let Beat::Taken { epoch, changed, .. } = &result {
+        span.record("presence.epoch", *epoch).record("presence.state_changed", *changed);
+        store.refresh(&beat.room, &beat.node).await;
+    }
+    Ok(result.into())
+}
+
+async fn leave(store: &Arc<Store>, span: &Span, leave: &Leave, trace: &TraceContext) -> Result<Outcome, Fault> {
+    span.record("presence.room_id", leave.room.as_str()).record("presence.conn_id", leave.conn.as_str());
+    let remaining = store.leave(span, leave, trace).await?;
+    if remaining == Some(0) {
+        store.emptied(&leave.room).await;
+    }
+    if leave.last_of_node {
+        store.node_left(&leave.room, &leave.node).await;
+    }
+    Ok(Outcome::Left)
+}
+
+async fn snapshot(store: &Arc<Store>, span: &Span, query: &SnapshotQuery) -> Result<Outcome, Fault> {
+    span.record("presence.room_id", query.room.as_str());
+    let snapshot = store.snapshot(span, &query.room, query.known).await?;
+    if let Some(snapshot) = &snapshot {
+        span.record("presence.snapshot_size", snapshot.members.len() as u64);
+    }
+    Ok(snapshot.map_or(Outcome::Unchanged, Outcome::Snapshot))
+}

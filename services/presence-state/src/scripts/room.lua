@@ -1,0 +1,60 @@
+-- What every script of a room shares; put in front of each of them.
+-- KEYS  1 conns  2 last_seen  3 users  4 info  5 the room's event channel
+-- A record is "epoch\nop\nnode\nuser\nstate"; an event is the text that protocol/src/event.rs describes. The state is
+-- the client's JSON and stays opaque here: cjson would break it.
+local conns, last_seen, users, info, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+
+local time = redis.call('TIME')
+local now_us = time[1] * 1000000 + time[2]
+local now = math.floor(now_us / 1000)
+
+local function int(n) return string.format('%.0f', n) end
+
+local function read(conn)
+  local text = redis.call('HGET', conns, conn)
+  if not text then return nil end
+  local epoch, op, node, user, state = string.match(text, '^(%d+)\n(%d+)\n([^\n]*)\n([^\n]*)\n(.*)$')
+  return { epoch = tonumber(epoch), op = tonumber(op), node = node, user = user, state = state }
+end
+
+local function write(conn, record)
+  redis.call('HSET', conns, conn,
+    int(record.epoch) .. '\n' .. int(record.op) .. '\n' .. record.node .. '\n' .. record.user .. '\n' .. record.state)
+end
+
+-- The room's birth; a room is born when the first connection enters it. Births of one name only grow.
+local function birth()
+  local gen = redis.call('HGET', info, 'gen')
+  if not gen then
+    gen = int(now_us)
+    redis.call('HSET', info, 'gen', gen, 'seq', 0)
+  end
+  return gen
+end
+
+local function publish(kind, reason, edge, conn, record, traceparent)
+  local gen = birth()
+  local seq = redis.call('HINCRBY', info, 'seq', 1)
+  redis.call('SPUBLISH', events,
+    '1 ' .. gen .. ' ' .. int(seq) .. ' ' .. int(now) .. ' ' .. int(record.epoch) .. ' ' .. kind .. ' ' .. reason ..
+    ' ' .. (edge and '1' or '0') .. '\n' .. traceparent .. '\n' .. conn .. '\n' .. record.user .. '\n' .. record.state)
+  return seq
+end
+
+-- Takes a connection out of the room and says so. The keys of an empty room vanish with its last member.
+local function remove(conn, record, reason, traceparent)
+  redis.call('HDEL', conns, conn)
+  redis.call('ZREM', last_seen, conn)
+  local last = redis.call('HINCRBY', users, record.user, -1) <= 0
+  if last then redis.call('HDEL', users, record.user) end
+  publish('leave', reason, last, conn, record, traceparent)
+  if redis.call('HLEN', conns) == 0 then
+    redis.call('DEL', last_seen, users, info)
+    return 0
+  end
+  return redis.call('HLEN', conns)
+end
+
+local function expire(ms)
+  for i = 1, 4 do redis.call('PEXPIRE', KEYS[i], ms) end
+end

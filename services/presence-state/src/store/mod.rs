@@ -1,0 +1,98 @@
+//! Presence in Redis: one function for each script, with typed results, and the bookkeeping across hash slots. It knows
+//! keys, scripts and records; it knows nothing of the bus' messages and decides nothing about clients.
+
+mod freshness;
+mod index;
+mod record;
+mod scripts;
+mod touch;
+
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use bus::{Bus, script::Script};
+use fred::{
+    clients::Client,
+    error::ErrorKind,
+    interfaces::ClientLike as _,
+    types::{FromValue, Value},
+};
+use keyspace::RoomKeys;
+use protocol::{Code, Fault, RoomId};
+use tracing::{Instrument as _, Span};
+
+pub use scripts::{Beat, Evicted, Eviction};
+
+/// Room keys live this many TTLs without a touch, so that nothing is left behind even if every reaper is dead.
+const EXPIRY_TTLS: u64 = 4;
+
+/// The way to Redis.
+pub struct Store {
+    bus: Arc<Bus>,
+    ttl_ms: u64,
+    freshness: freshness::Freshness,
+    told: AtomicBool,
+}
+
+impl Store {
+    /// A store whose connections live `ttl_ms` without being heard of.
+    pub fn new(bus: Arc<Bus>, ttl_ms: u64) -> Self {
+        Self { bus, ttl_ms, freshness: freshness::Freshness::new(ttl_ms), told: AtomicBool::new(false) }
+    }
+
+    fn client(&self) -> &Client {
+        self.bus.commands()
+    }
+
+    fn expiry_ms(&self) -> u64 {
+        self.ttl_ms * EXPIRY_TTLS
+    }
+
+    /// Runs a script of a room within a span that is a child of `parent`.
+    async fn script<R: FromValue>(
+        &self,
+        parent: &Span,
+        script: &'static LazyLock<Script>,
+        room: &RoomId,
+        args: Vec<Value>,
+        batch: usize,
+    ) -> Result<R, Fault> {
+        if !self.client().is_connected() {
+            return Err(unavailable());
+        }
+        let mut keys = RoomKeys::of(room).into_vec();
+        let span = telemetry::span::script(parent, script.name(), &keys[0], batch);
+        keys.push(bus::subjects::room_events(room));
+        let begun = std::time::Instant::now();
+        let result = script.run(self.client(), keys, args).instrument(span.clone()).await;
+        span.record("redis.latency_ms", begun.elapsed().as_secs_f64() * 1e3);
+        result.map_err(|error| self.fault(&span, script.name(), &error))
+    }
+
+    /// What a client is told when Redis failed, and what the operator is.
+    fn fault(&self, span: &Span, what: &'static str, error: &fred::error::Error) -> Fault {
+        telemetry::span::fail(span, "redis", error.details());
+        let away = matches!(
+            error.kind(),
+            ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Backpressure | ErrorKind::Cluster
+        ) || ["LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "OOM", "MISCONF"]
+            .iter()
+            .any(|code| error.details().starts_with(code));
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::error!(%error, what, "Redis did not do it; the client was told (said once until it works again)");
+        }
+        if away { unavailable() } else { Fault::new(Code::Internal, "presence could not be stored") }
+    }
+
+    fn worked(&self) {
+        if self.told.load(Ordering::Relaxed) && self.told.swap(false, Ordering::Relaxed) {
+            tracing::info!("Redis does its work again");
+        }
+    }
+}
+
+fn unavailable() -> Fault {
+    Fault::new(Code::Unavailable, "presence is not available right now; try again")
+}

@@ -1,0 +1,28 @@
+//! The settings of the reaper; `default.toml` explains each.
+
+use std::time::Duration;
+
+use service::Reader;
+
+/// What `default.toml` lists, checked.
+pub struct Config {
+    /// `redis_url`
+    pub redis: fred::types::config::Config,
+    /// `admin_port`
+    pub admin_port: u16,
+    /// `presence_ttl_ms`
+    pub ttl_ms: u64,
+    /// `presence_reaper_interval_ms`
+    pub interval: Duration,
+}
+
+impl Config {
+    /// Reads the settings; what is wrong with them stays with the reader.
+    pub fn load(reader: &mut Reader) -> Option<Self> {
+        let admin_port = reader.within("admin_port", 0..=65_535) as u16;
+        let ttl_ms = reader.within("presence_ttl_ms", 3_000..=3_600_000);
+        let interval_ms = reader.within("presence_reaper_interval_ms", 100..=600_000);
+        let redis = reader.parse("redis_url", bus::redis::parse_url, "is no Redis URL")?;
+        Some(Self { redis, admin_port, ttl_ms, interval: Duration::from_millis(interval_ms) })
+    }
+}

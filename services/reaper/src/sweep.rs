@@ -1,0 +1,94 @@
+//! The sweep: rooms that are due are looked at; what is stale in them is evicted, the others are put off. A sweep costs
+//! what is due, not what exists.
+
+use std::{sync::Arc, time::Duration};
+
+use bus::Bus;
+use futures_util::{StreamExt as _, stream};
+use protocol::{
+    Fault, RoomId,
+    command::{Command, Outcome, Reap},
+};
+use telemetry::propagation::TraceContext;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::Span;
+
+use crate::{index, is_ours};
+
+/// Rooms that are evicted from at a time.
+const TOGETHER: usize = 32;
+/// Pages of one shard in one cycle; what is left is due at the next.
+const PAGES: usize = 20;
+
+#[derive(Default)]
+struct Tally {
+    scanned: u64,
+    evicted: u64,
+    rooms_changed: u64,
+    lag_ms: u64,
+}
+
+/// Sweeps, for ever.
+pub(crate) async fn run(bus: Arc<Bus>, ttl_ms: u64, every: Duration) {
+    let mut tick = interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let span = telemetry::span::reaper_cycle();
+        let mut tally = Tally::default();
+        for shard in 0..keyspace::DUE_SHARDS {
+            if is_ours(&bus, &format!("due:{shard}"))
+                && let Err(fault) = sweep(&bus, shard, ttl_ms, &span, &mut tally).await
+            {
+                telemetry::span::fail(&span, "sweep", &fault);
+                tracing::warn!(shard, fault, "a shard was not swept; it stays due");
+                break;
+            }
+        }
+        span.record("reaper.scanned", tally.scanned)
+            .record("reaper.evicted", tally.evicted)
+            .record("reaper.rooms_changed", tally.rooms_changed)
+            .record("reaper.lag_ms", tally.lag_ms);
+        if tally.evicted > 0 {
+            tracing::info!(evicted = tally.evicted, rooms = tally.rooms_changed, lag_ms = tally.lag_ms, "swept");
+        }
+    }
+}
+
+async fn sweep(bus: &Arc<Bus>, shard: u32, ttl_ms: u64, span: &Span, tally: &mut Tally) -> Result<(), String> {
+    for _ in 0..PAGES {
+        let now_ms = bus.redis_now_ms();
+        let page = index::due_rooms(bus, shard, now_ms).await.map_err(|error| error.to_string())?;
+        let full = page.len() as i64 == index::PAGE;
+        let (mut alive, mut stale) = (Vec::new(), Vec::new());
+        for due in page {
+            tally.scanned += 1;
+            tally.lag_ms = tally.lag_ms.max(now_ms.saturating_sub(due.since_ms));
+            match due.oldest_ms {
+                Some(seen) if seen + ttl_ms > now_ms => alive.push((due.room, seen + ttl_ms)),
+                // Nobody left, or somebody stale: presence-state looks again and puts the room where it belongs.
+                _ => stale.push(due.room),
+            }
+        }
+        index::put_off(bus, &alive).await.map_err(|error| error.to_string())?;
+        let evictions =
+            stream::iter(stale).map(|room| evict(bus, room, TraceContext::of(span))).buffer_unordered(TOGETHER);
+        for evicted in evictions.collect::<Vec<_>>().await {
+            let count = evicted.map_err(|fault| fault.to_string())?;
+            tally.evicted += count;
+            tally.rooms_changed += u64::from(count > 0);
+        }
+        if !full {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn evict(bus: &Arc<Bus>, room: RoomId, trace: TraceContext) -> Result<u64, Fault> {
+    let answer = bus.call(room.as_str(), &Command::Reap(Reap { room: room.clone() }), trace).await?;
+    Ok(match &*answer.outcome {
+        Outcome::Evicted { count, .. } => *count,
+        _ => 0,
+    })
+}

@@ -1,0 +1,157 @@
+//! The receiving side: one task reads the subscription and hands on what it hears, in order. A probe to the own inbox
+//! tells whether it still hears; an instance that is deaf is unready and subscribes again.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use fred::{
+    interfaces::{ClientLike as _, EventInterface as _},
+    types::Message,
+};
+use protocol::{
+    InstanceId,
+    command::Outcome,
+    envelope::{Envelope, Kind, Unreadable, VERSION},
+};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{Bus, directory::local_ms, outbox, subjects};
+
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// Unheard for this long, an instance is deaf.
+const DEAF_AFTER_MS: u64 = 1_500;
+/// Deaf for this long, it opens a new connection.
+const RECONNECT_AFTER_MS: u64 = 5_000;
+
+#[derive(Default)]
+pub(crate) struct Hearing {
+    heard_at_ms: AtomicU64,
+}
+
+impl Hearing {
+    fn heard(&self) {
+        self.heard_at_ms.store(local_ms().max(1), Ordering::Relaxed);
+    }
+
+    fn silence_ms(&self) -> u64 {
+        local_ms().saturating_sub(self.heard_at_ms.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self.heard_at_ms.load(Ordering::Relaxed) {
+            0 => Err("the own inbox has not been heard yet".to_owned()),
+            _ if self.silence_ms() > DEAF_AFTER_MS => Err(format!("deaf for {} ms", self.silence_ms())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the subscription, for ever.
+pub(crate) async fn read(bus: Arc<Bus>) {
+    let mut messages = bus.subscriptions.client().message_rx();
+    loop {
+        match messages.recv().await {
+            Ok(message) => hear(&bus, &message),
+            Err(RecvError::Lagged(lost)) => {
+                tracing::warn!(lost, "the subscription was read too slowly; rooms are brought up to date");
+                gap(&bus);
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn hear(bus: &Arc<Bus>, message: &Message) {
+    let Some(text) = message.value.as_bytes().and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
+        tracing::warn!(channel = %message.channel, "dropped a message that is not text");
+        return;
+    };
+    if !message.channel.starts_with("prs:inbox:") {
+        if let Some(listener) = bus.listener.get() {
+            listener.on_event(&message.channel, text);
+        }
+        return;
+    }
+    match Envelope::read(text) {
+        Ok(envelope) => take(bus, &envelope),
+        Err(Unreadable::Version(version)) => {
+            tracing::warn!(version, known = VERSION, "dropped a message of an unknown version");
+        }
+        Err(Unreadable::Malformed) => tracing::warn!("dropped a malformed message"),
+    }
+}
+
+fn take(bus: &Arc<Bus>, envelope: &Envelope<'_>) {
+    match envelope.kind {
+        Kind::Probe => bus.hearing.heard(),
+        Kind::Request => {
+            if let Some(listener) = bus.listener.get() {
+                listener.on_request(envelope);
+            }
+        }
+        Kind::Reply => {
+            for item in &envelope.items {
+                match serde_json::from_str::<Outcome>(item.body.get()) {
+                    Ok(outcome) => bus.requests.resolve(&item.ids, outcome),
+                    Err(error) => tracing::warn!(%error, sender = %envelope.sender, "dropped an unreadable reply"),
+                }
+            }
+        }
+    }
+}
+
+fn gap(bus: &Bus) {
+    if let Some(listener) = bus.listener.get() {
+        listener.on_gap();
+    }
+}
+
+/// Subscribes again after each reconnect, then has everything brought up to date.
+pub(crate) async fn follow_reconnects(bus: Arc<Bus>) {
+    let mut reconnects = bus.subscriptions.client().reconnect_rx();
+    // Lagging is no loss here: what counts is that there was a reconnect.
+    while !matches!(reconnects.recv().await, Err(RecvError::Closed)) {
+        resubscribe(&bus).await;
+    }
+}
+
+async fn resubscribe(bus: &Bus) {
+    match bus.subscriptions.replay().await {
+        Ok(()) => gap(bus),
+        Err(error) => tracing::warn!(%error, "could not subscribe; the probe will try again"),
+    }
+}
+
+/// Asks itself whether it still hears, for ever.
+pub(crate) async fn probe(bus: Arc<Bus>) {
+    let own = subjects::inbox(bus.instance());
+    let mut tick = interval(PROBE_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let receivers = outbox::publish(&bus, Kind::Probe, &own, Vec::new()).await;
+        match receivers {
+            Ok(0) => resubscribe(&bus).await,
+            Ok(_) if bus.hearing.silence_ms() > RECONNECT_AFTER_MS => reconnect(&bus, bus.instance()).await,
+            // Redis does not answer: that is not deafness, and the connection for commands says so.
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+async fn reconnect(bus: &Bus, instance: &InstanceId) {
+    tracing::warn!(%instance, silence_ms = bus.hearing.silence_ms(), "deaf: opening a new subscription");
+    // Counts as heard, so that the new connection has its time.
+    bus.hearing.heard();
+    if let Err(error) = bus.subscriptions.client().force_reconnection().await {
+        tracing::warn!(%error, "could not open a new subscription");
+    }
+}

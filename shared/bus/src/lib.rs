@@ -1,0 +1,191 @@
+//! The bus: how an instance of a service finds another, asks it something, answers, and hears what rooms do; all of it
+//! over Redis' sharded pub/sub (`SPUBLISH`, `SSUBSCRIBE`; Redis or Valkey 7 or newer). It knows who is alive and who
+//! waits for which reply; it knows nothing of presence keys.
+//!
+//! - `redis`: the two connections, commands and subscriptions.
+//! - `directory`: who is alive, by leases; who serves a key, by rendezvous hash.
+//! - `request`: the sending side; `outbox`: what leaves together.
+//! - `hearing`: the receiving side, with the probe of the own inbox.
+//! - `subscriptions`: the channels that must survive a reconnect.
+
+mod directory;
+mod hearing;
+mod outbox;
+pub mod redis;
+mod rendezvous;
+mod request;
+pub mod script;
+pub mod subjects;
+mod subscriptions;
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use fred::{clients::Client, interfaces::ClientLike as _};
+use protocol::{
+    InstanceId,
+    command::Outcome,
+    envelope::{Envelope, Item, Kind, VERSION, wall_clock_ms},
+};
+use serde_json::value::RawValue;
+
+pub use directory::{LEASE_MS, Peer, Role, View};
+pub use rendezvous::choose;
+pub use request::{Answer, DEADLINE};
+
+use crate::{directory::Directory, hearing::Hearing, request::Requests, subscriptions::Subscriptions};
+
+/// What a service does with what it hears. Called on the one task that reads the subscription, in order: it must not
+/// block.
+pub trait Listener: Send + Sync + 'static {
+    /// Requests came.
+    fn on_request(&self, _envelope: &Envelope<'_>) {}
+    /// A room said something.
+    fn on_event(&self, _channel: &str, _text: &str) {}
+    /// Something may have been missed: the subscription was away or too slow.
+    fn on_gap(&self) {}
+}
+
+/// An instance's place on the bus.
+pub struct Bus {
+    instance: InstanceId,
+    role: Role,
+    commands: Client,
+    subscriptions: Subscriptions,
+    directory: Directory,
+    requests: Requests,
+    hearing: Hearing,
+    listener: OnceLock<Arc<dyn Listener>>,
+    next_id: AtomicU64,
+}
+
+impl Bus {
+    /// Connects, without waiting for Redis: until it answers, the instance is unready and every call is refused.
+    pub fn connect(redis: redis::Redis, role: Role, instance: InstanceId) -> Arc<Self> {
+        Arc::new(Self {
+            instance,
+            role,
+            commands: redis.commands,
+            subscriptions: Subscriptions::new(redis.subscriber),
+            directory: Directory::default(),
+            requests: Requests::default(),
+            hearing: Hearing::default(),
+            listener: OnceLock::new(),
+            next_id: AtomicU64::new(1),
+        })
+    }
+
+    /// Begins to listen and to renew the own lease.
+    pub fn start(self: &Arc<Self>, listener: Arc<dyn Listener>) {
+        let _ = self.listener.set(listener);
+        self.subscriptions.want(subjects::inbox(&self.instance));
+        tokio::spawn(hearing::read(Arc::clone(self)));
+        tokio::spawn(hearing::follow_reconnects(Arc::clone(self)));
+        tokio::spawn(hearing::probe(Arc::clone(self)));
+        tokio::spawn(directory::renew(Arc::clone(self)));
+    }
+
+    /// The own name.
+    pub fn instance(&self) -> &InstanceId {
+        &self.instance
+    }
+
+    /// The connection for commands.
+    pub fn commands(&self) -> &Client {
+        &self.commands
+    }
+
+    /// Who is alive, as last seen.
+    pub fn view(&self) -> Arc<View> {
+        self.directory.view()
+    }
+
+    /// Milliseconds of Redis' clock, reckoned from its last answer.
+    pub fn redis_now_ms(&self) -> u64 {
+        self.directory.redis_now_ms()
+    }
+
+    /// Subscribes to a channel, now and after every reconnect. Resolves when Redis has confirmed it.
+    ///
+    /// # Errors
+    /// Redis did not confirm in time; the channel stays wanted and the next reconnect tries again.
+    pub async fn subscribe(&self, channel: &str) -> Result<(), fred::error::Error> {
+        self.subscriptions.subscribe(channel).await
+    }
+
+    /// Ends a subscription.
+    pub async fn unsubscribe(&self, channel: &str) {
+        self.subscriptions.unsubscribe(channel).await;
+    }
+
+    /// Takes the own entry out of the directory: the goodbye that tells a stopped gateway from a lost one.
+    pub async fn goodbye(&self) {
+        directory::goodbye(self).await;
+    }
+
+    /// Forgets a lost gateway for which everything was done; `false` when it is back, or Redis did not answer.
+    pub async fn forget(&self, gateway: &Peer) -> bool {
+        directory::forget(self, gateway).await
+    }
+
+    /// Answers requests of `reply_to`; each item has the ids that it answers.
+    pub async fn reply(&self, reply_to: &str, items: &[(Vec<u64>, Arc<Outcome>)]) {
+        let bodies: Vec<_> = items.iter().filter_map(|(ids, outcome)| Some((ids, raw(outcome)?))).collect();
+        let items = bodies
+            .iter()
+            .map(|(ids, body)| Item { ids: (*ids).clone(), traceparent: None, tracestate: None, body })
+            .collect();
+        if let Err(error) = outbox::publish(self, Kind::Reply, reply_to, items).await {
+            tracing::warn!(%error, to = reply_to, "replies could not be sent; their requests will time out");
+        }
+    }
+
+    /// Whether commands reach Redis: connected, and the lease was renewed lately.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn check_redis(&self) -> Result<(), String> {
+        if !self.commands.is_connected() {
+            return Err("not connected".to_owned());
+        }
+        match self.directory.age_ms() {
+            Some(age) if age < LEASE_MS / 2 => Ok(()),
+            Some(age) => Err(format!("no answer for {age} ms")),
+            None => Err("no answer yet".to_owned()),
+        }
+    }
+
+    /// Whether the own inbox is heard.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn check_hearing(&self) -> Result<(), String> {
+        self.hearing.check()
+    }
+
+    /// Whether a presence-state instance is there to ask.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn check_states(&self) -> Result<(), String> {
+        if self.view().peers(Role::State).is_empty() { Err("no instance is alive".to_owned()) } else { Ok(()) }
+    }
+
+    fn envelope<'a>(&self, kind: Kind, items: Vec<Item<'a>>) -> Envelope<'a> {
+        Envelope {
+            version: VERSION,
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            kind,
+            sender: self.instance.clone(),
+            reply_to: subjects::inbox(&self.instance),
+            deadline_ms: wall_clock_ms() + DEADLINE.as_millis() as u64,
+            items,
+        }
+    }
+}
+
+fn raw(outcome: &Outcome) -> Option<Box<RawValue>> {
+    serde_json::value::to_raw_value(outcome).ok()
+}

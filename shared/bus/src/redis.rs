@@ -1,0 +1,70 @@
+//! The two connections to Redis: one for commands, one for subscriptions. Every limit that fred leaves open is set here.
+
+use std::time::Duration;
+
+use fred::{
+    clients::Client,
+    error::Error,
+    interfaces::ClientLike as _,
+    types::{
+        Builder,
+        config::{Config, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
+    },
+};
+
+/// How long a command may take. Shorter than a request's deadline, so that presence-state can still say why.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_500);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A peer that is gone without a word (a pulled cable) is noticed after this.
+const UNRESPONSIVE: Duration = Duration::from_secs(4);
+const RECONNECT_DELAY_MS: u32 = 200;
+/// Messages that the reading task may be behind before some are lost, which it is told.
+const SUBSCRIPTION_BACKLOG: usize = 16_384;
+const COMMAND_BUFFER: usize = 50_000;
+
+/// The connections of one instance.
+pub struct Redis {
+    /// For commands and scripts.
+    pub commands: Client,
+    /// For subscriptions only.
+    pub subscriber: Client,
+}
+
+/// Reads a Redis URL (`redis://`, `rediss://`, `redis-cluster://`, `redis-sentinel://`, `valkey://` …).
+///
+/// # Errors
+/// It is none.
+pub fn parse_url(url: &str) -> Result<Config, Error> {
+    Config::from_url(url)
+}
+
+/// Begins to connect and goes on trying for ever.
+///
+/// # Errors
+/// The configuration cannot work.
+pub fn connect(config: Config) -> Result<Redis, Error> {
+    Ok(Redis { commands: client(config.clone(), 32)?, subscriber: client(config, SUBSCRIPTION_BACKLOG)? })
+}
+
+fn client(config: Config, broadcast_capacity: usize) -> Result<Client, Error> {
+    let client = Builder::from_config(Config { fail_fast: false, ..config })
+        .with_performance_config(|performance| {
+            performance.default_command_timeout = COMMAND_TIMEOUT;
+            performance.broadcast_channel_capacity = broadcast_capacity;
+        })
+        .with_connection_config(|connection| {
+            connection.connection_timeout = CONNECT_TIMEOUT;
+            connection.internal_command_timeout = CONNECT_TIMEOUT;
+            // A script that was cut off may have run: whoever sent it decides whether to repeat it.
+            connection.max_command_attempts = 1;
+            connection.max_command_buffer_len = COMMAND_BUFFER;
+            connection.reconnect_on_auth_error = true;
+            connection.unresponsive =
+                UnresponsiveConfig { max_timeout: Some(UNRESPONSIVE), interval: Duration::from_secs(1) };
+            connection.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
+        })
+        .set_policy(ReconnectPolicy::new_constant(0, RECONNECT_DELAY_MS))
+        .build()?;
+    client.connect();
+    Ok(client)
+}

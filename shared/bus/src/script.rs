@@ -1,0 +1,44 @@
+//! A Lua script of ours: called by its hash, sent whole when Redis does not know it (after a restart or `SCRIPT FLUSH`).
+
+use fred::{
+    clients::Client,
+    error::Error,
+    interfaces::LuaInterface as _,
+    types::{FromValue, MultipleKeys, Value},
+    util::sha1_hash,
+};
+
+/// A script and its hash.
+pub struct Script {
+    name: &'static str,
+    source: String,
+    hash: String,
+}
+
+impl Script {
+    /// A script from its source.
+    pub fn new(name: &'static str, source: impl Into<String>) -> Self {
+        let source = source.into();
+        let hash = sha1_hash(&source);
+        Self { name, source, hash }
+    }
+
+    /// Its file's name without the ending, as it stands in traces.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What Redis or the connection says.
+    pub async fn run<R: FromValue>(&self, client: &Client, keys: Vec<String>, args: Vec<Value>) -> Result<R, Error> {
+        let keys = MultipleKeys::from(keys);
+        match client.evalsha(self.hash.as_str(), keys.clone(), args.clone()).await {
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                client.eval(self.source.as_str(), keys, args).await
+            }
+            result => result,
+        }
+    }
+}

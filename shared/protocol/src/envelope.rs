@@ -1,0 +1,137 @@
+//! The one message that services send each other: a header and the items that travel together. Items stay text until
+//! somebody reads them, so that one that a newer version added does not spoil its neighbours.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::InstanceId;
+
+/// The version that this build writes and the only one that it reads.
+pub const VERSION: u32 = 1;
+
+/// What an envelope carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Items are [`crate::command::Command`]s that want a reply.
+    Request,
+    /// Items are [`crate::command::Outcome`]s.
+    Reply,
+    /// An instance asks itself whether it still hears; no items.
+    Probe,
+}
+
+/// A message of the bus.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Envelope<'a> {
+    /// See [`VERSION`].
+    pub version: u32,
+    /// Unique among the sender's messages.
+    pub id: u64,
+    /// What the items are.
+    pub kind: Kind,
+    /// Who sent it.
+    pub sender: InstanceId,
+    /// The channel for the replies.
+    pub reply_to: String,
+    /// Until when an answer is of use, in milliseconds since 1970; what is older is dropped unread.
+    pub deadline_ms: u64,
+    /// What travels together.
+    #[serde(borrow)]
+    pub items: Vec<Item<'a>>,
+}
+
+/// One request or one reply.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Item<'a> {
+    /// The requests that it is or answers; 0 stands for somebody else's (a shared answer keeps its places).
+    pub ids: Vec<u64>,
+    /// W3C trace context of the sender's span, with the flag that tells whether it is sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// W3C trace state, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
+    /// The command or outcome.
+    #[serde(borrow)]
+    pub body: &'a RawValue,
+}
+
+/// Why an envelope was not read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Not an envelope.
+    Malformed,
+    /// Written by a version that this build does not know.
+    Version(u32),
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads a message; fields that this build does not know are passed over.
+    ///
+    /// # Errors
+    /// [`Unreadable`]: the message is dropped, and said so in the log.
+    pub fn read(text: &'a str) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Header {
+            version: u32,
+        }
+        match serde_json::from_str::<Self>(text) {
+            Ok(envelope) if envelope.version == VERSION => Ok(envelope),
+            Ok(envelope) => Err(Unreadable::Version(envelope.version)),
+            Err(_) => match serde_json::from_str::<Header>(text) {
+                Ok(Header { version }) if version != VERSION => Err(Unreadable::Version(version)),
+                _ => Err(Unreadable::Malformed),
+            },
+        }
+    }
+
+    /// Writes a message.
+    ///
+    /// # Errors
+    /// Never for what this crate makes; the serializer's signature has it.
+    pub fn write(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+}
+
+/// This machine's clock in milliseconds since 1970. Only deadlines between services use it; everything that is stored
+/// uses the clock of Redis.
+pub fn wall_clock_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const WRITTEN: &str = r#"{"version":1,"id":7,"kind":"request","sender":"a-1","reply_to":"c","deadline_ms":5,"items":[{"ids":[1],"body":{"x":1e400}}]}"#;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let envelope = Envelope::read(WRITTEN).unwrap();
+        assert_eq!(envelope.items[0].body.get(), r#"{"x":1e400}"#);
+        assert_eq!(envelope.write().unwrap(), WRITTEN);
+    }
+
+    #[test]
+    fn a_newer_field_is_passed_over_and_a_newer_version_refused() {
+        let more = WRITTEN.replace(r#""id":7"#, r#""id":7,"later":[{}]"#);
+        assert!(Envelope::read(&more).is_ok());
+        let newer = WRITTEN.replace(r#""version":1"#, r#""version":2"#);
+        assert_eq!(Envelope::read(&newer).unwrap_err(), Unreadable::Version(2));
+        let other_shape = r#"{"version":3,"parts":[]}"#;
+        assert_eq!(Envelope::read(other_shape).unwrap_err(), Unreadable::Version(3));
+        assert_eq!(Envelope::read("{}").unwrap_err(), Unreadable::Malformed);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(text in "\\PC*") {
+            let _ = Envelope::read(&text);
+        }
+    }
+}

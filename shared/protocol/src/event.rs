@@ -1,0 +1,150 @@
+//! What a room tells its members. A script publishes it together with the change that it reports, and a script formats
+//! no JSON: an event is lines of text, the client's state last and opaque.
+//!
+//! ```text
+//! 1 <gen> <seq> <ts> <epoch> <type> <reason or -> <user flag 0|1>
+//! <traceparent or nothing>
+//! <connId>
+//! <userId>
+//! <state: JSON, to the end>
+//! ```
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// What happened to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// It is in the room now.
+    Join,
+    /// Its state changed, or it joined again.
+    Update,
+    /// It is gone.
+    Leave,
+    /// Its record was put back: a join for whoever did not know it. Clients never see this kind.
+    Restore,
+}
+
+/// Why a connection is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Its client said so.
+    Left,
+    /// Its socket closed.
+    Disconnected,
+    /// Nothing was heard of it for a whole TTL.
+    Expired,
+    /// Its gateway is lost.
+    NodeLost,
+}
+
+impl Reason {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Left => "left",
+            Reason::Disconnected => "disconnected",
+            Reason::Expired => "expired",
+            Reason::NodeLost => "node_lost",
+        }
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        [Reason::Left, Reason::Disconnected, Reason::Expired, Reason::NodeLost]
+            .into_iter()
+            .find(|reason| reason.as_str() == text)
+    }
+}
+
+impl Kind {
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "join" => Some(Kind::Join),
+            "update" => Some(Kind::Update),
+            "leave" => Some(Kind::Leave),
+            "restore" => Some(Kind::Restore),
+            _ => None,
+        }
+    }
+}
+
+/// One event of a room, as published.
+#[derive(Debug)]
+pub struct RoomEvent<'a> {
+    /// The room's birth, in microseconds.
+    pub birth: u64,
+    /// One more for each event of the room.
+    pub seq: u64,
+    /// When, in milliseconds of Redis' clock.
+    pub ts: u64,
+    /// The connection's epoch.
+    pub epoch: u64,
+    /// What happened.
+    pub kind: Kind,
+    /// Why, for a leave.
+    pub reason: Option<Reason>,
+    /// For a join: the user's first connection; for a leave: the last.
+    pub user_edge: bool,
+    /// The trace that the change belongs to.
+    pub traceparent: Option<&'a str>,
+    /// To which connection.
+    pub conn: &'a str,
+    /// Of which user.
+    pub user: &'a str,
+    /// With which state.
+    pub state: &'a RawValue,
+}
+
+impl<'a> RoomEvent<'a> {
+    /// Reads a published event; `None` when it is none, or of a version that this build does not know.
+    pub fn read(text: &'a str) -> Option<Self> {
+        let mut lines = text.splitn(5, '\n');
+        let mut head = lines.next()?.split(' ');
+        if head.next()? != "1" {
+            return None;
+        }
+        let mut number = || head.next()?.parse().ok();
+        let (birth, seq, ts, epoch) = (number()?, number()?, number()?, number()?);
+        let kind = Kind::read(head.next()?)?;
+        let reason = Reason::read(head.next()?);
+        let user_edge = head.next()? == "1";
+        let traceparent = Some(lines.next()?).filter(|text| !text.is_empty());
+        let (conn, user) = (lines.next()?, lines.next()?);
+        let state = serde_json::from_str(lines.next()?).ok()?;
+        Some(Self { birth, seq, ts, epoch, kind, reason, user_edge, traceparent, conn, user, state })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_published_event_is_read() {
+        let text = "1 1700000000000000 3 1700000000001 9 leave node_lost 1\n\nconn\nuser name\n{\"a\":\n1e400}";
+        let event = RoomEvent::read(text).unwrap();
+        assert_eq!((event.seq, event.kind, event.reason), (3, Kind::Leave, Some(Reason::NodeLost)));
+        assert_eq!((event.user, event.user_edge, event.traceparent), ("user name", true, None));
+        assert_eq!(event.state.get(), "{\"a\":\n1e400}");
+    }
+
+    #[test]
+    fn what_is_no_event_is_none() {
+        for text in
+            ["", "2 1 1 1 1 join - 1\n\nc\nu\n{}", "1 x 1 1 1 join - 1\n\nc\nu\n{}", "1 1 1 1 1 join - 1\n\nc\nu"]
+        {
+            assert!(RoomEvent::read(text).is_none(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(text in "(?s).*") {
+            let _ = RoomEvent::read(&text);
+            let _ = RoomEvent::read(&format!("1 {text}"));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a client is told when something did not work: a code that programs read and a sentence that people read.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The codes of unsuccessful answers; their names on the wire are in capitals, as in the README's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    /// The payload has a wrong type, a missing field or a value out of range. Nothing changed.
+    InvalidPayload,
+    /// The socket is in no room.
+    NotJoined,
+    /// The socket is in another room.
+    RoomConflict,
+    /// A value is over its limit. Nothing changed.
+    TooLarge,
+    /// The system cannot do it now and did not; try again.
+    Unavailable,
+    /// No answer came in time; it may or may not have happened.
+    Timeout,
+    /// A queue was full, nothing was done; slow down.
+    Overloaded,
+    /// A fault of ours.
+    Internal,
+}
+
+impl Code {
+    /// The name on the wire and in telemetry (`error.type`).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::InvalidPayload => "INVALID_PAYLOAD",
+            Code::NotJoined => "NOT_JOINED",
+            Code::RoomConflict => "ROOM_CONFLICT",
+            Code::TooLarge => "TOO_LARGE",
+            Code::Unavailable => "UNAVAILABLE",
+            Code::Timeout => "TIMEOUT",
+            Code::Overloaded => "OVERLOADED",
+            Code::Internal => "INTERNAL",
+        }
+    }
+
+    /// Whether the service, not the client, is at fault: such answers mark their span as an error.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Code::Unavailable | Code::Timeout | Code::Overloaded | Code::Internal)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A refusal that reaches the client as it is. Its sentence is ours: no text of Redis or of a library gets in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What kind of refusal.
+    pub code: Code,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault with its sentence.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// `INVALID_PAYLOAD` with a sentence that names the field.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidPayload, message)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for Fault {}

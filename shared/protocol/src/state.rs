@@ -1,0 +1,202 @@
+//! A connection's state: a JSON object that survives to the letter. It is kept as the text that the client sent; only
+//! its top level is ever looked at, and only to merge a patch.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::{Code, Fault};
+
+/// The longest state, in bytes of its JSON text.
+pub const MAX_STATE_BYTES: usize = 16 * 1024;
+/// The deepest nesting of a state.
+pub const MAX_STATE_DEPTH: usize = 64;
+
+/// Accepts a state or patch: a JSON object within the limits.
+///
+/// # Errors
+/// `INVALID_PAYLOAD` or `TOO_LARGE`, naming `field`.
+pub fn check(field: &str, json: &RawValue) -> Result<(), Fault> {
+    let text = json.get();
+    if !text.starts_with('{') {
+        return Err(Fault::invalid(format!("{field} must be an object")));
+    }
+    check_size(field, text)?;
+    if depth(text) > MAX_STATE_DEPTH {
+        return Err(Fault::invalid(format!("{field} must not be nested deeper than {MAX_STATE_DEPTH} levels")));
+    }
+    Ok(())
+}
+
+fn check_size(field: &str, text: &str) -> Result<(), Fault> {
+    if text.len() <= MAX_STATE_BYTES {
+        return Ok(());
+    }
+    Err(Fault::new(Code::TooLarge, format!("{field} must be at most {MAX_STATE_BYTES} bytes of JSON")))
+}
+
+/// The nesting of a valid JSON text; brackets inside strings do not count.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Merges `patch` shallowly over `state`: its keys replace those of the same name where they stand, new ones follow.
+/// `None` when nothing differs, so that a patch which changes nothing makes no event.
+///
+/// # Errors
+/// `TOO_LARGE` when the merged state is over the limit; `INTERNAL` when either is no object (callers checked them).
+pub fn merge(state: &RawValue, patch: &RawValue) -> Result<Option<Box<RawValue>>, Fault> {
+    let mut fields = object(state)?;
+    let mut changed = false;
+    for (key, value) in object(patch)?.0 {
+        match fields.0.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, old)) if old.get() == value.get() => {}
+            Some((_, old)) => {
+                *old = value;
+                changed = true;
+            }
+            None => {
+                fields.0.push((key, value));
+                changed = true;
+            }
+        }
+    }
+    if !changed {
+        return Ok(None);
+    }
+    let text = fields.to_json();
+    check_size("the patched state", &text)?;
+    RawValue::from_string(text).map(Some).map_err(|_| no_object())
+}
+
+fn object(json: &RawValue) -> Result<Fields<'_>, Fault> {
+    serde_json::from_str(json.get()).map_err(|_| no_object())
+}
+
+fn no_object() -> Fault {
+    Fault::new(Code::Internal, "a stored state is not an object")
+}
+
+/// An object's top level, in order; of duplicate keys the last one counts, as in JavaScript.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl Fields<'_> {
+    fn to_json(&self) -> String {
+        let mut text = String::from("{");
+        for (i, (key, value)) in self.0.iter().enumerate() {
+            if i > 0 {
+                text.push(',');
+            }
+            text.push_str(&serde_json::Value::from(key.as_str()).to_string());
+            text.push(':');
+            text.push_str(value.get());
+        }
+        text.push('}');
+        text
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Fields<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut fields: Vec<(String, &'de RawValue)> = Vec::new();
+                while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    match fields.iter_mut().find(|(k, _)| *k == key) {
+                        Some((_, old)) => *old = value,
+                        None => fields.push((key, value)),
+                    }
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    fn merged(state: &str, patch: &str) -> Option<String> {
+        merge(&raw(state), &raw(patch)).unwrap().map(|json| json.get().to_owned())
+    }
+
+    #[test]
+    fn a_patch_keeps_every_other_letter() {
+        let state =
+            r#"{"n":9007199254740993,"big":1e400,"e":[],"o":{},"z":null,"__proto__":{"x":1},"é":"\ud83d\ude00"}"#;
+        assert_eq!(
+            merged(state, r#"{"e":[1],"new":{}}"#).unwrap(),
+            r#"{"n":9007199254740993,"big":1e400,"e":[1],"o":{},"z":null,"__proto__":{"x":1},"é":"\ud83d\ude00","new":{}}"#
+        );
+    }
+
+    #[test]
+    fn what_changes_nothing_is_no_change() {
+        for patch in ["{}", r#"{"a":1}"#, r#"{"b":[1, 2]}"#, r#"{"a":1,"b":[1, 2]}"#] {
+            assert_eq!(merged(r#"{"a":1,"b":[1, 2]}"#, patch), None, "{patch}");
+        }
+    }
+
+    #[test]
+    fn limits_are_named() {
+        let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        assert_eq!(check("state", &raw(&deep)).unwrap_err().code, Code::InvalidPayload);
+        let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_STATE_BYTES));
+        assert_eq!(check("state", &raw(&long)).unwrap_err().code, Code::TooLarge);
+        assert_eq!(check("state", &raw("[]")).unwrap_err().code, Code::InvalidPayload);
+        assert_eq!(check("state", &raw(r#"{"a":"[[[{{{\"[["}"#)), Ok(()));
+        let half = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_STATE_BYTES / 2));
+        let other = format!(r#"{{"b":"{}"}}"#, "x".repeat(MAX_STATE_BYTES / 2));
+        assert_eq!(merge(&raw(&half), &raw(&other)).unwrap_err().code, Code::TooLarge);
+    }
+
+    proptest! {
+        #[test]
+        fn a_merge_is_the_merge_of_the_parsed(
+            state in proptest::collection::btree_map("[a-e\"\\\\é]{0,2}", 0i64..4, 0..5),
+            patch in proptest::collection::btree_map("[a-e\"\\\\é]{0,2}", 0i64..4, 0..5),
+        ) {
+            let json = |map: &std::collections::BTreeMap<String, i64>| serde_json::to_string(map).unwrap();
+            let mut expected = state.clone();
+            expected.extend(patch.clone());
+            match merged(&json(&state), &json(&patch)) {
+                None => prop_assert_eq!(expected, state),
+                Some(text) => {
+                    let got: std::collections::BTreeMap<String, i64> = serde_json::from_str(&text).unwrap();
+                    prop_assert_eq!(&got, &expected);
+                    prop_assert_ne!(expected, state);
+                }
+            }
+        }
+    }
+}

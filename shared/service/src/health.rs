@@ -1,0 +1,49 @@
+//! The pages that tell an operator and an orchestrator how a service is: `/healthz`, `/readyz`, `/version`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Json, Router, http::StatusCode, routing::get};
+use serde_json::{Value, json};
+
+type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// A service's readiness: named parts, each of which is fine or says why it is not.
+pub struct Health {
+    service: &'static str,
+    version: &'static str,
+    instance: String,
+    checks: Vec<(&'static str, Check)>,
+}
+
+impl Health {
+    /// No checks yet: ready.
+    pub fn new(service: &'static str, version: &'static str, instance: String) -> Self {
+        Self { service, version, instance, checks: Vec::new() }
+    }
+
+    /// Adds a part. Its check runs at each request and must not block.
+    #[must_use]
+    pub fn part(mut self, name: &'static str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.checks.push((name, Box::new(check)));
+        self
+    }
+
+    /// The pages.
+    pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
+        let version = json!({ "service": self.service, "version": self.version, "instance": self.instance });
+        let health = Arc::new(self);
+        Router::new()
+            .route("/healthz", get(|| async { Json(json!({ "status": "ok" })) }))
+            .route("/readyz", get(move || async move { health.readiness() }))
+            .route("/version", get(move || async move { Json(version) }))
+    }
+
+    fn readiness(&self) -> (StatusCode, Json<Value>) {
+        let results: Vec<_> = self.checks.iter().map(|(name, check)| (*name, check())).collect();
+        let ready = results.iter().all(|(_, result)| result.is_ok());
+        let checks: BTreeMap<_, _> =
+            results.into_iter().map(|(name, result)| (name, result.err().unwrap_or_else(|| "ok".to_owned()))).collect();
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, Json(json!({ "ready": ready, "checks": checks })))
+    }
+}

@@ -1,0 +1,13 @@
+//! What all three services do alike: read their configuration, listen, show their health, end when told to. It
+//! knows nothing of what a service is for.
+
+mod bootstrap;
+pub mod health;
+pub mod listen;
+pub mod settings;
+pub mod shutdown;
+
+pub use bootstrap::{Context, main};
+pub use health::Health;
+pub use settings::Reader;
+pub use shutdown::Shutdown;

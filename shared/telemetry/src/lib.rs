@@ -1,0 +1,67 @@
+//! How Rollcall is seen from outside: one log line per thing that an operator would act on, and traces by OTLP. A leaf:
+//! it knows nothing of rooms or Redis; what may never leave (states, payloads, credentials) is never handed to it.
+//!
+//! Spans have the target [`TRACE`] and go to the exporter alone; log lines have any other target and go to stdout. With
+//! no exporter configured nobody asks for spans, so `tracing` turns each of them into one relaxed load.
+
+mod format;
+mod otlp;
+pub mod propagation;
+mod sampling;
+pub mod span;
+
+use std::{fmt, sync::OnceLock};
+
+use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
+
+pub use format::LogFormat;
+pub use otlp::Guard;
+pub use sampling::sample_heartbeat;
+
+/// The target of every span.
+pub const TRACE: &str = "trace";
+
+/// Who is speaking and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `service.name`
+    pub service: &'static str,
+    /// `service.version`
+    pub version: &'static str,
+    /// `service.instance.id`, the bus instance
+    pub instance: String,
+    /// `deployment.environment.name`
+    pub environment: String,
+    /// What is logged, in the syntax of `RUST_LOG`.
+    pub filter: String,
+    /// How it is written.
+    pub format: LogFormat,
+    /// The share of plain heartbeats that are traced, 0 to 1.
+    pub heartbeat_ratio: f64,
+}
+
+static SPEAKER: OnceLock<(String, String)> = OnceLock::new();
+
+/// Begins logging and, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set, tracing. To be called once, before the runtime starts:
+/// the exporter's blocking client may not be built on it.
+pub fn init(settings: &Settings) -> Guard {
+    let _ = SPEAKER.set((settings.service.to_owned(), settings.instance.clone()));
+    sampling::set_ratio(settings.heartbeat_ratio);
+    let (spans, guard) = otlp::layer(settings);
+    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt::layer()
+        .event_format(format::Lines { format: settings.format })
+        .with_filter(filter)
+        .with_filter(filter_fn(|meta| meta.target() != TRACE));
+    let spans = spans.map(|layer| layer.with_filter(filter_fn(|meta| meta.target() == TRACE)));
+    tracing_subscriber::registry().with(spans).with(lines).init();
+    guard
+}
+
+/// Whether `text` is a filter that [`init`] understands.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_filter(text: &str) -> Result<(), impl fmt::Display> {
+    EnvFilter::try_new(text).map(|_| ())
+}

@@ -1,0 +1,115 @@
+//! The list of spans: every name and attribute that Rollcall's traces have, each made in one place. Identifiers are
+//! attributes; payloads, states and credentials never are.
+
+use opentelemetry::KeyValue;
+use tracing::{Span, field::Empty};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::TRACE;
+
+/// One event of a client, the root of its trace: `socket presence:join` and so on.
+pub fn socket_event(event: &'static str, name: &'static str, conn: &str, transport: &'static str) -> Span {
+    tracing::info_span!(
+        target: TRACE, "socket", otel.name = name, otel.kind = "server", otel.status_code = Empty,
+        socket.event = event, socket.connection_id = conn, socket.transport = transport,
+        presence.operation = Empty, presence.room_id = Empty, presence.user_id = Empty, presence.conn_id = conn,
+        presence.epoch = Empty, presence.state_changed = Empty, presence.snapshot_size = Empty, "error.type" = Empty,
+    )
+}
+
+/// A socket came: `socket.connect`.
+pub fn socket_connect(conn: &str, transport: &'static str, address: &str) -> Span {
+    tracing::info_span!(
+        target: TRACE, "socket.connect", otel.kind = "server", socket.event = "connect", socket.connection_id = conn,
+        socket.transport = transport, client.address = address,
+    )
+}
+
+/// A socket went: `socket.disconnect`, linked to its connect.
+pub fn socket_disconnect(conn: &str, transport: &'static str, reason: &str, duration_ms: u64) -> Span {
+    tracing::info_span!(
+        target: TRACE, "socket.disconnect", otel.kind = "server", socket.event = "disconnect",
+        socket.connection_id = conn, socket.transport = transport, socket.disconnect_reason = reason,
+        socket.duration_ms = duration_ms,
+    )
+}
+
+/// A message leaves for another service: `publish <subject>`.
+pub fn publish(subject: &str, destination: &str, count: usize) -> Span {
+    tracing::info_span!(
+        target: TRACE, "publish", otel.name = %format_args!("publish {subject}"), otel.kind = "producer",
+        otel.status_code = Empty, "error.type" = Empty, messaging.system = "redis",
+        messaging.destination.name = destination, "messaging.operation.type" = "send",
+        messaging.batch.message_count = count as u64,
+    )
+}
+
+/// A room's event reaches the sockets of one gateway: `deliver presence.events`.
+pub fn deliver(destination: &str, room: &str, recipients: usize) -> Span {
+    tracing::info_span!(
+        target: TRACE, "deliver presence.events", otel.kind = "consumer", messaging.system = "redis",
+        messaging.destination.name = destination, "messaging.operation.type" = "process", presence.room_id = room,
+        presence.recipients = recipients as u64,
+    )
+}
+
+/// Presence-state carries out a command: `presence.join`, `presence.heartbeat`, …
+pub fn presence(verb: &'static str) -> Span {
+    tracing::info_span!(
+        target: TRACE, "presence", otel.name = %format_args!("presence.{verb}"), otel.kind = "consumer",
+        otel.status_code = Empty, "error.type" = Empty, messaging.system = "redis", presence.operation = verb,
+        presence.room_id = Empty, presence.user_id = Empty, presence.conn_id = Empty, presence.epoch = Empty,
+        presence.state_changed = Empty, presence.snapshot_size = Empty, presence.connections = Empty,
+        presence.rooms = Empty, presence.missing = Empty, presence.evicted = Empty,
+    )
+}
+
+/// The gateway reports who was alive: `presence.touch`.
+pub fn touch(connections: usize, rooms: usize) -> Span {
+    tracing::info_span!(
+        target: TRACE, parent: None, "presence.touch", otel.kind = "producer", otel.status_code = Empty,
+        "error.type" = Empty, messaging.system = "redis", presence.operation = "touch",
+        presence.connections = connections as u64, presence.rooms = rooms as u64, presence.missing = Empty,
+    )
+}
+
+/// A script runs in Redis: `EVALSHA presence_join`.
+pub fn script(parent: &Span, name: &'static str, key: &str, batch: usize) -> Span {
+    tracing::info_span!(
+        target: TRACE, parent: parent, "redis", otel.name = %format_args!("EVALSHA {name}"), otel.kind = "client",
+        otel.status_code = Empty, "error.type" = Empty, db.system.name = "redis", db.system = "redis",
+        db.operation.name = "EVALSHA", db.stored_procedure.name = name, db.operation.batch.size = batch as u64,
+        redis.command = "evalsha", redis.key = key, redis.latency_ms = Empty,
+    )
+}
+
+/// Commands go to Redis together: `PIPELINE touch`.
+pub fn pipeline(parent: &Span, name: &'static str, count: usize) -> Span {
+    tracing::info_span!(
+        target: TRACE, parent: parent, "redis", otel.name = %format_args!("PIPELINE {name}"), otel.kind = "client",
+        otel.status_code = Empty, "error.type" = Empty, db.system.name = "redis", db.system = "redis",
+        db.operation.name = "PIPELINE", db.operation.batch.size = count as u64, redis.command = "pipeline",
+        redis.pipeline = name, redis.command_count = count as u64, redis.latency_ms = Empty,
+    )
+}
+
+/// The reaper looks at what is due: `reaper.cycle`.
+pub fn reaper_cycle() -> Span {
+    tracing::info_span!(
+        target: TRACE, parent: None, "reaper.cycle", otel.kind = "internal", otel.status_code = Empty,
+        "error.type" = Empty, reaper.scanned = Empty, reaper.evicted = Empty, reaper.rooms_changed = Empty,
+        reaper.lag_ms = Empty,
+    )
+}
+
+/// Marks `span` as failed: status Error, `error.type`, an exception event.
+pub fn fail(span: &Span, kind: &str, message: &str) {
+    if span.is_disabled() {
+        return;
+    }
+    span.record("otel.status_code", "ERROR").record("error.type", kind);
+    span.add_event(
+        "exception",
+        vec![KeyValue::new("exception.type", kind.to_owned()), KeyValue::new("exception.message", message.to_owned())],
+    );
+}
