@@ -114,7 +114,7 @@ async fn joins(store: &Arc<Store>, batch: &[Incoming], answers: &mut Vec<Address
 }
 
 fn span(incoming: &Incoming) -> Span {
-    if incoming.trace.traceparent.is_none() {
+    if incoming.trace.is_empty() {
         return Span::none();
     }
     let span = telemetry::span::presence(incoming.command.verb());

@@ -92,7 +92,7 @@ impl Listener for Dispatch {
                     continue;
                 }
             };
-            let trace = TraceContext { traceparent: item.traceparent.clone(), tracestate: item.tracestate.clone() };
+            let trace = TraceContext::read(item.traceparent.as_deref(), item.tracestate.as_deref());
             let incoming = Incoming {
                 id: item.ids.first().copied().unwrap_or(0),
                 reply_to: Arc::clone(&reply_to),

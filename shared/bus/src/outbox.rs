@@ -54,7 +54,7 @@ fn fitting(batch: &[Outgoing]) -> usize {
 }
 
 async fn send(bus: &Arc<Bus>, target: &InstanceId, channel: &str, batch: &[Outgoing]) {
-    let traced = batch.iter().filter(|outgoing| outgoing.trace.traceparent.is_some());
+    let traced = batch.iter().filter(|outgoing| !outgoing.trace.is_empty());
     let span = match traced.clone().next() {
         Some(first) => {
             let span = telemetry::span::publish("presence.commands", channel, batch.len());
@@ -81,8 +81,8 @@ async fn send(bus: &Arc<Bus>, target: &InstanceId, channel: &str, batch: &[Outgo
 fn item(outgoing: &Outgoing) -> Item<'_> {
     Item {
         ids: vec![outgoing.id],
-        traceparent: outgoing.trace.traceparent.clone(),
-        tracestate: outgoing.trace.tracestate.clone(),
+        traceparent: outgoing.trace.traceparent(),
+        tracestate: outgoing.trace.tracestate(),
         body: &outgoing.body,
     }
 }

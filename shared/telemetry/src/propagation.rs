@@ -1,75 +1,83 @@
 //! W3C trace context (<https://www.w3.org/TR/trace-context/>) to and from text, for messages that cross services.
 
-use std::collections::HashMap;
+use std::{fmt::Write as _, str::FromStr as _};
 
 use opentelemetry::{
-    Context,
-    propagation::TextMapPropagator,
-    trace::{SpanContext, TraceContextExt as _},
+    Context, SpanId, TraceFlags, TraceId,
+    trace::{SpanContext, TraceContextExt as _, TraceState},
 };
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// A span's place in its trace, as it travels.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TraceContext {
-    /// `traceparent`, with the flag that tells whether the trace is sampled.
-    pub traceparent: Option<String>,
-    /// `tracestate`
-    pub tracestate: Option<String>,
-}
+/// A span's place in its trace; empty when nobody traces it. Text only on the wire: heartbeats carry it too often for
+/// more.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TraceContext(Option<SpanContext>);
 
 impl TraceContext {
-    /// The context of `span`; empty when nobody traces it.
+    /// The context of `span`.
     pub fn of(span: &Span) -> Self {
         if span.is_disabled() {
             return Self::default();
         }
-        let mut carrier = HashMap::new();
-        TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
-        Self {
-            traceparent: carrier.remove("traceparent"),
-            tracestate: carrier.remove("tracestate").filter(|text| !text.is_empty()),
-        }
+        Self(Some(span.context().span().span_context().clone()).filter(SpanContext::is_valid))
     }
 
-    /// Only a `traceparent`.
-    pub fn from_traceparent(traceparent: &str) -> Self {
-        Self { traceparent: Some(traceparent.to_owned()), tracestate: None }
+    /// Reads the two header values; what is no context is an empty one.
+    pub fn read(traceparent: Option<&str>, tracestate: Option<&str>) -> Self {
+        Self(traceparent.and_then(|text| read(text, tracestate.unwrap_or(""))))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// `traceparent`, with the flag that tells whether the trace is sampled.
+    pub fn traceparent(&self) -> Option<String> {
+        let context = self.0.as_ref()?;
+        let mut text = String::with_capacity(55);
+        let (trace, span, flags) = (context.trace_id(), context.span_id(), context.trace_flags().to_u8());
+        write!(text, "00-{trace:032x}-{span:016x}-{flags:02x}").ok()?;
+        Some(text)
+    }
+
+    /// `tracestate`, if any.
+    pub fn tracestate(&self) -> Option<String> {
+        Some(self.0.as_ref()?.trace_state().header()).filter(|text| !text.is_empty())
     }
 
     /// Makes `span` a child of this context. To be called before the span is entered.
     pub fn adopt(&self, span: &Span) {
-        if let Some(context) = self.context(span) {
-            let _ = span.set_parent(context);
+        if let Some(remote) = self.for_span(span) {
+            let _ = span.set_parent(Context::new().with_remote_span_context(remote.clone()));
         }
     }
 
     /// Links `span` to this context.
     pub fn link(&self, span: &Span) {
-        if let Some(context) = self.context(span) {
-            span.add_link(context.span().span_context().clone());
+        if let Some(remote) = self.for_span(span) {
+            span.add_link(remote.clone());
         }
     }
 
-    /// The span context that it names, if it is one.
-    pub fn span_context(&self) -> Option<SpanContext> {
-        let traceparent = self.traceparent.as_ref()?;
-        let mut carrier = HashMap::from([("traceparent".to_owned(), traceparent.clone())]);
-        if let Some(tracestate) = &self.tracestate {
-            carrier.insert("tracestate".to_owned(), tracestate.clone());
-        }
-        let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
-        Some(context.span().span_context().clone()).filter(SpanContext::is_valid)
+    fn for_span(&self, span: &Span) -> Option<&SpanContext> {
+        self.0.as_ref().filter(|_| !span.is_disabled())
     }
+}
 
-    fn context(&self, span: &Span) -> Option<Context> {
-        if span.is_disabled() {
-            return None;
-        }
-        self.span_context().map(|remote| Context::new().with_remote_span_context(remote))
+fn read(traceparent: &str, tracestate: &str) -> Option<SpanContext> {
+    let mut parts = traceparent.split('-');
+    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    // A later version may have more parts; of version 00 we know that it has not.
+    let known = version.len() == 2 && version != "ff" && (version != "00" || parts.next().is_none());
+    if !known || trace.len() != 32 || span.len() != 16 || flags.len() != 2 {
+        return None;
     }
+    let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()? & 1);
+    let state = TraceState::from_str(tracestate).unwrap_or_default();
+    let context = SpanContext::new(TraceId::from_hex(trace).ok()?, SpanId::from_hex(span).ok()?, flags, true, state);
+    Some(context).filter(SpanContext::is_valid)
 }
 
 #[cfg(test)]
@@ -79,10 +87,18 @@ mod tests {
     #[test]
     fn only_a_real_traceparent_is_a_context() {
         let real = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let context = TraceContext::from_traceparent(real).span_context().unwrap();
-        assert!(context.is_sampled() && context.is_remote());
-        for text in ["", "x", "00-00000000000000000000000000000000-00f067aa0ba902b7-01"] {
-            assert_eq!(TraceContext::from_traceparent(text).span_context(), None, "{text}");
+        let context = TraceContext::read(Some(real), Some("vendor=1"));
+        assert_eq!(context.traceparent().as_deref(), Some(real));
+        assert_eq!(context.tracestate().as_deref(), Some("vendor=1"));
+        for text in [
+            "",
+            "x",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "00-4bf92f3577b34da6a3ce929d0e0e473é-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            assert!(TraceContext::read(Some(text), None).is_empty(), "{text}");
         }
     }
 }

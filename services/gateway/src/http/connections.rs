@@ -5,13 +5,14 @@
 use std::{
     collections::HashMap,
     io,
-    net::{Shutdown, SocketAddr},
+    net::SocketAddr,
+    os::fd::{AsRawFd as _, RawFd},
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -19,6 +20,7 @@ use axum::{
     extract::connect_info::Connected,
     serve::{IncomingStream, Listener},
 };
+use nix::sys::socket::{Shutdown, shutdown};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -27,6 +29,8 @@ use tokio::{
 
 /// A pause after `accept` failed, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// All connections are closed in at most so many steps.
+const STEPS: usize = 100;
 
 /// Accepts connections and keeps a list of the open ones.
 pub(crate) struct Connections {
@@ -34,10 +38,11 @@ pub(crate) struct Connections {
     open: Arc<Open>,
 }
 
-/// The open connections.
+/// The open connections, by a number of their own. A descriptor stands here only while its connection has it open: it
+/// is taken out under the lock before it is closed.
 #[derive(Default)]
 pub(crate) struct Open {
-    streams: Mutex<HashMap<u64, Weak<TcpStream>>>,
+    descriptors: Mutex<HashMap<u64, RawFd>>,
     next: AtomicU64,
 }
 
@@ -52,18 +57,22 @@ impl Connections {
 impl Open {
     /// Closes all connections, evenly over `window`.
     pub(crate) async fn close_over(&self, window: Duration) {
-        let streams: Vec<_> = self.lock().values().cloned().collect();
-        let steps = u32::try_from(streams.len()).unwrap_or(u32::MAX).clamp(1, 100);
-        for some in streams.chunks(streams.len().div_ceil(steps as usize).max(1)) {
-            for stream in some.iter().filter_map(Weak::upgrade) {
-                let _ = socket2::SockRef::from(&*stream).shutdown(Shutdown::Both);
+        let ids: Vec<u64> = self.lock().keys().copied().collect();
+        let step = ids.len().div_ceil(STEPS).max(1);
+        let pause = window / u32::try_from(ids.len().div_ceil(step)).unwrap_or(1).max(1);
+        for some in ids.chunks(step) {
+            {
+                let descriptors = self.lock();
+                for descriptor in some.iter().filter_map(|id| descriptors.get(id)) {
+                    let _ = shutdown(*descriptor, Shutdown::Both);
+                }
             }
-            sleep(window / steps).await;
+            sleep(pause).await;
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Weak<TcpStream>>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, RawFd>> {
+        self.descriptors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,9 +85,8 @@ impl Listener for Connections {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     let _ = stream.set_nodelay(true);
-                    let stream = Arc::new(stream);
                     let id = self.open.next.fetch_add(1, Ordering::Relaxed);
-                    self.open.lock().insert(id, Arc::downgrade(&stream));
+                    self.open.lock().insert(id, stream.as_raw_fd());
                     return (Connection { stream, id, open: Arc::clone(&self.open) }, address);
                 }
                 Err(error) => {
@@ -96,7 +104,7 @@ impl Listener for Connections {
 
 /// An accepted connection.
 pub(crate) struct Connection {
-    stream: Arc<TcpStream>,
+    stream: TcpStream,
     id: u64,
     open: Arc<Open>,
 }
@@ -108,52 +116,34 @@ impl Drop for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read_buf(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result.map(|_| ())),
-            }
-        }
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            match self.stream.try_write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            match self.stream.try_write_vectored(slices) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.stream.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(socket2::SockRef::from(&*self.stream).shutdown(Shutdown::Write))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -186,9 +186,9 @@ impl Listener for Relay {
         match heard {
             Heard::Gap => self.repair(&room),
             Heard::Delivered => {
-                if let Some(traceparent) = event.traceparent {
+                if event.traceparent.is_some() {
                     let span = telemetry::span::deliver(&room.channel, room.id.as_str(), recipients);
-                    TraceContext::from_traceparent(traceparent).adopt(&span);
+                    TraceContext::read(event.traceparent, None).adopt(&span);
                 }
             }
             Heard::Kept => {}
@@ -228,7 +228,7 @@ impl Entering {
     pub(crate) fn admit(self, session: &Arc<Session>, joined: &Joined, index: usize, answer: Answer) {
         let own = &joined.joins[index];
         let mut state = self.room.lock();
-        state.begin(joined, index);
+        state.begin(&self.room.id, joined, index);
         let snapshot: Vec<_> = joined.seen_by(index).collect();
         answer.span().record("presence.snapshot_size", snapshot.len() as u64);
         answer.send(&JoinAnswer {

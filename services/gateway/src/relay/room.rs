@@ -136,8 +136,8 @@ impl State {
             return;
         }
         if self.waiting.len() >= KEPT {
-            // The hole is found when what is left is applied.
-            self.waiting.pop_front();
+            let lost = self.waiting.pop_front();
+            self.recent_lost = lost.and_then(|text| Some(RoomEvent::read(&text)?.seq)).unwrap_or(u64::MAX);
         }
         self.waiting.push_back(text.to_owned());
     }
@@ -177,11 +177,24 @@ impl State {
         }
     }
 
-    /// The first join was answered: the room begins where its answer stands.
-    pub(super) fn begin(&mut self, joined: &Joined, index: usize) {
-        if self.position.is_none() {
-            self.roster = roster(joined.seen_by(index));
-            self.position = Some(Position { birth: joined.birth, seq: joined.joins[index].seq });
+    /// The first join was answered: the room begins where its answer stands. Answers of joins that were made together
+    /// may be taken in any order, so what the room said before is kept for those that stand earlier.
+    pub(super) fn begin(&mut self, id: &RoomId, joined: &Joined, index: usize) {
+        if self.position.is_some() {
+            return;
+        }
+        self.roster = roster(joined.seen_by(index));
+        let position = Position { birth: joined.birth, seq: joined.joins[index].seq };
+        self.position = Some(position);
+        let earlier = |text: &String| {
+            RoomEvent::read(text).is_some_and(|event| event.birth == position.birth && event.seq <= position.seq)
+        };
+        while self.waiting.front().is_some_and(earlier)
+            && let Some(text) = self.waiting.pop_front()
+            && let Some(event) = RoomEvent::read(&text)
+        {
+            let kind = if event.kind == Kind::Restore { Kind::Join } else { event.kind };
+            self.recent.push_back(Publication::new(id, &event, kind, false));
         }
     }
 

@@ -43,7 +43,7 @@ impl MessageHandler<LocalAdapter, Verbatim> for Events {
 
 fn span(session: &Session, socket: &Socket, request: &Result<Request, Fault>) -> Span {
     let (event, name) = match request {
-        Ok(Request::Heartbeat { epoch: None, patch: None }) if !telemetry::sample_heartbeat() => return Span::none(),
+        Ok(Request::Heartbeat { .. }) if !telemetry::sample_heartbeat() => return Span::none(),
         Ok(Request::Heartbeat { .. }) => ("presence:heartbeat", "socket presence:heartbeat"),
         Ok(Request::Join { .. }) => ("presence:join", "socket presence:join"),
         Ok(Request::Leave) => ("presence:leave", "socket presence:leave"),

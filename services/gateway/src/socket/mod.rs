@@ -104,9 +104,8 @@ fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) -> 
     let address = socket.req_parts().extensions.get::<ConnectInfo<PeerAddress>>().map(|info| info.0.0.ip());
     let address = address.map(|ip| ip.to_string()).unwrap_or_default();
     let span = telemetry::span::socket_connect(socket.id.as_str(), session::transport(socket), &address);
-    if let Some(traceparent) = auth.and_then(|auth| auth.traceparent) {
-        TraceContext::from_traceparent(&traceparent).link(&span);
-    }
+    let clients = auth.and_then(|auth| auth.traceparent);
+    TraceContext::read(clients.as_deref(), None).link(&span);
     let session = Session::new(Arc::clone(gateway), socket, TraceContext::of(&span));
     socket.on_fallback(events::Events(Arc::clone(&session)));
     socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {

@@ -222,7 +222,7 @@ fn int(number: u64) -> Value {
 }
 
 fn traceparent(trace: &TraceContext) -> Value {
-    trace.traceparent.as_deref().unwrap_or("").into()
+    trace.traceparent().unwrap_or_default().into()
 }
 
 fn broken() -> Fault {

@@ -1,0 +1,83 @@
+//! A client and what it does: the loop that every load shares. The roles know the protocol, the actor only turns their crank.
+
+pub(crate) mod bare;
+pub(crate) mod member;
+pub(crate) mod sequence;
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::client::Client;
+use crate::client::packet::Packet;
+use crate::faults::Faults;
+
+/// What a client sends and what it expects.
+pub(crate) trait Role: Send + 'static {
+    /// The next request: the event's name and its payload.
+    fn request(&mut self) -> (&'static str, &str);
+    /// Looks at the answer to the last request.
+    fn answer(&mut self, body: &[u8]) -> Result<(), String>;
+    /// Looks at an event.
+    fn event(&mut self, name: &[u8], body: &[u8]) -> Result<(), String>;
+    /// What is still wrong at the end.
+    fn conclusion(&self) -> Result<(), String>;
+}
+
+/// A connected client with its role.
+pub(crate) struct Actor<R> {
+    /// The connection.
+    pub(crate) client: Client,
+    /// What it does.
+    pub(crate) role: R,
+    /// What went wrong so far.
+    pub(crate) faults: Faults,
+}
+
+/// What all actors of a load have done together.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    answers: AtomicU64,
+    events: AtomicU64,
+}
+
+impl Tally {
+    /// Answers and events so far.
+    pub(crate) fn read(&self) -> (u64, u64) {
+        (self.answers.load(Ordering::Relaxed), self.events.load(Ordering::Relaxed))
+    }
+}
+
+impl<R: Role> Actor<R> {
+    /// An actor that has done nothing yet.
+    pub(crate) fn new(client: Client, role: R) -> Self {
+        Self { client, role, faults: Faults::default() }
+    }
+
+    /// Sends the next request and waits for its answer; looks at the events that come before it.
+    pub(crate) async fn beat(&mut self, tally: &Tally) -> io::Result<()> {
+        let (event, payload) = self.role.request();
+        let sent = self.client.send(event, payload).await?;
+        while self.absorb(tally).await? != Some(sent) {}
+        Ok(())
+    }
+
+    /// Receives one packet; tells the id of the request that it answers.
+    pub(crate) async fn absorb(&mut self, tally: &Tally) -> io::Result<Option<u64>> {
+        match self.client.receive().await? {
+            Packet::Answer { id, body } => {
+                tally.answers.fetch_add(1, Ordering::Relaxed);
+                self.faults.check(self.role.answer(body));
+                Ok(Some(id))
+            }
+            Packet::Event { name, body } => {
+                tally.events.fetch_add(1, Ordering::Relaxed);
+                self.faults.check(self.role.event(name, body));
+                Ok(None)
+            }
+            other => {
+                self.faults.note(format!("an unexpected packet {other:?}"));
+                Ok(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `rollcall-bench`: puts load on Rollcall and on a bare socketioxide server, and prints the figures side by side.
+//!
+//! The way through: `options` says which scenarios, each `scenario` starts its `servers`, lets `actor`s put `load` on them and
+//! hands in its part of the `report`. It exits with 1 if anything was answered wrong, never because a figure is not reached.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod actor;
+mod client;
+mod faults;
+mod load;
+mod options;
+mod otlp_sink;
+mod proc_stat;
+mod report;
+mod scenario;
+mod servers;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use options::Options;
+use otlp_sink::Sink;
+use report::Report;
+use scenario::Bench;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+
+/// The scenario with the most connections holds this many sockets, and so does each server.
+const OPEN_FILES: u64 = 10_500;
+
+/// No scenario takes longer.
+const SCENARIO_WITHIN: Duration = Duration::from_secs(120);
+
+/// One thread: the load side should disturb what it measures as little as possible.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let options = match options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(2);
+        }
+    };
+    if options.help {
+        println!("{}", options::usage());
+        return ExitCode::SUCCESS;
+    }
+    let outcome = tokio::select! {
+        outcome = measure(&options) => outcome,
+        Ok(signal) = interrupted() => Err(io::Error::other(format!("stopped by {signal}"))),
+    };
+    match outcome {
+        Ok(report) => {
+            println!("\n{report}");
+            ExitCode::from(u8::from(report.faults.count() > 0))
+        }
+        Err(error) => {
+            eprintln!("rollcall-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the scenarios one after the other. A scenario that fails is a fault and does not keep the others from running.
+async fn measure(options: &Options) -> io::Result<Report> {
+    allow_open_files()?;
+    let bench = Bench { quick: options.quick, sink: Sink::start().await? };
+    let start = Instant::now();
+    let mut report = Report::default();
+    let cores = std::thread::available_parallelism()?;
+    report.notes.push(format!("{cores} cores, load average at the start {}", proc_stat::load_average()?));
+    for name in &options.scenarios {
+        eprintln!("{:5.1} s  {name} …", start.elapsed().as_secs_f64());
+        match timeout(SCENARIO_WITHIN, bench.run(name)).await {
+            Ok(Ok(part)) => report.add(part),
+            Ok(Err(error)) => report.faults.note(format!("{name}: {error}")),
+            Err(_) => report.faults.note(format!("{name}: not over after {} s", SCENARIO_WITHIN.as_secs())),
+        }
+    }
+    report.notes.push(format!("{:.0} s in all", start.elapsed().as_secs_f64()));
+    Ok(report)
+}
+
+/// Raises the number of open files as far as it goes; the servers inherit it.
+fn allow_open_files() -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if hard < OPEN_FILES {
+        return Err(io::Error::other(format!(
+            "{OPEN_FILES} open files are needed and only {hard} allowed: raise `ulimit -Hn`"
+        )));
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard), hard)?;
+    Ok(())
+}
+
+/// Waits for a signal that asks to stop. The servers die when the scenario is dropped.
+async fn interrupted() -> io::Result<&'static str> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+        _ = hangup.recv() => "SIGHUP",
+    })
+}

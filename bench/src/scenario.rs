@@ -1,0 +1,95 @@
+//! The list of scenarios and what they share. Each one starts its own servers, measures, and hands in its part of the report.
+
+mod closed_loop;
+mod everyday;
+mod fan_out;
+mod growth;
+mod idle_memory;
+mod join_storm;
+mod patches;
+mod telemetry;
+
+use std::io;
+use std::time::Duration;
+
+use crate::actor::Actor;
+use crate::actor::member::Member;
+use crate::load::Window;
+use crate::otlp_sink::Sink;
+use crate::report::Report;
+use crate::servers::{Servers, Telemetry};
+
+/// All scenarios by name, in the order of the table, each with what it measures.
+pub(crate) const ALL: [(&str, &str); 8] = [
+    ("closed-loop", "plain heartbeats of 200 clients in a closed loop, against the echo"),
+    ("everyday", "4,000 connections with one heartbeat a second each, against the echo"),
+    ("patches", "every heartbeat a patch, rooms of two, 200 clients"),
+    ("idle-memory", "KiB of an idle joined connection at 8,000 connections, against the echo"),
+    ("join-storm", "1,000 joins into one room at once"),
+    ("fan-out", "events a second in a room of 100, against a bare broadcast"),
+    ("growth", "CPU of a plain heartbeat with few and many rooms, with small and large rooms"),
+    ("telemetry", "what tracing costs: off, as in production, as in development (not in --quick)"),
+];
+
+/// A window of a closed loop.
+const WINDOW: Window = Window { warm: Duration::from_millis(300), measured: Duration::from_millis(1200) };
+
+/// What all scenarios share.
+pub(crate) struct Bench {
+    /// One minute in all, with shorter windows, in place of five.
+    pub(crate) quick: bool,
+    /// Where the services send their traces.
+    pub(crate) sink: Sink,
+}
+
+impl Bench {
+    /// Runs one scenario.
+    pub(crate) async fn run(&self, name: &str) -> io::Result<Report> {
+        match name {
+            "closed-loop" => closed_loop::run(self).await,
+            "everyday" => everyday::run(self).await,
+            "patches" => patches::run(self).await,
+            "idle-memory" => idle_memory::run(self).await,
+            "join-storm" => join_storm::run(self).await,
+            "fan-out" => fan_out::run(self).await,
+            "growth" => growth::run(self).await,
+            "telemetry" => telemetry::run(self).await,
+            other => Err(io::Error::other(format!("there is no scenario {other}"))),
+        }
+    }
+
+    /// Rollcall's servers, with tracing as in production.
+    async fn rollcall(&self) -> io::Result<Servers> {
+        Servers::rollcall(Telemetry::Production, self.sink.address).await
+    }
+
+    /// How many windows of a closed loop are measured.
+    fn turns(&self) -> u32 {
+        if self.quick { 2 } else { 6 }
+    }
+
+    /// A window of the everyday load, in whole seconds.
+    fn everyday_window(&self) -> Window {
+        Window { warm: Duration::from_secs(1), measured: Duration::from_secs(if self.quick { 4 } else { 5 }) }
+    }
+
+    /// How many windows of the everyday load are measured.
+    fn everyday_turns(&self) -> u32 {
+        if self.quick { 1 } else { 3 }
+    }
+
+    /// How many join storms there are.
+    fn storms(&self) -> u32 {
+        if self.quick { 1 } else { 3 }
+    }
+
+    /// How long connections rest before their memory is read.
+    fn rest(&self) -> Duration {
+        Duration::from_secs(if self.quick { 1 } else { 5 })
+    }
+}
+
+/// How often members had to be synchronised with a snapshot.
+fn syncs(members: &[Actor<Member>]) -> u64 {
+    members.iter().map(|actor| actor.role.sequence().syncs()).sum()
+}

@@ -1,0 +1,146 @@
+//! Starts and stops the servers that are measured, each group on free ports of its own. Nothing that it started outlives it: a
+//! dropped process is killed by its id. It must not know what is measured.
+
+pub(crate) mod process;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use crate::proc_stat;
+use process::{Folder, Process};
+
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// Long enough that nothing expires while it is measured at rest.
+const TTL_MS: &str = "600000";
+
+/// Servers that are measured together.
+pub(crate) struct Servers {
+    processes: Vec<Process>,
+    /// Where clients connect.
+    pub(crate) address: SocketAddr,
+    _folder: Folder,
+}
+
+/// How much telemetry the services export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Telemetry {
+    /// None at all.
+    Off,
+    /// As in production: a tenth of the heartbeats.
+    Production,
+    /// As in development: everything.
+    Development,
+}
+
+impl Servers {
+    /// The yardstick.
+    pub(crate) async fn echo() -> io::Result<Self> {
+        let folder = Folder::new()?;
+        let mut echo = Process::start("echo-server", &program("echo-server")?, &[], &[], &folder)?;
+        let address = echo.listening(READY_WITHIN).await?;
+        Ok(Self { processes: vec![echo], address, _folder: folder })
+    }
+
+    /// Redis, presence-state, the reaper and the gateway, ready to serve. Traces go to `sink`.
+    pub(crate) async fn rollcall(telemetry: Telemetry, sink: SocketAddr) -> io::Result<Self> {
+        let folder = Folder::new()?;
+        let (redis, redis_address) = start_redis(&folder).await?;
+        let mut processes = vec![redis];
+        let mut address = redis_address;
+        for name in ["presence-state", "presence-reaper", "presence-gateway"] {
+            let variables = variables(telemetry, sink, redis_address);
+            let mut service = Process::start(name, &program(name)?, &[], &variables, &folder)?;
+            address = service.listening(READY_WITHIN).await?;
+            service.until("is not ready", READY_WITHIN, || ready(address)).await?;
+            processes.push(service);
+        }
+        Ok(Self { processes, address, _folder: folder })
+    }
+
+    /// The CPU time of each process so far.
+    pub(crate) fn cpu(&self) -> io::Result<Vec<(&'static str, Duration)>> {
+        self.processes.iter().map(|process| Ok((process.name, proc_stat::cpu(process.id())?))).collect()
+    }
+
+    /// The memory in KiB of the process that clients connect to.
+    pub(crate) fn memory_kib(&self) -> io::Result<u64> {
+        let front = self.processes.last().map(Process::id);
+        proc_stat::memory_kib(front.unwrap_or_default())
+    }
+
+    /// Says which process has ended by itself, if one has.
+    pub(crate) fn check(&mut self) -> io::Result<()> {
+        self.processes.iter_mut().try_for_each(Process::check)
+    }
+}
+
+fn variables(telemetry: Telemetry, sink: SocketAddr, redis: SocketAddr) -> Vec<(&'static str, String)> {
+    let environment = if telemetry == Telemetry::Development { "development" } else { "production" };
+    let mut variables = vec![
+        ("REDIS_URL", format!("redis://{redis}")),
+        ("HOST", "127.0.0.1".to_owned()),
+        ("PORT", "0".to_owned()),
+        ("ADMIN_PORT", "0".to_owned()),
+        ("LOG_FORMAT", "json".to_owned()),
+        ("PRESENCE_TTL_MS", TTL_MS.to_owned()),
+        ("DEPLOYMENT_ENVIRONMENT", environment.to_owned()),
+    ];
+    if telemetry != Telemetry::Off {
+        variables.push(("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{sink}")));
+    }
+    variables
+}
+
+async fn start_redis(folder: &Folder) -> io::Result<(Process, SocketAddr)> {
+    let program = ["redis-server", "valkey-server"]
+        .iter()
+        .find_map(|name| find_on_path(name))
+        .ok_or_else(|| io::Error::other("neither redis-server nor valkey-server is on the PATH"))?;
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let port = address.port().to_string();
+    let arguments = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"];
+    let mut redis = Process::start("redis", &program, &arguments, &[], folder)?;
+    redis.until("does not answer", READY_WITHIN, || says(address, "PING\r\n", "+PONG")).await?;
+    Ok((redis, address))
+}
+
+async fn ready(address: SocketAddr) -> bool {
+    says(address, "GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n", "HTTP/1.1 200").await
+}
+
+/// Whether the server answers `question` with a text that starts with `answer`.
+async fn says(address: SocketAddr, question: &str, answer: &str) -> bool {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(question.as_bytes()).await?;
+        let mut start = vec![0; answer.len()];
+        stream.read_exact(&mut start).await?;
+        io::Result::Ok(start == answer.as_bytes())
+    };
+    let said = matches!(timeout(Duration::from_secs(3), exchange).await, Ok(Ok(true)));
+    if !said {
+        sleep(Duration::from_millis(20)).await;
+    }
+    said
+}
+
+/// A program beside this one.
+fn program(name: &str) -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name(name);
+    if program.is_file() {
+        return Ok(program);
+    }
+    Err(io::Error::other(format!("{} is missing: build it with `cargo build --release`", program.display())))
+}
+
+fn find_on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
+}
