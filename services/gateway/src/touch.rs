@@ -216,7 +216,7 @@ impl Touches {
         match answer {
             Ok(answer) => {
                 let Outcome::Touched { missing } = &*answer.outcome else { return };
-                span.record("presence.missing", missing.len() as u64);
+                span.record("presence.missing", missing.len() as i64);
                 for under in sessions {
                     under.session.pulse.acknowledged(under.waiting_since, now);
                     if missing.contains(&under.session.conn) {

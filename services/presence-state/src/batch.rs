@@ -89,10 +89,7 @@ async fn joins(store: &Arc<Store>, batch: &[Incoming], answers: &mut Vec<Address
     let first = spans.iter().find(|span| !span.is_disabled()).cloned().unwrap_or_else(Span::none);
     let outcome = match presence::join(store, &first, &joins).await {
         Ok(joined) => {
-            for (span, join) in spans.iter().zip(&joined.joins) {
-                span.record("presence.epoch", join.epoch);
-                span.record("presence.snapshot_size", (joined.before.len() + joined.joins.len()) as u64);
-            }
+            spans.iter().enumerate().for_each(|(index, span)| presence::tell(span, &joined, index));
             Outcome::Joined(joined)
         }
         Err(fault) => {

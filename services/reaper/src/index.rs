@@ -23,7 +23,7 @@ pub(crate) struct Due {
 
 /// The rooms of a shard that are due, the most overdue first, at most a page.
 pub(crate) async fn due_rooms(bus: &Bus, shard: u32, now_ms: u64) -> Result<Vec<Due>, Error> {
-    let (from, to) = (ZRange::try_from("-inf")?, ZRange::try_from(now_ms as f64)?);
+    let (from, to) = (ZRange::from("-inf"), ZRange::try_from(now_ms as f64)?);
     let rooms: Vec<(String, f64)> =
         bus.commands().zrangebyscore(due_shard(shard), from, to, true, Some((0, PAGE))).await?;
     if rooms.is_empty() {

@@ -45,10 +45,10 @@ pub(crate) async fn run(bus: Arc<Bus>, ttl_ms: u64, every: Duration) {
                 break;
             }
         }
-        span.record("reaper.scanned", tally.scanned)
-            .record("reaper.evicted", tally.evicted)
-            .record("reaper.rooms_changed", tally.rooms_changed)
-            .record("reaper.lag_ms", tally.lag_ms);
+        span.record("reaper.scanned", tally.scanned as i64)
+            .record("reaper.evicted", tally.evicted as i64)
+            .record("reaper.rooms_changed", tally.rooms_changed as i64)
+            .record("reaper.lag_ms", tally.lag_ms as i64);
         if tally.evicted > 0 {
             tracing::info!(evicted = tally.evicted, rooms = tally.rooms_changed, lag_ms = tally.lag_ms, "swept");
         }

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, LazyLock, Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 use crate::{Bus, choose, redis::COMMAND_TIMEOUT, script::Script, subjects};
 
 /// How long an entry lives without being renewed.
-pub const LEASE_MS: u64 = 5_000;
+const LEASE_MS: u64 = 5_000;
 const RENEW_EVERY: Duration = Duration::from_millis(500);
 
 static RENEW: LazyLock<Script> =
@@ -90,6 +90,8 @@ pub(crate) struct Directory {
     leases: Mutex<HashMap<InstanceId, u64>>,
     clock_offset_ms: AtomicI64,
     renewed_at_ms: AtomicU64,
+    /// The goodbye was said: what is under way still needs the view, but no lease any more.
+    leaving: AtomicBool,
 }
 
 impl Directory {
@@ -142,14 +144,15 @@ impl Directory {
     }
 }
 
-/// Renews the own lease and the view, for ever.
+/// Renews the own lease, until the goodbye, and the view, for ever.
 pub(crate) async fn renew(bus: Arc<Bus>) {
     let mut tick = tokio::time::interval(RENEW_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = false;
     loop {
         tick.tick().await;
-        match exchange(&bus, LEASE_MS).await {
+        let lease_ms = if bus.directory.leaving.load(Ordering::Relaxed) { 0 } else { LEASE_MS };
+        match exchange(&bus, lease_ms).await {
             Ok((now_ms, listed)) => {
                 if told {
                     tracing::info!("Redis answers again");
@@ -167,6 +170,7 @@ pub(crate) async fn renew(bus: Arc<Bus>) {
 }
 
 pub(crate) async fn goodbye(bus: &Bus) {
+    bus.directory.leaving.store(true, Ordering::Relaxed);
     let work = exchange(bus, 0);
     if !matches!(tokio::time::timeout(COMMAND_TIMEOUT, work).await, Ok(Ok(_))) {
         tracing::warn!("the goodbye did not reach Redis; the lease will run out by itself");

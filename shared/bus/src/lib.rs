@@ -31,11 +31,14 @@ use protocol::{
 };
 use serde_json::value::RawValue;
 
-pub use directory::{LEASE_MS, Peer, Role, View};
+pub use directory::{Peer, Role, View};
 pub use rendezvous::choose;
 pub use request::{Answer, DEADLINE};
 
 use crate::{directory::Directory, hearing::Hearing, request::Requests, subscriptions::Subscriptions};
+
+/// Redis counts as away when it has not answered for this long, three renewals of the lease.
+const SILENT_AFTER_MS: u64 = 1_500;
 
 /// What a service does with what it hears. Called on the one task that reads the subscription, in order: it must not
 /// block.
@@ -151,7 +154,7 @@ impl Bus {
             return Err("not connected".to_owned());
         }
         match self.directory.age_ms() {
-            Some(age) if age < LEASE_MS / 2 => Ok(()),
+            Some(age) if age < SILENT_AFTER_MS => Ok(()),
             Some(age) => Err(format!("no answer for {age} ms")),
             None => Err("no answer yet".to_owned()),
         }

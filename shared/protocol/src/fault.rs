@@ -40,11 +40,6 @@ impl Code {
             Code::Internal => "INTERNAL",
         }
     }
-
-    /// Whether the service, not the client, is at fault: such answers mark their span as an error.
-    pub fn is_ours(self) -> bool {
-        matches!(self, Code::Unavailable | Code::Timeout | Code::Overloaded | Code::Internal)
-    }
 }
 
 impl fmt::Display for Code {

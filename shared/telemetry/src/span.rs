@@ -30,7 +30,7 @@ pub fn socket_disconnect(conn: &str, transport: &'static str, reason: &str, dura
     tracing::info_span!(
         target: TRACE, "socket.disconnect", otel.kind = "server", socket.event = "disconnect",
         socket.connection_id = conn, socket.transport = transport, socket.disconnect_reason = reason,
-        socket.duration_ms = duration_ms,
+        socket.duration_ms = duration_ms as i64,
     )
 }
 
@@ -40,7 +40,7 @@ pub fn publish(subject: &str, destination: &str, count: usize) -> Span {
         target: TRACE, "publish", otel.name = %format_args!("publish {subject}"), otel.kind = "producer",
         otel.status_code = Empty, "error.type" = Empty, messaging.system = "redis",
         messaging.destination.name = destination, "messaging.operation.type" = "send",
-        messaging.batch.message_count = count as u64,
+        messaging.batch.message_count = count as i64,
     )
 }
 
@@ -49,7 +49,7 @@ pub fn deliver(destination: &str, room: &str, recipients: usize) -> Span {
     tracing::info_span!(
         target: TRACE, "deliver presence.events", otel.kind = "consumer", messaging.system = "redis",
         messaging.destination.name = destination, "messaging.operation.type" = "process", presence.room_id = room,
-        presence.recipients = recipients as u64,
+        presence.recipients = recipients as i64,
     )
 }
 
@@ -69,7 +69,7 @@ pub fn touch(connections: usize, rooms: usize) -> Span {
     tracing::info_span!(
         target: TRACE, parent: None, "presence.touch", otel.kind = "producer", otel.status_code = Empty,
         "error.type" = Empty, messaging.system = "redis", presence.operation = "touch",
-        presence.connections = connections as u64, presence.rooms = rooms as u64, presence.missing = Empty,
+        presence.connections = connections as i64, presence.rooms = rooms as i64, presence.missing = Empty,
     )
 }
 
@@ -78,7 +78,7 @@ pub fn script(parent: &Span, name: &'static str, key: &str, batch: usize) -> Spa
     tracing::info_span!(
         target: TRACE, parent: parent, "redis", otel.name = %format_args!("EVALSHA {name}"), otel.kind = "client",
         otel.status_code = Empty, "error.type" = Empty, db.system.name = "redis", db.system = "redis",
-        db.operation.name = "EVALSHA", db.stored_procedure.name = name, db.operation.batch.size = batch as u64,
+        db.operation.name = "EVALSHA", db.stored_procedure.name = name, db.operation.batch.size = batch as i64,
         redis.command = "evalsha", redis.key = key, redis.latency_ms = Empty,
     )
 }
@@ -88,8 +88,8 @@ pub fn pipeline(parent: &Span, name: &'static str, count: usize) -> Span {
     tracing::info_span!(
         target: TRACE, parent: parent, "redis", otel.name = %format_args!("PIPELINE {name}"), otel.kind = "client",
         otel.status_code = Empty, "error.type" = Empty, db.system.name = "redis", db.system = "redis",
-        db.operation.name = "PIPELINE", db.operation.batch.size = count as u64, redis.command = "pipeline",
-        redis.pipeline = name, redis.command_count = count as u64, redis.latency_ms = Empty,
+        db.operation.name = "PIPELINE", db.operation.batch.size = count as i64, redis.command = "pipeline",
+        redis.pipeline = name, redis.command_count = count as i64, redis.latency_ms = Empty,
     )
 }
 

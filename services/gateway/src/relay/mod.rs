@@ -132,6 +132,11 @@ impl Relay {
         last
     }
 
+    /// Whether the room still counts this connection among those that hear it here.
+    pub(crate) fn is_seated(&self, id: &RoomId, conn: &ConnId) -> bool {
+        self.room(id).is_some_and(|room| room.lock().seats.contains_key(conn))
+    }
+
     /// Whether the room has no socket here but this one.
     pub(crate) fn is_alone(&self, id: &RoomId, conn: &ConnId) -> bool {
         self.room(id).is_none_or(|room| {
@@ -182,7 +187,11 @@ impl Listener for Relay {
         let mut state = room.lock();
         let heard = state.hear(&room.id, text, &event);
         let recipients = state.seats.len();
+        let fell_behind = std::mem::take(&mut state.fell_behind);
         drop(state);
+        if fell_behind {
+            self.repair(&room);
+        }
         match heard {
             Heard::Gap => self.repair(&room),
             Heard::Delivered => {
@@ -230,7 +239,7 @@ impl Entering {
         let mut state = self.room.lock();
         state.begin(&self.room.id, joined, index);
         let snapshot: Vec<_> = joined.seen_by(index).collect();
-        answer.span().record("presence.snapshot_size", snapshot.len() as u64);
+        answer.span().record("presence.snapshot_size", snapshot.len() as i64);
         answer.send(&JoinAnswer {
             ok: true,
             snapshot,

@@ -1,9 +1,9 @@
 //! An event as members receive it: written once, sent to each.
 
 use protocol::{
-    ConnId, RoomId,
+    RoomId,
     client::EventMessage,
-    event::{Kind, Reason, RoomEvent},
+    event::{Kind, RoomEvent},
 };
 use serde_json::value::RawValue;
 
@@ -13,8 +13,6 @@ use crate::socket::session::Session;
 pub(super) struct Publication {
     pub(super) birth: u64,
     pub(super) seq: u64,
-    /// The connection that is not told of its own leave: it asked for it.
-    own_leave_of: Option<ConnId>,
     message: Box<RawValue>,
 }
 
@@ -36,17 +34,15 @@ impl Publication {
             user_left: (kind == Kind::Leave).then_some(event.user_edge),
             resync,
         };
-        let asked = matches!(event.reason, Some(Reason::Left | Reason::Disconnected));
         Self {
             birth: event.birth,
             seq: event.seq,
-            own_leave_of: (kind == Kind::Leave && asked).then(|| event.conn.into()),
             message: serde_json::value::to_raw_value(&message).unwrap_or_default(),
         }
     }
 
     /// Sends it; says whether there was room for it.
     pub(super) fn send(&self, session: &Session) -> bool {
-        self.own_leave_of.as_ref() == Some(&session.conn) || session.emit("presence:event", &*self.message)
+        session.emit("presence:event", &*self.message)
     }
 }

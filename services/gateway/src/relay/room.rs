@@ -2,7 +2,7 @@
 //! order or not at all; what does not fit waits for a repair. No I/O but the sends to sockets' queues.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -74,6 +74,8 @@ pub(super) struct State {
     recent_lost: u64,
     /// Events that cannot be applied yet, as they came.
     waiting: VecDeque<String>,
+    /// Somebody did not take an event since this was last looked at.
+    pub(super) fell_behind: bool,
     /// A snapshot is being fetched.
     pub(super) repairing: bool,
     /// Something else went missing meanwhile.
@@ -154,8 +156,10 @@ impl State {
         let absorbed = event.kind == Kind::Restore && self.settles_at.is_some() && known.is_some_and(|k| k.is(event));
         if kind == Kind::Leave {
             self.roster.remove(event.conn);
-            if let (Some(Reason::Expired | Reason::NodeLost), Some(seat)) = (event.reason, self.seats.get(event.conn)) {
-                seat.session.evicted();
+            match (event.reason, self.seats.get(event.conn)) {
+                (Some(Reason::Expired | Reason::NodeLost), Some(seat)) => seat.session.evicted(),
+                // Who asked for it is told by its answer, and hears nothing of the room after it.
+                _ => drop(self.seats.remove(event.conn)),
             }
         } else {
             self.roster.insert(event.conn.into(), Known::of(event));
@@ -164,8 +168,17 @@ impl State {
             return;
         }
         let publication = Publication::new(id, event, kind, false);
+        // Who was never told that it was gone is not told that it came.
+        let own = (event.kind == Kind::Restore && kind == Kind::Join)
+            .then(|| self.seats.get_mut(event.conn).filter(|seat| !seat.session.is_evicted()))
+            .flatten();
+        if let Some(seat) = own {
+            seat.send(&Publication::new(id, event, Kind::Update, false));
+        }
         for seat in self.seats.values_mut() {
+            let was_behind = seat.behind_since.is_some();
             seat.send(&publication);
+            self.fell_behind |= !was_behind && seat.behind_since.is_some();
         }
         if self.joining > 0 {
             if self.recent.len() >= KEPT
@@ -180,14 +193,19 @@ impl State {
     /// The first join was answered: the room begins where its answer stands. Answers of joins that were made together
     /// may be taken in any order, so what the room said before is kept for those that stand earlier.
     pub(super) fn begin(&mut self, id: &RoomId, joined: &Joined, index: usize) {
+        let here = Position { birth: joined.birth, seq: joined.joins[index].seq };
+        if self.position == Some(here) {
+            // Whom Redis lost without a word is not known here either: its return is a join.
+            let present: HashSet<&ConnId> = joined.seen_by(index).map(|member| &member.conn_id).collect();
+            self.roster.retain(|conn, _| present.contains(conn));
+        }
         if self.position.is_some() {
             return;
         }
         self.roster = roster(joined.seen_by(index));
-        let position = Position { birth: joined.birth, seq: joined.joins[index].seq };
-        self.position = Some(position);
+        self.position = Some(here);
         let earlier = |text: &String| {
-            RoomEvent::read(text).is_some_and(|event| event.birth == position.birth && event.seq <= position.seq)
+            RoomEvent::read(text).is_some_and(|event| event.birth == here.birth && event.seq <= here.seq)
         };
         while self.waiting.front().is_some_and(earlier)
             && let Some(text) = self.waiting.pop_front()
@@ -304,7 +322,7 @@ impl Seat {
 
     fn bring_up_to_date<'a>(
         &mut self,
-        changes: impl Iterator<Item = &'a Publication>,
+        mut changes: impl Iterator<Item = &'a Publication>,
         everyone: bool,
         sync: Option<&SyncMessage<'_, &Vec<Member>>>,
     ) {
@@ -313,7 +331,7 @@ impl Seat {
             return;
         }
         // Who is behind gets the whole only: what it missed before the gap is not among the changes.
-        let mut took = behind || changes.map(|change| change.send(&self.session)).fold(true, |a, b| a && b);
+        let mut took = behind || changes.all(|change| change.send(&self.session));
         if let Some(sync) = sync {
             self.seen = sync.seq;
             took = took && self.session.emit("presence:sync", sync);

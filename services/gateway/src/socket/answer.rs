@@ -34,13 +34,9 @@ impl Answer {
         }
     }
 
-    /// Refuses. Our own faults make the span an error; a client's are said in an attribute.
+    /// Refuses.
     pub(crate) fn refuse(self, fault: &Fault) {
-        if fault.code.is_ours() {
-            telemetry::span::fail(&self.span, fault.code.as_str(), &fault.message);
-        } else {
-            self.span.record("error.type", fault.code.as_str());
-        }
+        telemetry::span::fail(&self.span, fault.code.as_str(), &fault.message);
         self.send(&Refusal::from(fault));
     }
 }

@@ -27,9 +27,9 @@ use crate::{
 
 /// The largest message of a client.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-/// Packets that may wait for a slow reader. Its blocks are allocated as they are used, so an idle socket does not pay;
-/// a thousand joins to one room must fit, for each of them is an event for every member.
-const MAX_WAITING_PACKETS: usize = 4_096;
+/// Packets that may wait for a slow reader, up to 8.5 MiB with the largest states. The blocks of the queue are allocated
+/// as they are used, so an idle socket does not pay.
+const MAX_WAITING_PACKETS: usize = 512;
 /// Two frames of a heartbeat fit; with the default of 4 KiB an idle socket holds 3.5 KiB more.
 const READ_BUFFER_BYTES: usize = 512;
 const PING_INTERVAL: Duration = Duration::from_secs(25);

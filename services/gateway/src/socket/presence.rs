@@ -97,7 +97,7 @@ async fn join(session: &Arc<Session>, room: RoomId, user: UserId, state: Box<Raw
         Ok(reply) => match &*reply.outcome {
             Outcome::Joined(joined) if joined.joins.get(reply.index).is_some_and(|own| own.epoch > 0) => {
                 let own = &joined.joins[reply.index];
-                answer.span().record("presence.epoch", own.epoch);
+                answer.span().record("presence.epoch", own.epoch as i64);
                 session.set_seat(Some(Seat { epoch: own.epoch, joined: true, ..seat }));
                 session.is_back(true);
                 session.pulse.heard();
@@ -119,9 +119,16 @@ async fn heartbeat(
     patch: Option<Box<RawValue>>,
     span: &Span,
 ) -> Result<HeartbeatAnswer, Fault> {
-    let mut rejoined = false;
+    if patch.is_none()
+        && let Some(done) = session.plain_heartbeat(epoch, span)
+    {
+        return done;
+    }
     for _ in 0..MERGES {
         let mut seat = session.seat().filter(|seat| seat.joined).ok_or_else(not_joined)?;
+        if epoch.is_some_and(|epoch| epoch < seat.epoch) {
+            return Ok(HeartbeatAnswer { ok: true, epoch: seat.epoch, stale: true, ..Default::default() });
+        }
         span.record("presence.room_id", seat.room.as_str()).record("presence.user_id", seat.user.as_str());
         let merged = patch.as_deref().map(|patch| state::merge(&seat.state, patch)).transpose()?.flatten();
         let command = Command::Heartbeat(Heartbeat {
@@ -136,13 +143,11 @@ async fn heartbeat(
         let reply = session.gateway.bus.call(seat.room.as_str(), &command, TraceContext::of(span)).await?;
         match &*reply.outcome {
             Outcome::Beat { changed, epoch, op } => {
-                span.record("presence.epoch", *epoch).record("presence.state_changed", *changed);
-                if let Some(merged) = merged {
-                    seat.state = merged;
-                }
+                span.record("presence.epoch", *epoch as i64).record("presence.state_changed", *changed);
+                seat.state = merged.unwrap_or(seat.state);
                 session.set_seat(Some(Seat { epoch: *epoch, base_op: *op, ..seat }));
                 session.pulse.heard();
-                session.is_back(true);
+                let rejoined = session.is_back(true);
                 return Ok(HeartbeatAnswer { ok: true, changed: *changed, epoch: *epoch, stale: false, rejoined });
             }
             Outcome::Stale { epoch } => {
@@ -153,13 +158,12 @@ async fn heartbeat(
                 session.set_seat(Some(Seat { epoch: *epoch, base_op: *op, state: state.clone(), ..seat }));
             }
             Outcome::Missing => {
-                restore(session, seat, TraceContext::of(span)).await?;
-                rejoined = true;
-                if patch.is_none() && epoch.is_none() {
-                    session.is_back(true);
-                    let epoch = session.highest_epoch();
-                    return Ok(HeartbeatAnswer { ok: true, epoch, rejoined, ..Default::default() });
-                }
+                // What came with the patch is in the state that is put back: members see one change, not two.
+                seat.state = merged.unwrap_or(seat.state);
+                seat.epoch = seat.epoch.max(epoch.unwrap_or(0));
+                let epoch = restore(session, seat, TraceContext::of(span)).await?;
+                session.is_back(true);
+                return Ok(HeartbeatAnswer { ok: true, epoch, rejoined: true, ..Default::default() });
             }
             _ => break,
         }
@@ -167,8 +171,8 @@ async fn heartbeat(
     Err(Fault::new(Code::Internal, "the heartbeat was answered with something else"))
 }
 
-/// Puts a record back that Redis lost or that was evicted while the connection lived.
-async fn restore(session: &Arc<Session>, seat: Seat, trace: TraceContext) -> Result<(), Fault> {
+/// Puts a record back that Redis lost or that was evicted while the connection lived; answers its epoch.
+async fn restore(session: &Arc<Session>, seat: Seat, trace: TraceContext) -> Result<u64, Fault> {
     let command = Command::Join(Join {
         room: seat.room.clone(),
         user: seat.user.clone(),
@@ -183,11 +187,12 @@ async fn restore(session: &Arc<Session>, seat: Seat, trace: TraceContext) -> Res
     let Outcome::Joined(joined) = &*reply.outcome else {
         return Err(Fault::new(Code::Internal, "the join was answered with something else"));
     };
+    let epoch = seat.epoch;
     if let Some(own) = joined.joins.get(reply.index).filter(|own| own.member.is_some()) {
         session.set_seat(Some(Seat { epoch: own.epoch, base_op: own.op, ..seat }));
     }
     session.pulse.heard();
-    Ok(())
+    Ok(epoch)
 }
 
 async fn leave(session: &Arc<Session>, span: &Span) -> Result<(), Fault> {
@@ -196,8 +201,12 @@ async fn leave(session: &Arc<Session>, span: &Span) -> Result<(), Fault> {
     let gateway = &session.gateway;
     let last_of_node = gateway.relay.is_alone(&seat.room, &session.conn);
     let leave = message(session, &seat, Reason::Left, last_of_node);
-    gateway.bus.call(seat.room.as_str(), &Command::Leave(leave), TraceContext::of(span)).await?;
-    gateway.relay.exit(&seat.room, &session.conn);
+    let result = gateway.bus.call(seat.room.as_str(), &Command::Leave(leave), TraceContext::of(span)).await;
+    // Without an answer it may have happened all the same: then the room has said so and the seat is gone.
+    if gateway.relay.is_seated(&seat.room, &session.conn) {
+        result?;
+        gateway.relay.exit(&seat.room, &session.conn);
+    }
     session.set_seat(None);
     session.is_back(true);
     Ok(())

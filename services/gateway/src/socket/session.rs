@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use socketioxide::{SendError, SocketError, TransportType, extract::SocketRef, socket::Socket};
 use telemetry::propagation::TraceContext;
+use tracing::Span;
 
 use super::{Gateway, answer::Answer, presence};
 use crate::touch::{Pulse, now_ms};
@@ -103,38 +104,35 @@ impl Session {
 
     /// An event of the client, checked.
     pub(super) fn take(self: &Arc<Self>, request: Request, answer: Answer) {
-        let mut work = self.lock();
+        let work = self.lock();
         if let Request::Heartbeat { epoch, patch: None } = &request
             && !work.busy
-            && let Some(done) = self.plain_heartbeat(&mut work, *epoch, &answer)
         {
             drop(work);
-            match done {
-                Ok(done) => answer.send(&done),
-                Err(fault) => answer.refuse(&fault),
+            match self.plain_heartbeat(*epoch, answer.span()) {
+                Some(Ok(done)) => answer.send(&done),
+                Some(Err(fault)) => answer.refuse(&fault),
+                None => self.enqueue(self.lock(), Op::Request(request, answer)),
             }
-            return;
-        }
-        if work.queue.len() >= QUEUE {
+        } else if work.queue.len() >= QUEUE {
             drop(work);
             answer.refuse(&Fault::new(Code::Overloaded, "too many events are waiting; slow down"));
-            return;
+        } else {
+            self.enqueue(work, Op::Request(request, answer));
         }
-        self.enqueue(work, Op::Request(request, answer));
     }
 
     /// Answers a heartbeat that concerns nobody else; `None` when it has to take the full way.
-    fn plain_heartbeat(
+    pub(super) fn plain_heartbeat(
         self: &Arc<Self>,
-        work: &mut Work,
         epoch: Option<u64>,
-        answer: &Answer,
+        span: &Span,
     ) -> Option<Result<HeartbeatAnswer, Fault>> {
+        let mut work = self.lock();
         let Some(seat) = work.seat.as_ref().filter(|seat| seat.joined) else {
             return Some(Err(not_joined()));
         };
         let current = seat.epoch;
-        let now = now_ms();
         match epoch {
             _ if self.evicted.load(Ordering::Relaxed) => return None,
             Some(higher) if higher > current => return None,
@@ -143,13 +141,14 @@ impl Session {
             }
             _ => {}
         }
+        let now = now_ms();
         self.gateway.touches.beat(self, now);
         if self.pulse.is_late(now) {
             return Some(Err(Fault::new(Code::Unavailable, "presence is not available right now; try again")));
         }
-        if !answer.span().is_disabled() {
-            answer.span().record("presence.epoch", current).record("presence.state_changed", false);
-            work.heartbeat = Some(Box::new(TraceContext::of(answer.span())));
+        if !span.is_disabled() {
+            span.record("presence.epoch", current as i64).record("presence.state_changed", false);
+            work.heartbeat = Some(Box::new(TraceContext::of(span)));
         }
         let rejoined = self.put_back.load(Ordering::Relaxed) && self.put_back.swap(false, Ordering::Relaxed);
         Some(Ok(HeartbeatAnswer { ok: true, epoch: current, rejoined, ..Default::default() }))
@@ -228,15 +227,23 @@ impl Session {
         work.op
     }
 
-    /// Members were told that the connection is gone although it is not.
-    pub(crate) fn evicted(&self) {
+    /// Members were told that the connection is gone although its socket is here. If it was heard of within a TTL (the
+    /// gateway had only been away) it is put back at once, else by its next heartbeat.
+    pub(crate) fn evicted(self: &Arc<Self>) {
         self.evicted.store(true, Ordering::Relaxed);
+        self.gateway.touches.nudge(self);
     }
 
-    /// The record is there again; `told` when the client learns it otherwise.
-    pub(super) fn is_back(&self, told: bool) {
+    /// Whether members were told so.
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// The record is there again; `told` when the client learns it with this answer. Says whether it had to be told
+    /// before.
+    pub(super) fn is_back(&self, told: bool) -> bool {
         self.evicted.store(false, Ordering::Relaxed);
-        self.put_back.store(!told, Ordering::Relaxed);
+        self.put_back.swap(!told, Ordering::Relaxed)
     }
 
     /// Sends an event of the server; says whether there was room for it.

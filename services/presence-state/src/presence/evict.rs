@@ -14,7 +14,7 @@ use crate::store::Store;
 pub(super) async fn reap(store: &Arc<Store>, span: &Span, reap: &Reap, trace: &TraceContext) -> Result<Outcome, Fault> {
     span.record("presence.room_id", reap.room.as_str());
     let (evicted, due) = store.reap(span, &reap.room, trace).await?;
-    span.record("presence.evicted", evicted.count);
+    span.record("presence.evicted", evicted.count as i64);
     match due {
         Some(due_ms) => store.due(&reap.room, due_ms).await,
         None => store.emptied(&reap.room).await,
@@ -33,7 +33,7 @@ pub(super) async fn evict_node(
 ) -> Result<Outcome, Fault> {
     span.record("presence.room_id", evict.room.as_str());
     let evicted = store.evict_node(span, evict, trace).await?;
-    span.record("presence.evicted", evicted.count);
+    span.record("presence.evicted", evicted.count as i64);
     store.node_left(&evict.room, &evict.node).await;
     if evicted.remaining == 0 {
         store.emptied(&evict.room).await;

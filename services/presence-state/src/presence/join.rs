@@ -30,3 +30,11 @@ pub(crate) async fn join(store: &Arc<Store>, span: &Span, joins: &[(&Join, Trace
     let (_, joined) = future::join(indexes, store.join(span, room, joins)).await;
     joined
 }
+
+/// Tells the span of the join at `index` what became of it.
+pub(crate) fn tell(span: &Span, joined: &Joined, index: usize) {
+    if let Some(join) = joined.joins.get(index).filter(|_| !span.is_disabled()) {
+        span.record("presence.epoch", join.epoch as i64)
+            .record("presence.snapshot_size", joined.seen_by(index).count() as i64);
+    }
+}

@@ -16,13 +16,17 @@ use tracing::Span;
 
 use crate::store::{Beat, Store};
 
-pub(crate) use join::{join, shares};
+pub(crate) use join::{join, shares, tell};
 
 /// Carries out one command that is not a join.
 pub(crate) async fn carry_out(store: &Arc<Store>, span: &Span, command: &Command) -> Result<Outcome, Fault> {
     let trace = TraceContext::of(span);
     match command {
-        Command::Join(one) => join(store, span, &[(one, trace)]).await.map(Outcome::Joined),
+        Command::Join(one) => {
+            let joined = join(store, span, &[(one, trace)]).await?;
+            tell(span, &joined, 0);
+            Ok(Outcome::Joined(joined))
+        }
         Command::Heartbeat(beat) => heartbeat(store, span, beat, &trace).await,
         Command::Leave(one) => leave(store, span, one, &trace).await,
         Command::Touch(one) => touch::touch(store, span, one).await,
@@ -36,7 +40,7 @@ async fn heartbeat(store: &Arc<Store>, span: &Span, beat: &Heartbeat, trace: &Tr
     span.record("presence.room_id", beat.room.as_str()).record("presence.conn_id", beat.conn.as_str());
     let result = store.heartbeat(span, beat, trace).await?;
     if let Beat::Taken { epoch, changed, .. } = &result {
-        span.record("presence.epoch", *epoch).record("presence.state_changed", *changed);
+        span.record("presence.epoch", *epoch as i64).record("presence.state_changed", *changed);
         store.refresh(&beat.room, &beat.node).await;
     }
     Ok(result.into())
@@ -58,7 +62,7 @@ async fn snapshot(store: &Arc<Store>, span: &Span, query: &SnapshotQuery) -> Res
     span.record("presence.room_id", query.room.as_str());
     let snapshot = store.snapshot(span, &query.room, query.known).await?;
     if let Some(snapshot) = &snapshot {
-        span.record("presence.snapshot_size", snapshot.members.len() as u64);
+        span.record("presence.snapshot_size", snapshot.members.len() as i64);
     }
     Ok(snapshot.map_or(Outcome::Unchanged, Outcome::Snapshot))
 }

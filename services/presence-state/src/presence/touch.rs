@@ -14,9 +14,9 @@ use crate::store::Store;
 pub(super) async fn touch(store: &Arc<Store>, span: &Span, touch: &Touch) -> Result<Outcome, Fault> {
     let missing = store.touch(span, &touch.rooms).await?;
     let connections: usize = touch.rooms.iter().map(|room| room.alive.len()).sum();
-    span.record("presence.rooms", touch.rooms.len() as u64)
-        .record("presence.connections", connections as u64)
-        .record("presence.missing", missing.len() as u64);
+    span.record("presence.rooms", touch.rooms.len() as i64)
+        .record("presence.connections", connections as i64)
+        .record("presence.missing", missing.len() as i64);
     future::join_all(touch.rooms.iter().map(|one| store.refresh(&one.room, &touch.node))).await;
     Ok(Outcome::Touched { missing })
 }

@@ -6,7 +6,8 @@
 local conn, op, base_op, client_epoch, state = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local record = read(conn)
 if not record then return { 'missing' } end
-if record.op == op then return { 'ok', int(record.epoch), int(op), 1 } end
+-- Sent again: it was taken, and a state is only sent to change one.
+if record.op == op then return { 'ok', int(record.epoch), int(op), state ~= '' and 1 or 0 } end
 if record.op > op then return { 'overtaken' } end
 if client_epoch >= 0 and client_epoch < record.epoch then return { 'stale', int(record.epoch) } end
 if state ~= '' and record.op ~= base_op then

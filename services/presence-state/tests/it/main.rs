@@ -1,6 +1,8 @@
 //! The store and its scripts against a real Redis: what each function answers, writes and publishes. Nothing here knows
 //! the bus' messages.
 
+#![allow(clippy::unwrap_used, reason = "what a test does not expect may end it")]
+
 mod events;
 mod evict;
 mod expiry;
@@ -12,6 +14,7 @@ mod leave;
 mod names;
 mod property;
 mod restore;
+mod scripts;
 mod site;
 mod snapshot;
 mod touch;

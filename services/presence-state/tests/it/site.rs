@@ -80,8 +80,11 @@ impl Site {
     }
 
     pub(crate) async fn beat(&self, beat: Heartbeat) -> Beat {
-        let beat = Heartbeat { room: self.room.clone(), ..beat };
-        self.store.heartbeat(&Span::none(), &beat, &TraceContext::default()).await.unwrap()
+        self.heartbeat(&beat).await
+    }
+
+    pub(crate) async fn heartbeat(&self, beat: &Heartbeat) -> Beat {
+        self.store.heartbeat(&Span::none(), beat, &TraceContext::default()).await.unwrap()
     }
 
     pub(crate) async fn leave(&self, conn: &str, op: u64) -> Option<u64> {

@@ -1,0 +1,67 @@
+# What the commands need on this machine: found, installed, or asked for in one sentence. Redis has a room of its own.
+
+# at_least HAVE WANTED: compares two versions by their first two numbers.
+at_least() {
+  local have_major have_minor want_major want_minor _
+  IFS=. read -r have_major have_minor _ <<<"$1.0"
+  IFS=. read -r want_major want_minor _ <<<"$2.0"
+  [ "$have_major" -gt "$want_major" ] ||
+    { [ "$have_major" -eq "$want_major" ] && [ "$have_minor" -ge "$want_minor" ]; }
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# install APT DNF BREW: installs packages by the manager that is there, each named as that manager names them.
+# Fails where there is none, where it may not, and where it does not know them.
+install() {
+  local root=
+  if [ "$(id -u)" != 0 ]; then root=sudo; fi
+  # Word splitting is meant: $root may be nothing, and a name may be several.
+  # shellcheck disable=SC2086
+  if has apt-get && has ${root:-env}; then
+    say "installing $1 with apt-get"
+    $root apt-get update -q && $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $1
+  elif has dnf && has ${root:-env}; then
+    say "installing $2 with dnf"
+    $root dnf install -y -q $2
+  elif has brew; then
+    say "installing $3 with brew"
+    brew install $3
+  else
+    return 1
+  fi >&2
+}
+
+need_rust() {
+  local have want
+  # rustup puts cargo here; a shell that was open while rustup ran does not see it yet.
+  has cargo || PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+  has cargo || die "Rust is missing; install it with: curl --proto '=https' -sSf https://sh.rustup.rs | sh"
+  have=$(rustc --version 2>/dev/null) || die "Rust has no toolchain here; install one with: rustup default stable"
+  have=${have#rustc }
+  want=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+  have=${have%% *}
+  at_least "$have" "$want" || die "Rust $have is too old, $want is needed; update it with: rustup update stable"
+}
+
+# Some crates compile C, and Rust links with the C compiler.
+need_compiler() {
+  local advice="install gcc or clang with your package manager"
+  if [ "$(uname)" = Darwin ]; then
+    # macOS has a cc that is nothing but an offer to install one.
+    xcode-select -p >/dev/null 2>&1 || die "a C compiler is missing; install it with: xcode-select --install"
+  elif ! has cc; then
+    if has apt-get; then advice="install it with: sudo apt-get install build-essential"; fi
+    if has dnf; then advice="install it with: sudo dnf install gcc"; fi
+    die "a C compiler is missing; $advice"
+  fi
+}
+
+need_node() {
+  local advice="install Node.js 18.19 or newer with npm" have
+  if ! has node || ! has npm; then
+    install "nodejs npm" "nodejs npm" node || die "Node.js or npm is missing; $advice"
+  fi
+  have=$(node --version) || die "node does not run; $advice"
+  at_least "${have#v}" 18.19 || die "Node.js ${have#v} is too old; $advice"
+}

@@ -1,0 +1,86 @@
+# The Redis (or Valkey) that Rollcall keeps its data in: which one, is it new enough, and a private one for ./dev up.
+
+redis_advice="Rollcall needs Redis or Valkey 7 or newer: install redis-server or valkey-server, or set REDIS_URL"
+
+# Sets redis_server to one on the PATH that is new enough, and redis_too_old to one that is not.
+find_redis() {
+  local name version
+  redis_server='' redis_too_old=''
+  for name in redis-server valkey-server; do
+    has "$name" || continue
+    version=$("$name" --version 2>/dev/null | sed -n 's/.* v=\([0-9.]*\).*/\1/p')
+    if at_least "${version:-0}" 7; then
+      redis_server=$name
+      return 0
+    fi
+    redis_too_old="$name $version"
+  done
+  return 1
+}
+
+# A server program, found or installed: what the tests and the benchmark start for themselves.
+need_redis_server() {
+  find_redis && return 0
+  [ -z "$redis_too_old" ] || die "$redis_too_old is too old; $redis_advice"
+  install redis-server valkey redis && find_redis
+}
+
+# Any Redis for ./dev up: the one at REDIS_URL as it is, else a program, else Docker.
+need_redis() {
+  if [ -n "${REDIS_URL:-}" ]; then
+    check_redis_url
+  elif ! need_redis_server; then
+    has docker || die "${redis_too_old:+$redis_too_old is too old; }$redis_advice"
+    say "there is no Redis here and none to install, so it comes from Docker"
+    docker pull redis:7 >&2 || die "Docker gave no Redis either; $redis_advice"
+    redis_server=docker
+  fi
+}
+
+# Says at once what would otherwise be a service that never gets ready. Only one server without a password can be asked:
+# the rest (TLS, clusters, sentinels, secrets) is for the services to judge.
+check_redis_url() {
+  local address answer version host port
+  case $REDIS_URL in *,* | *@* | *\?*) return 0 ;; redis://?*) ;; *) return 0 ;; esac
+  address=${REDIS_URL#redis://} address=${address%%/*}
+  host=${address%:*} port=${address##*:}
+  [ "$port" != "$address" ] || port=6379
+  answer=$(ask "$host" "$port" 'INFO server\r\nQUIT\r\n') || die "no Redis answers at REDIS_URL ($host:$port)"
+  version=$(sed -n 's/^redis_version://p' <<<"$answer")
+  [ -z "$version" ] || at_least "$version" 7 || die "the Redis at REDIS_URL is $version, too old; $redis_advice"
+}
+
+# Starts a Redis of our own with its data in folder $1 and points REDIS_URL at it, unless REDIS_URL names one already.
+start_redis() {
+  local data=$1 log="$1/redis.log" attempt
+  [ -z "${REDIS_URL:-}" ] || return 0
+  mkdir -p "$data" || die "cannot make the folder $data"
+  # Another attempt, because someone else may take the port between our look and Redis' bind.
+  for attempt in 1 2 3; do
+    free_ports 127.0.0.1 1
+    if [ "$redis_server" = docker ]; then
+      set -- docker run --rm --name "rollcall-redis-$first_port" --user "$(id -u):$(id -g)" \
+        -p "127.0.0.1:$first_port:6379" -v "$data:/data" redis:7 redis-server
+    else
+      set -- "$redis_server" --bind 127.0.0.1 --port "$first_port" --dir "$data"
+    fi
+    start redis 1 "$@" --save '60 1' >"$log" 2>&1
+    if await_redis "$log"; then
+      export REDIS_URL="redis://127.0.0.1:$first_port"
+      say "redis is ready at 127.0.0.1:$first_port (data and log in $data)"
+      return 0
+    fi
+  done
+  die "$redis_server does not start, also at attempt $attempt; its log is $log"
+}
+
+# Its log says when it is ready: a PING could be answered by a stranger who took the port first.
+await_redis() {
+  local deadline=$((SECONDS + 30))
+  while [ $SECONDS -lt $deadline ] && lives redis 1; do
+    grep -q 'Ready to accept connections' "$1" && return 0
+    sleep 0.1
+    leave_if_asked
+  done
+  return 1
+}

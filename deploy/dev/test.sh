@@ -1,0 +1,79 @@
+# ./dev test and ./dev bench: what proves that it works, and how fast.
+
+# run_tests [unit | system [FILE…]]: everything, or one half of it. Ends with the totals of all runners on one line.
+run_tests() {
+  local what=${1:-all}
+  [ $# -eq 0 ] || shift
+  case $what in
+    all | unit | system) ;;
+    *) die "./dev test takes nothing, unit, or system [FILE…], not '$what'" ;;
+  esac
+  passed=0 failed=0 skipped=0
+  test_logs="$PWD/.dev/test"
+  mkdir -p "$test_logs" || die "cannot make the folder $test_logs"
+  need_rust
+  need_compiler
+  need_redis_server || die "Redis is missing; $redis_advice"
+  [ "$what" = unit ] || need_node
+  if [ "$what" = all ]; then part lint lint; fi
+  if [ "$what" != system ]; then part cargo cargo test --workspace --no-fail-fast; fi
+  if [ "$what" != unit ]; then part system system_tests "$@"; fi
+  printf '%s passed, %s failed' "$passed" "$failed"
+  [ "$skipped" = 0 ] || printf ', %s skipped' "$skipped"
+  printf '\n'
+  [ "$failed" = 0 ]
+}
+
+# system_tests [FILE…]: all of them, or tests/system/FILE.test.mjs.
+system_tests() {
+  build_services && cd tests && npm ci || return
+  export ROLLCALL_BIN_DIR=$binaries
+  if [ $# -eq 0 ]; then
+    npm test
+  else
+    set -- "${@/#/system/}"
+    node --test --test-reporter=spec "${@/%/.test.mjs}"
+  fi
+}
+
+# part NAME COMMAND…: runs it and adds what its runners counted; a part that broke or ran no test counts as a failure.
+part() {
+  local name=$1 log="$test_logs/$1.log" status=0 counts
+  shift
+  say "$name"
+  ("$@") | tee "$log" || status=$?
+  counts=$(count_tests <"$log")
+  # shellcheck disable=SC2086
+  set -- $counts
+  passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+  if [ "$2" -gt 0 ]; then return; fi
+  if [ "$status" != 0 ]; then
+    say "$name failed"
+  elif [ "$name" != lint ] && [ "$1" = 0 ]; then
+    say "$name ran no test"
+  else
+    return
+  fi
+  failed=$((failed + 1))
+}
+
+# The closing lines of cargo's and of Node's test runners, summed: "PASSED FAILED SKIPPED".
+count_tests() {
+  awk '
+    /^test result:/ { passed += $4; failed += $6; skipped += $8 }
+    /^[^ ]+ pass [0-9]+$/ { passed += $3 }
+    /^[^ ]+ (fail|cancelled) [0-9]+$/ { failed += $3 }
+    /^[^ ]+ (skipped|todo) [0-9]+$/ { skipped += $3 }
+    END { print passed + 0, failed + 0, skipped + 0 }
+  '
+}
+
+bench() {
+  need_rust
+  need_compiler
+  need_redis_server || die "Redis is missing; $redis_advice"
+  build_services && cargo build --release -p bench || die "the build failed; what cargo said is above"
+  # Thousands of connections, each with a file descriptor on both sides.
+  ulimit -n "$(ulimit -Hn)" 2>/dev/null
+  exec "$binaries/rollcall-bench" "$@"
+}

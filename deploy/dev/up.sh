@@ -1,0 +1,149 @@
+# ./dev up: all of Rollcall on this machine, by one command.
+
+up() {
+  local data
+  gateways=1 states=1 reapers=1
+  up_options "$@"
+  need_rust
+  need_compiler
+  need_ports
+  need_redis
+  open_run
+  build
+  data="$PWD/.dev/$PORT"
+  [ "$any_port" = no ] || data="$run/redis-data"
+  start_redis "$data"
+  start_behind state presence-state "$states"
+  start_behind reaper presence-reaper "$reapers"
+  start_gateways
+  greet
+  watch
+}
+
+up_options() {
+  local option value
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --*=*) option=${1%%=*} value=${1#*=} && shift ;;
+      *) option=$1 value=${2:-} && shift $(($# > 1 ? 2 : 1)) ;;
+    esac
+    case $option in
+      --gateways | --states | --reapers) ;;
+      *) die "./dev up knows --gateways N, --states N and --reapers N, not '$option'" ;;
+    esac
+    case $value in
+      [1-9] | [1-9][0-9]) ;;
+      *) die "$option takes a number from 1 to 99, not '$value'" ;;
+    esac
+    eval "${option#--}=$value"
+  done
+}
+
+# Looks before the build, so that nobody waits for it in vain.
+need_ports() {
+  local port
+  PORT=${PORT:-3000} any_port=no
+  # Where the services bind (HOST) and where we reach them are not the same for "every address of this machine".
+  case ${HOST:-127.0.0.1} in
+    0.0.0.0) reach=127.0.0.1 ;;
+    ::) reach=::1 ;;
+    *) reach=${HOST:-127.0.0.1} ;;
+  esac
+  case $PORT in
+    0)
+      any_port=yes
+      free_ports "$reach" "$gateways"
+      PORT=$first_port
+      ;;
+    *[!0-9]* | 0* | ??????*) die "PORT is to be a number from 0 to 65535, not '$PORT'" ;;
+  esac
+  [ $((PORT + gateways - 1)) -le 65535 ] || die "there are no $gateways ports from PORT=$PORT on"
+  for ((port = PORT; port < PORT + gateways; port++)); do
+    port_in_use "$reach" "$port" || continue
+    die "port $port is in use; stop what listens there or choose another: PORT=$((PORT + 1000)) ./dev up"
+  done
+}
+
+# In a process group of its own like everything else: cargo's many children then end with it, at once.
+build() {
+  say "building (the first time takes some minutes)"
+  start build 1 build_and_tell
+  while lives build 1; do rest_short; done
+  rm -f "$run/build/1"
+  [ -e "$run/built" ] || die "the build failed; what cargo said is above"
+}
+
+build_and_tell() { build_services && : >"$run/built"; }
+
+rest_short() {
+  sleep 0.1
+  leave_if_asked
+}
+
+# Services behind the gateway get free admin ports: two of a kind, or two clones, cannot share the default ones.
+start_behind() {
+  local kind=$1 program=$2 count=$3 number ports=''
+  for ((number = 1; number <= count; number++)); do
+    free_ports "$reach" 1
+    ports="$ports $first_port"
+    start_service "$kind" "$number" env ADMIN_PORT="$first_port" "$binaries/$program"
+  done
+  number=0
+  for first_port in $ports; do await_ready "$kind" $((number += 1)) "$first_port"; done
+}
+
+start_gateways() {
+  local number
+  for ((number = 1; number <= gateways; number++)); do
+    start_service gateway "$number" env PORT=$((PORT + number - 1)) "$binaries/presence-gateway"
+  done
+  for ((number = 1; number <= gateways; number++)); do await_ready gateway "$number" $((PORT + number - 1)); done
+}
+
+await_ready() {
+  local kind=$1 number=$2 port=$3 deadline=$((SECONDS + 60))
+  until readyz "$reach" "$port"; do
+    if ! lives "$kind" "$number"; then
+      hear_out "$kind" "$number"
+      die "$kind-$number ended at its start; its own words are above"
+    fi
+    [ $SECONDS -lt $deadline ] || die "$kind-$number is not ready after 60 s: $not_ready"
+    rest_short
+  done
+  lives "$kind" "$number" && say "$kind-$number is ready at $(url "$port") (pid $pid)"
+}
+
+url() {
+  case $reach in
+    *:*) printf 'http://[%s]:%s' "$reach" "$1" ;;
+    *) printf 'http://%s:%s' "$reach" "$1" ;;
+  esac
+}
+
+greet() {
+  local port
+  for ((port = PORT; port < PORT + gateways; port++)); do printf 'ready %s\n' "$(url "$port")"; done
+  cat <<EOF
+  Try it:  point a Socket.IO client at $(url "$PORT") and emit presence:join (README.md has ten lines to paste)
+  Look:    $(url "$PORT")/readyz tells how it is; kill -9 one of the pids above and watch what its users notice
+  Stop:    Ctrl-C ends everything in order, a second one at once
+EOF
+  status_if_asked=0
+}
+
+# A death is told and changes nothing for the others, as in production; only without any gateway going on is pointless.
+watch() {
+  local kind file name
+  while :; do
+    for kind in gateway reaper state redis; do
+      for file in "$run/$kind"/*; do
+        if [ ! -e "$file" ] || lives "$kind" "${file##*/}"; then continue; fi
+        rm -f "$file"
+        name=$kind-${file##*/}
+        [ -n "$(ls "$run/gateway")" ] || die "$name has died and no gateway is left"
+        say "$name has died, $(find "$run/$kind" -type f | wc -l | tr -d ' ') of its kind left; the others go on"
+      done
+    done
+    rest
+  done
+}

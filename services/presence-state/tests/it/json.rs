@@ -1,0 +1,65 @@
+//! A state is the client's text and survives to the letter: in the record, in snapshots, in events, in conflicts.
+
+use presence_state::store::Beat;
+use protocol::command::{Heartbeat, Join};
+
+use crate::site::{Site, beat, join, json};
+
+const STATES: [&str; 13] = [
+    "{}",
+    r#"{"a":[],"o":{},"n":null,"t":true}"#,
+    r#"{"n":9007199254740993}"#,
+    r#"{"n":1e400,"m":-1E-400,"z":-0,"f":1.0}"#,
+    r#"{"n":123456789012345678901234567890.123456789}"#,
+    r#"{"z":1,"a":2,"m":{"y":1,"b":2}}"#,
+    r#"{"__proto__":{"x":1},"constructor":1,"":0}"#,
+    r#"{"日本":"\ud83d\ude00 😀 é \u0000 \n"}"#,
+    r#"{"quote":"\"\\\/","percent":"%d %s %1"}"#,
+    r#"{"deep":[[[[{"a":[{"b":[[]]}]}]]]]}"#,
+    r#"{"same":1,"same":2}"#,
+    "{ \"spaces\" :\t1 }",
+    "{\"lines\":\r\n1,\n\n\"more\":2\n}",
+];
+
+#[tokio::test]
+async fn a_joined_state_survives() {
+    let site = Site::open().await;
+    let mut events = site.listen().await;
+    for (n, state) in STATES.into_iter().enumerate() {
+        let conn = format!("c{n}");
+        let joined = site.join(Join { state: json(state), ..join(&conn, "ann", 1) }).await;
+        assert_eq!(joined.member.unwrap().state.get(), state);
+        assert_eq!(events.only().await.read().state.get(), state);
+        let snapshot = site.snapshot().await;
+        let stored = snapshot.members.iter().find(|member| member.conn_id.as_str() == conn).unwrap();
+        assert_eq!(stored.state.get(), state);
+        site.leave(&conn, 2).await;
+        assert_eq!(events.only().await.read().state.get(), state, "also in the leave");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_state_survives() {
+    let site = Site::open().await;
+    site.join(Join { state: json(r#"{"before":1}"#), ..join("c1", "ann", 1) }).await;
+    let mut events = site.listen().await;
+    for (n, state) in STATES.into_iter().enumerate() {
+        let op = n as u64 + 2;
+        let changed = || Heartbeat { state: Some(json(state)), ..beat("c1", op, op - 1) };
+        let answer = site.beat(changed()).await;
+        assert!(matches!(answer, Beat::Taken { changed: true, .. }), "{state}: {answer:?}");
+        assert_eq!(events.only().await.read().state.get(), state);
+        assert_eq!(site.snapshot().await.members[0].state.get(), state);
+        let answer = site.beat(Heartbeat { op: op + 1_000, base_op: 0, ..changed() }).await;
+        let Beat::Conflict { state: told, .. } = answer else { panic!("{answer:?}") };
+        assert_eq!(told.get(), state);
+    }
+}
+
+#[tokio::test]
+async fn a_large_state_survives() {
+    let site = Site::open().await;
+    let state = format!(r#"{{"a":"{}"}}"#, "é".repeat(8_000));
+    site.join(Join { state: json(&state), ..join("c1", "ann", 1) }).await;
+    assert_eq!(site.snapshot().await.members[0].state.get(), state);
+}

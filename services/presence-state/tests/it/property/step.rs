@@ -1,0 +1,76 @@
+//! What can happen next in a room.
+
+use proptest::prelude::*;
+
+/// Connections that take part; the even ones are on one gateway, the odd ones on another.
+pub(super) const CONNS: usize = 4;
+const USERS: usize = 2;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fence {
+    Current,
+    Lower,
+    Higher,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    /// A connection joins, or joins again.
+    Join {
+        conn: usize,
+        user: usize,
+    },
+    /// A gateway puts a record back, there or not.
+    Restore {
+        conn: usize,
+    },
+    /// A heartbeat takes the full way, perhaps with a new state, perhaps from an old copy of it, perhaps too late.
+    Beat {
+        conn: usize,
+        fence: Fence,
+        patch: Option<u8>,
+        old_copy: bool,
+        late: bool,
+    },
+    /// A connection leaves, perhaps too late.
+    Leave {
+        conn: usize,
+        late: bool,
+    },
+    /// The last of the above is sent once more.
+    Repeat,
+    /// Nothing is heard of a connection for longer than its TTL.
+    Silence {
+        conn: usize,
+    },
+    Touch {
+        conn: usize,
+    },
+    Reap,
+    /// A gateway is lost: all that it held, or only who was silent before its lease ended.
+    LoseNode {
+        node: usize,
+        all: bool,
+    },
+}
+
+pub(super) fn any() -> impl Strategy<Value = Step> {
+    let conn = || 0..CONNS;
+    let fence = prop_oneof![4 => Just(Fence::Current), 1 => Just(Fence::Lower), 1 => Just(Fence::Higher)];
+    let beat = (conn(), fence, proptest::option::of(0..4u8), prop::bool::weighted(0.2), prop::bool::weighted(0.1));
+    prop_oneof![
+        6 => (conn(), 0..USERS).prop_map(|(conn, user)| Step::Join { conn, user }),
+        2 => conn().prop_map(|conn| Step::Restore { conn }),
+        6 => beat.prop_map(|(conn, fence, patch, old_copy, late)| Step::Beat { conn, fence, patch, old_copy, late }),
+        4 => (conn(), prop::bool::weighted(0.2)).prop_map(|(conn, late)| Step::Leave { conn, late }),
+        3 => Just(Step::Repeat),
+        3 => conn().prop_map(|conn| Step::Silence { conn }),
+        2 => conn().prop_map(|conn| Step::Touch { conn }),
+        2 => Just(Step::Reap),
+        1 => (0..2usize, any_bool()).prop_map(|(node, all)| Step::LoseNode { node, all }),
+    ]
+}
+
+fn any_bool() -> impl Strategy<Value = bool> {
+    prop::bool::ANY
+}

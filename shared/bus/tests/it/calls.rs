@@ -1,0 +1,86 @@
+//! Calls and their answers, one by one and many together.
+
+use bus::{Role, subjects};
+use fred::interfaces::PubsubInterface as _;
+use protocol::Code;
+use telemetry::propagation::TraceContext;
+use testkit::until;
+use tokio::task::JoinSet;
+
+use crate::{
+    instance::Manner,
+    site::{Site, answered_by, names},
+};
+
+const STATE_1: &str = "presence-state-00000001";
+const STATE_2: &str = "presence-state-00000002";
+
+#[tokio::test]
+async fn a_call_is_answered_by_the_instance_that_serves_its_key() {
+    let site = Site::open().await;
+    let one = site.start(Role::State, STATE_1, Manner::Answers).await;
+    let two = site.start(Role::State, STATE_2, Manner::Answers).await;
+    for serving in [&one, &two, &one] {
+        let room = site.room_of(serving, &[&one, &two]);
+        assert_eq!(answered_by(&site.call(&room).await.unwrap()), serving.name().as_str());
+    }
+    assert_eq!((one.heard.requests.lock().unwrap().len(), two.heard.requests.lock().unwrap().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_calls_trace_travels_along() {
+    let site = Site::open().await;
+    let state = site.start(Role::State, STATE_1, Manner::Answers).await;
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    site.call_traced("traced", TraceContext::read(Some(traceparent), None)).await.unwrap();
+    site.call("plain").await.unwrap();
+    let requests = state.heard.requests.lock().unwrap().clone();
+    assert_eq!(requests, [("traced".to_owned(), Some(traceparent.to_owned())), ("plain".to_owned(), None)]);
+}
+
+#[tokio::test]
+async fn many_calls_at_once_each_get_their_place_in_a_shared_answer() {
+    let site = std::sync::Arc::new(Site::open().await);
+    let state = site.start(Role::State, STATE_1, Manner::AnswersTogether).await;
+    let mut calls = JoinSet::new();
+    for n in 0..500 {
+        let site = std::sync::Arc::clone(&site);
+        calls.spawn(async move {
+            let room = format!("room {n}");
+            let answer = site.call(&room).await.unwrap();
+            assert_eq!(names(&answer.outcome)[answer.index], room);
+            names(&answer.outcome).len()
+        });
+    }
+    let together = calls.join_all().await;
+    assert!(together.iter().any(|others| *others > 1), "those that waited left together");
+    assert_eq!(state.heard.requests.lock().unwrap().len(), 500);
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_callers_fault_to_see() {
+    let site = Site::open().await;
+    let _state = site.start(Role::State, STATE_1, Manner::Refuses).await;
+    assert_eq!(site.call("room").await.unwrap_err().code, Code::RoomConflict);
+}
+
+#[tokio::test]
+async fn what_is_no_envelope_of_this_version_is_dropped() {
+    let site = Site::open().await;
+    let state = site.start(Role::State, STATE_1, Manner::Answers).await;
+    let envelope = |version: u32, room: &str| {
+        let body = format!(r#"{{"reap":{{"room":"{room}"}}}}"#);
+        format!(
+            r#"{{"version":{version},"id":1,"kind":"request","sender":"x","reply_to":"prs:inbox:x","deadline_ms":9,"items":[{{"ids":[1],"body":{body}}}]}}"#
+        )
+    };
+    let inbox = subjects::inbox(state.name());
+    for text in [&envelope(2, "newer"), r#"{"version":7,"other":"shape"}"#, "no JSON", "{}", "", &envelope(1, "known")]
+    {
+        let ears: u64 = site.redis.spublish(&inbox, text).await.unwrap();
+        assert_eq!(ears, 1, "{text}");
+    }
+    let known = until("the one that is known", async || state.heard.requests.lock().unwrap().first().cloned()).await;
+    assert_eq!(known.0, "known", "what came before it was dropped");
+    assert!(site.call("room").await.is_ok(), "and the instance lives on");
+}

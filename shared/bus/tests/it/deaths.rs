@@ -1,0 +1,78 @@
+//! Instances that are gone, or as good as gone: failure is seen where it can be, and waited for where it cannot.
+
+use std::time::{Duration, Instant};
+
+use bus::Role;
+use protocol::Code;
+use testkit::until;
+
+use crate::{
+    instance::Manner,
+    site::{Site, answered_by},
+};
+
+const STATE_1: &str = "presence-state-00000001";
+const STATE_2: &str = "presence-state-00000002";
+/// Well under the deadline of a request.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn where_nobody_is_a_call_is_refused_at_once() {
+    let site = Site::open().await;
+    let begun = Instant::now();
+    assert_eq!(site.call("room").await.unwrap_err().code, Code::Unavailable);
+    assert!(begun.elapsed() < AT_ONCE);
+    assert!(site.gateway.bus.check_states().is_err());
+}
+
+#[tokio::test]
+async fn what_the_dead_served_the_living_serve() {
+    let site = Site::open().await;
+    let one = site.start(Role::State, STATE_1, Manner::Answers).await;
+    let two = site.start(Role::State, STATE_2, Manner::Answers).await;
+    let room = site.room_of(&one, &[&one, &two]);
+    site.kill(one).await;
+    let begun = Instant::now();
+    assert_eq!(answered_by(&site.call(&room).await.unwrap()), STATE_2);
+    assert!(begun.elapsed() < AT_ONCE, "seen, not waited for: {:?}", begun.elapsed());
+    assert_eq!(site.gateway.bus.view().peers(Role::State), [STATE_2.into()]);
+}
+
+#[tokio::test]
+async fn what_the_dead_had_taken_is_asked_of_the_living() {
+    let site = Site::open().await;
+    let one = site.start(Role::State, STATE_1, Manner::Ignores).await;
+    let two = site.start(Role::State, STATE_2, Manner::Answers).await;
+    let room = site.room_of(&one, &[&one, &two]);
+    let heard = std::sync::Arc::clone(&one.heard);
+    let waits = site.call(&room);
+    let next = async {
+        until("it took the request", async || heard.requests.lock().unwrap().first().cloned()).await;
+        site.kill(one).await;
+        site.call(&room).await
+    };
+    let (first, second) = tokio::join!(waits, next);
+    assert_eq!(answered_by(&first.unwrap()), STATE_2);
+    assert_eq!(answered_by(&second.unwrap()), STATE_2);
+}
+
+#[tokio::test]
+async fn when_the_last_one_dies_a_call_is_refused_at_once() {
+    let site = Site::open().await;
+    let state = site.start(Role::State, STATE_1, Manner::Answers).await;
+    assert!(site.call("room").await.is_ok());
+    site.kill(state).await;
+    let begun = Instant::now();
+    assert_eq!(site.call("room").await.unwrap_err().code, Code::Unavailable);
+    assert!(begun.elapsed() < AT_ONCE);
+}
+
+#[tokio::test]
+async fn one_that_hears_and_does_not_answer_is_a_timeout_within_two_seconds() {
+    let site = Site::open().await;
+    let state = site.start(Role::State, STATE_1, Manner::Ignores).await;
+    let begun = Instant::now();
+    assert_eq!(site.call("room").await.unwrap_err().code, Code::Timeout);
+    assert!((AT_ONCE..Duration::from_secs(2)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert_eq!(state.heard.requests.lock().unwrap().len(), 1, "it may have happened, so it is not sent again");
+}

@@ -1,0 +1,123 @@
+//! One instance of a service: a bus on a runtime of its own, so that it can die like a process, and a listener that
+//! remembers what it heard.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use bus::{Bus, Listener, Role, redis};
+use protocol::{
+    Code, Fault, InstanceId,
+    command::{Command, Outcome},
+    envelope::{Envelope, Item},
+};
+use tokio::runtime::Runtime;
+
+/// How an instance takes requests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Each is answered with the instance's name.
+    Answers,
+    /// Those of one message share one answer, the rooms that they ask for.
+    AnswersTogether,
+    Refuses,
+    Ignores,
+}
+
+/// What an instance heard.
+#[derive(Default)]
+pub(crate) struct Heard {
+    /// Room and traceparent of each request.
+    pub(crate) requests: Mutex<Vec<(String, Option<String>)>>,
+    /// Channel and text of each event.
+    pub(crate) events: Mutex<Vec<(String, String)>>,
+    pub(crate) gaps: AtomicUsize,
+}
+
+struct Ear {
+    bus: Arc<Bus>,
+    manner: Manner,
+    heard: Arc<Heard>,
+}
+
+impl Listener for Ear {
+    fn on_request(&self, envelope: &Envelope<'_>) {
+        let requests = envelope.items.iter().map(|item| (room(item), item.traceparent.clone()));
+        self.heard.requests.lock().unwrap().extend(requests);
+        let answers = self.answers(envelope);
+        let (bus, reply_to) = (Arc::clone(&self.bus), envelope.reply_to.clone());
+        tokio::spawn(async move { bus.reply(&reply_to, &answers).await });
+    }
+
+    fn on_event(&self, channel: &str, text: &str) {
+        self.heard.events.lock().unwrap().push((channel.to_owned(), text.to_owned()));
+    }
+
+    fn on_gap(&self) {
+        self.heard.gaps.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Ear {
+    fn answers(&self, envelope: &Envelope<'_>) -> Vec<(Vec<u64>, Arc<Outcome>)> {
+        let each = |outcome: Outcome| {
+            let outcome = Arc::new(outcome);
+            envelope.items.iter().map(|item| (item.ids.clone(), Arc::clone(&outcome))).collect()
+        };
+        match self.manner {
+            Manner::Answers => each(Outcome::Touched { missing: vec![self.bus.instance().as_str().into()] }),
+            Manner::AnswersTogether => {
+                let ids = envelope.items.iter().flat_map(|item| item.ids.clone()).collect();
+                let rooms = envelope.items.iter().map(|item| room(item).into()).collect();
+                vec![(ids, Arc::new(Outcome::Touched { missing: rooms }))]
+            }
+            Manner::Refuses => each(Outcome::Fault(Fault::new(Code::RoomConflict, "no"))),
+            Manner::Ignores => Vec::new(),
+        }
+    }
+}
+
+fn room(item: &Item<'_>) -> String {
+    let command: Command = serde_json::from_str(item.body.get()).unwrap();
+    command.room().unwrap().as_str().to_owned()
+}
+
+/// See the module.
+pub(crate) struct Instance {
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) heard: Arc<Heard>,
+    runtime: Option<Runtime>,
+}
+
+impl Instance {
+    pub(crate) fn start(url: &str, role: Role, name: &str, manner: Manner) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let redis = redis::connect(redis::parse_url(url).unwrap()).unwrap();
+        let bus = Bus::connect(redis, role, name.into());
+        let heard = Arc::new(Heard::default());
+        bus.start(Arc::new(Ear { bus: Arc::clone(&bus), manner, heard: Arc::clone(&heard) }));
+        drop(_entered);
+        Self { bus, heard, runtime: Some(runtime) }
+    }
+
+    pub(crate) fn name(&self) -> &InstanceId {
+        self.bus.instance()
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.bus.check_redis().is_ok() && self.bus.check_hearing().is_ok()
+    }
+}
+
+/// Dies in the middle of everything, without a goodbye.
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let runtime = self.runtime.take();
+        thread::spawn(move || drop(runtime));
+    }
+}

@@ -1,0 +1,11 @@
+//! The bus with a real Redis between real instances: calls and their answers, deaths, subscriptions that break, the
+//! directory. Nothing here knows presence.
+
+#![allow(clippy::unwrap_used, reason = "what a test does not expect may end it")]
+
+mod calls;
+mod deaths;
+mod directory;
+mod hearing;
+mod instance;
+mod site;

@@ -1,0 +1,87 @@
+//! A Redis of one's own, instances around it, and a client to look and to meddle with.
+
+use std::sync::Arc;
+
+use bus::{Answer, Role, choose, redis, subjects};
+use fred::{
+    clients::Client,
+    interfaces::{ClientLike as _, PubsubInterface as _},
+};
+use protocol::{
+    Fault,
+    command::{Command, Outcome, Reap},
+};
+use telemetry::propagation::TraceContext;
+use testkit::{Redis, until};
+
+use crate::instance::{Instance, Manner};
+
+/// See the module.
+pub(crate) struct Site {
+    pub(crate) redis: Client,
+    pub(crate) gateway: Instance,
+    server: Redis,
+}
+
+impl Site {
+    /// A Redis and a gateway.
+    pub(crate) async fn open() -> Self {
+        let server = Redis::start();
+        let redis = redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap().commands;
+        redis.wait_for_connect().await.unwrap();
+        let gateway = Instance::start(&server.url(), Role::Gateway, "presence-gateway-0000000a", Manner::Ignores);
+        until("the gateway is ready", async || gateway.is_ready().then_some(())).await;
+        Self { redis, gateway, server }
+    }
+
+    /// Another instance, ready and known to the gateway.
+    pub(crate) async fn start(&self, role: Role, name: &str, manner: Manner) -> Instance {
+        let instance = Instance::start(&self.server.url(), role, name, manner);
+        until("the instance is known", async || {
+            (instance.is_ready() && self.gateway.bus.view().peers(role).contains(instance.name())).then_some(())
+        })
+        .await;
+        instance
+    }
+
+    /// Calls presence-state from the gateway about a room.
+    pub(crate) async fn call(&self, room: &str) -> Result<Answer, Fault> {
+        self.call_traced(room, TraceContext::default()).await
+    }
+
+    pub(crate) async fn call_traced(&self, room: &str, trace: TraceContext) -> Result<Answer, Fault> {
+        self.gateway.bus.call(room, &Command::Reap(Reap { room: room.into() }), trace).await
+    }
+
+    /// A room that this one of `among` serves.
+    pub(crate) fn room_of(&self, served_by: &Instance, among: &[&Instance]) -> String {
+        let names: Vec<_> = among.iter().map(|instance| instance.name().clone()).collect();
+        let mut rooms = (0..).map(|n| format!("room {n}"));
+        rooms.find(|room| choose(room, &names) == Some(served_by.name())).unwrap()
+    }
+
+    /// Ends an instance; Redis has noticed when this returns.
+    pub(crate) async fn kill(&self, instance: Instance) {
+        let inbox = subjects::inbox(instance.name());
+        drop(instance);
+        until("Redis has noticed", async || (self.ears(&inbox).await == 0).then_some(())).await;
+    }
+
+    /// How many hear a channel.
+    pub(crate) async fn ears(&self, channel: &str) -> u64 {
+        let (_, ears): (String, u64) = self.redis.pubsub_shardnumsub(channel).await.unwrap();
+        ears
+    }
+}
+
+/// Who answered, when the instance answers with its name.
+pub(crate) fn answered_by(answer: &Answer) -> &str {
+    names(&answer.outcome)[0]
+}
+
+pub(crate) fn names(outcome: &Arc<Outcome>) -> Vec<&str> {
+    match &**outcome {
+        Outcome::Touched { missing } => missing.iter().map(|name| name.as_str()).collect(),
+        other => panic!("{other:?}"),
+    }
+}

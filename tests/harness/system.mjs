@@ -1,0 +1,94 @@
+// A whole Rollcall of a test's own: one Redis and any number of gateways, states and reapers, started side by side,
+// ready before the test sees them, and stopped for sure.
+import { Client } from './client.mjs';
+import { Redis } from './redis.mjs';
+import { Service } from './service.mjs';
+
+export const GATEWAY = 'presence-gateway';
+export const STATE = 'presence-state';
+export const REAPER = 'presence-reaper';
+
+// So short that expiry can be watched; for the tests in which connections do expire.
+export const SHORT_LIVES = { PRESENCE_TTL_MS: '3000', PRESENCE_REAPER_INTERVAL_MS: '300' };
+
+export class System {
+  gateways = [];
+  states = [];
+  reapers = [];
+  clients = [];
+
+  static async start({ gateways = 1, states = 1, reapers = 1, durable = false, env = {} } = {}) {
+    const system = new System(await Redis.start({ durable }), env);
+    try {
+      await Promise.all([
+        ...Array.from({ length: states }, () => system.addState()),
+        ...Array.from({ length: reapers }, () => system.addReaper()),
+        ...Array.from({ length: gateways }, () => system.addGateway()),
+      ]);
+      return system;
+    } catch (error) {
+      const report = system.report();
+      await system.close();
+      throw new Error(`the system did not start\n${report}`, { cause: error });
+    }
+  }
+
+  constructor(redis, env) {
+    this.redis = redis;
+    this.env = { REDIS_URL: redis.url, ...env };
+  }
+
+  get services() {
+    return [...this.gateways, ...this.states, ...this.reapers];
+  }
+
+  addGateway() {
+    return this.#add(GATEWAY, this.gateways);
+  }
+
+  addState() {
+    return this.#add(STATE, this.states);
+  }
+
+  addReaper() {
+    return this.#add(REAPER, this.reapers);
+  }
+
+  // A connected client at the gateway of that number.
+  async connect(gateway = 0, options = {}) {
+    const client = await Client.connect(this.gateways[gateway].url, options);
+    this.clients.push(client);
+    return client;
+  }
+
+  // `count` clients, spread over all gateways in turn.
+  async connectMany(count, options = {}) {
+    return Promise.all(Array.from({ length: count }, (_, index) => this.connect(index % this.gateways.length, options)));
+  }
+
+  // What any client heard that the protocol does not allow.
+  complaints() {
+    return this.clients.flatMap((client) => client.complaints());
+  }
+
+  closeClients() {
+    for (const client of this.clients.splice(0)) client.close();
+  }
+
+  async close() {
+    this.closeClients();
+    await Promise.all(this.services.map((service) => service.kill()));
+    await this.redis.kill();
+  }
+
+  report() {
+    return [...this.services.map((service) => service.child), this.redis.child].map((child) => child.report()).join('\n');
+  }
+
+  async #add(kind, list) {
+    const service = await Service.listening(kind, this.env);
+    list.push(service);
+    await service.ready();
+    return service;
+  }
+}

@@ -1,0 +1,53 @@
+// Nothing stays in Redis: after everyone has left only the services' own directory entries do, and after these have
+// stopped not even they.
+import assert from 'node:assert/strict';
+
+import { scenario } from '../harness/scenario.mjs';
+import { SHORT_LIVES } from '../harness/system.mjs';
+import { until } from '../harness/until.mjs';
+
+const OPTIONS = { gateways: 2, states: 2, reapers: 2, env: SHORT_LIVES };
+const EXPIRED_MS = 30_000;
+
+// Everything that leaves traces: rooms, two tabs, patches, rejoins, awkward names, leaves of every kind.
+async function liveALittle(system, room) {
+  const clients = await system.connectMany(20);
+  await Promise.all(clients.map(async (client, index) => {
+    await client.join(index % 5 ? `${room}-${index % 4}` : `a{b}-${index}`, `user-${index % 7}`, { index });
+    await client.patch({ patched: true });
+    await client.beat();
+  }));
+  return clients;
+}
+
+async function keysBecome(redis, expected, within) {
+  await until(`the keys to be ${expected}`, async () => {
+    const keys = await redis.keys();
+    if (keys.join() !== expected.join()) throw new Error(`the keys are ${keys.join(' ')}`);
+    return true;
+  }, { within, every: 200 });
+}
+
+scenario('after everyone left nothing but the directory stays, and after SIGTERM nothing', OPTIONS, async ({ system, room }) => {
+  const directory = await system.redis.keys();
+  assert.ok(directory.length > 0, 'the services are in no directory');
+  const clients = await liveALittle(system, room);
+  assert.ok((await system.redis.keys('prs:{room:*')).length > 0);
+  await Promise.all(clients.slice(0, 10).map((client) => client.leave()));
+  clients.forEach((client) => client.close());
+  await keysBecome(system.redis, directory, EXPIRED_MS);
+
+  await Promise.all(system.services.map((service) => service.terminate()));
+  await keysBecome(system.redis, [], 8000);
+});
+
+scenario('after kill -9 of everything the expiries alone clean up', OPTIONS, async ({ system, room }) => {
+  await liveALittle(system, room);
+  await Promise.all(system.services.map((service) => service.kill()));
+  for (const key of await system.redis.keys()) {
+    const ttl = await system.redis.command('PTTL', key);
+    assert.ok(ttl > 0 || ttl === -2, `${key} would stay for ever (PTTL ${ttl})`);
+  }
+  await until('every room key to be gone', async () => (await system.redis.keys('prs:{room:*')).length === 0, { within: EXPIRED_MS, every: 200 });
+  system.closeClients();
+});

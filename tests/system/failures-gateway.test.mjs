@@ -1,0 +1,91 @@
+// When a gateway dies, stops or is paused: its users leave once, and what they left behind is nobody's ghost.
+import assert from 'node:assert/strict';
+
+import { Client } from '../harness/client.mjs';
+import { scenario } from '../harness/scenario.mjs';
+import { holds, sleep, until, withTimeout } from '../harness/until.mjs';
+
+const USERS = 20;
+
+// A watcher at gateway 0 and `USERS` users at gateway 1.
+async function watchOthers(system, room) {
+  const watcher = await system.connect(0);
+  await watcher.join(room, 'watcher');
+  const users = await Promise.all(Array.from({ length: USERS }, async (_, index) => {
+    const user = await system.connect(1);
+    await user.join(room, `user-${index}`, { index });
+    return user;
+  }));
+  const names = users.map((_, index) => `user-${index}`);
+  await watcher.sees(['watcher', ...names]);
+  return { watcher, users, names };
+}
+
+const leaves = (watcher) => watcher.events.filter(({ type }) => type === 'leave');
+
+scenario('kill -9 of a gateway: one leave each within 10 s, node_lost', { gateways: 2, states: 2, reapers: 2 }, async ({ system, room }) => {
+  const { watcher, users, names } = await watchOthers(system, room);
+  const connIds = users.map(({ connId }) => connId).sort();
+  await system.gateways[1].kill();
+  await watcher.sees(['watcher'], 10_000);
+  assert.deepEqual(leaves(watcher).map(({ connId }) => connId).sort(), connIds);
+  assert.deepEqual([...new Set(leaves(watcher).map(({ reason }) => reason))], ['node_lost']);
+
+  // They reconnect elsewhere, and stay.
+  for (const name of names) {
+    const again = await system.connect(0);
+    await again.join(room, name);
+  }
+  await watcher.sees(['watcher', ...names]);
+  await holds('no second leave', () => leaves(watcher).length === USERS, { ms: 2000 });
+  assert.equal((await watcher.patch({ n: 1 })).changed, true);
+});
+
+scenario('SIGTERM of a gateway: unready, no new sockets, closed over a window, nothing left', { gateways: 2, env: { DRAIN_MS: '2000' } }, async ({ system, room }) => {
+  const { watcher, users } = await watchOthers(system, room);
+  const gateway = system.gateways[1];
+  const { instance } = (await gateway.get('/version')).body;
+  assert.notDeepEqual(await system.redis.keys(`*${instance}*`), []);
+  const closed = [];
+  for (const { socket } of users) socket.on('disconnect', () => closed.push(Date.now()));
+  const ended = gateway.terminate();
+  await gateway.unready({ within: 1000 });
+  await assert.rejects(Client.connect(gateway.url), 'a new socket was let in');
+
+  assert.deepEqual(await ended, { code: 0, signal: null });
+  await until('every socket to be closed', () => closed.length === USERS);
+  const window = Math.max(...closed) - Math.min(...closed);
+  assert.ok(window > 500, `all sockets were closed within ${window} ms`);
+  await watcher.sees(['watcher'], 3000);
+  assert.equal(leaves(watcher).length, USERS);
+  assert.deepEqual([...new Set(leaves(watcher).map(({ reason }) => reason))], ['disconnected']);
+  assert.deepEqual(await system.redis.keys(`*${instance}*`), [], 'the gateway said no goodbye');
+});
+
+scenario('a second signal ends a draining gateway at once', { env: { DRAIN_MS: '60000' } }, async ({ system, room }) => {
+  const [gateway] = system.gateways;
+  const users = await system.connectMany(10);
+  await Promise.all(users.map((user, index) => user.join(room, `user-${index}`)));
+  gateway.child.signal('SIGTERM');
+  await gateway.unready({ within: 1000 });
+  gateway.child.signal('SIGINT');
+  await withTimeout('the exit', 1000, gateway.child.exited);
+});
+
+scenario('a gateway paused for 15 s: its users leave once and come back once', { gateways: 2 }, async ({ system, room }) => {
+  const { watcher, users, names } = await watchOthers(system, room);
+  users.forEach((user) => user.pulse());
+  system.gateways[1].pause();
+  const pausedAt = Date.now();
+  await watcher.sees(['watcher'], 10_000);
+  await watcher.patch({ meanwhile: true });
+  await sleep(15_000 - (Date.now() - pausedAt)); // the length of the pause is the point
+  system.gateways[1].resume();
+
+  await watcher.sees(['watcher', ...names], 10_000);
+  const story = () => names.map((userId) => watcher.events.filter((event) => event.userId === userId).map(({ type }) => type).join(' '));
+  const once = names.map(() => 'join leave join');
+  await holds('one leave and one return each', () => JSON.stringify(story()) === JSON.stringify(once), { ms: 3000 });
+  const reasons = new Set(leaves(watcher).map(({ reason }) => reason));
+  assert.deepEqual([...reasons], ['node_lost']);
+}, { within: 90_000 });

@@ -1,0 +1,54 @@
+// When reapers die: no stale member is ever shown, and what they did not do is done when one is back.
+import assert from 'node:assert/strict';
+
+import { scenario } from '../harness/scenario.mjs';
+import { SHORT_LIVES } from '../harness/system.mjs';
+import { holds, until } from '../harness/until.mjs';
+
+const TTL_MS = Number(SHORT_LIVES.PRESENCE_TTL_MS);
+
+// A watcher that lives, and an idle connection that will outlive its record.
+async function watchIdle(system, room) {
+  const watcher = await system.connect(0);
+  await watcher.join(room, 'watcher');
+  watcher.pulse();
+  const idle = await system.connect(0, { follow: false });
+  await idle.join(room, 'idle');
+  await watcher.hears({ type: 'join', userId: 'idle' });
+  return { watcher, idle };
+}
+
+const leavesOf = (watcher, connId) => watcher.events.filter((event) => event.type === 'leave' && event.connId === connId);
+
+scenario('kill -9 of every reaper: nobody stale is shown, the leave comes when one is back', { reapers: 2, env: SHORT_LIVES }, async ({ system, room }) => {
+  await Promise.all(system.reapers.map((reaper) => reaper.kill()));
+  const { watcher, idle } = await watchIdle(system, room);
+  const look = async () => (await watcher.join(room, 'watcher')).snapshot.map(({ userId }) => userId);
+  await until('idle is no longer shown', async () => !(await look()).includes('idle'), { within: TTL_MS + 1000 });
+  await holds('idle stays away, the watcher stays', async () => (await look()).join() === 'watcher', { ms: 1500, every: 100 });
+
+  await system.addReaper();
+  const leave = await watcher.hears({ type: 'leave', connId: idle.connId });
+  assert.equal(leave.reason, 'expired');
+  await holds('one leave only', () => leavesOf(watcher, idle.connId).length === 1, { ms: 1500 });
+});
+
+scenario('SIGTERM of one of two reapers: the other one does its work', { reapers: 2, env: SHORT_LIVES }, async ({ system, room }) => {
+  assert.deepEqual(await system.reapers[0].terminate(), { code: 0, signal: null });
+  const { watcher, idle } = await watchIdle(system, room);
+  const leave = await watcher.hears({ type: 'leave', connId: idle.connId }, TTL_MS + 3000);
+  assert.equal(leave.reason, 'expired');
+});
+
+scenario('a reaper killed in the middle of its work: each leaves once', { reapers: 2, env: SHORT_LIVES }, async ({ system, room }) => {
+  const { watcher } = await watchIdle(system, room);
+  const idle = await Promise.all(Array.from({ length: 40 }, async (_, index) => {
+    const client = await system.connect(0, { follow: false });
+    await client.join(room, `idle-${index}`);
+    return client.connId;
+  }));
+  await watcher.hears({ type: 'leave' }, TTL_MS + 3000);
+  await system.reapers[0].kill();
+  await watcher.sees(['watcher'], TTL_MS + 8000);
+  await holds('one leave each', () => idle.every((connId) => leavesOf(watcher, connId).length === 1), { ms: 1000 });
+});

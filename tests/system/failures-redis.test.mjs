@@ -1,0 +1,137 @@
+// When Redis is paused, dies, comes back with or without its data, forgets its scripts or drops its subscribers.
+import assert from 'node:assert/strict';
+
+import { Load, populate } from '../harness/load.mjs';
+import { scenario } from '../harness/scenario.mjs';
+import { holds, sleep, until } from '../harness/until.mjs';
+
+const ROOMS = 6;
+const BACK_MS = 5000;
+
+const tryPatch = (member) => member.ask('presence:heartbeat', { patchState: { back: Date.now() } });
+
+// Every member is answered well again, and the room is in order, within 5 s of Redis' return.
+async function allBackWithin(members, ms) {
+  await Promise.all(members.map((member) => until('a patch to be answered well', async () => (await tryPatch(member)).ok, { within: ms })));
+}
+
+function assertNobodyLeft(system, members) {
+  for (const service of system.services) assert.ok(service.running, `${service.child.name} has ended`);
+  assert.deepEqual(members.flatMap(({ disconnects }) => disconnects), []);
+  assert.deepEqual(members.flatMap(({ events }) => events.filter(({ type }) => type === 'leave')), []);
+}
+
+async function assertRefused(load, since) {
+  const failure = await until('UNAVAILABLE', () => load.failures.find(({ code }) => code === 'UNAVAILABLE'));
+  assert.ok(failure.sentAt + failure.ms - since < 2500, `UNAVAILABLE came after ${failure.sentAt + failure.ms - since} ms`);
+}
+
+scenario('Redis paused for 5 s: UNAVAILABLE, then all is back and nobody has left', { gateways: 2, states: 2 }, async ({ system, room }) => {
+  const members = await populate(system, room, ROOMS);
+  const load = new Load(members, { paceMs: 100 });
+  await load.flows(50);
+  system.redis.pause();
+  const pausedAt = Date.now();
+  await assertRefused(load, pausedAt);
+  for (const service of system.services) await service.unready({ because: 'redis', within: 4000 });
+  await until('plain heartbeats to be refused', async () => (await members[0].ask('presence:heartbeat', {})).code === 'UNAVAILABLE');
+  await sleep(Math.max(0, 5000 - (Date.now() - pausedAt))); // the length of the pause is the point
+  assert.ok(load.slowestMs() < 2500, `an answer took ${load.slowestMs()} ms`);
+  system.redis.resume();
+
+  await allBackWithin(members, BACK_MS);
+  await Promise.all(system.services.map((service) => service.ready(BACK_MS)));
+  await load.flows(50);
+  await load.stop();
+  await holds('no leave comes late', () => members.every((member) => member.count({ type: 'leave' }) === 0), { ms: 3000 });
+  await load.assertNothingLost();
+  assertNobodyLeft(system, members);
+});
+
+scenario('Redis killed and restarted with its data: all is as it was', { gateways: 2, states: 2, durable: true }, async ({ system, room }) => {
+  const members = await populate(system, room, ROOMS);
+  const load = new Load(members, { paceMs: 100 });
+  await load.flows(50);
+  await system.redis.kill();
+  await assertRefused(load, Date.now());
+  await system.redis.restart();
+
+  await allBackWithin(members, BACK_MS);
+  await load.flows(50);
+  await load.stop();
+  await load.assertNothingLost();
+  await Promise.all(system.services.map((service) => service.ready(BACK_MS)));
+  await holds('no leave comes late', () => members.every((member) => member.count({ type: 'leave' }) === 0), { ms: 2000 });
+  for (const { roster } of members) assert.equal(roster.members.size, 2);
+  assertNobodyLeft(system, members);
+});
+
+for (const backAfterMs of [0, 3000]) {
+  scenario(`Redis restarted empty after ${backAfterMs} ms: snapshots whole in 5 s, no false leave, epochs grow`, { gateways: 2, states: 2 }, async ({ system, room }) => {
+    const members = await populate(system, room, ROOMS);
+    const load = new Load(members, { paceMs: 200 });
+    await load.flows(30);
+    const before = new Map(await Promise.all(members.map(async (member) => [member.connId, (await member.beat()).epoch])));
+    const gens = new Set(members.map(({ roster }) => roster.gen));
+    await system.redis.kill();
+    await sleep(backAfterMs); // how long Redis is away
+    await system.redis.restartEmpty();
+
+    const watcher = await system.connect(0);
+    const look = async (n) => {
+      const answer = await watcher.ask('presence:join', { roomId: `${room}-${n}`, userId: 'watcher' });
+      if (answer.ok) await until('to leave', async () => (await watcher.ask('presence:leave')).ok);
+      return answer.snapshot?.filter(({ userId }) => userId !== 'watcher') ?? [];
+    };
+    const started = Date.now();
+    for (let n = 0; n < ROOMS; n += 1) {
+      const snapshot = await until(`room ${n} to be whole`, async () => {
+        const shown = await look(n);
+        return shown.length === 2 && shown;
+      }, { within: Math.max(0, BACK_MS - (Date.now() - started)) });
+      for (const { connId, epoch } of snapshot) assert.ok(epoch >= before.get(connId), `epoch ${epoch} after ${before.get(connId)}`);
+    }
+    await load.flows(30);
+    await load.stop();
+    await load.assertNothingLost();
+    const { self } = await members[0].join(`${room}-0`, 'user-0', { n: load.answers.length });
+    assert.ok(self.epoch > before.get(members[0].connId), 'the epoch of a join has not grown');
+    await until('every member to be settled in the new gen', () => members.every(({ roster }) => !roster.unsettled && !gens.has(roster.gen)), { within: BACK_MS });
+    for (const { roster } of members) assert.equal(roster.members.size, 2);
+    const left = members.flatMap(({ events }) => events.filter(({ type, userId }) => type === 'leave' && userId !== 'watcher'));
+    assert.deepEqual(left, []);
+    assert.deepEqual(members.flatMap(({ disconnects }) => disconnects), []);
+  });
+}
+
+scenario('subscribers dropped while events flow: nothing is missing afterwards', { gateways: 2, states: 2 }, async ({ system, room }) => {
+  const members = await populate(system, room, ROOMS);
+  const load = new Load(members);
+  for (let round = 0; round < 4; round += 1) {
+    await load.flows(150, 10_000);
+    assert.ok((await system.redis.command('CLIENT', 'KILL', 'TYPE', 'pubsub')) > 0, 'nobody was subscribed');
+  }
+  await load.flows(300, 10_000);
+  await Promise.all(system.services.map((service) => service.ready(BACK_MS)));
+  await load.stop();
+  await load.assertNothingLost();
+  await until('every member to be settled', () => members.every(({ roster }) => !roster.unsettled));
+  assertNobodyLeft(system, members);
+});
+
+scenario('SCRIPT FLUSH in the middle of everything is not noticed', { gateways: 2, states: 2 }, async ({ system, room }) => {
+  const members = await populate(system, room, ROOMS);
+  const load = new Load(members);
+  for (let round = 0; round < 5; round += 1) {
+    await load.flows(100);
+    await system.redis.command('SCRIPT', 'FLUSH');
+    const newcomer = await system.connect(round % 2);
+    await newcomer.join(`${room}-extra`, `user-${round}`);
+    await newcomer.leave();
+  }
+  await load.flows(100);
+  await load.stop();
+  load.assertNoFailures();
+  await load.assertNothingLost();
+  assertNobodyLeft(system, members);
+});

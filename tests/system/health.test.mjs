@@ -1,0 +1,97 @@
+// The operator's side: health, readiness that says which part is missing, version, CORS, configuration, signals.
+import assert from 'node:assert/strict';
+import { test as plainTest } from 'node:test';
+
+import { Redis } from '../harness/redis.mjs';
+import { scenario, sharedSystem } from '../harness/scenario.mjs';
+import { Service, spawnService } from '../harness/service.mjs';
+import { GATEWAY, REAPER, STATE } from '../harness/system.mjs';
+import { until, withTimeout } from '../harness/until.mjs';
+
+const KINDS = [GATEWAY, STATE, REAPER];
+const shared = sharedSystem({ states: 2 });
+
+shared('every service tells its health, readiness and version', async ({ system }) => {
+  const instances = new Set();
+  for (const service of system.services) {
+    const health = await service.get('/healthz');
+    assert.deepEqual([health.status, health.body], [200, { status: 'ok' }]);
+    const { status, body } = await service.get('/readyz');
+    assert.equal(status, 200);
+    assert.equal(body.ready, true);
+    assert.ok(Object.keys(body.checks).includes('redis'));
+    assert.deepEqual([...new Set(Object.values(body.checks))], ['ok']);
+    const version = (await service.get('/version')).body;
+    assert.equal(version.service, service.kind);
+    assert.match(version.version, /^\d+\.\d+\.\d+/);
+    assert.ok(version.instance.startsWith(service.kind), version.instance);
+    instances.add(version.instance);
+  }
+  assert.equal(instances.size, system.services.length, 'two instances have one name');
+});
+
+shared('any page may talk to the gateway, as it comes', async ({ system }) => {
+  const { headers, status } = await system.gateways[0].get('/socket.io/?EIO=4&transport=polling', { headers: { origin: 'https://app.example' } });
+  assert.equal(status, 200);
+  assert.ok(['*', 'https://app.example'].includes(headers.get('access-control-allow-origin')), headers.get('access-control-allow-origin'));
+});
+
+shared('what does not exist is 404', async ({ system }) => {
+  for (const service of system.services) assert.equal((await service.get('/nothing')).status, 404);
+});
+
+scenario('CORS can be narrowed', { env: { CORS_ORIGINS: 'https://app.example,https://other.example' } }, async ({ system }) => {
+  const allowed = async (origin) => {
+    const { headers } = await system.gateways[0].get('/socket.io/?EIO=4&transport=polling', { headers: { origin } });
+    return headers.get('access-control-allow-origin');
+  };
+  assert.equal(await allowed('https://other.example'), 'https://other.example');
+  assert.equal(await allowed('https://evil.example'), null);
+});
+
+const BAD = { REDIS_URL: 'no-url', HOST: 'no host', PORT: 'abc', ADMIN_PORT: '70000', PRESENCE_TTL_MS: '10', LOG_FORMAT: 'loud' };
+const NAMED = {
+  [GATEWAY]: ['REDIS_URL', 'HOST', 'PORT', 'PRESENCE_TTL_MS', 'LOG_FORMAT'],
+  [STATE]: ['REDIS_URL', 'HOST', 'ADMIN_PORT', 'PRESENCE_TTL_MS', 'LOG_FORMAT'],
+  [REAPER]: ['REDIS_URL', 'HOST', 'ADMIN_PORT', 'LOG_FORMAT'],
+};
+
+for (const kind of KINDS) {
+  plainTest(`${kind} names every problem of its configuration and exits with 1`, async () => {
+    const child = spawnService(kind, BAD);
+    try {
+      assert.deepEqual(await withTimeout('the exit', 5000, child.exited), { code: 1, signal: null });
+      for (const name of NAMED[kind]) assert.match(child.stderr, new RegExp(`\\b${name}\\b`));
+    } finally {
+      await child.kill();
+    }
+  });
+
+  plainTest(`${kind} without Redis lives unready, and is ready once Redis is there`, async () => {
+    const redis = await Redis.start();
+    await redis.kill();
+    const service = await Service.listening(kind, { REDIS_URL: redis.url });
+    let state;
+    try {
+      await service.unready({ because: 'redis' });
+      assert.equal((await service.get('/healthz')).status, 200);
+      await redis.restart();
+      state = await Service.listening(STATE, { REDIS_URL: redis.url });
+      await service.ready();
+    } finally {
+      await Promise.all([service.kill(), state?.kill(), redis.kill()]);
+    }
+  });
+}
+
+scenario('a deaf service turns unready by itself, and hears again', {}, async ({ system, room }) => {
+  const ann = await system.connect();
+  await ann.join(room, 'ann');
+  // Redis answers as always, but no channel is open to anyone.
+  await system.redis.command('ACL', 'SETUSER', 'default', 'resetchannels');
+  await system.redis.command('CLIENT', 'KILL', 'TYPE', 'pubsub');
+  for (const service of system.services) await service.unready({ because: 'bus' });
+  await system.redis.command('ACL', 'SETUSER', 'default', 'allchannels');
+  for (const service of system.services) await service.ready();
+  await until('ann to be answered', async () => (await ann.ask('presence:heartbeat', { patchState: { n: 1 } })).ok);
+});
