@@ -35,8 +35,9 @@ export class Client {
     return client;
   }
 
-  constructor(url, { transports = TRANSPORTS.websocket, raw = false, follow = true, ...options } = {}) {
+  constructor(url, { transports = TRANSPORTS.websocket, raw = false, follow = true, slow = false, ...options } = {}) {
     this.follow = follow; // without, nothing that is heard is judged
+    this.slow = slow; // it will stop reading for a while
     this.socket = io(url, { transports, forceNew: true, reconnection: false, ...options });
     this.socket.on('connect', () => {
       if (raw) this.engine.on('data', (text) => this.raw.push(text));
@@ -185,7 +186,7 @@ export class Client {
   #learn(event, payload, answer) {
     if (!answer?.ok) return;
     if (event === 'presence:join') {
-      this.rosters.push(new Roster(payload.roomId, this.connId, answer));
+      this.rosters.push(new Roster(payload.roomId, this.connId, answer, { syncSuffices: this.slow }));
       this.#inRoom = true;
     }
     if (event === 'presence:leave') this.#inRoom = false;

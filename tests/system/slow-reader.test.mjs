@@ -23,7 +23,7 @@ const wakeUp = (client) => client.engine.transport.ws.resume();
 
 scenario('a slow reader is bounded in memory and ends up to date or closed', {}, async ({ system, room }) => {
   const writers = await system.connectMany(2);
-  const sleepers = await system.connectMany(ASLEEP);
+  const sleepers = await system.connectMany(ASLEEP, { slow: true });
   for (const [index, client] of [...writers, ...sleepers].entries()) await client.join(room, `user-${index}`);
   await writers[0].sees(Array.from({ length: 2 + ASLEEP }, (_, index) => `user-${index}`));
   const [gateway] = system.gateways;

@@ -88,6 +88,7 @@ impl Bus {
         tokio::spawn(hearing::follow_reconnects(Arc::clone(self)));
         tokio::spawn(hearing::probe(Arc::clone(self)));
         tokio::spawn(directory::renew(Arc::clone(self)));
+        tokio::spawn(request::watch(Arc::clone(self)));
     }
 
     /// The own name.

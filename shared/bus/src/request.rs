@@ -1,9 +1,10 @@
 //! The sending side: a request goes to the instance that serves its key and waits for the reply. Failure is seen, not
 //! waited for: when nobody receives a message its target is gone, and every request that waits for it goes to the next
 //! instance. That may repeat one which the dead instance had carried out, which is harmless: see `protocol::command`.
+//! Whoever owes a reply is asked now and then whether it is still there, for it may get no other message.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,21 +16,25 @@ use fred::interfaces::ClientLike as _;
 use protocol::{
     Code, Fault, InstanceId,
     command::{Command, Outcome},
+    envelope::Kind,
 };
 use serde_json::value::RawValue;
 use telemetry::propagation::TraceContext;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 
 use crate::{
     Bus, Role,
     outbox::{self, OUTBOX, Outgoing},
+    subjects,
 };
 
 /// How long a request may take, repeats included. Under two seconds, so that a client is told within two.
 pub const DEADLINE: Duration = Duration::from_millis(1_800);
+/// How often those that owe replies are asked whether they are still there.
+const ASK_EVERY: Duration = Duration::from_millis(300);
 /// Requests of one instance that may be under way.
 const PENDING: usize = 65_536;
 
@@ -122,6 +127,21 @@ impl Bus {
     }
 }
 
+/// Looks after those that owe replies, for ever.
+pub(crate) async fn watch(bus: Arc<Bus>) {
+    let mut tick = interval(ASK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        for target in bus.requests.owing() {
+            let heard = outbox::publish(&bus, Kind::Probe, &subjects::inbox(&target), Vec::new()).await;
+            if let Ok(0) = heard {
+                bus.requests.target_gone(&bus, &target);
+            }
+        }
+    }
+}
+
 fn unavailable() -> Fault {
     Fault::new(Code::Unavailable, "presence is not available right now; try again")
 }
@@ -175,6 +195,10 @@ impl Requests {
                 waiting.published = true;
             }
         }
+    }
+
+    fn owing(&self) -> HashSet<InstanceId> {
+        lock(&self.pending).values().filter(|pending| pending.published).map(|pending| pending.target.clone()).collect()
     }
 
     pub(crate) fn unsent(&self, ids: impl Iterator<Item = u64>) {

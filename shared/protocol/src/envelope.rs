@@ -19,7 +19,7 @@ pub enum Kind {
     Request,
     /// Items are [`crate::command::Outcome`]s.
     Reply,
-    /// An instance asks itself whether it still hears; no items.
+    /// Asks whether an inbox is still heard, the own one or that of whoever owes a reply; no items.
     Probe,
 }
 

@@ -247,7 +247,7 @@ impl Entering {
             seq: own.seq,
             birth: joined.birth,
         });
-        let complete = state.seat(&self.room.id, session, joined.birth, own.seq);
+        let complete = state.seat(&self.room.id, session, joined, index);
         drop(state);
         if !complete {
             self.relay.repair(&self.room);

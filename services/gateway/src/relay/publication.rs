@@ -1,18 +1,21 @@
 //! An event as members receive it: written once, sent to each.
 
 use protocol::{
-    RoomId,
+    ConnId, RoomId,
     client::EventMessage,
     event::{Kind, RoomEvent},
 };
 use serde_json::value::RawValue;
 
+use super::room::{Known, Position};
 use crate::socket::session::Session;
 
 /// See the module.
 pub(super) struct Publication {
-    pub(super) birth: u64,
-    pub(super) seq: u64,
+    pub(super) at: Position,
+    pub(super) kind: Kind,
+    pub(super) conn: ConnId,
+    pub(super) known: Known,
     message: Box<RawValue>,
 }
 
@@ -35,8 +38,10 @@ impl Publication {
             resync,
         };
         Self {
-            birth: event.birth,
-            seq: event.seq,
+            at: Position { birth: event.birth, seq: event.seq },
+            kind,
+            conn: event.conn.into(),
+            known: Known::of(event),
             message: serde_json::value::to_raw_value(&message).unwrap_or_default(),
         }
     }

@@ -27,25 +27,32 @@ pub(super) const SETTLING: Duration = Duration::from_secs(4);
 /// A member's place among those that hear the room here.
 pub(super) struct Seat {
     pub(super) session: Arc<Session>,
-    /// The last event that it has, by its answer or by being sent it.
-    seen: u64,
+    /// Where it stands, by its answer or by what it was sent.
+    at: Position,
     /// It joins again: its answer comes first.
     pub(super) held: bool,
     /// It did not take an event, since when; a snapshot brings it up to date.
     pub(super) behind_since: Option<Instant>,
+    /// What it was not sent meanwhile, by connection, and whether it knew the connection before. Clients that know only
+    /// events are told so.
+    missed: HashMap<ConnId, (Known, bool)>,
+    /// Who is on the roster but was not in its snapshot.
+    lacks: HashSet<ConnId>,
 }
 
+/// What members know of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Known {
+pub(super) struct Known {
     user: UserId,
     epoch: u64,
     state: Arc<str>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Position {
-    birth: u64,
-    seq: u64,
+/// A place in a room's events. A later life of the room is after every place of an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    pub(super) birth: u64,
+    pub(super) seq: u64,
 }
 
 /// What became of an event.
@@ -118,10 +125,11 @@ impl State {
             self.keep(text);
             return Heard::Kept;
         };
-        if event.birth < position.birth || (event.birth == position.birth && event.seq <= position.seq) {
+        let at = Position { birth: event.birth, seq: event.seq };
+        if at <= position {
             return Heard::Kept;
         }
-        if event.birth == position.birth && event.seq == position.seq + 1 {
+        if at.birth == position.birth && at.seq == position.seq + 1 {
             self.apply(id, event);
             return Heard::Delivered;
         }
@@ -168,23 +176,20 @@ impl State {
             return;
         }
         let publication = Publication::new(id, event, kind, false);
-        // Who was never told that it was gone is not told that it came.
-        let own = (event.kind == Kind::Restore && kind == Kind::Join)
-            .then(|| self.seats.get_mut(event.conn).filter(|seat| !seat.session.is_evicted()))
-            .flatten();
-        if let Some(seat) = own {
-            seat.send(&Publication::new(id, event, Kind::Update, false));
-        }
+        // Redis lost the record without a word, and this member's snapshot was taken meanwhile.
+        let join = (event.kind == Kind::Restore && kind == Kind::Update)
+            .then(|| Publication::new(id, event, Kind::Join, false));
         for seat in self.seats.values_mut() {
             let was_behind = seat.behind_since.is_some();
-            seat.send(&publication);
+            let lacked = !seat.lacks.is_empty() && seat.lacks.remove(event.conn);
+            seat.send(join.as_ref().filter(|_| lacked).unwrap_or(&publication));
             self.fell_behind |= !was_behind && seat.behind_since.is_some();
         }
         if self.joining > 0 {
             if self.recent.len() >= KEPT
                 && let Some(lost) = self.recent.pop_front()
             {
-                self.recent_lost = lost.seq;
+                self.recent_lost = lost.at.seq;
             }
             self.recent.push_back(publication);
         }
@@ -194,11 +199,6 @@ impl State {
     /// may be taken in any order, so what the room said before is kept for those that stand earlier.
     pub(super) fn begin(&mut self, id: &RoomId, joined: &Joined, index: usize) {
         let here = Position { birth: joined.birth, seq: joined.joins[index].seq };
-        if self.position == Some(here) {
-            // Whom Redis lost without a word is not known here either: its return is a join.
-            let present: HashSet<&ConnId> = joined.seen_by(index).map(|member| &member.conn_id).collect();
-            self.roster.retain(|conn, _| present.contains(conn));
-        }
         if self.position.is_some() {
             return;
         }
@@ -217,28 +217,46 @@ impl State {
     }
 
     /// Seats who has been answered at `seq`, and sends what came since; says whether nothing is missing.
-    pub(super) fn seat(&mut self, id: &RoomId, session: &Arc<Session>, birth: u64, seq: u64) -> bool {
-        let mut seat = Seat { session: Arc::clone(session), seen: seq, held: false, behind_since: None };
-        for publication in self.recent.iter().filter(|publication| publication.birth == birth) {
-            seat.send(publication);
-        }
-        let here = self.position.is_some_and(|position| position.birth == birth);
-        if !here || self.recent_lost > seq {
+    pub(super) fn seat(&mut self, id: &RoomId, session: &Arc<Session>, joined: &Joined, index: usize) -> bool {
+        let (birth, seq) = (joined.birth, joined.joins[index].seq);
+        let at = Position { birth, seq };
+        let lacks = if self.position == Some(at) { self.lacking(joined, index) } else { HashSet::new() };
+        let mut seat =
+            Seat { session: Arc::clone(session), at, held: false, behind_since: None, missed: HashMap::new(), lacks };
+        let here = self.position.map_or(0, |position| position.birth);
+        if here > birth || self.recent_lost > seq {
             seat.behind_since = Some(Instant::now());
         }
-        let complete = seat.behind_since.is_none();
+        for publication in &self.recent {
+            seat.send(publication);
+        }
+        // An answer of a room that began anew may be here before the room has said so.
+        let complete = seat.behind_since.is_none() && here == birth;
         self.seats.insert(session.conn.clone(), seat);
         complete && (self.repairing || self.catch_up(id))
     }
 
+    /// Who is on the roster and not in the snapshot of a join at the same place: Redis lost it.
+    fn lacking(&self, joined: &Joined, index: usize) -> HashSet<ConnId> {
+        if self.roster.len() == joined.seen_by(index).count() {
+            return HashSet::new();
+        }
+        let present: HashSet<&ConnId> = joined.seen_by(index).map(|member| &member.conn_id).collect();
+        self.roster.keys().filter(|conn| !present.contains(conn)).cloned().collect()
+    }
+
     /// Applies what waited; says whether it fits.
     pub(super) fn catch_up(&mut self, id: &RoomId) -> bool {
+        self.catch_up_to(id, Position { birth: u64::MAX, seq: 0 })
+    }
+
+    fn catch_up_to(&mut self, id: &RoomId, limit: Position) -> bool {
         while let (Some(position), Some(text)) = (self.position, self.waiting.pop_front()) {
             let Some(event) = RoomEvent::read(&text) else { continue };
-            let next = event.birth == position.birth && event.seq == position.seq + 1;
-            if next {
+            let at = Position { birth: event.birth, seq: event.seq };
+            if at <= limit && at.birth == position.birth && at.seq == position.seq + 1 {
                 self.apply(id, &event);
-            } else if event.birth > position.birth || (event.birth == position.birth && event.seq > position.seq) {
+            } else if at > position {
                 self.waiting.push_front(text);
                 return false;
             }
@@ -260,6 +278,9 @@ impl State {
     /// Takes a snapshot for the truth: members receive what they missed, then the whole. Answers the sessions here that
     /// it does not have.
     pub(super) fn reconcile(&mut self, id: &RoomId, snapshot: &Snapshot, now: Instant) -> Vec<Arc<Session>> {
+        let at = Position { birth: snapshot.birth, seq: snapshot.seq };
+        // What the room said before the snapshot was taken is no gap.
+        self.catch_up_to(id, at);
         let anew = self.position.is_none_or(|position| position.birth != snapshot.birth);
         let settled = self.settles_at.is_some_and(|at| at <= now);
         if anew && self.settles_at.is_none() {
@@ -270,7 +291,7 @@ impl State {
             let known = self.roster.get(&member.conn_id);
             let kind = if known.is_some() { Kind::Update } else { Kind::Join };
             if known != roster.get(&member.conn_id) {
-                changes.push(change(id, snapshot, kind, &member.conn_id, roster.get(&member.conn_id)));
+                changes.push(change(id, at, kind, &member.conn_id, roster.get(&member.conn_id)));
             }
         }
         let mut held_back = false;
@@ -279,19 +300,21 @@ impl State {
                 held_back = true;
                 roster.insert(conn, known);
             } else {
-                changes.push(change(id, snapshot, Kind::Leave, &conn, Some(&known)));
+                changes.push(change(id, at, Kind::Leave, &conn, Some(&known)));
             }
         }
         self.roster = roster;
-        self.position = Some(Position { birth: snapshot.birth, seq: snapshot.seq });
+        self.position = Some(at);
         if !held_back {
             self.settles_at = None;
         }
         let complete = !held_back;
         let sync = SyncMessage { room_id: id, snapshot: &snapshot.members, seq: snapshot.seq, birth: snapshot.birth };
         let everyone = anew || settled || !changes.is_empty();
-        for seat in self.seats.values_mut().filter(|seat| !seat.held) {
-            seat.bring_up_to_date(changes.iter().flatten(), everyone, complete.then_some(&sync));
+        // Who was answered later than the snapshot was taken stands beyond it, and what came since waits.
+        for seat in self.seats.values_mut().filter(|seat| !seat.held && (seat.at <= at || seat.behind_since.is_some()))
+        {
+            seat.bring_up_to_date(id, &self.roster, &changes, everyone, complete.then_some(&sync), at);
         }
         let present = |conn: &ConnId| snapshot.members.iter().any(|member| member.conn_id == *conn);
         self.seats.iter().filter(|(conn, _)| !present(conn)).map(|(_, seat)| Arc::clone(&seat.session)).collect()
@@ -310,41 +333,51 @@ impl State {
 
 impl Seat {
     fn send(&mut self, publication: &Publication) {
-        if self.held || self.behind_since.is_some() || publication.seq <= self.seen {
+        if publication.at <= self.at {
             return;
         }
-        if publication.send(&self.session) {
-            self.seen = publication.seq;
-        } else {
+        if !self.held && self.behind_since.is_none() && publication.send(&self.session) {
+            self.at = publication.at;
+            return;
+        }
+        if !self.held && self.behind_since.is_none() {
             self.behind_since = Some(Instant::now());
         }
+        let knew = self.missed.get(&publication.conn).map_or(publication.kind != Kind::Join, |(_, knew)| *knew);
+        self.missed.insert(publication.conn.clone(), (publication.known.clone(), knew));
     }
 
-    fn bring_up_to_date<'a>(
+    fn bring_up_to_date(
         &mut self,
-        mut changes: impl Iterator<Item = &'a Publication>,
+        id: &RoomId,
+        roster: &HashMap<ConnId, Known>,
+        changes: &[Option<Publication>],
         everyone: bool,
         sync: Option<&SyncMessage<'_, &Vec<Member>>>,
+        at: Position,
     ) {
         let behind = self.behind_since.is_some();
         if !everyone && !behind {
             return;
         }
-        // Who is behind gets the whole only: what it missed before the gap is not among the changes.
-        let mut took = behind || changes.all(|change| change.send(&self.session));
-        if let Some(sync) = sync {
-            self.seen = sync.seq;
-            took = took && self.session.emit("presence:sync", sync);
+        let missed = changes_for(id, at, roster, &self.missed);
+        let mut took = missed.iter().chain(changes).flatten().all(|change| change.send(&self.session));
+        self.at = at;
+        took = match sync {
+            Some(sync) => took && self.session.emit("presence:sync", sync),
+            None => took && !behind,
+        };
+        if took {
+            self.behind_since = None;
+            self.missed = HashMap::new();
         } else {
-            self.seen = 0;
-            took = took && !behind;
+            self.behind_since.get_or_insert_with(Instant::now);
         }
-        self.behind_since = if took { None } else { self.behind_since.or_else(|| Some(Instant::now())) };
     }
 }
 
 impl Known {
-    fn of(event: &RoomEvent<'_>) -> Self {
+    pub(super) fn of(event: &RoomEvent<'_>) -> Self {
         Self { user: event.user.into(), epoch: event.epoch, state: event.state.get().into() }
     }
 
@@ -360,11 +393,11 @@ fn roster<'a>(members: impl Iterator<Item = &'a Member>) -> HashMap<ConnId, Know
 }
 
 /// What members missed, as an event at the snapshot's position.
-fn change(id: &RoomId, snapshot: &Snapshot, kind: Kind, conn: &ConnId, known: Option<&Known>) -> Option<Publication> {
+fn change(id: &RoomId, at: Position, kind: Kind, conn: &ConnId, known: Option<&Known>) -> Option<Publication> {
     let known = known?;
     let event = RoomEvent {
-        birth: snapshot.birth,
-        seq: snapshot.seq,
+        birth: at.birth,
+        seq: at.seq,
         ts: known.epoch,
         epoch: known.epoch,
         kind,
@@ -376,4 +409,19 @@ fn change(id: &RoomId, snapshot: &Snapshot, kind: Kind, conn: &ConnId, known: Op
         state: serde_json::from_str::<&RawValue>(&known.state).ok()?,
     };
     Some(Publication::new(id, &event, kind, true))
+}
+
+/// What one member missed, as events: who came, who is different, who is gone.
+fn changes_for(
+    id: &RoomId,
+    at: Position,
+    roster: &HashMap<ConnId, Known>,
+    missed: &HashMap<ConnId, (Known, bool)>,
+) -> Vec<Option<Publication>> {
+    let told = missed.iter().filter_map(|(conn, (last, knew))| match roster.get(conn) {
+        Some(now) => Some(change(id, at, if *knew { Kind::Update } else { Kind::Join }, conn, Some(now))),
+        None if *knew => Some(change(id, at, Kind::Leave, conn, Some(last))),
+        None => None,
+    });
+    told.collect()
 }

@@ -234,11 +234,6 @@ impl Session {
         self.gateway.touches.nudge(self);
     }
 
-    /// Whether members were told so.
-    pub(crate) fn is_evicted(&self) -> bool {
-        self.evicted.load(Ordering::Relaxed)
-    }
-
     /// The record is there again; `told` when the client learns it with this answer. Says whether it had to be told
     /// before.
     pub(super) fn is_back(&self, told: bool) -> bool {

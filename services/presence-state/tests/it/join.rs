@@ -98,6 +98,8 @@ async fn an_epoch_grows_beyond_what_the_gateway_knows() {
     let known_epoch = 1 << 52;
     let joined = site.join(Join { known_epoch, ..join("c1", "ann", 1) }).await;
     assert_eq!(joined.epoch, known_epoch + 1);
+    let again = site.join(join("c1", "ann", 2)).await;
+    assert_eq!(again.epoch, known_epoch + 2, "nor does the record's go back when the gateway forgot it");
     let now = site.bus.redis_now_ms();
     let fresh = site.join(join("c2", "ann", 1)).await;
     assert!(fresh.epoch.abs_diff(now) < 5_000, "without one it is the time: {} at {now}", fresh.epoch);
@@ -122,5 +124,6 @@ async fn a_room_is_born_later_each_time() {
     site.leave("c1", 2).await;
     let second = site.join_together(&[join("c1", "ann", 3)]).await;
     assert!(second.birth > first.birth);
+    assert!((second.birth / 1_000).abs_diff(site.bus.redis_now_ms()) < 5_000, "microseconds: {}", second.birth);
     assert_eq!(second.joins[0].seq, 1);
 }

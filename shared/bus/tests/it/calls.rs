@@ -1,5 +1,7 @@
 //! Calls and their answers, one by one and many together.
 
+use std::sync::Arc;
+
 use bus::{Role, subjects};
 use fred::interfaces::PubsubInterface as _;
 use protocol::Code;
@@ -40,11 +42,11 @@ async fn a_calls_trace_travels_along() {
 
 #[tokio::test]
 async fn many_calls_at_once_each_get_their_place_in_a_shared_answer() {
-    let site = std::sync::Arc::new(Site::open().await);
+    let site = Arc::new(Site::open().await);
     let state = site.start(Role::State, STATE_1, Manner::AnswersTogether).await;
     let mut calls = JoinSet::new();
     for n in 0..500 {
-        let site = std::sync::Arc::clone(&site);
+        let site = Arc::clone(&site);
         calls.spawn(async move {
             let room = format!("room {n}");
             let answer = site.call(&room).await.unwrap();

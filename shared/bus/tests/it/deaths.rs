@@ -1,6 +1,9 @@
 //! Instances that are gone, or as good as gone: failure is seen where it can be, and waited for where it cannot.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bus::Role;
 use protocol::Code;
@@ -44,7 +47,7 @@ async fn what_the_dead_had_taken_is_asked_of_the_living() {
     let one = site.start(Role::State, STATE_1, Manner::Ignores).await;
     let two = site.start(Role::State, STATE_2, Manner::Answers).await;
     let room = site.room_of(&one, &[&one, &two]);
-    let heard = std::sync::Arc::clone(&one.heard);
+    let heard = Arc::clone(&one.heard);
     let waits = site.call(&room);
     let next = async {
         until("it took the request", async || heard.requests.lock().unwrap().first().cloned()).await;
@@ -54,6 +57,21 @@ async fn what_the_dead_had_taken_is_asked_of_the_living() {
     let (first, second) = tokio::join!(waits, next);
     assert_eq!(answered_by(&first.unwrap()), STATE_2);
     assert_eq!(answered_by(&second.unwrap()), STATE_2);
+}
+
+#[tokio::test]
+async fn what_the_dead_had_taken_goes_on_also_when_nobody_asks_anything_else() {
+    let site = Site::open().await;
+    let one = site.start(Role::State, STATE_1, Manner::Ignores).await;
+    let two = site.start(Role::State, STATE_2, Manner::Answers).await;
+    let room = site.room_of(&one, &[&one, &two]);
+    let heard = Arc::clone(&one.heard);
+    let dies = async {
+        until("it took the request", async || heard.requests.lock().unwrap().first().cloned()).await;
+        site.kill(one).await;
+    };
+    let (answer, ()) = tokio::join!(site.call(&room), dies);
+    assert_eq!(answered_by(&answer.unwrap()), STATE_2);
 }
 
 #[tokio::test]
