@@ -1,25 +1,37 @@
-//! The acknowledgement of an event. An answer that finds the socket's queue full is not lost in silence: the socket is
-//! closed, so that its client knows that it knows nothing.
+//! The acknowledgement of an event. An answer that finds the socket's queue full is owed: it is tried again until there
+//! is room. A client that takes none for too long, or is owed too many, is closed, so that it knows that it knows nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use protocol::{Fault, client::Refusal};
 use serde::Serialize;
-use socketioxide::{SendError, SocketError, extract::AckSender};
+use serde_json::value::{RawValue, to_raw_value};
+use socketioxide::{
+    SendError, SocketError,
+    extract::AckSender,
+    handler::{FromMessageParts as _, Value},
+};
+use tokio::time::sleep;
 use tracing::Span;
 
 use super::session::Session;
 
+/// Answers that one socket may be owed: more than a client can have asked for in a burst of its largest buffers.
+const OWED: usize = 8_192;
+const RETRY_EVERY: Duration = Duration::from_millis(20);
+/// Tries without any room, ten seconds, after which the socket is closed.
+const TRIES: u32 = 500;
+
 /// Where the answer of one event goes, and the span that it ends.
 pub(crate) struct Answer {
     session: Arc<Session>,
-    ack: AckSender,
+    ack_id: Option<i64>,
     span: Span,
 }
 
 impl Answer {
-    pub(crate) fn new(session: Arc<Session>, ack: AckSender, span: Span) -> Self {
-        Self { session, ack, span }
+    pub(crate) fn new(session: Arc<Session>, ack_id: Option<i64>, span: Span) -> Self {
+        Self { session, ack_id, span }
     }
 
     /// The event's span.
@@ -27,10 +39,15 @@ impl Answer {
         &self.span
     }
 
-    /// Answers.
+    /// Answers. An event without an acknowledgement has acted all the same.
     pub(crate) fn send(self, answer: &impl Serialize) {
-        if let Err(SendError::Socket(SocketError::InternalChannelFull)) = self.ack.send(answer) {
-            self.session.doom("an answer did not fit its queue");
+        let Some(ack_id) = self.ack_id else { return };
+        if acknowledge(&self.session, ack_id, answer) {
+            return;
+        }
+        match to_raw_value(answer) {
+            Ok(answer) => owe(&self.session, ack_id, answer),
+            Err(_) => self.session.doom("an answer could not be kept"),
         }
     }
 
@@ -39,4 +56,40 @@ impl Answer {
         telemetry::span::fail(&self.span, fault.code.as_str(), &fault.message);
         self.send(&Refusal::from(fault));
     }
+}
+
+/// Sends an acknowledgement; says whether there was room for it.
+fn acknowledge(session: &Session, ack_id: i64, answer: &impl Serialize) -> bool {
+    let Some(socket) = session.socket() else { return true };
+    let Ok(ack) = AckSender::from_message_parts(&socket, &mut Value::Str("".into(), None), &Some(ack_id));
+    !matches!(ack.send(answer), Err(SendError::Socket(SocketError::InternalChannelFull)))
+}
+
+fn owe(session: &Arc<Session>, ack_id: i64, answer: Box<RawValue>) {
+    let owed = session.owe(ack_id, answer);
+    if owed > OWED {
+        session.doom("too many answers wait for it");
+    } else if owed == 1 {
+        tokio::spawn(pay(Arc::clone(session)));
+    }
+}
+
+async fn pay(session: Arc<Session>) {
+    let mut tries = 0;
+    while tries < TRIES {
+        match session.first_owed() {
+            None => return,
+            Some((ack_id, answer)) if acknowledge(&session, ack_id, &answer) => {
+                tries = 0;
+                if session.paid() == 0 {
+                    return;
+                }
+            }
+            Some(_) => {
+                tries += 1;
+                sleep(RETRY_EVERY).await;
+            }
+        }
+    }
+    session.doom("it took no answer");
 }

@@ -9,8 +9,7 @@ use protocol::{
 };
 use socketioxide::{
     adapter::LocalAdapter,
-    extract::AckSender,
-    handler::{FromMessageParts as _, MessageHandler, Value},
+    handler::{MessageHandler, Value},
     socket::Socket,
 };
 use tracing::Span;
@@ -27,13 +26,12 @@ pub(super) struct Events(pub(super) Arc<Session>);
 pub(super) struct Verbatim;
 
 impl MessageHandler<LocalAdapter, Verbatim> for Events {
-    fn call(&self, socket: Arc<Socket>, mut arguments: Value, ack_id: Option<i64>) {
-        let Ok(ack) = AckSender::from_message_parts(&socket, &mut arguments, &ack_id);
+    fn call(&self, socket: Arc<Socket>, arguments: Value, ack_id: Option<i64>) {
         let request = match &arguments {
             Value::Str(text, None) => client::parse(text),
             _ => Err(Fault::invalid("binary attachments are not taken")),
         };
-        let answer = Answer::new(Arc::clone(&self.0), ack, span(&self.0, &socket, &request));
+        let answer = Answer::new(Arc::clone(&self.0), ack_id, span(&self.0, &socket, &request));
         match request {
             Ok(request) => self.0.take(request, answer),
             Err(fault) => answer.refuse(&fault),

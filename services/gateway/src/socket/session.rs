@@ -62,6 +62,8 @@ struct Work {
     op: u64,
     /// The highest epoch that the connection ever had.
     epoch: u64,
+    /// Answers that found the socket's queue full.
+    owed: VecDeque<(i64, Box<RawValue>)>,
     /// The last sampled heartbeat, for the touch to link to.
     heartbeat: Option<Box<TraceContext>>,
 }
@@ -82,6 +84,8 @@ pub(crate) struct Session {
     evicted: AtomicBool,
     /// It was put back, and the client does not know yet.
     put_back: AtomicBool,
+    /// Whether answers are owed: events wait behind them.
+    owing: AtomicBool,
     doomed: AtomicBool,
 }
 
@@ -98,6 +102,7 @@ impl Session {
             work: Mutex::default(),
             evicted: AtomicBool::new(false),
             put_back: AtomicBool::new(false),
+            owing: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
         })
     }
@@ -241,14 +246,37 @@ impl Session {
         self.put_back.swap(!told, Ordering::Relaxed)
     }
 
+    /// The socket, as long as it lives and is not about to be closed.
+    pub(super) fn socket(&self) -> Option<Arc<Socket>> {
+        self.socket.upgrade().filter(|_| !self.doomed.load(Ordering::Relaxed))
+    }
+
+    /// Keeps an answer for later; how many there are.
+    pub(super) fn owe(&self, ack_id: i64, answer: Box<RawValue>) -> usize {
+        let mut work = self.lock();
+        work.owed.push_back((ack_id, answer));
+        self.owing.store(true, Ordering::Relaxed);
+        work.owed.len()
+    }
+
+    pub(super) fn first_owed(&self) -> Option<(i64, Box<RawValue>)> {
+        self.lock().owed.front().cloned()
+    }
+
+    /// The first answer that was kept is sent; how many remain.
+    pub(super) fn paid(&self) -> usize {
+        let mut work = self.lock();
+        work.owed.pop_front();
+        self.owing.store(!work.owed.is_empty(), Ordering::Relaxed);
+        work.owed.len()
+    }
+
     /// Sends an event of the server; says whether there was room for it.
     pub(crate) fn emit(&self, event: &str, payload: &(impl Serialize + ?Sized)) -> bool {
-        match self.socket.upgrade() {
-            Some(socket) if !self.doomed.load(Ordering::Relaxed) => {
-                !matches!(socket.emit(event, payload), Err(SendError::Socket(SocketError::InternalChannelFull)))
-            }
-            _ => true,
-        }
+        self.socket().is_none_or(|socket| {
+            !self.owing.load(Ordering::Relaxed)
+                && !matches!(socket.emit(event, payload), Err(SendError::Socket(SocketError::InternalChannelFull)))
+        })
     }
 
     /// Closes a socket that cannot be told what it must know. Its queue is full, so that takes some tries.
