@@ -95,8 +95,11 @@ async fn storm(bench: &Bench) -> io::Result<Storm> {
     }
     let mut storm = Storm::default();
     let mut last = Vec::new();
+    // Who has finished stays until all have: its leave would be an event for the others.
+    let mut finished = Vec::new();
     while let Some(task) = tasks.join_next().await {
-        let (member, complete) = task?;
+        let (member, complete, client) = task?;
+        finished.push(client);
         storm.answered = storm.answered.max(member.answered);
         storm.complete = storm.complete.max(complete);
         storm.events += member.events;
@@ -119,7 +122,7 @@ async fn storm(bench: &Bench) -> io::Result<Storm> {
 }
 
 /// Joins and receives until everybody is known; tells when that was.
-async fn take_part(mut client: Client, number: usize, start: Instant) -> (Member, Duration) {
+async fn take_part(mut client: Client, number: usize, start: Instant) -> (Member, Duration, Client) {
     let mut member = Member::default();
     let joined = client.send("presence:join", &join_payload("storm", &format!("u{number}"))).await;
     member.faults.check(joined);
@@ -144,7 +147,7 @@ async fn take_part(mut client: Client, number: usize, start: Instant) -> (Member
     let _ = timeout(AFTERMATH, aftermath).await;
     let conclusion = member.sequence.as_ref().map_or(Ok(()), Sequence::conclusion);
     member.faults.check(conclusion);
-    (member, complete)
+    (member, complete, client)
 }
 
 impl Member {
