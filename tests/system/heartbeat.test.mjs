@@ -60,22 +60,32 @@ test('the epoch of a rejoin is above every adopted one', async ({ system, room }
   assert.equal((await ann.beat({ epoch: MAX_EPOCH })).stale, true);
 });
 
+// By how much a heartbeat of these came late, of those that matter at `time`: what the test machine itself did not
+// manage is not held against the system.
+function latenessAt(time, beats) {
+  const recent = beats.map(({ at }) => at).filter((at) => at <= time && at > time - 4 * BEAT_MS);
+  return Math.max(0, ...[...recent, time].slice(1).map((at, index) => at - recent[index] - BEAT_MS));
+}
+
 test('a heartbeat each second keeps lastSeenMs younger than 1.5 s', async ({ system, room }) => {
-  const { ann, watcher } = await annAndWatcher(system, room);
-  const { beats, stop } = ann.pulse({ everyMs: BEAT_MS });
+  const beatsOf = new Map();
+  for (const [index, beater] of (await system.connectMany(6)).entries()) {
+    await beater.join(room, `beater-${index}`);
+    beatsOf.set(beater.connId, beater.pulse({ everyMs: BEAT_MS }).beats);
+  }
+  const watcher = await system.connect(1);
   const ages = [];
-  await holds('ann is seen', async () => {
+  await holds('everyone is seen', async () => {
     const askedAt = Date.now();
-    const { lastSeenMs } = await look(watcher, room, 'ann');
-    ages.push({ askedAt, age: askedAt - lastSeenMs });
+    const { snapshot } = await watcher.join(room, 'watcher');
+    for (const [connId, beats] of beatsOf) {
+      const { lastSeenMs } = snapshot.find((member) => member.connId === connId);
+      ages.push(askedAt - lastSeenMs - latenessAt(askedAt, beats));
+    }
     return true;
-  }, { ms: 12_000, every: 97 });
-  await stop();
-  // What the test machine itself was late with its heartbeats is not held against the system.
-  const late = Math.max(0, ...beats.slice(1).map(({ at }, index) => at - beats[index].at - BEAT_MS));
-  const oldest = Math.max(...ages.map(({ age }) => age));
-  assert.ok(ages.length > 40, `only ${ages.length} snapshots`);
-  assert.ok(oldest <= 1500 + late, `lastSeenMs was ${oldest} ms old, with heartbeats at most ${late} ms late`);
+  }, { ms: 12_000, every: 37 });
+  assert.ok(ages.length > 600, `only ${ages.length} looks`);
+  assert.ok(Math.max(...ages) <= 1500, `lastSeenMs was ${Math.max(...ages)} ms old`);
 });
 
 test('heartbeats of one socket are handled in the order in which they were sent', async ({ system, room }) => {

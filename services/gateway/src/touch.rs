@@ -27,9 +27,9 @@ use crate::socket::session::Session;
 const INTERVAL_MS: u64 = 1_000;
 /// A touch leaves at most this long after its heartbeat. A burst of clients that beat together is spread over it.
 const SPREAD_MS: u64 = 400;
-const SLICE_MS: u64 = 25;
+const SLICE_MS: u64 = 50;
 /// Slices of the wheel; one turn is longer than an interval and a spread.
-const SLICES: u64 = 64;
+const SLICES: u64 = 32;
 /// A heartbeat is not answered "ok" when Redis has not heard of its connection for this long after it should have.
 const LATE_AFTER_MS: u64 = 2_000;
 const RETRY_MS: u64 = 200;

@@ -281,6 +281,8 @@ impl State {
         let at = Position { birth: snapshot.birth, seq: snapshot.seq };
         // What the room said before the snapshot was taken is no gap.
         self.catch_up_to(id, at);
+        // Redis came back with older data: everybody's place is beyond it.
+        let went_back = self.position.is_some_and(|position| position.birth == at.birth && position > at);
         let anew = self.position.is_none_or(|position| position.birth != snapshot.birth);
         let settled = self.settles_at.is_some_and(|at| at <= now);
         if anew && self.settles_at.is_none() {
@@ -310,9 +312,12 @@ impl State {
         }
         let complete = !held_back;
         let sync = SyncMessage { room_id: id, snapshot: &snapshot.members, seq: snapshot.seq, birth: snapshot.birth };
-        let everyone = anew || settled || !changes.is_empty();
+        let everyone = anew || settled || went_back || !changes.is_empty();
         // Who was answered later than the snapshot was taken stands beyond it, and what came since waits.
-        for seat in self.seats.values_mut().filter(|seat| !seat.held && (seat.at <= at || seat.behind_since.is_some()))
+        for seat in self
+            .seats
+            .values_mut()
+            .filter(|seat| !seat.held && (went_back || seat.at <= at || seat.behind_since.is_some()))
         {
             seat.bring_up_to_date(id, &self.roster, &changes, everyone, complete.then_some(&sync), at);
         }
