@@ -23,10 +23,11 @@ use tracing::Span;
 
 use crate::socket::session::Session;
 
-/// A connection is touched at most once in this time.
-const INTERVAL_MS: u64 = 1_000;
+/// The least time between two touches of a connection: a second, less what keeps the touches of a client that beats
+/// each second in step with it. Touches that fell behind its heartbeats would report them ever later.
+const INTERVAL_MS: u64 = 900;
 /// A touch leaves at most this long after its heartbeat. A burst of clients that beat together is spread over it.
-const SPREAD_MS: u64 = 400;
+const SPREAD_MS: u64 = 300;
 const SLICE_MS: u64 = 50;
 /// Slices of the wheel; one turn is longer than an interval and a spread.
 const SLICES: u64 = 32;
@@ -46,7 +47,7 @@ pub(crate) fn now_ms() -> u64 {
 /// What is known of one connection's life.
 pub(crate) struct Pulse {
     beat_ms: AtomicU64,
-    touched_ms: AtomicU64,
+    due_ms: AtomicU64,
     /// Since when a heartbeat waits for its touch to be acknowledged; 0 when none does.
     waiting_since_ms: AtomicU64,
     on_wheel: AtomicBool,
@@ -58,7 +59,7 @@ impl Pulse {
         static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         Self {
             beat_ms: AtomicU64::new(now_ms()),
-            touched_ms: AtomicU64::new(0),
+            due_ms: AtomicU64::new(0),
             waiting_since_ms: AtomicU64::new(0),
             on_wheel: AtomicBool::new(false),
             spread_ms: SLICE_MS + HASHER.hash_one(conn) % (SPREAD_MS - SLICE_MS),
@@ -80,7 +81,6 @@ impl Pulse {
     }
 
     fn acknowledged(&self, waited_since: u64, sent_ms: u64) {
-        self.touched_ms.store(sent_ms, Ordering::Relaxed);
         // A heartbeat that came since waits from then on.
         let beat = self.beat_ms.load(Ordering::Relaxed);
         let next = if self.on_wheel.load(Ordering::Relaxed) && beat > sent_ms { beat } else { 0 };
@@ -134,7 +134,8 @@ impl Touches {
         pulse.beat_ms.store(now_ms, Ordering::Relaxed);
         if !pulse.on_wheel.swap(true, Ordering::Relaxed) {
             let _ = pulse.waiting_since_ms.compare_exchange(0, now_ms, Ordering::Relaxed, Ordering::Relaxed);
-            let due = (now_ms + pulse.spread_ms).max(pulse.touched_ms.load(Ordering::Relaxed) + INTERVAL_MS);
+            let due = (now_ms + pulse.spread_ms).max(pulse.due_ms.load(Ordering::Relaxed) + INTERVAL_MS);
+            pulse.due_ms.store(due, Ordering::Relaxed);
             self.put(session, due);
         }
     }
