@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use futures_util::future;
 use protocol::{
     Code, Fault, RoomId,
     command::{Command, Join, Outcome},
@@ -12,8 +13,8 @@ use tracing::Span;
 
 use crate::{presence, store::Store};
 
-/// Joins that one script call makes at most; a script blocks Redis while it runs.
-const JOINS: usize = 128;
+/// Joins of one room, or heartbeats of several, that one script call carries out; a script blocks Redis while it runs.
+const SHARED: usize = 128;
 
 /// A command that waits.
 pub(crate) struct Incoming {
@@ -27,8 +28,63 @@ pub(crate) struct Incoming {
 /// To whom, for which requests, what.
 pub(crate) type Addressed = (Arc<str>, Vec<u64>, Arc<Outcome>);
 
+/// Carries out a batch: different rooms side by side, one room's commands in order. Rooms that want nothing but
+/// heartbeats share script calls.
+pub(crate) async fn carry_out(store: &Arc<Store>, batch: impl Iterator<Item = Incoming>) -> Vec<Addressed> {
+    let (beating, others): (Vec<_>, Vec<_>) =
+        by_room(batch).into_iter().partition(|room| room.iter().all(is_heartbeat));
+    let beats = future::join_all(shared_calls(store, beating).into_iter().map(|call| heartbeats(store, call)));
+    let others = future::join_all(others.into_iter().map(|room| in_order(store, room)));
+    let (beats, others) = future::join(beats, others).await;
+    beats.into_iter().chain(others).flatten().collect()
+}
+
+fn is_heartbeat(incoming: &Incoming) -> bool {
+    matches!(incoming.command, Command::Heartbeat(_))
+}
+
+/// Puts rooms of one place together, as long as a call is not full.
+fn shared_calls(store: &Store, rooms: Vec<Vec<Incoming>>) -> Vec<Vec<Incoming>> {
+    let mut full = Vec::new();
+    let mut open: HashMap<u16, Vec<Incoming>> = HashMap::new();
+    for room in rooms {
+        let place = room.first().and_then(|first| first.command.room()).map_or(0, |room| store.place(room));
+        let call = open.entry(place).or_default();
+        call.extend(room);
+        if call.len() >= SHARED {
+            full.push(std::mem::take(call));
+        }
+    }
+    full.extend(open.into_values().filter(|call| !call.is_empty()));
+    full
+}
+
+async fn heartbeats(store: &Arc<Store>, mut call: Vec<Incoming>) -> Vec<Addressed> {
+    let now = wall_clock_ms();
+    call.retain(|incoming| now <= incoming.deadline_ms);
+    if call.is_empty() {
+        return Vec::new();
+    }
+    let spans: Vec<Span> = call.iter().map(span).collect();
+    let beats = call.iter().zip(&spans).filter_map(|(incoming, span)| match &incoming.command {
+        Command::Heartbeat(beat) => Some((beat, span)),
+        _ => None,
+    });
+    let outcomes = match presence::heartbeats(store, &beats.collect::<Vec<_>>()).await {
+        Ok(outcomes) => outcomes,
+        // One room that cannot be read shall not spoil the others: each by itself, which repeats some, harmlessly.
+        Err(fault) if fault.code == Code::Internal && call.len() > 1 => {
+            let alone = future::join_all(call.into_iter().map(|one| in_order(store, vec![one])));
+            return alone.await.into_iter().flatten().collect();
+        }
+        Err(fault) => spans.iter().map(|span| failed(span, fault.clone())).collect(),
+    };
+    let answers = call.into_iter().zip(outcomes);
+    answers.map(|(incoming, outcome)| (incoming.reply_to, vec![incoming.id], Arc::new(outcome))).collect()
+}
+
 /// Splits a batch by room; within a room the order stays. A touch stands alone.
-pub(crate) fn by_room(batch: impl Iterator<Item = Incoming>) -> Vec<Vec<Incoming>> {
+fn by_room(batch: impl Iterator<Item = Incoming>) -> Vec<Vec<Incoming>> {
     let mut rooms: Vec<Vec<Incoming>> = Vec::new();
     let mut places: HashMap<RoomId, usize> = HashMap::new();
     for incoming in batch {
@@ -47,7 +103,7 @@ pub(crate) fn by_room(batch: impl Iterator<Item = Incoming>) -> Vec<Vec<Incoming
 }
 
 /// Carries out one room's commands in order.
-pub(crate) async fn carry_out(store: &Arc<Store>, commands: Vec<Incoming>) -> Vec<Addressed> {
+async fn in_order(store: &Arc<Store>, commands: Vec<Incoming>) -> Vec<Addressed> {
     let mut answers = Vec::with_capacity(commands.len());
     let mut rest = commands.as_slice();
     while let Some((first, others)) = rest.split_first() {
@@ -56,7 +112,7 @@ pub(crate) async fn carry_out(store: &Arc<Store>, commands: Vec<Incoming>) -> Ve
             rest = others;
             continue;
         }
-        let together = rest.iter().take(JOINS).take_while(|one| shared_join(one).is_some()).count();
+        let together = rest.iter().take(SHARED).take_while(|one| shared_join(one).is_some()).count();
         let (now, later) = rest.split_at(together.max(1));
         rest = later;
         if together > 1 {
@@ -130,4 +186,64 @@ fn failed(span: &Span, fault: Fault) -> Outcome {
     }
     telemetry::span::fail(span, fault.code.as_str(), &fault.message);
     Outcome::Fault(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::{Bus, Listener, Role, redis};
+    use fred::interfaces::{HashesInterface as _, KeysInterface as _};
+    use protocol::command::Heartbeat;
+    use testkit::{Redis, until};
+
+    use super::*;
+
+    struct Deaf;
+    impl Listener for Deaf {}
+
+    fn heartbeat(id: u64, room: &str) -> Incoming {
+        let beat = Heartbeat {
+            room: room.into(),
+            conn: "c".into(),
+            node: "n".into(),
+            op: 2,
+            base_op: 1,
+            epoch: None,
+            state: None,
+        };
+        Incoming {
+            id,
+            reply_to: "asker".into(),
+            deadline_ms: u64::MAX,
+            command: Command::Heartbeat(beat),
+            trace: TraceContext::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_room_that_cannot_be_read_spoils_no_other() {
+        let server = Redis::start();
+        let connections = redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap();
+        let bus = Bus::connect(connections, Role::State, "presence-state-00000001".into());
+        bus.start(Arc::new(Deaf));
+        until("Redis answers", async || bus.check_redis().ok()).await;
+        let record = |room: &str| keyspace::RoomKeys::of(&room.into()).conns;
+        for room in ["before", "after"] {
+            let () = bus.commands().hset(record(room), ("c", "7\n1\nn\nann\n{}")).await.unwrap();
+        }
+        let () = bus.commands().set(record("broken"), "no hash", None, None, false).await.unwrap();
+        let store = Arc::new(Store::new(Arc::clone(&bus), 60_000));
+
+        let batch = ["before", "broken", "after"].iter().zip(1..).map(|(room, id)| heartbeat(id, room));
+        let mut answers = carry_out(&store, batch).await;
+        answers.sort_by_key(|(_, ids, _)| ids[0]);
+        let codes: Vec<_> = answers
+            .iter()
+            .map(|(_, _, outcome)| match &**outcome {
+                Outcome::Fault(fault) => fault.code.as_str(),
+                Outcome::Beat { .. } => "taken",
+                _ => "something else",
+            })
+            .collect();
+        assert_eq!(codes, ["taken", "INTERNAL", "taken"]);
+    }
 }

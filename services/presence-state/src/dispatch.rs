@@ -116,10 +116,9 @@ async fn work(bus: Arc<Bus>, store: Arc<Store>, mut queue: mpsc::Receiver<Incomi
     let mut taken = Vec::new();
     while queue.recv_many(&mut taken, BATCH).await > 0 {
         let count = taken.len();
-        let rooms = batch::by_room(taken.drain(..));
-        let answers = future::join_all(rooms.into_iter().map(|room| batch::carry_out(&store, room))).await;
+        let answers = batch::carry_out(&store, taken.drain(..)).await;
         let mut replies: HashMap<Arc<str>, Vec<_>> = HashMap::new();
-        for (reply_to, ids, outcome) in answers.into_iter().flatten() {
+        for (reply_to, ids, outcome) in answers {
             replies.entry(reply_to).or_default().push((ids, outcome));
         }
         // Not awaited: the next batch need not wait for Redis to take these.

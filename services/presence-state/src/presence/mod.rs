@@ -7,8 +7,9 @@ mod touch;
 
 use std::sync::Arc;
 
+use futures_util::future;
 use protocol::{
-    Fault,
+    Code, Fault,
     command::{Command, Heartbeat, Leave, Outcome, SnapshotQuery},
 };
 use telemetry::propagation::TraceContext;
@@ -27,7 +28,10 @@ pub(crate) async fn carry_out(store: &Arc<Store>, span: &Span, command: &Command
             tell(span, &joined, 0);
             Ok(Outcome::Joined(joined))
         }
-        Command::Heartbeat(beat) => heartbeat(store, span, beat, &trace).await,
+        Command::Heartbeat(beat) => {
+            let mut outcomes = heartbeats(store, &[(beat, span)]).await?;
+            outcomes.pop().ok_or_else(|| Fault::new(Code::Internal, "the heartbeat was not answered"))
+        }
         Command::Leave(one) => leave(store, span, one, &trace).await,
         Command::Touch(one) => touch::touch(store, span, one).await,
         Command::Snapshot(query) => snapshot(store, span, query).await,
@@ -36,14 +40,21 @@ pub(crate) async fn carry_out(store: &Arc<Store>, span: &Span, command: &Command
     }
 }
 
-async fn heartbeat(store: &Arc<Store>, span: &Span, beat: &Heartbeat, trace: &TraceContext) -> Result<Outcome, Fault> {
-    span.record("presence.room_id", beat.room.as_str()).record("presence.conn_id", beat.conn.as_str());
-    let result = store.heartbeat(span, beat, trace).await?;
-    if let Beat::Taken { epoch, changed, .. } = &result {
-        span.record("presence.epoch", *epoch as i64).record("presence.state_changed", *changed);
-        store.refresh(&beat.room, &beat.node).await;
+/// Carries out heartbeats, in order, of any rooms of one place.
+pub(crate) async fn heartbeats(store: &Arc<Store>, beats: &[(&Heartbeat, &Span)]) -> Result<Vec<Outcome>, Fault> {
+    for (beat, span) in beats {
+        span.record("presence.room_id", beat.room.as_str()).record("presence.conn_id", beat.conn.as_str());
     }
-    Ok(result.into())
+    let results = store.heartbeats(beats).await?;
+    let taken = beats.iter().zip(&results).filter_map(|((beat, span), result)| match result {
+        Beat::Taken { epoch, changed, .. } => {
+            span.record("presence.epoch", *epoch as i64).record("presence.state_changed", *changed);
+            Some(store.refresh(&beat.room, &beat.node))
+        }
+        _ => None,
+    });
+    future::join_all(taken).await;
+    Ok(results.into_iter().map(Outcome::from).collect())
 }
 
 async fn leave(store: &Arc<Store>, span: &Span, leave: &Leave, trace: &TraceContext) -> Result<Outcome, Fault> {

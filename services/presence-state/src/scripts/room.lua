@@ -1,14 +1,22 @@
 -- What every script of a room shares; put in front of each of them.
--- KEYS  1 conns  2 last_seen  3 users  4 info  5 the room's event channel
+-- KEYS  1 conns  2 last_seen  3 users  4 info  5 the room's event channel; five more for each further room
 -- A record is "epoch\nop\nnode\nuser\nstate"; an event is the text that protocol/src/event.rs describes. The state is
 -- the client's JSON and stays opaque here: cjson would break it.
-local conns, last_seen, users, info, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local conns, last_seen, users, info, events
+
+-- Turns to the n-th room of the call.
+local function turn_to(n)
+  local at = 5 * (n - 1)
+  conns, last_seen, users, info, events = KEYS[at + 1], KEYS[at + 2], KEYS[at + 3], KEYS[at + 4], KEYS[at + 5]
+end
+turn_to(1)
 
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
 
-local function int(n) return string.format('%.0f', n) end
+-- Exact up to 2^53, as Lua's own conversion to text is not.
+local function int(n) return string.format('%d', n) end
 
 local function read(conn)
   local text = redis.call('HGET', conns, conn)
@@ -56,5 +64,5 @@ local function remove(conn, record, reason, traceparent)
 end
 
 local function expire(ms)
-  for i = 1, 4 do redis.call('PEXPIRE', KEYS[i], ms) end
+  for _, key in ipairs({ conns, last_seen, users, info }) do redis.call('PEXPIRE', key, ms) end
 end

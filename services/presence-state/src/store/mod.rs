@@ -18,6 +18,7 @@ use fred::{
     error::ErrorKind,
     interfaces::ClientLike as _,
     types::{FromValue, Value},
+    util::redis_keyslot,
 };
 use keyspace::RoomKeys;
 use protocol::{Code, Fault, RoomId};
@@ -50,25 +51,34 @@ impl Store {
         self.ttl_ms * EXPIRY_TTLS
     }
 
-    /// Runs a script of a room within a span that is a child of `parent`.
+    /// Runs a script of one or more rooms of one hash slot, within a span that is a child of `parent`.
     async fn script<R: FromValue>(
         &self,
         parent: &Span,
         script: &'static LazyLock<Script>,
-        room: &RoomId,
+        rooms: &[&RoomId],
         args: Vec<Value>,
         batch: usize,
     ) -> Result<R, Fault> {
         if !self.client().is_connected() {
             return Err(unavailable());
         }
-        let mut keys = RoomKeys::of(room).into_vec();
-        let span = telemetry::span::script(parent, script.name(), &keys[0], batch);
-        keys.push(bus::subjects::room_events(room));
+        let mut keys = Vec::with_capacity(rooms.len() * 5);
+        for room in rooms {
+            keys.extend(RoomKeys::of(room).into_vec());
+            keys.push(bus::subjects::room_events(room));
+        }
+        let first = keys.first().map_or("", String::as_str);
+        let span = telemetry::span::script(parent, script.name(), first, batch);
         let begun = std::time::Instant::now();
         let result = script.run(self.client(), keys, args).instrument(span.clone()).await;
         span.record("redis.latency_ms", begun.elapsed().as_secs_f64() * 1e3);
         result.map_err(|error| self.fault(&span, script.name(), &error))
+    }
+
+    /// What rooms of one script call must have in common: on a cluster the hash slot, on one server nothing.
+    pub fn place(&self, room: &RoomId) -> u16 {
+        if self.client().is_clustered() { redis_keyslot(RoomKeys::of(room).conns.as_bytes()) } else { 0 }
     }
 
     /// What a client is told when Redis failed, and what the operator is.

@@ -99,7 +99,8 @@ impl Store {
             ]);
         }
         type Answer = (u64, u64, Vec<String>, Vec<String>, Vec<u64>);
-        let (birth, now, records, living, results): Answer = self.script(span, &JOIN, room, args, joins.len()).await?;
+        let (birth, now, records, living, results): Answer =
+            self.script(span, &JOIN, &[room], args, joins.len()).await?;
         self.worked();
         let mut before = members(records, living);
         let joins = joins.iter().zip(results.chunks_exact(4)).map(|((join, _), result)| {
@@ -120,33 +121,37 @@ impl Store {
         Ok(Joined { birth, before, joins })
     }
 
-    /// Hears of a connection; changes its state or adopts its epoch.
+    /// Hears of connections, in order, of any rooms of one [place](Store::place); changes their states or adopts their
+    /// epochs. The call belongs to the trace of the first traced one, and the others are linked to it.
     ///
     /// # Errors
-    /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn heartbeat(&self, span: &Span, beat: &Heartbeat, trace: &TraceContext) -> Result<Beat, Fault> {
-        let args = vec![
-            beat.conn.as_str().into(),
-            int(beat.op),
-            int(beat.base_op),
-            beat.epoch.map_or_else(|| (-1).into(), int),
-            beat.state.as_deref().map_or("", RawValue::get).into(),
-            traceparent(trace),
-        ];
-        let answer: Vec<String> = self.script(span, &HEARTBEAT, &beat.room, args, 1).await?;
+    /// `UNAVAILABLE`, `INTERNAL`: for all of them.
+    pub async fn heartbeats(&self, beats: &[(&Heartbeat, &Span)]) -> Result<Vec<Beat>, Fault> {
+        let none = Span::none();
+        let mut traced = beats.iter().map(|(_, span)| *span).filter(|span| !span.is_disabled());
+        let parent = traced.next().unwrap_or(&none);
+        let (mut rooms, mut args) = (Vec::with_capacity(beats.len()), Vec::with_capacity(beats.len() * 6));
+        for (beat, span) in beats {
+            rooms.push(&beat.room);
+            args.extend([
+                beat.conn.as_str().into(),
+                int(beat.op),
+                int(beat.base_op),
+                beat.epoch.map_or_else(|| (-1).into(), int),
+                beat.state.as_deref().map_or("", RawValue::get).into(),
+                traceparent(&TraceContext::of(span)),
+            ]);
+        }
+        if !parent.is_disabled() {
+            let call = TraceContext::of(parent);
+            traced.for_each(|span| call.link(span));
+        }
+        let answers: Vec<String> = self.script(parent, &HEARTBEAT, &rooms, args, beats.len()).await?;
         self.worked();
-        let number = |at: usize| answer.get(at).and_then(|text| text.parse().ok()).ok_or_else(broken);
-        Ok(match answer.first().map(String::as_str) {
-            Some("missing") => Beat::Missing,
-            Some("overtaken") => Beat::Overtaken,
-            Some("stale") => Beat::Stale { epoch: number(1)? },
-            Some("conflict") => {
-                let state = answer.get(3).cloned().and_then(|text| RawValue::from_string(text).ok());
-                Beat::Conflict { epoch: number(1)?, op: number(2)?, state: state.ok_or_else(broken)? }
-            }
-            Some("ok") => Beat::Taken { epoch: number(1)?, op: number(2)?, changed: number(3)? == 1 },
-            _ => return Err(broken()),
-        })
+        if answers.len() != beats.len() {
+            return Err(broken());
+        }
+        answers.iter().map(|answer| Beat::read(answer).ok_or_else(broken)).collect()
     }
 
     /// Takes a connection out; answers how many remain, `None` when it was not there.
@@ -155,7 +160,7 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn leave(&self, span: &Span, leave: &Leave, trace: &TraceContext) -> Result<Option<u64>, Fault> {
         let args = vec![leave.conn.as_str().into(), int(leave.op), leave.reason.as_str().into(), traceparent(trace)];
-        let remaining: i64 = self.script(span, &LEAVE, &leave.room, args, 1).await?;
+        let remaining: i64 = self.script(span, &LEAVE, &[&leave.room], args, 1).await?;
         self.worked();
         Ok(remaining.try_into().ok())
     }
@@ -166,7 +171,7 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn reap(&self, span: &Span, room: &RoomId, trace: &TraceContext) -> Result<Eviction, Fault> {
         let args = vec![int(self.ttl_ms), REAP_LIMIT.into(), traceparent(trace)];
-        let (count, remaining, due): (u64, u64, u64) = self.script(span, &REAP, room, args, 1).await?;
+        let (count, remaining, due): (u64, u64, u64) = self.script(span, &REAP, &[room], args, 1).await?;
         self.worked();
         Ok((Evicted { count, remaining }, Some(due).filter(|due| *due > 0)))
     }
@@ -177,7 +182,7 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn evict_node(&self, span: &Span, evict: &EvictNode, trace: &TraceContext) -> Result<Evicted, Fault> {
         let args = vec![evict.node.as_str().into(), int(evict.lease_end_ms), traceparent(trace)];
-        let (count, remaining): (u64, u64) = self.script(span, &EVICT_NODE, &evict.room, args, 1).await?;
+        let (count, remaining): (u64, u64) = self.script(span, &EVICT_NODE, &[&evict.room], args, 1).await?;
         self.worked();
         Ok(Evicted { count, remaining })
     }
@@ -194,7 +199,7 @@ impl Store {
     ) -> Result<Option<Snapshot>, Fault> {
         let (birth, seq) = known.map_or_else(Default::default, |(birth, seq)| (birth.to_string(), seq.to_string()));
         let args = vec![int(self.ttl_ms), birth.into(), seq.into()];
-        let answer: Value = self.script(span, &SNAPSHOT, room, args, 1).await?;
+        let answer: Value = self.script(span, &SNAPSHOT, &[room], args, 1).await?;
         self.worked();
         if matches!(&answer, Value::Array(parts) if parts.is_empty()) {
             return Ok(None);
@@ -202,6 +207,26 @@ impl Store {
         let (birth, seq, records, living): (u64, u64, Vec<String>, Vec<String>) =
             answer.convert().map_err(|_| broken())?;
         Ok(Some(Snapshot { birth, seq, members: members(records, living) }))
+    }
+}
+
+impl Beat {
+    /// Reads the line that the script answers.
+    fn read(line: &str) -> Option<Self> {
+        let mut parts = line.splitn(4, ' ');
+        let kind = parts.next()?;
+        let mut number = || parts.next()?.parse().ok();
+        Some(match kind {
+            "missing" => Beat::Missing,
+            "overtaken" => Beat::Overtaken,
+            "stale" => Beat::Stale { epoch: number()? },
+            "ok" => Beat::Taken { epoch: number()?, op: number()?, changed: number()? == 1 },
+            "conflict" => {
+                let (epoch, op) = (number()?, number()?);
+                Beat::Conflict { epoch, op, state: RawValue::from_string(parts.next()?.to_owned()).ok()? }
+            }
+            _ => return None,
+        })
     }
 }
 

@@ -128,3 +128,21 @@ async fn without_a_record_it_is_missing_and_makes_none() {
     assert!(matches!(answer, Beat::Missing), "{answer:?}");
     assert_eq!(site.snapshot().await.birth, 0);
 }
+
+#[tokio::test]
+async fn several_rooms_share_a_call_and_keep_apart() {
+    let site = Site::open().await;
+    let elsewhere = |conn: &str| Heartbeat { room: "kitchen".into(), ..patched(conn, 2, 1, r#"{"in":"kitchen"}"#) };
+    site.join(join("c1", "ann", 1)).await;
+    site.join(join("c2", "bob", 1)).await;
+    let mut events = site.listen().await;
+    let none = tracing::Span::none();
+    let (first, gone, second) = (patched("c1", 2, 1, r#"{"n":1}"#), elsewhere("c1"), patched("c2", 2, 1, r#"{"n":2}"#));
+    let answers = site.store.heartbeats(&[(&first, &none), (&gone, &none), (&second, &none)]).await.unwrap();
+    assert!(
+        matches!(&answers[..], [Beat::Taken { changed: true, .. }, Beat::Missing, Beat::Taken { changed: true, .. }]),
+        "{answers:?}"
+    );
+    let heard: Vec<_> = events.so_far().await.iter().map(|event| event.read().state.get().to_owned()).collect();
+    assert_eq!(heard, [r#"{"n":1}"#, r#"{"n":2}"#]);
+}

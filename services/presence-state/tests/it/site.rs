@@ -84,7 +84,7 @@ impl Site {
     }
 
     pub(crate) async fn heartbeat(&self, beat: &Heartbeat) -> Beat {
-        self.store.heartbeat(&Span::none(), beat, &TraceContext::default()).await.unwrap()
+        self.store.heartbeats(&[(beat, &Span::none())]).await.unwrap().pop().unwrap()
     }
 
     pub(crate) async fn leave(&self, conn: &str, op: u64) -> Option<u64> {
