@@ -1,0 +1,59 @@
+//! What members of a room are sent.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::RoomId;
+
+/// `presence:event`
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventMessage<'a> {
+    /// What happened.
+    #[serde(rename = "type")]
+    pub kind: crate::event::Kind,
+    /// Where.
+    pub room_id: &'a RoomId,
+    /// To whom.
+    pub user_id: &'a str,
+    /// On which connection.
+    pub conn_id: &'a str,
+    /// The whole state after it (before it, for a leave).
+    pub state: &'a RawValue,
+    /// When, in milliseconds of Redis' clock.
+    pub ts: u64,
+    /// The connection's epoch.
+    pub epoch: u64,
+    /// The position in the room's events.
+    pub seq: u64,
+    /// The room's birth.
+    #[serde(rename = "gen")]
+    pub birth: u64,
+    /// Why, for a leave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<crate::event::Reason>,
+    /// For a join: whether it is the user's first connection in the room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_joined: Option<bool>,
+    /// For a leave: whether it was the user's last connection in the room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_left: Option<bool>,
+    /// Not an event of the room but the repair of a gap: `seq` is where the repair stands.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resync: bool,
+}
+
+/// `presence:sync`
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncMessage<'a, S> {
+    /// Which room.
+    pub room_id: &'a RoomId,
+    /// Everyone in it.
+    pub snapshot: S,
+    /// The next event is `seq + 1`.
+    pub seq: u64,
+    /// The room's birth.
+    #[serde(rename = "gen")]
+    pub birth: u64,
+}

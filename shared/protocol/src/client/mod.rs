@@ -1,0 +1,141 @@
+//! The protocol of clients: what a Socket.IO event asks for, what its acknowledgement answers, what members are sent.
+//! Every check of a payload stands here, so that a bad one is refused before anything else sees it.
+//!
+//! - `payload`: what the fields of every payload have in common.
+//! - `presence`: the payloads of `presence:*`.
+//! - `answer`: acknowledgements. `message`: what members are sent.
+
+mod answer;
+mod message;
+mod payload;
+mod presence;
+
+use serde_json::value::RawValue;
+
+use crate::{Fault, RoomId, UserId};
+
+pub use answer::{DONE, Done, HeartbeatAnswer, JoinAnswer, Member, OwnConn, Refusal};
+pub use message::{EventMessage, SyncMessage};
+pub use presence::{MAX_EPOCH, empty_object};
+
+/// One event of a client, checked.
+#[derive(Debug)]
+pub enum Request {
+    /// `presence:join`
+    Join {
+        /// The room to be in.
+        room: RoomId,
+        /// Who joins.
+        user: UserId,
+        /// The connection's state; `{}` where the client sent none.
+        state: Box<RawValue>,
+    },
+    /// `presence:heartbeat`
+    Heartbeat {
+        /// The epoch that the client believes in; none means the current one.
+        epoch: Option<u64>,
+        /// What to merge over the state.
+        patch: Option<Box<RawValue>>,
+    },
+    /// `presence:leave`
+    Leave,
+}
+
+/// Reads a Socket.IO event from its arguments, the JSON array `["event", payload]`.
+///
+/// # Errors
+/// `INVALID_PAYLOAD` or `TOO_LARGE`, naming the field.
+pub fn parse(arguments: &str) -> Result<Request, Fault> {
+    let (event, payload) = split(arguments)?;
+    match event.as_str() {
+        "presence:heartbeat" => presence::heartbeat(payload),
+        "presence:join" => presence::join(payload),
+        "presence:leave" => presence::leave(payload),
+        _ => Err(Fault::invalid("there is no such event")),
+    }
+}
+
+fn split(arguments: &str) -> Result<(String, Option<&RawValue>), Fault> {
+    let malformed = |_| Fault::invalid("the event is not valid JSON");
+    // The common shapes first: a tuple borrows its payload and allocates no list.
+    if let Ok((event, payload)) = serde_json::from_str::<(String, &RawValue)>(arguments) {
+        return Ok((event, Some(payload)));
+    }
+    let parts: Vec<&RawValue> = serde_json::from_str(arguments).map_err(malformed)?;
+    let event = parts.first().map(|name| name.get()).unwrap_or_default();
+    let event = serde_json::from_str(event).map_err(malformed)?;
+    match parts.len() {
+        1 => Ok((event, None)),
+        _ => Err(Fault::invalid("an event takes one payload; there were more arguments")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Code;
+    use proptest::prelude::*;
+
+    fn refused(arguments: &str, word: &str) {
+        let fault = parse(arguments).unwrap_err();
+        assert!(fault.message.contains(word), "{arguments}: {fault}");
+    }
+
+    #[test]
+    fn a_join_keeps_its_state_to_the_letter() {
+        let json =
+            r#"["presence:join",{"roomId":"日本","userId":"u","extra":1,"state":{"b": 1e400, "a":9007199254740993}}]"#;
+        let Ok(Request::Join { room, state, .. }) = parse(json) else { panic!("refused") };
+        assert_eq!(room.as_str(), "日本");
+        assert_eq!(state.get(), r#"{"b": 1e400, "a":9007199254740993}"#);
+    }
+
+    #[test]
+    fn bad_payloads_are_refused_by_field() {
+        refused(r#"["presence:join"]"#, "payload");
+        refused(r#"["presence:join",null]"#, "payload");
+        refused(r#"["presence:join",[]]"#, "payload");
+        refused(r#"["presence:join",{"userId":"u"}]"#, "roomId");
+        refused(r#"["presence:join",{"roomId":7,"userId":"u"}]"#, "roomId");
+        refused(r#"["presence:join",{"roomId":"r","userId":null}]"#, "userId");
+        refused(r#"["presence:join",{"roomId":"r","userId":"u","state":[]}]"#, "state");
+        refused(r#"["presence:join",{"roomId":"r","userId":"u","state":null}]"#, "state");
+        refused(r#"["presence:join",{"roomId":"r","userId":"u"},1]"#, "arguments");
+        refused(r#"["presence:heartbeat",{"epoch":-1}]"#, "epoch");
+        refused(r#"["presence:heartbeat",{"epoch":1.5}]"#, "epoch");
+        refused(r#"["presence:heartbeat",{"epoch":null}]"#, "epoch");
+        refused(r#"["presence:heartbeat",{"epoch":"1"}]"#, "epoch");
+        refused(r#"["presence:heartbeat",{"patchState":null}]"#, "patchState");
+        refused(r#"["presence:heartbeat",{"patchState":NaN}]"#, "JSON");
+        refused(r#"["presence:nothing",{}]"#, "event");
+        refused(r#"["presence:leave",7]"#, "payload");
+    }
+
+    #[test]
+    fn heartbeats_and_leaves() {
+        for plain in [r#"["presence:heartbeat",{}]"#, r#"["presence:heartbeat",{ }]"#] {
+            assert!(matches!(parse(plain), Ok(Request::Heartbeat { epoch: None, patch: None })));
+        }
+        let highest = format!(r#"["presence:heartbeat",{{"epoch":{MAX_EPOCH}}}]"#);
+        assert!(matches!(parse(&highest), Ok(Request::Heartbeat { epoch: Some(MAX_EPOCH), .. })));
+        for leave in [r#"["presence:leave"]"#, r#"["presence:leave",null]"#, r#"["presence:leave",{}]"#] {
+            assert!(matches!(parse(leave), Ok(Request::Leave)), "{leave}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(text in "\\PC*") {
+            let _ = parse(&text);
+            let _ = parse(&format!(r#"["presence:join",{text}]"#));
+            let _ = parse(&format!(r#"["presence:heartbeat",{{"patchState":{text}}}]"#));
+        }
+
+        #[test]
+        fn a_refusal_is_the_clients_fault(text in "[\\[\\]{}\",:a-z0-9]*") {
+            if let Err(fault) = parse(&text) {
+                prop_assert!(matches!(fault.code, Code::InvalidPayload | Code::TooLarge));
+            }
+        }
+    }
+}

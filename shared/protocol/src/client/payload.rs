@@ -1,0 +1,33 @@
+//! What the fields of every payload have in common.
+
+use serde::Deserialize as _;
+use serde_json::value::RawValue;
+
+use crate::{Fault, ids::check_id};
+
+/// A payload, which has to be an object.
+pub(super) fn object<'a>(event: &str, payload: Option<&'a RawValue>) -> Result<&'a str, Fault> {
+    match payload.map(RawValue::get) {
+        Some(text) if text.starts_with('{') => Ok(text),
+        _ => Err(Fault::invalid(format!("the payload of {event} must be an object"))),
+    }
+}
+
+/// A field that is there, be it `null`: for these fields `null` is a wrong type, not an absence.
+pub(super) fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Serde's only complaint about an object whose fields are all raw.
+pub(super) fn twice(_: serde_json::Error) -> Fault {
+    Fault::invalid("the payload names a field twice")
+}
+
+/// An identifier.
+pub(super) fn id(field: &str, value: Option<&RawValue>) -> Result<String, Fault> {
+    let value = value.ok_or_else(|| Fault::invalid(format!("{field} is missing")))?;
+    let text: String =
+        serde_json::from_str(value.get()).map_err(|_| Fault::invalid(format!("{field} must be a string")))?;
+    check_id(field, &text)?;
+    Ok(text)
+}

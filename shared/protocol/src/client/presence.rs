@@ -1,0 +1,81 @@
+//! The payloads of `presence:*`.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Request,
+    payload::{id, object, present, twice},
+};
+use crate::{Fault, state};
+
+/// The highest epoch that a client may name, 2^52: adding one stays exact in JavaScript and Lua.
+pub const MAX_EPOCH: u64 = 1 << 52;
+
+#[derive(Deserialize)]
+struct JoinFields<'a> {
+    #[serde(borrow, rename = "roomId")]
+    room: Option<&'a RawValue>,
+    #[serde(borrow, rename = "userId")]
+    user: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    state: Option<&'a RawValue>,
+}
+
+pub(super) fn join(payload: Option<&RawValue>) -> Result<Request, Fault> {
+    let payload = object("presence:join", payload)?;
+    let fields: JoinFields<'_> = serde_json::from_str(payload).map_err(twice)?;
+    let room = id("roomId", fields.room)?;
+    let user = id("userId", fields.user)?;
+    let state = match fields.state {
+        Some(json) => {
+            state::check("state", json)?;
+            json.to_owned()
+        }
+        None => empty_object(),
+    };
+    Ok(Request::Join { room: room.into(), user: user.into(), state })
+}
+
+#[derive(Deserialize)]
+struct HeartbeatFields<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    epoch: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "patchState")]
+    patch: Option<&'a RawValue>,
+}
+
+pub(super) fn heartbeat(payload: Option<&RawValue>) -> Result<Request, Fault> {
+    let payload = object("presence:heartbeat", payload)?;
+    if payload == "{}" {
+        return Ok(Request::Heartbeat { epoch: None, patch: None });
+    }
+    let fields: HeartbeatFields<'_> = serde_json::from_str(payload).map_err(twice)?;
+    let epoch = fields.epoch.map(epoch).transpose()?;
+    if let Some(json) = fields.patch {
+        state::check("patchState", json)?;
+    }
+    Ok(Request::Heartbeat { epoch, patch: fields.patch.map(ToOwned::to_owned) })
+}
+
+pub(super) fn leave(payload: Option<&RawValue>) -> Result<Request, Fault> {
+    match payload.map(RawValue::get) {
+        None | Some("null") => Ok(Request::Leave),
+        Some(text) if text.starts_with('{') => Ok(Request::Leave),
+        Some(_) => Err(Fault::invalid("presence:leave takes no payload")),
+    }
+}
+
+fn epoch(value: &RawValue) -> Result<u64, Fault> {
+    value
+        .get()
+        .parse()
+        .ok()
+        .filter(|epoch| *epoch <= MAX_EPOCH)
+        .ok_or_else(|| Fault::invalid(format!("epoch must be a whole number from 0 to {MAX_EPOCH}")))
+}
+
+/// `{}`
+pub fn empty_object() -> Box<RawValue> {
+    RawValue::from_string("{}".to_owned()).unwrap_or_default()
+}
