@@ -23,7 +23,7 @@ use crate::servers::{Servers, Telemetry};
 pub(crate) const ALL: [(&str, &str); 8] = [
     ("closed-loop", "plain heartbeats of 200 clients in a closed loop, against the echo"),
     ("everyday", "4,000 connections with one heartbeat a second each, against the echo"),
-    ("patches", "every heartbeat a patch, rooms of two, 200 clients"),
+    ("patches", "every heartbeat a patch, rooms of two, 200 clients, against the echo"),
     ("idle-memory", "KiB of an idle joined connection at 8,000 connections, against the echo"),
     ("join-storm", "1,000 joins into one room at once"),
     ("fan-out", "events a second in a room of 100, against a bare broadcast"),

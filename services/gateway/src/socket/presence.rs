@@ -23,7 +23,10 @@ const MERGES: u32 = 4;
 
 pub(super) async fn carry_out(session: &Arc<Session>, op: Op) {
     match op {
-        Op::Request(Request::Join { room, user, state }, answer) => join(session, room, user, state, answer).await,
+        // Boxed: it is large and rare, and every patch would carry room for it.
+        Op::Request(Request::Join { room, user, state }, answer) => {
+            Box::pin(join(session, room, user, state, answer)).await;
+        }
         Op::Request(Request::Heartbeat { epoch, patch }, answer) => {
             match heartbeat(session, epoch, patch, answer.span()).await {
                 Ok(done) => answer.send(&done),
