@@ -83,16 +83,6 @@ pub fn script(parent: &Span, name: &'static str, key: &str, batch: usize) -> Spa
     )
 }
 
-/// Commands go to Redis together: `PIPELINE touch`.
-pub fn pipeline(parent: &Span, name: &'static str, count: usize) -> Span {
-    tracing::info_span!(
-        target: TRACE, parent: parent, "redis", otel.name = %format_args!("PIPELINE {name}"), otel.kind = "client",
-        otel.status_code = Empty, "error.type" = Empty, db.system.name = "redis", db.system = "redis",
-        db.operation.name = "PIPELINE", db.operation.batch.size = count as i64, redis.command = "pipeline",
-        redis.pipeline = name, redis.command_count = count as i64, redis.latency_ms = Empty,
-    )
-}
-
 /// The reaper looks at what is due: `reaper.cycle`.
 pub fn reaper_cycle() -> Span {
     tracing::info_span!(

@@ -51,22 +51,17 @@ impl Store {
         self.ttl_ms * EXPIRY_TTLS
     }
 
-    /// Runs a script of one or more rooms of one hash slot, within a span that is a child of `parent`.
+    /// Runs a script, whose keys share a hash slot, within a span that is a child of `parent`.
     async fn script<R: FromValue>(
         &self,
         parent: &Span,
         script: &'static LazyLock<Script>,
-        rooms: &[&RoomId],
+        keys: Vec<String>,
         args: Vec<Value>,
         batch: usize,
     ) -> Result<R, Fault> {
         if !self.client().is_connected() {
             return Err(unavailable());
-        }
-        let mut keys = Vec::with_capacity(rooms.len() * 5);
-        for room in rooms {
-            keys.extend(RoomKeys::of(room).into_vec());
-            keys.push(bus::subjects::room_events(room));
         }
         let first = keys.first().map_or("", String::as_str);
         let span = telemetry::span::script(parent, script.name(), first, batch);
@@ -101,6 +96,20 @@ impl Store {
             tracing::info!("Redis does its work again");
         }
     }
+}
+
+/// The keys of `room.lua`, for each room.
+fn keys(rooms: &[&RoomId]) -> Vec<String> {
+    let all = |room: &&RoomId| {
+        let mut keys = RoomKeys::of(room).into_vec();
+        keys.push(bus::subjects::room_events(room));
+        keys
+    };
+    rooms.iter().flat_map(all).collect()
+}
+
+fn int(number: u64) -> Value {
+    i64::try_from(number).unwrap_or(i64::MAX).into()
 }
 
 fn unavailable() -> Fault {

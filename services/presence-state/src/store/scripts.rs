@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use super::{Store, record::members};
+use super::{Store, int, keys, record::members};
 
 macro_rules! script {
     ($name:literal) => {
@@ -100,7 +100,7 @@ impl Store {
         }
         type Answer = (u64, u64, Vec<String>, Vec<String>, Vec<u64>);
         let (birth, now, records, living, results): Answer =
-            self.script(span, &JOIN, &[room], args, joins.len()).await?;
+            self.script(span, &JOIN, keys(&[room]), args, joins.len()).await?;
         self.worked();
         let mut before = members(records, living);
         let joins = joins.iter().zip(results.chunks_exact(4)).map(|((join, _), result)| {
@@ -146,7 +146,7 @@ impl Store {
             let call = TraceContext::of(parent);
             traced.for_each(|span| call.link(span));
         }
-        let answers: Vec<String> = self.script(parent, &HEARTBEAT, &rooms, args, beats.len()).await?;
+        let answers: Vec<String> = self.script(parent, &HEARTBEAT, keys(&rooms), args, beats.len()).await?;
         self.worked();
         if answers.len() != beats.len() {
             return Err(broken());
@@ -160,7 +160,7 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn leave(&self, span: &Span, leave: &Leave, trace: &TraceContext) -> Result<Option<u64>, Fault> {
         let args = vec![leave.conn.as_str().into(), int(leave.op), leave.reason.as_str().into(), traceparent(trace)];
-        let remaining: i64 = self.script(span, &LEAVE, &[&leave.room], args, 1).await?;
+        let remaining: i64 = self.script(span, &LEAVE, keys(&[&leave.room]), args, 1).await?;
         self.worked();
         Ok(remaining.try_into().ok())
     }
@@ -171,7 +171,7 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn reap(&self, span: &Span, room: &RoomId, trace: &TraceContext) -> Result<Eviction, Fault> {
         let args = vec![int(self.ttl_ms), REAP_LIMIT.into(), traceparent(trace)];
-        let (count, remaining, due): (u64, u64, u64) = self.script(span, &REAP, &[room], args, 1).await?;
+        let (count, remaining, due): (u64, u64, u64) = self.script(span, &REAP, keys(&[room]), args, 1).await?;
         self.worked();
         Ok((Evicted { count, remaining }, Some(due).filter(|due| *due > 0)))
     }
@@ -182,7 +182,7 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn evict_node(&self, span: &Span, evict: &EvictNode, trace: &TraceContext) -> Result<Evicted, Fault> {
         let args = vec![evict.node.as_str().into(), int(evict.lease_end_ms), traceparent(trace)];
-        let (count, remaining): (u64, u64) = self.script(span, &EVICT_NODE, &[&evict.room], args, 1).await?;
+        let (count, remaining): (u64, u64) = self.script(span, &EVICT_NODE, keys(&[&evict.room]), args, 1).await?;
         self.worked();
         Ok(Evicted { count, remaining })
     }
@@ -199,7 +199,7 @@ impl Store {
     ) -> Result<Option<Snapshot>, Fault> {
         let (birth, seq) = known.map_or_else(Default::default, |(birth, seq)| (birth.to_string(), seq.to_string()));
         let args = vec![int(self.ttl_ms), birth.into(), seq.into()];
-        let answer: Value = self.script(span, &SNAPSHOT, &[room], args, 1).await?;
+        let answer: Value = self.script(span, &SNAPSHOT, keys(&[room]), args, 1).await?;
         self.worked();
         if matches!(&answer, Value::Array(parts) if parts.is_empty()) {
             return Ok(None);
@@ -240,10 +240,6 @@ impl From<Beat> for Outcome {
             Beat::Overtaken => Outcome::Fault(Fault::new(Code::Timeout, "a later heartbeat was there first")),
         }
     }
-}
-
-fn int(number: u64) -> Value {
-    i64::try_from(number).unwrap_or(i64::MAX).into()
 }
 
 fn traceparent(trace: &TraceContext) -> Value {

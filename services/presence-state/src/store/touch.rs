@@ -1,14 +1,21 @@
-//! Touches: one sorted-set command for each room, all of them in one write. No record is read, no script runs.
+//! Touches: many rooms to a script call, one sorted-set command for each room in it. No record is read.
 
-use fred::{
-    interfaces::{ClientLike as _, SortedSetsInterface as _},
-    types::{SetOptions, sorted_sets::Ordering},
-};
+use std::{collections::HashMap, sync::LazyLock};
+
+use bus::script::Script;
+use fred::types::Value;
+use futures_util::future;
 use keyspace::RoomKeys;
 use protocol::{ConnId, Fault, command::RoomTouch};
-use tracing::{Instrument as _, Span};
+use tracing::Span;
 
-use super::{Store, unavailable};
+use super::{Store, int};
+
+static TOUCH: LazyLock<Script> =
+    LazyLock::new(|| Script::new("presence_touch", include_str!("../scripts/presence_touch.lua")));
+
+/// Rooms that one call touches; a script blocks Redis while it runs.
+const SHARED: usize = 256;
 
 impl Store {
     /// Moves the last-seen times of living connections on; answers those that have no record.
@@ -16,38 +23,24 @@ impl Store {
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn touch(&self, parent: &Span, rooms: &[RoomTouch]) -> Result<Vec<ConnId>, Fault> {
-        if !self.client().is_connected() {
-            return Err(unavailable());
+        let mut places: HashMap<u16, Vec<&RoomTouch>> = HashMap::new();
+        for touch in rooms {
+            places.entry(self.place(&touch.room)).or_default().push(touch);
         }
-        let span = telemetry::span::pipeline(parent, "touch", rooms.len());
-        let result = self.touch_all(rooms).instrument(span.clone()).await;
-        let missing = result.map_err(|error| self.fault(&span, "touch", &error))?;
+        let calls = places.values().flat_map(|rooms| rooms.chunks(SHARED));
+        let missing = future::try_join_all(calls.map(|rooms| self.touch_together(parent, rooms))).await?;
         self.worked();
-        Ok(missing)
+        Ok(missing.into_iter().flatten().map(ConnId::from).collect())
     }
 
-    async fn touch_all(&self, rooms: &[RoomTouch]) -> Result<Vec<ConnId>, fred::error::Error> {
-        let now = self.bus.redis_now_ms();
-        let pipeline = self.client().pipeline();
+    async fn touch_together(&self, parent: &Span, rooms: &[&RoomTouch]) -> Result<Vec<String>, Fault> {
+        let keys = rooms.iter().map(|touch| RoomKeys::of(&touch.room).last_seen).collect();
+        let connections: usize = rooms.iter().map(|touch| touch.alive.len()).sum();
+        let mut args: Vec<Value> = Vec::with_capacity(rooms.len() + 2 * connections);
         for touch in rooms {
-            let seen = |age: u64| now.saturating_sub(age) as f64;
-            let scores: Vec<(f64, &str)> = touch.alive.iter().map(|(conn, age)| (seen(*age), conn.as_str())).collect();
-            let key = RoomKeys::of(&touch.room).last_seen;
-            let only_newer = Some(Ordering::GreaterThan);
-            let () = pipeline.zadd(key, Some(SetOptions::XX), only_newer, true, false, scores).await?;
+            args.push(int(touch.alive.len() as u64));
+            args.extend(touch.alive.iter().flat_map(|(conn, age)| [int(*age), conn.as_str().into()]));
         }
-        let moved: Vec<usize> = pipeline.all().await?;
-        let mut missing = Vec::new();
-        for (touch, moved) in rooms.iter().zip(moved) {
-            // Fewer than asked: some are gone, or were already newer. Rare, so that asking which costs nothing usually.
-            if moved < touch.alive.len() {
-                let conns: Vec<&str> = touch.alive.iter().map(|(conn, _)| conn.as_str()).collect();
-                let scores: Vec<Option<f64>> =
-                    self.client().zmscore(RoomKeys::of(&touch.room).last_seen, conns).await?;
-                let gone = touch.alive.iter().zip(scores).filter(|(_, score)| score.is_none());
-                missing.extend(gone.map(|((conn, _), _)| conn.clone()));
-            }
-        }
-        Ok(missing)
+        self.script(parent, &TOUCH, keys, args, rooms.len()).await
     }
 }

@@ -18,6 +18,8 @@ async fn every_script_survives_a_flush() {
     let answer = site.beat(Heartbeat { state: Some(json(r#"{"a":1}"#)), ..beat("c1", 2, 1) }).await;
     assert!(matches!(answer, Beat::Taken { changed: true, .. }), "{answer:?}");
     forget().await;
+    assert!(site.touch(&[("c1", 0)]).await.is_empty());
+    forget().await;
     assert_eq!(site.snapshot().await.members.len(), 3);
     forget().await;
     assert_eq!(site.leave("c1", 3).await, Some(2));

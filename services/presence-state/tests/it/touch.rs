@@ -1,5 +1,7 @@
 //! Touches: when connections were last heard of, many at once.
 
+use fred::interfaces::KeysInterface as _;
+use keyspace::RoomKeys;
 use protocol::command::RoomTouch;
 use tracing::Span;
 
@@ -37,6 +39,30 @@ async fn rooms_travel_together_and_one_that_is_gone_spoils_none() {
     let rooms = [room("gone", "c7"), room("lobby", "c1"), room("gone too", "c8")];
     let missing = site.store.touch(&Span::none(), &rooms).await.unwrap();
     assert_eq!(missing, ["c7".into(), "c8".into()]);
+    assert!(site.last_seen("c1").await.unwrap().abs_diff(site.bus.redis_now_ms()) < 5_000);
+}
+
+#[tokio::test]
+async fn a_room_whose_key_is_broken_spoils_none() {
+    let site = Site::open().await;
+    site.join(join("c1", "ann", 1)).await;
+    site.silence("c1", 30_000).await;
+    let () = site.redis().set(RoomKeys::of(&"broken".into()).last_seen, "text", None, None, false).await.unwrap();
+    let room = |room: &str, conn: &str| RoomTouch { room: room.into(), alive: vec![(conn.into(), 0)] };
+    let missing = site.store.touch(&Span::none(), &[room("broken", "c7"), room("lobby", "c1")]).await.unwrap();
+    assert_eq!(missing, ["c7".into()]);
+    assert!(site.last_seen("c1").await.unwrap().abs_diff(site.bus.redis_now_ms()) < 5_000);
+}
+
+#[tokio::test]
+async fn more_rooms_than_a_call_takes_are_all_touched() {
+    let site = Site::open().await;
+    site.join(join("c1", "ann", 1)).await;
+    site.silence("c1", 30_000).await;
+    let gone = |n: usize| RoomTouch { room: format!("gone {n}").into(), alive: vec![(format!("c{n}").into(), 0)] };
+    let mut rooms: Vec<_> = (0..600).map(gone).collect();
+    rooms.insert(300, RoomTouch { room: "lobby".into(), alive: vec![("c1".into(), 0)] });
+    assert_eq!(site.store.touch(&Span::none(), &rooms).await.unwrap().len(), 600);
     assert!(site.last_seen("c1").await.unwrap().abs_diff(site.bus.redis_now_ms()) < 5_000);
 }
 
