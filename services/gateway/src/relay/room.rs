@@ -36,8 +36,11 @@ pub(super) struct Seat {
     /// What it was not sent meanwhile, by connection, and whether it knew the connection before. Clients that know only
     /// events are told so.
     missed: HashMap<ConnId, (Known, bool)>,
-    /// Who is on the roster but was not in its snapshot.
+    /// Who is on the roster but was not in its snapshot: Redis had lost them.
     lacks: HashSet<ConnId>,
+    /// It lived through the beginning of the room's new life and has not been told the whole since: what comes back
+    /// unchanged it never missed.
+    settling: bool,
 }
 
 /// What members know of a connection.
@@ -53,6 +56,22 @@ pub(super) struct Known {
 pub(super) struct Position {
     pub(super) birth: u64,
     pub(super) seq: u64,
+}
+
+/// What a snapshot says, for those who may not know it.
+struct Truth<'a> {
+    id: &'a RoomId,
+    at: Position,
+    roster: &'a HashMap<ConnId, Known>,
+    /// Who is in the snapshot; the roster also has those who are held back while the room settles.
+    present: &'a HashSet<&'a ConnId>,
+    /// How the roster changed.
+    changes: &'a [Option<Publication>],
+    /// Events were missed by all, not only by those who are behind.
+    everyone: bool,
+    /// Some of the roster are held back: whoever knew them is told the whole when they came back or are gone.
+    held_back: bool,
+    sync: SyncMessage<'a, &'a Vec<Member>>,
 }
 
 /// What became of an event.
@@ -160,8 +179,8 @@ impl State {
             Kind::Restore => Kind::Join,
             kind => kind,
         };
-        // Data came back that members never missed.
-        let absorbed = event.kind == Kind::Restore && self.settles_at.is_some() && known.is_some_and(|k| k.is(event));
+        // Data came back that those who settle never missed.
+        let absorbed = event.kind == Kind::Restore && known.is_some_and(|known| known.is(event));
         if kind == Kind::Leave {
             self.roster.remove(event.conn);
             match (event.reason, self.seats.get(event.conn)) {
@@ -172,17 +191,15 @@ impl State {
         } else {
             self.roster.insert(event.conn.into(), Known::of(event));
         }
-        if absorbed {
-            return;
+        let mut publication = Publication::new(id, event, kind, false);
+        // Who joined while Redis had lost others was not shown them, and is told that they join when they are back.
+        let lacked = event.kind == Kind::Restore || self.seats.values().any(|seat| seat.lacks.contains(event.conn));
+        if kind == Kind::Update && lacked {
+            publication = publication.with_join(id, event);
         }
-        let publication = Publication::new(id, event, kind, false);
-        // Redis lost the record without a word, and this member's snapshot was taken meanwhile.
-        let join = (event.kind == Kind::Restore && kind == Kind::Update)
-            .then(|| Publication::new(id, event, Kind::Join, false));
-        for seat in self.seats.values_mut() {
+        for seat in self.seats.values_mut().filter(|seat| !(absorbed && seat.settling)) {
             let was_behind = seat.behind_since.is_some();
-            let lacked = !seat.lacks.is_empty() && seat.lacks.remove(event.conn);
-            seat.send(join.as_ref().filter(|_| lacked).unwrap_or(&publication));
+            seat.send(&publication);
             self.fell_behind |= !was_behind && seat.behind_since.is_some();
         }
         if self.joining > 0 {
@@ -220,10 +237,19 @@ impl State {
     pub(super) fn seat(&mut self, id: &RoomId, session: &Arc<Session>, joined: &Joined, index: usize) -> bool {
         let (birth, seq) = (joined.birth, joined.joins[index].seq);
         let at = Position { birth, seq };
-        let lacks = if self.position == Some(at) { self.lacking(joined, index) } else { HashSet::new() };
-        let mut seat =
-            Seat { session: Arc::clone(session), at, held: false, behind_since: None, missed: HashMap::new(), lacks };
         let here = self.position.map_or(0, |position| position.birth);
+        // Elsewhere the roster differs from the snapshot by the events between them, which come or came.
+        let comparable = self.settles_at.is_some() || here != birth || self.position == Some(at);
+        let lacks = if comparable { self.lacking(joined, index) } else { HashSet::new() };
+        let mut seat = Seat {
+            session: Arc::clone(session),
+            at,
+            held: false,
+            behind_since: None,
+            missed: HashMap::new(),
+            lacks,
+            settling: false,
+        };
         if here > birth || self.recent_lost > seq {
             seat.behind_since = Some(Instant::now());
         }
@@ -236,7 +262,7 @@ impl State {
         complete && (self.repairing || self.catch_up(id))
     }
 
-    /// Who is on the roster and not in the snapshot of a join at the same place: Redis lost it.
+    /// Who is on the roster and not in the snapshot of a join.
     fn lacking(&self, joined: &Joined, index: usize) -> HashSet<ConnId> {
         if self.roster.len() == joined.seen_by(index).count() {
             return HashSet::new();
@@ -281,6 +307,7 @@ impl State {
         let at = Position { birth: snapshot.birth, seq: snapshot.seq };
         // What the room said before the snapshot was taken is no gap.
         self.catch_up_to(id, at);
+        let missed = self.position != Some(at);
         // Redis came back with older data: everybody's place is beyond it.
         let went_back = self.position.is_some_and(|position| position.birth == at.birth && position > at);
         let anew = self.position.is_none_or(|position| position.birth != snapshot.birth);
@@ -310,19 +337,27 @@ impl State {
         if !held_back {
             self.settles_at = None;
         }
-        let complete = !held_back;
-        let sync = SyncMessage { room_id: id, snapshot: &snapshot.members, seq: snapshot.seq, birth: snapshot.birth };
-        let everyone = anew || settled || went_back || !changes.is_empty();
+        let present: HashSet<&ConnId> = snapshot.members.iter().map(|member| &member.conn_id).collect();
+        let truth = Truth {
+            id,
+            at,
+            roster: &self.roster,
+            present: &present,
+            changes: &changes,
+            everyone: missed || settled || !changes.is_empty(),
+            held_back,
+            sync: SyncMessage { room_id: id, snapshot: &snapshot.members, seq: snapshot.seq, birth: snapshot.birth },
+        };
         // Who was answered later than the snapshot was taken stands beyond it, and what came since waits.
         for seat in self
             .seats
             .values_mut()
             .filter(|seat| !seat.held && (went_back || seat.at <= at || seat.behind_since.is_some()))
         {
-            seat.bring_up_to_date(id, &self.roster, &changes, everyone, complete.then_some(&sync), at);
+            seat.bring_up_to_date(&truth);
         }
-        let present = |conn: &ConnId| snapshot.members.iter().any(|member| member.conn_id == *conn);
-        self.seats.iter().filter(|(conn, _)| !present(conn)).map(|(_, seat)| Arc::clone(&seat.session)).collect()
+        let lost = self.seats.iter().filter(|(conn, _)| !present.contains(conn));
+        lost.map(|(_, seat)| Arc::clone(&seat.session)).collect()
     }
 
     /// Whether somebody could not be brought up to date, because its queue is full. Who is behind for too long is
@@ -338,40 +373,43 @@ impl State {
 
 impl Seat {
     fn send(&mut self, publication: &Publication) {
+        let lacked = self.lacks.remove(&publication.conn);
         if publication.at <= self.at {
             return;
         }
-        if !self.held && self.behind_since.is_none() && publication.send(&self.session) {
+        if !self.held && self.behind_since.is_none() && publication.send(&self.session, lacked) {
             self.at = publication.at;
             return;
         }
         if !self.held && self.behind_since.is_none() {
             self.behind_since = Some(Instant::now());
         }
-        let knew = self.missed.get(&publication.conn).map_or(publication.kind != Kind::Join, |(_, knew)| *knew);
+        let knew = publication.kind != Kind::Join && !lacked;
+        let knew = self.missed.get(&publication.conn).map_or(knew, |(_, knew)| *knew);
         self.missed.insert(publication.conn.clone(), (publication.known.clone(), knew));
     }
 
-    fn bring_up_to_date(
-        &mut self,
-        id: &RoomId,
-        roster: &HashMap<ConnId, Known>,
-        changes: &[Option<Publication>],
-        everyone: bool,
-        sync: Option<&SyncMessage<'_, &Vec<Member>>>,
-        at: Position,
-    ) {
+    fn bring_up_to_date(&mut self, truth: &Truth<'_>) {
         let behind = self.behind_since.is_some();
-        if !everyone && !behind {
+        if !truth.everyone && !behind {
             return;
         }
+        let Truth { id, at, roster, present, changes, .. } = *truth;
+        let (back, lacked): (Vec<_>, Vec<_>) = self.lacks.drain().partition(|conn| present.contains(conn));
+        let back: Vec<_> = back.iter().map(|conn| change(id, at, Kind::Join, conn, roster.get(conn))).collect();
         let missed = changes_for(id, at, roster, &self.missed);
-        let mut took = missed.iter().chain(changes).flatten().all(|change| change.send(&self.session));
-        self.at = at;
-        took = match sync {
-            Some(sync) => took && self.session.emit("presence:sync", sync),
-            None => took && !behind,
+        let shown = |change: &&Publication| {
+            !lacked.contains(&change.conn) && !back.iter().flatten().any(|other| other.conn == change.conn)
         };
+        let changes = missed.iter().chain(changes).flatten().filter(shown);
+        let mut took = back.iter().flatten().chain(changes).all(|change| change.send(&self.session, false));
+        // Who was answered in the room's new life knows nobody who is held back: the snapshot is its whole.
+        self.settling = truth.held_back && (self.settling || self.at.birth != at.birth);
+        self.at = at;
+        took = if self.settling { took && !behind } else { took && self.session.emit("presence:sync", &truth.sync) };
+        if truth.held_back {
+            self.lacks.extend(lacked);
+        }
         if took {
             self.behind_since = None;
             self.missed = HashMap::new();
