@@ -11,13 +11,20 @@ use std::{
 };
 
 use protocol::InstanceId;
-use tokio::time::MissedTickBehavior;
+use tokio::{
+    sync::Notify,
+    time::{MissedTickBehavior, sleep, timeout},
+};
 
 use crate::{Bus, choose, redis::COMMAND_TIMEOUT, script::Script, subjects};
 
 /// How long an entry lives without being renewed.
 const LEASE_MS: u64 = 5_000;
 const RENEW_EVERY: Duration = Duration::from_millis(500);
+/// How long a request waits for a newer view when the present one has nobody to ask.
+const LOOK: Duration = Duration::from_millis(250);
+/// Views that are asked for come no faster than this, however many ask.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 static RENEW: LazyLock<Script> =
     LazyLock::new(|| Script::new("directory_renew", include_str!("scripts/directory_renew.lua")));
@@ -92,6 +99,9 @@ pub(crate) struct Directory {
     renewed_at_ms: AtomicU64,
     /// The goodbye was said: what is under way still needs the view, but no lease any more.
     leaving: AtomicBool,
+    /// Somebody wants a newer view.
+    wanted: Notify,
+    updated: Notify,
 }
 
 impl Directory {
@@ -120,6 +130,13 @@ impl Directory {
         *view = Arc::new(View { alive: view.alive.each_ref().map(without), lost_gateways: view.lost_gateways.clone() });
     }
 
+    /// Waits for a newer view, as long as that makes sense: who came lately may not be in the present one yet.
+    pub(crate) async fn look_again(&self) {
+        let updated = self.updated.notified();
+        self.wanted.notify_one();
+        let _ = timeout(LOOK, updated).await;
+    }
+
     fn update(&self, now_ms: u64, listed: [Vec<Peer>; 3]) {
         let mut gone = lock(&self.gone);
         let mut leases = HashMap::new();
@@ -141,6 +158,7 @@ impl Directory {
         let local = local_ms();
         self.clock_offset_ms.store(now_ms as i64 - local as i64, Ordering::Relaxed);
         self.renewed_at_ms.store(local.max(1), Ordering::Relaxed);
+        self.updated.notify_waiters();
     }
 }
 
@@ -150,7 +168,10 @@ pub(crate) async fn renew(bus: Arc<Bus>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = false;
     loop {
-        tick.tick().await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = bus.directory.wanted.notified() => sleep(LOOK_EVERY).await,
+        }
         let lease_ms = if bus.directory.leaving.load(Ordering::Relaxed) { 0 } else { LEASE_MS };
         match exchange(&bus, lease_ms).await {
             Ok((now_ms, listed)) => {

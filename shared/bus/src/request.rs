@@ -103,7 +103,14 @@ impl Bus {
         if !self.commands.is_connected() {
             return Err(unavailable());
         }
-        let target = self.view().serving(Role::State, key).cloned().ok_or_else(unavailable)?;
+        let serving = || self.view().serving(Role::State, key).cloned();
+        let target = match serving() {
+            Some(target) => target,
+            None => {
+                self.directory.look_again().await;
+                serving().ok_or_else(unavailable)?
+            }
+        };
         let (id, verdict) = self.requests.open(target.clone())?;
         let outgoing = Outgoing { id, body: Arc::clone(body), trace: trace.clone() };
         if self.requests.outbox(self, &target).try_send(outgoing).is_err() {

@@ -42,6 +42,20 @@ async fn what_the_dead_served_the_living_serve() {
 }
 
 #[tokio::test]
+async fn who_came_lately_serves_when_the_only_one_known_is_gone() {
+    // Several times, for by chance the gateway may have noticed the newcomer by itself.
+    let site = Site::open().await;
+    let mut serving = site.start(Role::State, "presence-state-00000010", Manner::Answers).await;
+    for n in 11..16 {
+        let next = site.start_unknown(Role::State, &format!("presence-state-000000{n}"), Manner::Answers).await;
+        site.kill(serving).await;
+        let answer = site.call("room").await.unwrap();
+        assert_eq!(answered_by(&answer), next.name().as_str());
+        serving = next;
+    }
+}
+
+#[tokio::test]
 async fn what_the_dead_had_taken_is_asked_of_the_living() {
     let site = Site::open().await;
     let one = site.start(Role::State, STATE_1, Manner::Ignores).await;

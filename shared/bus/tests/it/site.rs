@@ -36,11 +36,16 @@ impl Site {
 
     /// Another instance, ready and known to the gateway.
     pub(crate) async fn start(&self, role: Role, name: &str, manner: Manner) -> Instance {
+        let instance = self.start_unknown(role, name, manner).await;
+        let known = || self.gateway.bus.view().peers(role).contains(instance.name());
+        until("the instance is known", async || known().then_some(())).await;
+        instance
+    }
+
+    /// Another instance, ready, whether the gateway has noticed or not.
+    pub(crate) async fn start_unknown(&self, role: Role, name: &str, manner: Manner) -> Instance {
         let instance = Instance::start(&self.server.url(), role, name, manner);
-        until("the instance is known", async || {
-            (instance.is_ready() && self.gateway.bus.view().peers(role).contains(instance.name())).then_some(())
-        })
-        .await;
+        until("the instance is ready", async || instance.is_ready().then_some(())).await;
         instance
     }
 
