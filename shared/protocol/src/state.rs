@@ -1,7 +1,7 @@
 //! A connection's state: a JSON object that survives to the letter. It is kept as the text that the client sent; only
 //! its top level is ever looked at, and only to merge a patch.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -29,7 +29,8 @@ pub fn check(field: &str, json: &RawValue) -> Result<(), Fault> {
     if depth(text) > MAX_STATE_DEPTH {
         return Err(Fault::invalid(format!("{field} must not be nested deeper than {MAX_STATE_DEPTH} levels")));
     }
-    Ok(())
+    // JSON can spell a key that is no text, half of a surrogate pair.
+    object(json).map(drop).map_err(|_| Fault::invalid(format!("{field} must have keys of valid Unicode")))
 }
 
 fn check_size(field: &str, text: &str) -> Result<(), Fault> {
@@ -66,18 +67,8 @@ fn depth(text: &str) -> usize {
 pub fn merge(state: &RawValue, patch: &RawValue) -> Result<Option<Box<RawValue>>, Fault> {
     let mut fields = object(state)?;
     let mut changed = false;
-    for (key, value) in object(patch)?.0 {
-        match fields.0.iter_mut().find(|(k, _)| *k == key) {
-            Some((_, old)) if old.get() == value.get() => {}
-            Some((_, old)) => {
-                *old = value;
-                changed = true;
-            }
-            None => {
-                fields.0.push((key, value));
-                changed = true;
-            }
-        }
+    for (key, value) in object(patch)?.list {
+        changed |= fields.set(key, value);
     }
     if !changed {
         return Ok(None);
@@ -95,13 +86,42 @@ fn no_object() -> Fault {
     Fault::new(Code::Internal, "a stored state is not an object")
 }
 
-/// An object's top level, in order; of duplicate keys the last one counts, as in JavaScript.
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
+/// Keys beyond which they are found by a hash: among few, looking through them is faster.
+const FEW: usize = 16;
 
-impl Fields<'_> {
+/// An object's top level, in order; of duplicate keys the last one counts, as in JavaScript.
+#[derive(Default)]
+struct Fields<'a> {
+    list: Vec<(String, &'a RawValue)>,
+    /// Where each key stands, once there are many.
+    places: HashMap<String, usize>,
+}
+
+impl<'a> Fields<'a> {
+    /// Sets a key; says whether that changed anything.
+    fn set(&mut self, key: String, value: &'a RawValue) -> bool {
+        let place = if self.list.len() <= FEW {
+            self.list.iter().position(|(other, _)| *other == key)
+        } else {
+            if self.places.is_empty() {
+                self.places.extend(self.list.iter().enumerate().map(|(place, (key, _))| (key.clone(), place)));
+            }
+            self.places.get(&key).copied()
+        };
+        if let Some(place) = place {
+            let old = std::mem::replace(&mut self.list[place].1, value);
+            return old.get() != value.get();
+        }
+        if !self.places.is_empty() {
+            self.places.insert(key.clone(), self.list.len());
+        }
+        self.list.push((key, value));
+        true
+    }
+
     fn to_json(&self) -> String {
         let mut text = String::from("{");
-        for (i, (key, value)) in self.0.iter().enumerate() {
+        for (i, (key, value)) in self.list.iter().enumerate() {
             if i > 0 {
                 text.push(',');
             }
@@ -123,14 +143,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
                 f.write_str("an object")
             }
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                let mut fields: Vec<(String, &'de RawValue)> = Vec::new();
+                let mut fields = Fields::default();
                 while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    match fields.iter_mut().find(|(k, _)| *k == key) {
-                        Some((_, old)) => *old = value,
-                        None => fields.push((key, value)),
-                    }
+                    fields.set(key, value);
                 }
-                Ok(Fields(fields))
+                Ok(fields)
             }
         }
         deserializer.deserialize_map(InOrder)
@@ -165,6 +182,28 @@ mod tests {
         for patch in ["{}", r#"{"a":1}"#, r#"{"b":[1, 2]}"#, r#"{"a":1,"b":[1, 2]}"#] {
             assert_eq!(merged(r#"{"a":1,"b":[1, 2]}"#, patch), None, "{patch}");
         }
+    }
+
+    #[test]
+    fn a_key_that_is_no_text_is_refused() {
+        let fault = check("patchState", &raw(r#"{"\ud800":1}"#)).unwrap_err();
+        assert_eq!((fault.code, fault.message.contains("patchState")), (Code::InvalidPayload, true));
+        assert_eq!(check("state", &raw(r#"{"\ud83d\ude00":"\ud800"}"#)), Ok(()));
+    }
+
+    #[test]
+    fn many_keys_merge_like_few() {
+        let object = |keys: std::ops::Range<usize>, value: usize| {
+            let fields: Vec<String> = keys.map(|n| format!(r#""k{n}":{value}"#)).collect();
+            format!("{{{}}}", fields.join(","))
+        };
+        let text = merged(&object(0..300, 1), &object(200..400, 2)).unwrap();
+        let expected =
+            format!("{},{}", object(0..200, 1).trim_end_matches('}'), object(200..400, 2).trim_start_matches('{'));
+        assert_eq!(text, expected);
+        assert_eq!(merged(&text, &object(200..400, 2)), None);
+        // A key named again and again counts once, the last time.
+        assert_eq!(merged("{}", &format!("{{{}}}", [r#""a":1"#; 40].join(","))).as_deref(), Some(r#"{"a":1}"#));
     }
 
     #[test]
