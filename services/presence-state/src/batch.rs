@@ -59,12 +59,19 @@ fn shared_calls(store: &Store, rooms: Vec<Vec<Incoming>>) -> Vec<Vec<Incoming>> 
     full
 }
 
+/// Heartbeats in order: no script call takes more than [`SHARED`], however many one room has.
 async fn heartbeats(store: &Arc<Store>, mut call: Vec<Incoming>) -> Vec<Addressed> {
     let now = wall_clock_ms();
     call.retain(|incoming| now <= incoming.deadline_ms);
-    if call.is_empty() {
-        return Vec::new();
+    let mut answers = Vec::with_capacity(call.len());
+    while !call.is_empty() {
+        let later = call.split_off(call.len().min(SHARED));
+        answers.extend(shared_call(store, std::mem::replace(&mut call, later)).await);
     }
+    answers
+}
+
+async fn shared_call(store: &Arc<Store>, call: Vec<Incoming>) -> Vec<Addressed> {
     let spans: Vec<Span> = call.iter().map(span).collect();
     let beats = call.iter().zip(&spans).filter_map(|(incoming, span)| match &incoming.command {
         Command::Heartbeat(beat) => Some((beat, span)),
@@ -74,8 +81,8 @@ async fn heartbeats(store: &Arc<Store>, mut call: Vec<Incoming>) -> Vec<Addresse
         Ok(outcomes) => outcomes,
         // One room that cannot be read shall not spoil the others: each by itself, which repeats some, harmlessly.
         Err(fault) if fault.code == Code::Internal && call.len() > 1 => {
-            let alone = future::join_all(call.into_iter().map(|one| in_order(store, vec![one])));
-            return alone.await.into_iter().flatten().collect();
+            spans.iter().for_each(|span| telemetry::span::fail(span, fault.code.as_str(), &fault.message));
+            return in_order(store, call).await;
         }
         Err(fault) => spans.iter().map(|span| failed(span, fault.clone())).collect(),
     };
@@ -102,7 +109,7 @@ fn by_room(batch: impl Iterator<Item = Incoming>) -> Vec<Vec<Incoming>> {
     rooms
 }
 
-/// Carries out one room's commands in order.
+/// Carries out commands in order, one after the other.
 async fn in_order(store: &Arc<Store>, commands: Vec<Incoming>) -> Vec<Addressed> {
     let mut answers = Vec::with_capacity(commands.len());
     let mut rest = commands.as_slice();
