@@ -23,6 +23,12 @@ for i = 3, #ARGV, 8 do
   else
     local first = false
     epoch = restore and known or math.max(known + 1, (record and record.epoch or 0) + 1, now)
+    -- Another user's: an earlier join of the connection that was never answered, and whose leave has not come yet.
+    if record and record.user ~= ARGV[i + 1] then
+      remove(conn, record, 'left', ARGV[i + 7])
+      record = nil
+      gen = birth()
+    end
     if not record then first = redis.call('HINCRBY', users, ARGV[i + 1], 1) == 1 end
     local kind = record and 'update' or (restore and 'restore' or 'join')
     record = { epoch = epoch, op = op, node = ARGV[i + 2], user = ARGV[i + 1], state = ARGV[i + 6] }

@@ -1,5 +1,6 @@
 //! Joins: first and further connections of a user, joins made together, joining again.
 
+use fred::interfaces::HashesInterface as _;
 use protocol::{command::Join, event::Kind};
 
 use crate::site::{Site, conns, join, json};
@@ -126,4 +127,29 @@ async fn a_room_is_born_later_each_time() {
     assert!(second.birth > first.birth);
     assert!((second.birth / 1_000).abs_diff(site.bus.redis_now_ms()) < 5_000, "microseconds: {}", second.birth);
     assert_eq!(second.joins[0].seq, 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_joins_as_another_user_leaves_as_the_first() {
+    let site = Site::open().await;
+    site.join(join("c0", "cyd", 1)).await;
+    let mut events = site.listen().await;
+    site.join(join("c1", "old", 1)).await;
+    site.join(join("c1", "new", 3)).await;
+    site.leave("c1", 2).await;
+    let told: Vec<_> = events.so_far().await.iter().map(|e| (e.read().kind, e.read().user.to_owned())).collect();
+    assert_eq!(told, [(Kind::Join, "old".into()), (Kind::Leave, "old".into()), (Kind::Join, "new".into())]);
+    let users: Vec<String> = site.redis().hkeys(site.keys().users).await.unwrap();
+    assert_eq!(users.len(), 2, "{users:?}");
+    assert!(users.contains(&"new".to_owned()), "{users:?}");
+}
+
+#[tokio::test]
+async fn a_connection_alone_that_joins_as_another_user_begins_the_room_anew() {
+    let site = Site::open().await;
+    site.join(join("c1", "old", 1)).await;
+    let joined = site.join_together(&[join("c1", "new", 2), join("c2", "bob", 1)]).await;
+    let snapshot = site.snapshot().await;
+    assert_eq!((joined.birth, joined.joins[0].seq, joined.joins[1].seq), (snapshot.birth, 1, 2));
+    assert_eq!(joined.seen_by(1).count(), 2);
 }
