@@ -95,7 +95,7 @@ pub struct Heartbeat {
 }
 
 /// See [`Command::Leave`].
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Leave {
     /// The room.
     pub room: RoomId,

@@ -132,11 +132,6 @@ impl Relay {
         last
     }
 
-    /// Whether the room still counts this connection among those that hear it here.
-    pub(crate) fn is_seated(&self, id: &RoomId, conn: &ConnId) -> bool {
-        self.room(id).is_some_and(|room| room.lock().seats.contains_key(conn))
-    }
-
     /// Whether the room has no socket here but this one.
     pub(crate) fn is_alone(&self, id: &RoomId, conn: &ConnId) -> bool {
         self.room(id).is_none_or(|room| {

@@ -16,6 +16,8 @@ use tokio::time::{sleep, sleep_until};
 use super::{Relay, Room};
 
 const RETRY_EVERY: Duration = Duration::from_millis(250);
+/// What went missing while a snapshot was fetched wants another; not at once, so that no room can keep us busy.
+const AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// A socket that does not take what it must know for this long is closed.
 const BEHIND_LIMIT: Duration = Duration::from_secs(10);
 
@@ -46,9 +48,12 @@ impl Relay {
 
     async fn run_repair(self: Arc<Self>, room: Arc<Room>) {
         let next = loop {
-            let known = room.lock().known_position();
+            let (known, heard) = {
+                let state = room.lock();
+                (state.known_position(), state.heard())
+            };
             let outcome = self.fetch(&room, known).await;
-            match self.apply(&room, outcome) {
+            match self.apply(&room, heard, outcome) {
                 Step::Fetch { after } => sleep(after).await,
                 Step::Done { look_again } => break look_again,
             }
@@ -59,7 +64,7 @@ impl Relay {
         }
     }
 
-    fn apply(&self, room: &Room, outcome: Result<Outcome, Fault>) -> Step {
+    fn apply(&self, room: &Room, heard: u64, outcome: Result<Outcome, Fault>) -> Step {
         let mut state = room.lock();
         if state.is_idle() {
             state.forget();
@@ -75,8 +80,13 @@ impl Relay {
             }
             Ok(_) | Err(_) => return Step::Fetch { after: RETRY_EVERY },
         }
-        if !state.catch_up(&room.id) || again {
-            return Step::Fetch { after: Duration::ZERO };
+        let mut fits = state.catch_up(&room.id);
+        if !fits {
+            state.drop_heard(heard);
+            fits = state.catch_up(&room.id);
+        }
+        if !fits || again {
+            return Step::Fetch { after: AGAIN_AFTER };
         }
         state.repairing = false;
         let behind = state.close_behind(BEHIND_LIMIT);

@@ -100,6 +100,8 @@ pub(super) struct State {
     recent_lost: u64,
     /// Events that cannot be applied yet, as they came.
     waiting: VecDeque<String>,
+    /// How many events ever waited.
+    kept: u64,
     /// Somebody did not take an event since this was last looked at.
     pub(super) fell_behind: bool,
     /// A snapshot is being fetched.
@@ -169,6 +171,19 @@ impl State {
             self.recent_lost = lost.and_then(|text| Some(RoomEvent::read(&text)?.seq)).unwrap_or(u64::MAX);
         }
         self.waiting.push_back(text.to_owned());
+        self.kept += 1;
+    }
+
+    /// How far the room has been heard; a snapshot that is fetched from here on knows all of it.
+    pub(super) fn heard(&self) -> u64 {
+        self.kept
+    }
+
+    /// Drops what waited since before a snapshot was fetched and does not fit it: the room's life that it was of is over.
+    pub(super) fn drop_heard(&mut self, heard: u64) {
+        let later = usize::try_from(self.kept.saturating_sub(heard)).unwrap_or(usize::MAX);
+        let outdated = self.waiting.len().saturating_sub(later);
+        self.waiting.drain(..outdated);
     }
 
     fn apply(&mut self, id: &RoomId, event: &RoomEvent<'_>) {

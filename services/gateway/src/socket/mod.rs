@@ -5,7 +5,14 @@ mod events;
 mod presence;
 pub(crate) mod session;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::extract::ConnectInfo;
 use bus::Bus;
@@ -41,6 +48,8 @@ pub(crate) struct Gateway {
     pub(crate) relay: Arc<Relay>,
     pub(crate) touches: Arc<Touches>,
     pub(crate) farewells: Arc<Farewells>,
+    /// Sessions whose end is not yet carried out.
+    pub(crate) sessions: AtomicUsize,
     shutdown: Shutdown,
 }
 
@@ -52,7 +61,7 @@ impl Gateway {
         farewells: Arc<Farewells>,
         shutdown: Shutdown,
     ) -> Self {
-        Self { bus, relay, touches, farewells, shutdown }
+        Self { bus, relay, touches, farewells, sessions: AtomicUsize::new(0), shutdown }
     }
 }
 
@@ -107,6 +116,7 @@ fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) -> 
     let clients = auth.and_then(|auth| auth.traceparent);
     TraceContext::read(clients.as_deref(), None).link(&span);
     let session = Session::new(Arc::clone(gateway), socket, TraceContext::of(&span));
+    gateway.sessions.fetch_add(1, Ordering::AcqRel);
     socket.on_fallback(events::Events(Arc::clone(&session)));
     socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
         let reason = format!("{reason:?}");

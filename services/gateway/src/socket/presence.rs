@@ -1,6 +1,6 @@
 //! What a session's work does: each event becomes one request on the bus, and its answer one acknowledgement.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use protocol::{
     Code, Fault, RoomId, UserId,
@@ -44,7 +44,10 @@ pub(super) async fn carry_out(session: &Arc<Session>, op: Op) {
                 session.is_back(false);
             }
         }
-        Op::Closed(trace) => closed(session, trace),
+        Op::Closed(trace) => {
+            closed(session, trace);
+            session.gateway.sessions.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -204,12 +207,13 @@ async fn leave(session: &Arc<Session>, span: &Span) -> Result<(), Fault> {
     let gateway = &session.gateway;
     let last_of_node = gateway.relay.is_alone(&seat.room, &session.conn);
     let leave = message(session, &seat, Reason::Left, last_of_node);
-    let result = gateway.bus.call(seat.room.as_str(), &Command::Leave(leave), TraceContext::of(span)).await;
-    // Without an answer it may have happened all the same: then the room has said so and the seat is gone.
-    if gateway.relay.is_seated(&seat.room, &session.conn) {
-        result?;
-        gateway.relay.exit(&seat.room, &session.conn);
+    let trace = TraceContext::of(span);
+    // Without an answer it may have happened or happen yet, and nobody may be half in a room: it is repeated until it
+    // has, like that of a socket that closed.
+    if gateway.bus.call(seat.room.as_str(), &Command::Leave(leave.clone()), trace.clone()).await.is_err() {
+        gateway.farewells.send(leave, trace);
     }
+    gateway.relay.exit(&seat.room, &session.conn);
     session.set_seat(None);
     session.is_back(true);
     Ok(())
