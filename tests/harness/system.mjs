@@ -42,8 +42,8 @@ export class System {
     return [...this.gateways, ...this.states, ...this.reapers];
   }
 
-  addGateway() {
-    return this.#add(GATEWAY, this.gateways);
+  addGateway(env) {
+    return this.#add(GATEWAY, this.gateways, env);
   }
 
   addState() {
@@ -85,8 +85,8 @@ export class System {
     return [...this.services.map((service) => service.child), this.redis.child].map((child) => child.report()).join('\n');
   }
 
-  async #add(kind, list) {
-    const service = await Service.listening(kind, this.env);
+  async #add(kind, list, env = {}) {
+    const service = await Service.listening(kind, { ...this.env, ...env });
     list.push(service);
     await service.ready();
     return service;

@@ -51,3 +51,10 @@ scenario('after kill -9 of everything the expiries alone clean up', OPTIONS, asy
   await until('every room key to be gone', async () => (await system.redis.keys('prs:{room:*')).length === 0, { within: EXPIRED_MS, every: 200 });
   system.closeClients();
 });
+
+scenario('two who leave together leave no room behind with their gateway', {}, async ({ system, room }) => {
+  const members = await system.connectMany(40, { follow: false });
+  await Promise.all(members.map((member, index) => member.ask('presence:join', { roomId: `${room}-${index >> 1}`, userId: 'u' })));
+  await Promise.all(members.map((member) => member.ask('presence:leave')));
+  await until('the gateway to be in no room', async () => (await system.redis.keys('prs:node:*')).length === 0, { within: 3000 });
+});

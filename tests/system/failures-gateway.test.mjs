@@ -89,3 +89,20 @@ scenario('a gateway paused for 15 s: its users leave once and come back once', {
   const reasons = new Set(leaves(watcher).map(({ reason }) => reason));
   assert.deepEqual([...reasons], ['node_lost']);
 }, { within: 90_000 });
+
+scenario('SIGTERM while joins and patches are under way: nobody is left behind', { gateways: 1, env: { DRAIN_MS: '100' } }, async ({ system, room }) => {
+  const members = await system.connectMany(USERS, { follow: false });
+  const joining = await system.connectMany(USERS, { follow: false });
+  await Promise.all(members.map((member, index) => member.ask('presence:join', { roomId: room, userId: `member-${index}` })));
+  const [state] = system.states;
+  state.pause();
+  joining.forEach((client, index) => client.socket.emit('presence:join', { roomId: room, userId: `joining-${index}` }));
+  members.forEach((member) => member.socket.emit('presence:heartbeat', { patchState: { x: 1 } }));
+  await sleep(100); // until the gateway has them
+  const stopped = system.gateways[0].terminate();
+  await sleep(800);
+  state.resume();
+  await stopped;
+  assert.equal(Number(await system.redis.command('HLEN', `prs:{room:${room}}:conns`)), 0);
+  assert.deepEqual(await system.redis.command('ZRANGE', 'prs:{directory}:presence-gateway', '0', '-1'), []);
+});

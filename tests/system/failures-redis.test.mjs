@@ -135,3 +135,17 @@ scenario('SCRIPT FLUSH in the middle of everything is not noticed', { gateways: 
   await load.assertNothingLost();
   assertNobodyLeft(system, members);
 });
+
+scenario('a leave whose answer is lost is a leave all the same', {}, async ({ system, room }) => {
+  const [leaving, staying] = [await system.connect(0), await system.connect(0)];
+  await leaving.join(room, 'leaving');
+  await staying.join(room, 'staying');
+  system.redis.pause();
+  const answer = leaving.ask('presence:leave');
+  await sleep(1650); // longer than a command may take, shorter than a request
+  system.redis.resume();
+  assert.equal((await answer).ok, true);
+  await staying.sees(['staying']);
+  assert.equal((await leaving.ask('presence:heartbeat', {})).code, 'NOT_JOINED');
+  await holds('nobody puts it back', () => staying.roster.members.size === 1, { ms: 2000 });
+});

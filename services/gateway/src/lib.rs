@@ -27,7 +27,13 @@ use tokio::time::sleep;
 
 pub use config::Config;
 
-use crate::{farewell::Farewells, http::connections::Connections, relay::Relay, socket::Gateway, touch::Touches};
+use crate::{
+    farewell::Farewells,
+    http::{connections::Connections, gate::Gate},
+    relay::Relay,
+    socket::Gateway,
+    touch::Touches,
+};
 
 /// How long the leaves of the last sockets may take.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -47,7 +53,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     touches.start();
     relay.start();
 
-    let gateway = Arc::new(Gateway::new(Arc::clone(&bus), relay, touches, Arc::clone(&farewells), shutdown.clone()));
+    let gateway = Arc::new(Gateway::new(Arc::clone(&bus), relay, touches, Arc::clone(&farewells)));
     let health = Health::new(context.service, context.version, context.instance)
         .part("redis", {
             let bus = Arc::clone(&bus);
@@ -66,7 +72,8 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
             move || shutdown.check()
         });
     let (layer, io) = socket::layer(Arc::clone(&gateway));
-    let app = http::app(health, layer, config.origins);
+    let gate = Gate::new(shutdown.clone());
+    let app = http::app(health, layer, Arc::clone(&gate), config.origins);
     let (connections, open) = Connections::new(listener);
     let server = tokio::spawn(async move {
         axum::serve(connections, app.into_make_service_with_connect_info::<http::connections::PeerAddress>()).await
@@ -75,7 +82,10 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     shutdown.asked().await;
     let begun = Instant::now();
     open.close_over(config.drain).await;
-    // What is left has no connection of its own: long-polling sessions between two polls.
+    // In this order: whoever is told by Socket.IO that its session ended does not come back by itself, so nobody may have
+    // a connection any more, nor get one. What is left are long-polling sessions between two polls.
+    gate.shut();
+    open.close_all();
     let _ = tokio::time::timeout(FAREWELL, io.close()).await;
     let unsaid = || gateway.sessions.load(Ordering::Acquire) + farewells.open();
     while unsaid() > 0 && begun.elapsed() < config.drain + FAREWELL {

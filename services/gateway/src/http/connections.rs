@@ -29,8 +29,8 @@ use tokio::{
 
 /// A pause after `accept` failed, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// All connections are closed in at most so many steps.
-const STEPS: usize = 100;
+/// All connections are closed in so many steps.
+const STEPS: u32 = 100;
 
 /// Accepts connections and keeps a list of the open ones.
 pub(crate) struct Connections {
@@ -55,25 +55,36 @@ impl Connections {
 }
 
 impl Open {
-    /// Closes all connections, evenly over `window`.
+    /// Closes all connections, evenly over `window`, those too that come meanwhile. Ends early when none is left.
     pub(crate) async fn close_over(&self, window: Duration) {
-        let ids: Vec<u64> = self.lock().keys().copied().collect();
-        let step = ids.len().div_ceil(STEPS).max(1);
-        let pause = window / u32::try_from(ids.len().div_ceil(step)).unwrap_or(1).max(1);
-        for some in ids.chunks(step) {
-            {
-                let descriptors = self.lock();
-                for descriptor in some.iter().filter_map(|id| descriptors.get(id)) {
-                    let _ = shutdown(*descriptor, Shutdown::Both);
-                }
+        for step in 0..STEPS {
+            self.close_whose_step_came(step);
+            if self.lock().is_empty() {
+                return;
             }
-            sleep(pause).await;
+            sleep(window / STEPS).await;
+        }
+    }
+
+    /// Closes every connection.
+    pub(crate) fn close_all(&self) {
+        self.close_whose_step_came(STEPS);
+    }
+
+    fn close_whose_step_came(&self, step: u32) {
+        for (_, descriptor) in self.lock().iter().filter(|(id, _)| step_of(**id) <= step) {
+            let _ = shutdown(*descriptor, Shutdown::Both);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, RawFd>> {
         self.descriptors.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When a connection is closed. Its number is multiplied, so that a few that came one after the other are spread too.
+fn step_of(id: u64) -> u32 {
+    (id.wrapping_mul(61) % u64::from(STEPS)) as u32
 }
 
 impl Listener for Connections {

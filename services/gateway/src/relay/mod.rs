@@ -132,14 +132,6 @@ impl Relay {
         last
     }
 
-    /// Whether the room has no socket here but this one.
-    pub(crate) fn is_alone(&self, id: &RoomId, conn: &ConnId) -> bool {
-        self.room(id).is_none_or(|room| {
-            let state = room.lock();
-            state.joining == 0 && state.seats.keys().all(|other| other == conn)
-        })
-    }
-
     fn room(&self, id: &RoomId) -> Option<Arc<Room>> {
         lock(&self.rooms).get(id).cloned()
     }

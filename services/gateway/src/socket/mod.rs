@@ -17,7 +17,6 @@ use std::{
 use axum::extract::ConnectInfo;
 use bus::Bus;
 use serde::Deserialize;
-use service::Shutdown;
 use socketioxide::{
     ParserConfig, SocketIo,
     adapter::LocalAdapter,
@@ -50,18 +49,11 @@ pub(crate) struct Gateway {
     pub(crate) farewells: Arc<Farewells>,
     /// Sessions whose end is not yet carried out.
     pub(crate) sessions: AtomicUsize,
-    shutdown: Shutdown,
 }
 
 impl Gateway {
-    pub(crate) fn new(
-        bus: Arc<Bus>,
-        relay: Arc<Relay>,
-        touches: Arc<Touches>,
-        farewells: Arc<Farewells>,
-        shutdown: Shutdown,
-    ) -> Self {
-        Self { bus, relay, touches, farewells, sessions: AtomicUsize::new(0), shutdown }
+    pub(crate) fn new(bus: Arc<Bus>, relay: Arc<Relay>, touches: Arc<Touches>, farewells: Arc<Farewells>) -> Self {
+        Self { bus, relay, touches, farewells, sessions: AtomicUsize::new(0) }
     }
 }
 
@@ -81,8 +73,8 @@ pub(crate) fn layer(gateway: Arc<Gateway>) -> (SocketIoLayer, SocketIo) {
     // The session begins in the middleware: socketioxide runs the connect handler after the client was told that it is
     // connected, and an event that came before would find nobody.
     let begin = move |Incoming(socket): Incoming, auth: TryData<Auth>| {
-        let begun = connect(&gateway, &socket, auth.0.ok());
-        async move { begun }
+        connect(&gateway, &socket, auth.0.ok());
+        async { Ok::<_, Infallible>(()) }
     };
     io.ns("/", (async |_: SocketRef| {}).with(begin));
     (layer, io)
@@ -106,10 +98,7 @@ impl FromConnectParts<LocalAdapter> for Incoming {
     }
 }
 
-fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) -> Result<(), &'static str> {
-    if gateway.shutdown.is_asked() {
-        return Err("this gateway is stopping; connect again");
-    }
+fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) {
     let address = socket.req_parts().extensions.get::<ConnectInfo<PeerAddress>>().map(|info| info.0.0.ip());
     let address = address.map(|ip| ip.to_string()).unwrap_or_default();
     let span = telemetry::span::socket_connect(socket.id.as_str(), session::transport(socket), &address);
@@ -122,5 +111,4 @@ fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) -> 
         let reason = format!("{reason:?}");
         session.closed(session::transport(&socket), &reason);
     });
-    Ok(())
 }

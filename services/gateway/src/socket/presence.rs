@@ -205,7 +205,8 @@ async fn leave(session: &Arc<Session>, span: &Span) -> Result<(), Fault> {
     let seat = session.seat().filter(|seat| seat.joined).ok_or_else(not_joined)?;
     span.record("presence.room_id", seat.room.as_str()).record("presence.user_id", seat.user.as_str());
     let gateway = &session.gateway;
-    let last_of_node = gateway.relay.is_alone(&seat.room, &session.conn);
+    // Its seat first: of two that leave together one has to be the last.
+    let last_of_node = gateway.relay.exit(&seat.room, &session.conn);
     let leave = message(session, &seat, Reason::Left, last_of_node);
     let trace = TraceContext::of(span);
     // Without an answer it may have happened or happen yet, and nobody may be half in a room: it is repeated until it
@@ -213,7 +214,6 @@ async fn leave(session: &Arc<Session>, span: &Span) -> Result<(), Fault> {
     if gateway.bus.call(seat.room.as_str(), &Command::Leave(leave.clone()), trace.clone()).await.is_err() {
         gateway.farewells.send(leave, trace);
     }
-    gateway.relay.exit(&seat.room, &session.conn);
     session.set_seat(None);
     session.is_back(true);
     Ok(())

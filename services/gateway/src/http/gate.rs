@@ -1,0 +1,74 @@
+//! The gate in front of Socket.IO while the gateway stops. It answers with 503, which the official client takes for a
+//! connection that failed and retries by itself; a refusal by Socket.IO would end its attempts.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, Uri, header};
+use service::Shutdown;
+
+/// Open to all; to sessions that have begun, from the moment at which the end was asked for; in the end to nobody.
+pub(crate) struct Gate {
+    shutdown: Shutdown,
+    shut: AtomicBool,
+}
+
+impl Gate {
+    /// A gate that begins to close with `shutdown`.
+    pub(crate) fn new(shutdown: Shutdown) -> Arc<Self> {
+        Arc::new(Self { shutdown, shut: AtomicBool::new(false) })
+    }
+
+    /// Lets nobody in any more.
+    pub(crate) fn shut(&self) {
+        self.shut.store(true, Ordering::Release);
+    }
+
+    fn refuses(&self, uri: &Uri) -> bool {
+        if !uri.path().starts_with("/socket.io") {
+            return false;
+        }
+        self.shut.load(Ordering::Acquire) || self.shutdown.is_asked() && begins_session(uri)
+    }
+}
+
+/// Only the first request of a session does not name it.
+fn begins_session(uri: &Uri) -> bool {
+    !uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("sid="))
+}
+
+/// Lets a request through, or refuses it.
+pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    if !gate.refuses(request.uri()) {
+        return next.run(request).await;
+    }
+    let headers = [(header::RETRY_AFTER, "1"), (header::CONNECTION, "close")];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, "this gateway is stopping").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_closes_in_two_steps_and_never_to_the_health_pages() {
+        let (trigger, shutdown) = Shutdown::new();
+        let gate = Gate::new(shutdown);
+        let refused = || {
+            let requests = ["/socket.io/?EIO=4", "/socket.io/?EIO=4&sid=a", "/readyz"];
+            requests.map(|uri| gate.refuses(&Uri::from_static(uri)))
+        };
+        assert_eq!(refused(), [false, false, false]);
+        trigger.begin();
+        assert_eq!(refused(), [true, false, false]);
+        gate.shut();
+        assert_eq!(refused(), [true, true, false]);
+    }
+}

@@ -1,0 +1,64 @@
+// A gateway is stopped and started again on its port: whoever was connected comes back without being asked.
+import assert from 'node:assert/strict';
+
+import { TRANSPORTS } from '../harness/client.mjs';
+import { scenario } from '../harness/scenario.mjs';
+import { until } from '../harness/until.mjs';
+
+const DRAIN = { env: { DRAIN_MS: '1500' } };
+const IMPATIENT = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 100 };
+const HANDSHAKE = '/socket.io/?EIO=4&transport=polling';
+const EACH = 4;
+
+const portOf = ({ url }) => new URL(url).port;
+
+for (const [name, transports] of Object.entries(TRANSPORTS)) {
+  scenario(`clients of a gateway that restarts come back by themselves: ${name}`, DRAIN, async ({ system, room }) => {
+    const [gateway] = system.gateways;
+    const users = await system.connectMany(EACH, { transports, ...IMPATIENT });
+    const given = []; // reasons for which a client no longer tries
+    for (const { socket } of users) {
+      const giveUp = (reason) => socket.active || given.push(String(reason));
+      socket.on('disconnect', giveUp);
+      socket.on('connect_error', giveUp);
+    }
+    const join = () => Promise.all(users.map((user, index) => user.join(room, `user-${index}`)));
+    await join();
+    const before = users.map(({ connId }) => connId);
+
+    assert.deepEqual(await gateway.terminate(), { code: 0, signal: null });
+    await until('everyone to be disconnected', () => users.every(({ disconnects }) => disconnects.length > 0));
+    await system.addGateway({ PORT: portOf(gateway) });
+    await until('everyone to be back', () => users.every(({ socket }) => socket.connected));
+    assert.deepEqual(given, []);
+    assert.ok(users.every(({ connId }, index) => connId !== before[index]));
+    await join();
+    await users[0].sees(users.map((_, index) => `user-${index}`));
+  });
+}
+
+scenario('while a gateway drains, sessions go on and new ones are told to come later', DRAIN, async ({ system, room }) => {
+  const [gateway] = system.gateways;
+  // Keeps the drain from having nothing to wait for.
+  await system.connectMany(20);
+  const open = (await gateway.get(HANDSHAKE)).body;
+  const { sid } = JSON.parse(open.slice(1));
+
+  const ended = gateway.terminate();
+  const { ready } = await gateway.unready({ within: 1000 });
+  assert.equal(ready, false);
+  const refused = await gateway.get(HANDSHAKE);
+  assert.deepEqual([refused.status, refused.headers.get('retry-after'), refused.headers.get('connection')], [503, '1', 'close']);
+
+  // A handshake that had begun is completed, works, and is closed in the end.
+  const session = `${HANDSHAKE}&sid=${sid}`;
+  const say = async (body) => assert.equal((await gateway.get(session, { method: 'POST', body })).body, 'ok');
+  await say('40');
+  assert.match((await gateway.get(session)).body, /40\{"sid":/);
+  await say(`420["presence:join",{"roomId":"${room}","userId":"late"}]`);
+  assert.match((await gateway.get(session)).body, /^430\[\{"ok":true/);
+  assert.deepEqual(await ended, { code: 0, signal: null });
+  const left = await system.redis.keys('prs:{room:*');
+  assert.deepEqual(left, [], 'the late one was not taken out');
+  assert.deepEqual(await system.redis.keys('*presence-gateway-*'), [], 'the gateway said no goodbye');
+});
