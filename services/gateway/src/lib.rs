@@ -82,13 +82,16 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     shutdown.asked().await;
     let begun = Instant::now();
     open.close_over(config.drain).await;
-    // In this order: whoever is told by Socket.IO that its session ended does not come back by itself, so nobody may have
-    // a connection any more, nor get one. What is left are long-polling sessions between two polls.
+    // Whoever is told by Socket.IO that its session ended does not come back by itself: from here on nobody has a
+    // connection, nor gets one.
     gate.shut();
     open.close_all();
-    let _ = tokio::time::timeout(FAREWELL, io.close()).await;
     let unsaid = || gateway.sessions.load(Ordering::Acquire) + farewells.open();
     while unsaid() > 0 && begun.elapsed() < config.drain + FAREWELL {
+        // Long-polling sessions between two polls. (`SocketIo::close` would end them without a word to their handlers.)
+        for socket in io.sockets() {
+            let _ = socket.disconnect();
+        }
         sleep(Duration::from_millis(10)).await;
     }
     match unsaid() {
