@@ -406,7 +406,9 @@ impl Seat {
 
     fn bring_up_to_date(&mut self, truth: &Truth<'_>) {
         let behind = self.behind_since.is_some();
-        if !truth.everyone && !behind {
+        // Who settled is told the whole, also if nothing has changed since it was told of the last who came back.
+        let is_settled = self.settling && !truth.held_back;
+        if !truth.everyone && !behind && !is_settled {
             return;
         }
         let Truth { id, at, roster, present, changes, .. } = *truth;
