@@ -1,13 +1,20 @@
 //! The relay: rooms in which this gateway has sockets, what they say, and to whom it goes. It subscribes before a join is
 //! sent and unsubscribes some seconds after the last socket left; whatever it may have missed it fetches.
 //!
-//! - `room`: one room's truth as members know it: position, roster, seats. No I/O.
+//! - `room`: one room as its members know it: the position in its events, who is seated. No I/O.
+//! - `seat`: one member's place: where it stands, what it was shown. `roster`: who is there.
 //! - `publication`: an event as its members receive it.
-//! - `repair`: the way back from a gap.
+//! - `repair`: the way back from a gap; `reconcile`: what a snapshot does to a room; `truth`: what it says to a member.
 
 mod publication;
+mod reconcile;
 mod repair;
 mod room;
+mod roster;
+mod seat;
+#[cfg(test)]
+mod tests;
+mod truth;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -57,11 +64,11 @@ struct Room {
     id: RoomId,
     channel: String,
     subscribed: OnceCell<()>,
-    state: Mutex<State>,
+    state: Mutex<State<Arc<Session>>>,
 }
 
 impl Room {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<Arc<Session>>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -106,7 +113,7 @@ impl Relay {
                     state: Mutex::default(),
                 })
             });
-            room.lock().joining += 1;
+            room.lock().join_began();
             Arc::clone(room)
         };
         let entering = Entering { relay: Arc::clone(self), room };
@@ -124,10 +131,7 @@ impl Relay {
     /// Takes a socket out of its room; says whether the room has no other socket here.
     pub(crate) fn exit(&self, id: &RoomId, conn: &ConnId) -> bool {
         let Some(room) = self.room(id) else { return true };
-        let mut state = room.lock();
-        state.seats.remove(conn);
-        let last = state.seats.is_empty() && state.joining == 0;
-        drop(state);
+        let last = room.lock().exit(conn);
         self.note_if_empty(&room);
         last
     }
@@ -174,7 +178,7 @@ impl Listener for Relay {
         let mut state = room.lock();
         let heard = state.hear(&room.id, text, &event);
         let recipients = state.seats.len();
-        let fell_behind = std::mem::take(&mut state.fell_behind);
+        let fell_behind = state.take_fell_behind();
         drop(state);
         if fell_behind {
             self.repair(&room);
@@ -206,17 +210,12 @@ pub(crate) struct Entering {
 impl Entering {
     /// Holds events back from a member that joins again: its answer comes first.
     pub(crate) fn hold(&self, session: &Session) {
-        if let Some(seat) = self.room.lock().seats.get_mut(&session.conn) {
-            seat.held = true;
-        }
+        self.room.lock().hold(&session.conn);
     }
 
     /// A rejoin failed: the member goes on, from a snapshot, since it may have missed something.
     pub(crate) fn release(&self, session: &Session) {
-        if let Some(seat) = self.room.lock().seats.get_mut(&session.conn) {
-            seat.held = false;
-            seat.behind_since = Some(Instant::now());
-        }
+        self.room.lock().release(&session.conn);
         self.relay.repair(&self.room);
     }
 
@@ -234,7 +233,7 @@ impl Entering {
             seq: own.seq,
             birth: joined.birth,
         });
-        let complete = state.seat(&self.room.id, session, joined, index);
+        let complete = state.seat(&self.room.id, &session.conn, Arc::clone(session), joined, index);
         drop(state);
         if !complete {
             self.relay.repair(&self.room);
@@ -244,7 +243,7 @@ impl Entering {
 
 impl Drop for Entering {
     fn drop(&mut self) {
-        self.room.lock().joined();
+        self.room.lock().join_ended();
         self.relay.note_if_empty(&self.room);
     }
 }

@@ -7,31 +7,33 @@ use protocol::{
 };
 use serde_json::value::RawValue;
 
-use super::room::{Known, Position};
-use crate::socket::session::Session;
+use super::{room::Position, roster::Known, seat::Sink};
 
 /// See the module.
 pub(super) struct Publication {
     pub(super) at: Position,
-    pub(super) kind: Kind,
     pub(super) conn: ConnId,
-    pub(super) known: Known,
+    /// The connection since.
+    pub(super) after: Option<Known>,
     message: Box<RawValue>,
     /// An update as a join, for a member that was never shown the connection.
     as_join: Option<Box<RawValue>>,
 }
 
 impl Publication {
-    /// `kind` is the event's as members see it; `resync` marks the repair of a gap.
-    pub(super) fn new(room: &RoomId, event: &RoomEvent<'_>, kind: Kind, resync: bool) -> Self {
-        Self {
-            at: Position { birth: event.birth, seq: event.seq },
-            kind,
-            conn: event.conn.into(),
-            known: Known::of(event),
-            message: message(room, event, kind, resync),
-            as_join: None,
-        }
+    /// An event of the room; `kind` is the event's as members see it.
+    pub(super) fn new(room: &RoomId, event: &RoomEvent<'_>, kind: Kind) -> Self {
+        Self::with(event, message(room, event, kind, false))
+    }
+
+    /// An event that makes up for what was missed.
+    pub(super) fn resync(room: &RoomId, event: &RoomEvent<'_>) -> Self {
+        Self::with(event, message(room, event, event.kind, true))
+    }
+
+    fn with(event: &RoomEvent<'_>, message: Box<RawValue>) -> Self {
+        let after = (event.kind != Kind::Leave).then(|| Known::of(event));
+        Self { at: Position::of(event), conn: event.conn.into(), after, message, as_join: None }
     }
 
     /// Some members may not have been shown the connection: they receive a join.
@@ -40,9 +42,8 @@ impl Publication {
     }
 
     /// Sends it, to a member that `lacked` the connection or knew it; says whether there was room for it.
-    pub(super) fn send(&self, session: &Session, lacked: bool) -> bool {
-        let message = self.as_join.as_ref().filter(|_| lacked).unwrap_or(&self.message);
-        session.emit("presence:event", &**message)
+    pub(super) fn send(&self, sink: &impl Sink, lacked: bool) -> bool {
+        sink.emit("presence:event", self.as_join.as_ref().filter(|_| lacked).unwrap_or(&self.message))
     }
 }
 

@@ -13,13 +13,11 @@ use protocol::{
 use telemetry::propagation::TraceContext;
 use tokio::time::{sleep, sleep_until};
 
-use super::{Relay, Room};
+use super::{Relay, Room, reconcile::Repaired, room::Position};
 
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// What went missing while a snapshot was fetched wants another; not at once, so that no room can keep us busy.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
-/// A socket that does not take what it must know for this long is closed.
-const BEHIND_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a repair does next.
 enum Step {
@@ -71,31 +69,28 @@ impl Relay {
             state.repairing = false;
             return Step::Done { look_again: None };
         }
-        let again = std::mem::take(&mut state.repair_again);
+        let now = Instant::now();
         match outcome {
             Ok(Outcome::Unchanged) => {}
             Ok(Outcome::Snapshot(snapshot)) => {
-                let missing = state.reconcile(&room.id, &snapshot, Instant::now());
+                let missing = state.reconcile(&room.id, &snapshot, now);
                 missing.iter().for_each(|session| self.touches.nudge(session));
             }
             Ok(_) | Err(_) => return Step::Fetch { after: RETRY_EVERY },
         }
-        let mut fits = state.catch_up(&room.id);
-        if !fits {
-            state.drop_heard(heard);
-            fits = state.catch_up(&room.id);
+        match state.go_on(&room.id, heard, now) {
+            Repaired::Not => Step::Fetch { after: AGAIN_AFTER },
+            Repaired::Done { settles_at, behind, late } => {
+                late.iter().for_each(|session| session.doom("it stayed behind the room's events"));
+                Step::Done { look_again: settles_at.or_else(|| behind.then(|| now + RETRY_EVERY)) }
+            }
         }
-        if !fits || again {
-            return Step::Fetch { after: AGAIN_AFTER };
-        }
-        state.repairing = false;
-        let behind = state.close_behind(BEHIND_LIMIT);
-        Step::Done { look_again: state.settles_at().or_else(|| behind.then(|| Instant::now() + RETRY_EVERY)) }
     }
 
-    async fn fetch(&self, room: &Room, known: Option<(u64, u64)>) -> Result<Outcome, Fault> {
+    async fn fetch(&self, room: &Room, known: Option<Position>) -> Result<Outcome, Fault> {
         // Closed only when the process ends.
         let _permit = self.repairs.acquire().await;
+        let known = known.map(|position| (position.birth, position.seq));
         let query = Command::Snapshot(SnapshotQuery { room: room.id.clone(), known });
         let answer = self.bus.call(room.id.as_str(), &query, TraceContext::default()).await?;
         Arc::try_unwrap(answer.outcome)

@@ -1,0 +1,6 @@
+//! Rooms against a world of one room without sockets, Redis or time of its own.
+
+mod client;
+mod property;
+mod unit;
+mod world;

@@ -1,0 +1,102 @@
+//! Whatever happens to a room and to the way of its events, in the end everybody believes the truth, by events alone as
+//! well; and on the way nobody is told what does not fit what it was told before.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::world::World;
+
+/// Connections of this gateway and of others; two users share the odd and the even ones.
+const HERE: [&str; 3] = ["a", "b", "c"];
+const ELSEWHERE: [&str; 3] = ["x", "y", "z"];
+
+#[derive(Debug, Clone)]
+enum Step {
+    Join(usize),
+    Update(usize, u8),
+    Leave(usize),
+    Evict(usize, bool),
+    Restore(usize),
+    LoseEverything,
+    Answer(usize),
+    LoseAnswer(usize),
+    Deliver(u8),
+    Lose,
+    Double,
+    Full(usize),
+    Repair,
+    Fetch(u8),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let conn = || 0..HERE.len() + ELSEWHERE.len();
+    prop_oneof![
+        5 => conn().prop_map(Step::Join),
+        5 => (conn(), any::<u8>()).prop_map(|(conn, state)| Step::Update(conn, state)),
+        2 => conn().prop_map(Step::Leave),
+        2 => (conn(), any::<bool>()).prop_map(|(conn, lost)| Step::Evict(conn, lost)),
+        3 => conn().prop_map(Step::Restore),
+        1 => Just(Step::LoseEverything),
+        6 => (0..3_usize).prop_map(Step::Answer),
+        1 => (0..3_usize).prop_map(Step::LoseAnswer),
+        8 => (1..5_u8).prop_map(Step::Deliver),
+        1 => Just(Step::Lose),
+        1 => Just(Step::Double),
+        2 => (0..HERE.len()).prop_map(Step::Full),
+        1 => Just(Step::Repair),
+        6 => (1..4_u8).prop_map(Step::Fetch),
+        1 => (1..5_000_u64).prop_map(Step::Wait),
+    ]
+}
+
+fn take(world: &mut World, step: &Step) {
+    let name = |n: usize| *HERE.iter().chain(&ELSEWHERE).nth(n).unwrap();
+    let user = |n: usize| if n.is_multiple_of(2) { "even" } else { "odd" };
+    // A session does one thing after the other.
+    let is_busy = |world: &World, n: usize| world.answers.iter().any(|(conn, _)| conn == name(n));
+    match *step {
+        Step::Join(n) if !is_busy(world, n) => world.join(name(n), user(n), n < HERE.len()),
+        Step::Update(n, state) if !is_busy(world, n) => world.update(name(n), &format!("{{\"n\":{state}}}")),
+        Step::Leave(n) if !is_busy(world, n) => world.leave(name(n)),
+        Step::Evict(n, lost) if !is_busy(world, n) => world.evict(name(n), if lost { "node_lost" } else { "expired" }),
+        Step::Restore(n) if !is_busy(world, n) => world.restore(name(n)),
+        Step::LoseEverything => world.lose_everything(),
+        Step::Answer(n) => world.answer(n),
+        Step::LoseAnswer(n) => world.lose_answer(n),
+        Step::Deliver(n) => (0..n).for_each(|_| world.deliver()),
+        Step::Lose => drop(world.wire.pop_front()),
+        Step::Double => world.wire.extend(world.wire.front().cloned()),
+        Step::Full(n) => {
+            if let Some(client) = world.clients.get(HERE[n]) {
+                let full = client.told().full;
+                client.told().full = !full;
+            }
+        }
+        Step::Repair => world.repair(),
+        Step::Fetch(n) => (0..n).for_each(|_| world.step()),
+        Step::Wait(ms) => world.now += Duration::from_millis(ms),
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn everybody_believes_the_truth_in_the_end(steps in prop::collection::vec(step(), 1..80)) {
+        let mut world = World::new();
+        steps.iter().for_each(|step| take(&mut world, step));
+        world.come_to_rest();
+        let truth = world.truth();
+        for (conn, client) in &world.clients {
+            let told = client.told();
+            prop_assert_eq!(&told.complaints, &Vec::<String>::new(), "{} was told {:?}", conn, told.log);
+            prop_assert_eq!(&told.view, &truth, "{} was told {:?}", conn, told.log);
+            prop_assert_eq!(&told.view_by_events, &truth, "{} was told by events {:?}", conn, told.log);
+            prop_assert!(!told.settling && !told.resyncing, "{} waits for the whole: {:?}", conn, told.log);
+            prop_assert_eq!(told.at, world.at, "{} was told {:?}", conn, told.log);
+            prop_assert!(world.room.seats.get(conn.as_str()).is_some_and(|seat| seat.shown.is_empty()), "{} was told {:?}", conn, told.log);
+        }
+    }
+}

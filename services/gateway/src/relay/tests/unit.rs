@@ -1,0 +1,108 @@
+//! What the property test has found, each as the shortest story that shows it.
+
+use super::world::World;
+
+impl World {
+    fn hears_everything(&mut self) {
+        while !self.wire.is_empty() {
+            self.deliver();
+        }
+    }
+
+    /// `conn` joins here and is answered, and its event arrives.
+    fn joins_here(&mut self, conn: &str) {
+        self.join(conn, conn, true);
+        self.answer(self.answers.len() - 1);
+        self.hears_everything();
+    }
+
+    fn log(&self, conn: &str) -> Vec<String> {
+        let told = self.clients[conn].told();
+        assert_eq!(told.complaints, Vec::<String>::new());
+        told.log.clone()
+    }
+
+    /// A snapshot is fetched and applied, whatever of it was under way.
+    fn repaired(&mut self) {
+        while self.room.repairing {
+            self.step();
+        }
+    }
+}
+
+#[test]
+fn who_settled_is_told_the_whole_also_when_the_last_came_back_by_an_event() {
+    let mut world = World::new();
+    world.joins_here("a");
+    world.joins_here("b");
+    world.lose_everything();
+    world.restore("a");
+    world.hears_everything();
+    world.repaired();
+    assert!(!world.log("a").contains(&"sync".to_owned()), "b may come back yet: {:?}", world.log("a"));
+    world.restore("b");
+    world.come_to_rest();
+    assert_eq!(world.log("a").last().map(String::as_str), Some("sync"));
+}
+
+#[test]
+fn a_leave_that_arrives_after_the_next_join_was_answered_takes_nobody_out() {
+    let mut world = World::new();
+    world.joins_here("a");
+    world.joins_here("b");
+    world.evict("b", "left");
+    world.join("b", "b", true);
+    world.answer(0);
+    world.hears_everything();
+    world.update("a", "1");
+    world.hears_everything();
+    assert_eq!(world.log("b"), ["update a"]);
+}
+
+#[test]
+fn an_event_that_was_heard_twice_is_not_taken_for_one_that_is_missing() {
+    let mut world = World::new();
+    world.join("a", "a", true);
+    world.join("x", "x", false);
+    let twice = world.wire.back().cloned();
+    world.wire.extend(twice);
+    world.hears_everything();
+    world.leave("x");
+    world.join("b", "b", true);
+    world.answer(1);
+    world.answer(0);
+    world.come_to_rest();
+    assert_eq!(world.log("a"), ["join b first or last resync", "sync"], "the leave of x was not heard yet");
+}
+
+#[test]
+fn who_joined_a_room_that_settles_is_told_who_left_it_since() {
+    let mut world = World::new();
+    world.joins_here("a");
+    world.join("x", "x", false);
+    world.hears_everything();
+    world.lose_everything();
+    world.join("z", "z", false);
+    world.join("a", "a", true);
+    world.answer(0);
+    world.leave("z");
+    world.wire.pop_back();
+    world.hears_everything();
+    world.repaired();
+    assert_eq!(world.log("a"), ["leave z first or last resync", "sync"]);
+}
+
+#[test]
+fn who_comes_back_and_leaves_before_an_answer_is_taken_joins_first() {
+    let mut world = World::new();
+    world.joins_here("a");
+    world.lose_everything();
+    world.join("b", "b", true);
+    world.hears_everything();
+    world.repaired();
+    world.restore("a");
+    world.evict("a", "expired");
+    world.hears_everything();
+    world.answer(0);
+    assert_eq!(world.log("b"), ["join a first or last", "leave a first or last"]);
+}
