@@ -74,3 +74,13 @@ async fn a_touch_publishes_nothing() {
     site.touch(&[("c1", 0)]).await;
     assert!(events.so_far().await.is_empty());
 }
+
+#[tokio::test]
+async fn more_connections_of_one_room_than_a_command_takes_are_all_touched() {
+    let site = Site::open().await;
+    site.join(join("c1", "ann", 1)).await;
+    let ghosts: Vec<String> = (0..5_000).map(|n| format!("ghost {n}")).collect();
+    let mut alive: Vec<(&str, u64)> = ghosts.iter().map(|ghost| (ghost.as_str(), 0)).collect();
+    alive.push(("c1", 0));
+    assert_eq!(site.touch(&alive).await.len(), 5_000);
+}
