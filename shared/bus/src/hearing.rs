@@ -20,7 +20,7 @@ use protocol::{
 };
 use tokio::{
     sync::broadcast::error::RecvError,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
 use crate::{Bus, directory::local_ms, outbox, subjects};
@@ -30,6 +30,10 @@ const PROBE_EVERY: Duration = Duration::from_millis(500);
 const DEAF_AFTER_MS: u64 = 1_500;
 /// Deaf for this long, it opens a new connection.
 const RECONNECT_AFTER_MS: u64 = 5_000;
+
+/// After subscribing, the own inbox is tried so often, so far apart.
+const HEARD_TRIES: u32 = 100;
+const HEARD_RETRY: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 pub(crate) struct Hearing {
@@ -108,7 +112,7 @@ fn take(bus: &Arc<Bus>, envelope: &Envelope<'_>) {
     }
 }
 
-fn gap(bus: &Bus) {
+pub(crate) fn gap(bus: &Bus) {
     if let Some(listener) = bus.listener.get() {
         listener.on_gap();
     }
@@ -124,10 +128,19 @@ pub(crate) async fn follow_reconnects(bus: Arc<Bus>) {
 }
 
 async fn resubscribe(bus: &Bus) {
-    match bus.subscriptions.replay().await {
-        Ok(()) => gap(bus),
-        Err(error) => tracing::warn!(%error, "could not subscribe; the probe will try again"),
+    let own = subjects::inbox(bus.instance());
+    if let Err(error) = bus.subscriptions.replay(&own).await {
+        return tracing::warn!(%error, "could not subscribe; the probe will try again");
     }
+    // A connection that broke meanwhile may have been confirmed what the next one has still to ask for.
+    for _ in 0..HEARD_TRIES {
+        match outbox::publish(bus, Kind::Probe, &own, Vec::new()).await {
+            Ok(0) => sleep(HEARD_RETRY).await,
+            Ok(_) => return gap(bus),
+            Err(_) => break,
+        }
+    }
+    bus.subscriptions.doubt().await;
 }
 
 /// Asks itself whether it still hears, for ever.
@@ -137,6 +150,9 @@ pub(crate) async fn probe(bus: Arc<Bus>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        if bus.subscriptions.is_incomplete() {
+            resubscribe(&bus).await;
+        }
         let receivers = outbox::publish(&bus, Kind::Probe, &own, Vec::new()).await;
         match receivers {
             Ok(0) => resubscribe(&bus).await,

@@ -25,7 +25,7 @@ use std::sync::{
 
 use fred::{clients::Client, interfaces::ClientLike as _};
 use protocol::{
-    InstanceId,
+    Code, Fault, InstanceId,
     command::Outcome,
     envelope::{Envelope, Item, Kind, VERSION, wall_clock_ms},
 };
@@ -37,6 +37,9 @@ pub use request::{Answer, DEADLINE};
 
 use crate::{directory::Directory, hearing::Hearing, request::Requests, subscriptions::Subscriptions};
 
+/// Bytes of one answer. A larger one would come near what Redis keeps for a subscriber (32 MiB) before it cuts it off,
+/// and with it everything that the gateway hears.
+pub const REPLY_LIMIT: usize = 8 * 1024 * 1024;
 /// Redis counts as away when it has not answered for this long, three renewals of the lease.
 const SILENT_AFTER_MS: u64 = 1_500;
 
@@ -119,9 +122,15 @@ impl Bus {
         self.subscriptions.subscribe(channel).await
     }
 
-    /// Ends a subscription.
-    pub async fn unsubscribe(&self, channel: &str) {
-        self.subscriptions.unsubscribe(channel).await;
+    /// Ends a subscription: from this call on, not from the first poll. What [`subscribe`](Self::subscribe) is called for
+    /// later is subscribed.
+    pub fn unsubscribe(&self, channel: &str) -> impl Future<Output = ()> + use<'_> {
+        let ended = self.subscriptions.unsubscribe(channel);
+        async {
+            if ended.await {
+                hearing::gap(self);
+            }
+        }
     }
 
     /// Takes the own entry out of the directory: the goodbye that tells a stopped gateway from a lost one.
@@ -134,15 +143,19 @@ impl Bus {
         directory::forget(self, gateway).await
     }
 
-    /// Answers requests of `reply_to`; each item has the ids that it answers.
+    /// Answers requests of `reply_to`; each item has the ids that it answers. An answer over [`REPLY_LIMIT`] is refused
+    /// as `OVERLOADED`.
     pub async fn reply(&self, reply_to: &str, items: &[(Vec<u64>, Arc<Outcome>)]) {
-        let bodies: Vec<_> = items.iter().filter_map(|(ids, outcome)| Some((ids, raw(outcome)?))).collect();
-        let items = bodies
-            .iter()
-            .map(|(ids, body)| Item { ids: (*ids).clone(), traceparent: None, tracestate: None, body })
-            .collect();
-        if let Err(error) = outbox::publish(self, Kind::Reply, reply_to, items).await {
-            tracing::warn!(%error, to = reply_to, "replies could not be sent; their requests will time out");
+        let bodies: Vec<_> = items.iter().filter_map(|(ids, outcome)| Some((ids, answer(outcome)?))).collect();
+        let mut rest = bodies.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(outbox::fitting(rest.iter().map(|(_, body)| &**body)));
+            rest = later;
+            let items =
+                now.iter().map(|(ids, body)| Item { ids: (*ids).clone(), traceparent: None, tracestate: None, body });
+            if let Err(error) = outbox::publish(self, Kind::Reply, reply_to, items.collect()).await {
+                tracing::warn!(%error, to = reply_to, "replies could not be sent; their requests will time out");
+            }
         }
     }
 
@@ -190,6 +203,13 @@ impl Bus {
     }
 }
 
-fn raw(outcome: &Outcome) -> Option<Box<RawValue>> {
-    serde_json::value::to_raw_value(outcome).ok()
+/// An outcome as it travels.
+fn answer(outcome: &Outcome) -> Option<Box<RawValue>> {
+    let body = serde_json::value::to_raw_value(outcome).ok()?;
+    if body.get().len() <= REPLY_LIMIT {
+        return Some(body);
+    }
+    tracing::error!(bytes = body.get().len(), limit = REPLY_LIMIT, "refused an answer: the room is too large");
+    let fault = Fault::new(Code::Overloaded, "the room is too large: its members' states are over 8 MiB together");
+    serde_json::value::to_raw_value(&Outcome::Fault(fault)).ok()
 }

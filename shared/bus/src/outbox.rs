@@ -18,8 +18,8 @@ use crate::{Bus, subjects};
 pub(crate) const OUTBOX: usize = 8_192;
 /// Requests that leave in one message.
 const BATCH: usize = 256;
-/// Bytes after which a message is full, whatever else waits.
-const BATCH_BYTES: usize = 512 * 1024;
+/// Bytes after which a message is full, whatever else waits. Redis cuts off a subscriber that leaves 32 MiB unread.
+pub(crate) const BATCH_BYTES: usize = 512 * 1024;
 
 /// A request on its way.
 pub(crate) struct Outgoing {
@@ -35,7 +35,7 @@ pub(crate) async fn run(bus: Arc<Bus>, target: InstanceId, mut waiting: mpsc::Re
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         let mut rest = batch.as_slice();
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(fitting(rest));
+            let (now, later) = rest.split_at(fitting(rest.iter().map(|outgoing| &*outgoing.body)));
             rest = later;
             send(&bus, &target, &channel, now).await;
         }
@@ -43,11 +43,11 @@ pub(crate) async fn run(bus: Arc<Bus>, target: InstanceId, mut waiting: mpsc::Re
     }
 }
 
-/// How many of `batch` fit a message; at least one.
-fn fitting(batch: &[Outgoing]) -> usize {
+/// How many of `bodies` fit a message; at least one.
+pub(crate) fn fitting<'a>(bodies: impl Iterator<Item = &'a RawValue>) -> usize {
     let mut bytes = 0;
-    let fits = batch.iter().take_while(|outgoing| {
-        bytes += outgoing.body.get().len();
+    let fits = bodies.take_while(|body| {
+        bytes += body.get().len();
         bytes <= BATCH_BYTES
     });
     fits.count().max(1)

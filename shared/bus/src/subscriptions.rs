@@ -1,28 +1,31 @@
 //! The channels that this instance wants to hear. fred restores plain subscriptions after a reconnect but not sharded
 //! ones (10.1, one server), so the list is kept and replayed here.
+//!
+//! Each channel is a command of its own. Redis confirms channels, and fred takes each confirmation for the answer to the
+//! oldest command that has none: those of an `SSUBSCRIBE` with two channels would be taken for answers to what comes
+//! after it, and whoever waits for these would go on too early.
 
 use std::{
     collections::HashSet,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use fred::{
-    clients::Client,
-    error::Error,
-    interfaces::{ClientLike as _, PubsubInterface as _},
-};
+use fred::{clients::Client, error::Error, interfaces::PubsubInterface as _};
+use futures_util::future::try_join_all;
 
-/// Channels to a command where all of them live on one server.
-const CHUNK: usize = 256;
+/// Confirmations that are waited for together. They share the time that one command may take.
+const TOGETHER: usize = 512;
 
 pub(crate) struct Subscriptions {
     client: Client,
     wanted: Mutex<HashSet<String>>,
+    /// Locked by the replay that is under way; whether the last one reached its end.
+    complete: tokio::sync::Mutex<bool>,
 }
 
 impl Subscriptions {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, wanted: Mutex::default() }
+        Self { client, wanted: Mutex::default(), complete: tokio::sync::Mutex::new(true) }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -33,35 +36,56 @@ impl Subscriptions {
         self.lock().insert(channel);
     }
 
+    /// Resolves when Redis has confirmed it.
     pub(crate) async fn subscribe(&self, channel: &str) -> Result<(), Error> {
         self.want(channel.to_owned());
         self.client.ssubscribe(channel).await
     }
 
-    pub(crate) async fn unsubscribe(&self, channel: &str) {
+    /// From this call on the channel is not wanted; the future resolves when `SUNSUBSCRIBE` is on its way, which nobody
+    /// confirms. Its value says whether something may have been missed, because somebody wanted the channel again.
+    pub(crate) fn unsubscribe(&self, channel: &str) -> impl Future<Output = bool> + use<'_> {
         self.lock().remove(channel);
-        if let Err(error) = self.client.sunsubscribe(channel).await {
-            tracing::debug!(%error, channel, "could not unsubscribe");
-        }
-        // Somebody may have wanted it again meanwhile, and their SSUBSCRIBE may have gone first.
-        let wanted_again = self.lock().contains(channel);
-        if wanted_again && let Err(error) = self.client.ssubscribe(channel).await {
-            tracing::debug!(%error, channel, "could not subscribe again");
+        let channel = channel.to_owned();
+        async move {
+            if let Err(error) = self.client.sunsubscribe(&channel).await {
+                tracing::debug!(%error, channel, "could not unsubscribe");
+            }
+            if !self.lock().contains(&channel) {
+                return false;
+            }
+            // The SSUBSCRIBE of whoever wants it again may have gone first.
+            if let Err(error) = self.client.ssubscribe(&channel).await {
+                tracing::debug!(%error, channel, "could not subscribe again");
+            }
+            true
         }
     }
 
-    /// Subscribes to everything that is wanted.
-    pub(crate) async fn replay(&self) -> Result<(), Error> {
-        let wanted: Vec<String> = self.lock().iter().cloned().collect();
-        // On a cluster the channels of one command must share a slot.
-        let chunk = if self.client.is_clustered() { 1 } else { CHUNK };
-        for channels in wanted.chunks(chunk) {
-            self.client.ssubscribe(channels.to_vec()).await?;
+    /// Whether the last replay failed on the way, and none is under way.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.complete.try_lock().is_ok_and(|complete| !*complete)
+    }
+
+    /// Subscribes to everything that is wanted, to `last` after all else: whoever hears it hears the rest.
+    pub(crate) async fn replay(&self, last: &str) -> Result<(), Error> {
+        let mut complete = self.complete.lock().await;
+        *complete = false;
+        let wanted: Vec<String> = self.lock().iter().filter(|channel| *channel != last).cloned().collect();
+        for channels in wanted.chunks(TOGETHER) {
+            try_join_all(channels.iter().map(|channel| self.client.ssubscribe(channel))).await?;
         }
+        self.client.ssubscribe(last).await?;
+        *complete = true;
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    /// The replay that reached its end is not heard.
+    pub(crate) async fn doubt(&self) {
+        *self.complete.lock().await = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

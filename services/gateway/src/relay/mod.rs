@@ -156,13 +156,15 @@ impl Relay {
                 }
             };
             let Some(id) = id else { return };
-            let forgotten = {
+            let unsubscribed = {
                 let mut rooms = lock(&self.rooms);
                 let idle = rooms.get(&id).is_some_and(|room| room.lock().is_idle());
-                if idle { rooms.remove(&id) } else { None }
+                let forgotten = if idle { rooms.remove(&id) } else { None };
+                // Before anybody can enter the room anew, and subscribe.
+                forgotten.map(|room| Box::pin(self.bus.unsubscribe(&room.channel)))
             };
-            if let Some(room) = forgotten {
-                self.bus.unsubscribe(&room.channel).await;
+            if let Some(unsubscribed) = unsubscribed {
+                unsubscribed.await;
             }
         }
     }

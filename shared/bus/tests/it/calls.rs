@@ -1,9 +1,12 @@
 //! Calls and their answers, one by one and many together.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bus::{Role, subjects};
-use fred::interfaces::PubsubInterface as _;
+use fred::{
+    interfaces::{ClientLike as _, PubsubInterface as _},
+    types::{ClusterHash, CustomCommand},
+};
 use protocol::Code;
 use telemetry::propagation::TraceContext;
 use testkit::until;
@@ -85,4 +88,30 @@ async fn what_is_no_envelope_of_this_version_is_dropped() {
     let known = until("the one that is known", async || state.heard.requests.lock().unwrap().first().cloned()).await;
     assert_eq!(known.0, "known", "what came before it was dropped");
     assert!(site.call("room").await.is_ok(), "and the instance lives on");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_refused_and_spoils_no_other() {
+    let site = Site::open().await;
+    let _state = site.start(Role::State, STATE_1, Manner::AnswersAtLength).await;
+    let (large, small) = tokio::join!(site.call("9000"), site.call("1"));
+    assert_eq!(large.unwrap_err().code, Code::Overloaded);
+    assert_eq!(answered_by(&small.unwrap()).len(), 1024);
+}
+
+#[tokio::test]
+async fn many_large_answers_do_not_cost_the_asker_its_subscription() {
+    let site = Arc::new(Site::open().await);
+    let config = CustomCommand::new_static("CONFIG", ClusterHash::FirstKey, false);
+    let limit = ["SET", "client-output-buffer-limit", "pubsub 8mb 8mb 60"];
+    let () = site.redis.custom(config, limit.to_vec()).await.unwrap();
+    let _state = site.start(Role::State, STATE_1, Manner::AnswersAtLength).await;
+    let gaps = site.gateway.heard.gaps.load(Ordering::SeqCst);
+    let mut calls = JoinSet::new();
+    for _ in 0..60 {
+        let site = Arc::clone(&site);
+        calls.spawn(async move { answered_by(&site.call("256").await.unwrap()).len() });
+    }
+    assert_eq!(calls.join_all().await, [256 * 1024; 60]);
+    assert_eq!(site.gateway.heard.gaps.load(Ordering::SeqCst), gaps, "it was cut off");
 }

@@ -24,6 +24,8 @@ pub(crate) enum Manner {
     Answers,
     /// Those of one message share one answer, the rooms that they ask for.
     AnswersTogether,
+    /// The room's name says how many KiB its answer has.
+    AnswersAtLength,
     Refuses,
     Ignores,
 }
@@ -74,6 +76,11 @@ impl Ear {
                 let ids = envelope.items.iter().flat_map(|item| item.ids.clone()).collect();
                 let rooms = envelope.items.iter().map(|item| room(item).into()).collect();
                 vec![(ids, Arc::new(Outcome::Touched { missing: rooms }))]
+            }
+            Manner::AnswersAtLength => {
+                let long = |item: &Item<'_>| "x".repeat(room(item).parse::<usize>().unwrap() * 1024);
+                let outcome = |item| Arc::new(Outcome::Touched { missing: vec![long(item).as_str().into()] });
+                envelope.items.iter().map(|item| (item.ids.clone(), outcome(item))).collect()
             }
             Manner::Refuses => each(Outcome::Fault(Fault::new(Code::RoomConflict, "no"))),
             Manner::Ignores => Vec::new(),

@@ -9,3 +9,5 @@ mod directory;
 mod hearing;
 mod instance;
 mod site;
+mod subscriptions;
+mod wire;

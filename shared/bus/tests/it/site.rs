@@ -20,7 +20,7 @@ use crate::instance::{Instance, Manner};
 pub(crate) struct Site {
     pub(crate) redis: Client,
     pub(crate) gateway: Instance,
-    server: Redis,
+    pub(crate) server: Redis,
 }
 
 impl Site {

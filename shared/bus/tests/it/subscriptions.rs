@@ -1,0 +1,71 @@
+//! Whoever is told that a channel is subscribed can rely on it: Redis has it by then, however long the way.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use bus::{Bus, Listener, Role, redis, subjects};
+use fred::{
+    clients::Client,
+    interfaces::{ClientInterface as _, PubsubInterface as _},
+    types::client::{ClientKillFilter, ClientKillType},
+};
+use testkit::until;
+
+use crate::{site::Site, wire};
+
+const ROOMS: usize = 1_500;
+const LONG_WAY: Duration = Duration::from_millis(60);
+
+fn channel(n: usize) -> String {
+    subjects::room_events(&format!("room {n}").as_str().into())
+}
+
+/// How many of the rooms somebody hears.
+async fn heard_rooms(redis: &Client) -> usize {
+    let channels: Vec<String> = redis.pubsub_shardchannels("prs:{room:*").await.unwrap();
+    channels.len()
+}
+
+/// Looks, at each gap, how many rooms are heard at that moment.
+struct Looker {
+    redis: Client,
+    runtime: tokio::runtime::Handle,
+    seen: mpsc::Sender<usize>,
+}
+
+impl Listener for Looker {
+    fn on_gap(&self) {
+        let (redis, seen) = (self.redis.clone(), self.seen.clone());
+        self.runtime.spawn(async move { seen.send(heard_rooms(&redis).await) });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_is_told_when_everything_is_heard_again() {
+    let site = Site::open().await;
+    let url = wire::long(&site.server.url(), LONG_WAY);
+    let bus = Bus::connect(
+        redis::connect(redis::parse_url(&url).unwrap()).unwrap(),
+        Role::Gateway,
+        "presence-gateway-0000000b".into(),
+    );
+    let (seen, gaps) = mpsc::channel();
+    bus.start(Arc::new(Looker { redis: site.redis.clone(), runtime: tokio::runtime::Handle::current(), seen }));
+    until("it is ready", async || bus.check_hearing().ok()).await;
+    let all = (0..ROOMS).map(|n| {
+        let bus = Arc::clone(&bus);
+        tokio::spawn(async move { bus.subscribe(&channel(n)).await })
+    });
+    for one in all.collect::<Vec<_>>() {
+        one.await.unwrap().unwrap();
+    }
+    assert_eq!(heard_rooms(&site.redis).await, ROOMS, "a subscription was confirmed too early");
+    gaps.try_iter().count();
+
+    let begun = Instant::now();
+    let _: u64 = site.redis.client_kill(vec![ClientKillFilter::Type(ClientKillType::Pubsub)]).await.unwrap();
+    let heard = until("the gap is told", async || gaps.try_recv().ok()).await;
+    assert_eq!(heard, ROOMS, "told after {:?}", begun.elapsed());
+}
