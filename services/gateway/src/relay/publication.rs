@@ -21,19 +21,16 @@ pub(super) struct Publication {
 }
 
 impl Publication {
-    /// An event of the room; `kind` is the event's as members see it.
-    pub(super) fn new(room: &RoomId, event: &RoomEvent<'_>, kind: Kind) -> Self {
-        Self::with(event, message(room, event, kind, false))
+    /// An event of the room, which says of `conn` that it is `after` now; `kind` is the event's as members see it.
+    pub(super) fn new(room: &RoomId, event: &RoomEvent<'_>, kind: Kind, conn: ConnId, after: Option<Known>) -> Self {
+        let message = message(room, event, kind, false);
+        Self { at: Position::of(event), conn, after, message, as_join: None }
     }
 
     /// An event that makes up for what was missed.
-    pub(super) fn resync(room: &RoomId, event: &RoomEvent<'_>) -> Self {
-        Self::with(event, message(room, event, event.kind, true))
-    }
-
-    fn with(event: &RoomEvent<'_>, message: Box<RawValue>) -> Self {
-        let after = (event.kind != Kind::Leave).then(|| Known::of(event));
-        Self { at: Position::of(event), conn: event.conn.into(), after, message, as_join: None }
+    pub(super) fn resync(room: &RoomId, event: &RoomEvent<'_>, conn: ConnId, after: Option<Known>) -> Self {
+        let message = message(room, event, event.kind, true);
+        Self { at: Position::of(event), conn, after, message, as_join: None }
     }
 
     /// Some members may not have been shown the connection: they receive a join.

@@ -197,7 +197,8 @@ impl<S: Sink> State<S> {
 
     fn apply(&mut self, id: &RoomId, event: &RoomEvent<'_>) {
         self.position = Some(Position::of(event));
-        let before = self.roster.get(event.conn).cloned();
+        let (conn, after) = (ConnId::from(event.conn), Known::after(event));
+        let before = self.roster.take(&conn, after.as_ref());
         let kind = match event.kind {
             Kind::Restore if before.is_some() => Kind::Update,
             Kind::Restore => Kind::Join,
@@ -206,25 +207,20 @@ impl<S: Sink> State<S> {
         // Data came back that those who settle never missed.
         let absorbed = event.kind == Kind::Restore && before.as_ref().is_some_and(|known| known.is(event));
         if kind == Kind::Leave {
-            self.roster.remove(event.conn);
             match (event.reason, self.seats.get(event.conn)) {
                 (_, Some(seat)) if seat.at >= Position::of(event) => {} // It has joined again since.
                 (Some(Reason::Expired | Reason::NodeLost), Some(seat)) => seat.sink.evicted(),
                 // Who asked for it is told by its answer, and hears nothing of the room after it.
                 _ => drop(self.seats.remove(event.conn)),
             }
-        } else {
-            self.roster.insert(event.conn.into(), Known::of(event));
         }
-        let mut publication = Publication::new(id, event, kind);
-        let conn = publication.conn.clone();
+        let mut publication = Publication::new(id, event, kind, conn.clone(), after);
         // Who joined while Redis had lost others was not shown them, and is told that they join when they are back.
         if kind == Kind::Update
             && (event.kind == Kind::Restore || self.seats.values().any(|s| s.shown.get(&conn) == Some(None)))
         {
             publication = publication.with_join(id, event);
         }
-        let known = self.roster.get(event.conn);
         for seat in self.seats.values_mut() {
             let was_behind = seat.is_behind();
             let lacks = seat.shown.get(&conn) == Some(None);
@@ -233,7 +229,7 @@ impl<S: Sink> State<S> {
                 seat.shown.forget(&conn);
             } else {
                 seat.shown.note(&conn, before.as_ref());
-                seat.shown.compare_one(&conn, known);
+                seat.shown.compare_one(&conn, publication.after.as_ref());
             }
             self.fell_behind |= !was_behind && seat.is_behind();
         }
@@ -264,7 +260,8 @@ impl<S: Sink> State<S> {
             let Some(event) = RoomEvent::read(&text).filter(|event| event.birth == here.birth) else { continue };
             let kind = if event.kind == Kind::Restore { Kind::Join } else { event.kind };
             if self.recent.back().is_none_or(|last| last.at < Position::of(&event)) {
-                self.recent.push_back(Publication::new(id, &event, kind));
+                let conn = ConnId::from(event.conn);
+                self.recent.push_back(Publication::new(id, &event, kind, conn, Known::after(&event)));
             }
         }
     }

@@ -5,7 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use protocol::{ConnId, UserId, client::Member, event::RoomEvent};
+use protocol::{
+    ConnId, UserId,
+    client::Member,
+    event::{Kind, RoomEvent},
+};
 
 use super::seat::Shown;
 
@@ -18,9 +22,10 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// The connection as `event` leaves it; for a leave, as it was.
-    pub(super) fn of(event: &RoomEvent<'_>) -> Self {
-        Self { user: event.user.into(), epoch: event.epoch, state: event.state.get().into() }
+    /// The connection after `event`, if it is still there.
+    pub(super) fn after(event: &RoomEvent<'_>) -> Option<Self> {
+        let known = || Self { user: event.user.into(), epoch: event.epoch, state: event.state.get().into() };
+        (event.kind != Kind::Leave).then(known)
     }
 
     fn from_snapshot(member: &Member) -> Self {
@@ -46,12 +51,12 @@ impl Roster {
         self.0.get(conn)
     }
 
-    pub(super) fn insert(&mut self, conn: ConnId, known: Known) {
-        self.0.insert(conn, known);
-    }
-
-    pub(super) fn remove(&mut self, conn: &str) {
-        self.0.remove(conn);
+    /// Takes what an event says of a connection; answers what was known before.
+    pub(super) fn take(&mut self, conn: &ConnId, after: Option<&Known>) -> Option<Known> {
+        match after {
+            Some(known) => self.0.insert(conn.clone(), known.clone()),
+            None => self.0.remove(conn),
+        }
     }
 
     /// Keeps those of `before` that it does not have; answers who they are.

@@ -102,7 +102,8 @@ impl Truth<'_> {
             user: known.user.as_str(),
             state: serde_json::from_str(&known.state).ok()?,
         };
-        Some(Publication::resync(self.id, &event))
+        let after = (kind != Kind::Leave).then(|| known.clone());
+        Some(Publication::resync(self.id, &event, conn.clone(), after))
     }
 
     /// The whole, as `presence:sync`.
