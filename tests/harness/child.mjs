@@ -2,13 +2,14 @@
 // Knows nothing of what the process is.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const KEPT_LINES = 60;
+const PAUSE_MS = 2000;
 
 let keeper;
 
@@ -28,6 +29,18 @@ export function temporaryFolder(name) {
   const path = mkdtempSync(join(tmpdir(), `rollcall-${name}-`));
   tellKeeper(`folder ${path}`);
   return path;
+}
+
+// The state letters of a process' threads, where the system tells them (Linux).
+function threadStates(pid) {
+  try {
+    const folder = `/proc/${pid}/task`;
+    const stat = (thread) => readFileSync(`${folder}/${thread}/stat`, 'utf8');
+    return readdirSync(folder).map((thread) => stat(thread).replace(/^.*\) /s, '')[0]);
+  } catch (error) {
+    if (error.code === 'ENOENT') return []; // no /proc, or a thread that has just ended
+    throw error;
+  }
 }
 
 export class Child {
@@ -67,8 +80,14 @@ export class Child {
     this.process.kill(name); // of this child alone, and of nobody else who has got its pid since
   }
 
+  // The kernel stops one thread after the other; whatever runs until then could still answer.
   pause() {
     this.signal('SIGSTOP');
+    const stopped = () => threadStates(this.pid).every((state) => state === 'T');
+    const deadline = Date.now() + PAUSE_MS;
+    while (!stopped()) {
+      if (Date.now() > deadline) throw new Error(`${this.name} was not stopped within ${PAUSE_MS} ms`);
+    }
   }
 
   resume() {

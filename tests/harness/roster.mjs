@@ -14,12 +14,15 @@ const REASONS_OF_THE_UNSEEN = ['expired', 'node_lost'];
 
 const sameState = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
+const TRAIL = 8;
+
 export class Roster {
   members = new Map();
   violations = [];
   settling = false; // a new gen: events are applied as they come
   repairing = false; // marked events have come, their sync has not yet
   #epochs = new Map();
+  #trail = []; // what was heard of late, for complaints
 
   // `syncSuffices`: a member that reads too slowly is brought up to date by the sync alone.
   constructor(roomId, selfId, { snapshot, seq, gen }, { syncSuffices = false } = {}) {
@@ -29,6 +32,7 @@ export class Roster {
     this.gen = gen;
     if (!Number.isSafeInteger(seq) || !Number.isSafeInteger(gen)) this.#violate('the answer lacks seq or gen');
     this.#take(snapshot);
+    this.#note(`answer ${seq}`);
     if (!this.members.has(selfId)) this.#violate('the joining client is not in its own snapshot');
   }
 
@@ -42,6 +46,7 @@ export class Roster {
   }
 
   apply(event) {
+    this.#note(`${event.type} ${event.seq}${event.resync ? ' resync' : ''}`);
     this.#checkFields(event);
     if (event.resync) this.repairing = true;
     else this.#checkOrder(event);
@@ -53,6 +58,7 @@ export class Roster {
   }
 
   sync({ roomId, snapshot, seq, gen }) {
+    this.#note(`sync ${seq}`);
     if (roomId !== this.roomId) this.#violate(`a sync of another room: ${roomId}`);
     if (gen < this.gen) this.#violate(`a sync of an older gen: ${gen} after ${this.gen}`);
     if (gen === this.gen && !this.settling && seq < this.seq) this.#violate(`a sync went back from ${this.seq} to ${seq}`);
@@ -128,6 +134,12 @@ export class Roster {
   }
 
   #violate(what, detail) {
-    this.violations.push(detail ? `${what}: ${JSON.stringify(detail)}` : what);
+    const heard = `heard ${this.#trail.join(', ')}`;
+    this.violations.push(detail ? `${what}: ${JSON.stringify(detail)}; ${heard}` : `${what}; ${heard}`);
+  }
+
+  #note(what) {
+    this.#trail.push(what);
+    if (this.#trail.length > TRAIL) this.#trail.shift();
   }
 }

@@ -1,8 +1,9 @@
-//! Whoever is told that a channel is subscribed can rely on it: Redis has it by then, however long the way.
+//! Whoever is told that a channel is subscribed can rely on it: Redis has it by then, however long the way. After a
+//! broken connection a gap may be told early, but one is told when everything is heard again.
 
 use std::{
     sync::{Arc, mpsc},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bus::{Bus, Listener, Role, redis, subjects};
@@ -64,8 +65,6 @@ async fn a_gap_is_told_when_everything_is_heard_again() {
     assert_eq!(heard_rooms(&site.redis).await, ROOMS, "a subscription was confirmed too early");
     gaps.try_iter().count();
 
-    let begun = Instant::now();
     let _: u64 = site.redis.client_kill(vec![ClientKillFilter::Type(ClientKillType::Pubsub)]).await.unwrap();
-    let heard = until("the gap is told", async || gaps.try_recv().ok()).await;
-    assert_eq!(heard, ROOMS, "told after {:?}", begun.elapsed());
+    until("a gap is told when all is heard", async || gaps.try_iter().find(|heard| *heard == ROOMS)).await;
 }
