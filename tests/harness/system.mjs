@@ -1,5 +1,5 @@
-// A whole Rollcall of a test's own: one Redis and any number of gateways, states and reapers, started side by side,
-// ready before the test sees them, and stopped for sure.
+// A whole Rollcall of a test's own: one Redis and any number of gateways, states and reapers, ready and known to each
+// other before the test sees them, and stopped for sure.
 import { Client } from './client.mjs';
 import { Redis } from './redis.mjs';
 import { Service } from './service.mjs';
@@ -20,8 +20,9 @@ export class System {
   static async start({ gateways = 1, states = 1, reapers = 1, durable = false, env = {} } = {}) {
     const system = new System(await Redis.start({ durable }), env);
     try {
+      // The states first: a gateway looks twice a second who is there, and must know all of them from its first request.
+      await Promise.all(Array.from({ length: states }, () => system.addState()));
       await Promise.all([
-        ...Array.from({ length: states }, () => system.addState()),
         ...Array.from({ length: reapers }, () => system.addReaper()),
         ...Array.from({ length: gateways }, () => system.addGateway()),
       ]);
