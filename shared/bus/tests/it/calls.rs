@@ -108,10 +108,13 @@ async fn many_large_answers_do_not_cost_the_asker_its_subscription() {
     let _state = site.start(Role::State, STATE_1, Manner::AnswersAtLength).await;
     let gaps = site.gateway.heard.gaps.load(Ordering::SeqCst);
     let mut calls = JoinSet::new();
-    for _ in 0..60 {
+    // Together 10 MiB: over the limit in one message, and in parts not even with an asker that has read a quarter.
+    for _ in 0..40 {
         let site = Arc::clone(&site);
-        calls.spawn(async move { answered_by(&site.call("256").await.unwrap()).len() });
+        // On a busy machine an answer may come too late, which is not what this is about.
+        let answered = async move || site.call("256").await.ok();
+        calls.spawn(async move { answered_by(&until("an answer", answered).await).len() });
     }
-    assert_eq!(calls.join_all().await, [256 * 1024; 60]);
+    assert_eq!(calls.join_all().await, [256 * 1024; 40]);
     assert_eq!(site.gateway.heard.gaps.load(Ordering::SeqCst), gaps, "it was cut off");
 }
