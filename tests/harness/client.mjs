@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { io } from 'socket.io-client';
 
+import { Channels } from './channels.mjs';
 import { Roster } from './roster.mjs';
 import { until, withTimeout } from './until.mjs';
 
@@ -21,6 +22,8 @@ const matches = (event, wanted) => Object.entries(wanted).every(([key, value]) =
 export class Client {
   events = []; // every presence:event, in order
   syncs = []; // every presence:sync, in order
+  changes = []; // every metadata:event, in order
+  channels = new Channels();
   rosters = []; // one for each successful join; the last one is that of now
   disconnects = []; // the reasons
   raw = []; // with the option `raw`: every Socket.IO packet that came, as text
@@ -45,6 +48,7 @@ export class Client {
     this.socket.on('disconnect', (reason) => this.#lose(reason));
     this.socket.on('presence:event', (event) => this.#hearEvent(event));
     this.socket.on('presence:sync', (sync) => this.#hearSync(sync));
+    this.socket.on('metadata:event', (change) => this.#hearChange(change));
   }
 
   get connId() {
@@ -110,6 +114,11 @@ export class Client {
     return this.#askOk('presence:leave');
   }
 
+  // One of setChannel, updateChannel, removeChannel and getChannel, which has to work.
+  metadata(verb, channelName, channelType, data, options) {
+    return this.#askOk(`metadata:${verb}`, { channelName, channelType, ...(data && { data }), ...(options && { options }) });
+  }
+
   // Heartbeats at a steady pace, until stopped (which waits for the last answer) or until the socket closes.
   pulse({ payload = {}, everyMs = 1000 } = {}) {
     const beats = [];
@@ -159,7 +168,7 @@ export class Client {
 
   // What this client heard that the protocol does not allow.
   complaints() {
-    return [...this.rosters.flatMap((roster) => roster.violations), ...this.#strays];
+    return [...this.rosters.flatMap((roster) => roster.violations), ...this.channels.violations, ...this.#strays];
   }
 
   close() {
@@ -190,6 +199,7 @@ export class Client {
       this.#inRoom = true;
     }
     if (event === 'presence:leave') this.#inRoom = false;
+    if (event.startsWith('metadata:')) this.channels.learn(answer);
   }
 
   #lose(reason) {
@@ -203,6 +213,13 @@ export class Client {
     if (!this.follow) return;
     if (this.#inRoom) this.roster.apply(event);
     else this.#strays.push(`heard while in no room: ${JSON.stringify(event)}`);
+  }
+
+  #hearChange(change) {
+    this.changes.push(change);
+    if (!this.follow) return;
+    if (this.#inRoom) this.channels.hear(change);
+    else this.#strays.push(`heard while in no room: ${JSON.stringify(change)}`);
   }
 
   #hearSync(sync) {

@@ -166,6 +166,27 @@ test('a refused event is an error with its code and an exception', async () => {
   assert.ok(span.events.includes('exception'), span.events.join());
 });
 
+test('a write of metadata is one trace to the members, and a conflict no error of the service', async () => {
+  const written = await ann.metadata('setChannel', 'traced', 'T', [{ key: 'k', value: SECRET }]);
+  const root = await rootOf(ann, 'metadata:setChannel');
+  assertAttributes(root, { 'metadata.channel_name': 'traced', 'metadata.channel_type': 'T', 'socket.event': 'metadata:setChannel' });
+  const set = await within(root.traceId, 'metadata.set', STATE);
+  assertAttributes(set, { 'metadata.operation': 'set', 'metadata.revision.actual': written.majorRevision, 'metadata.conflict': false });
+  assert.equal((await ancestors(set)).at(-1).spanId, root.spanId);
+  await within(root.traceId, 'EVALSHA metadata_set', STATE);
+  await within(root.traceId, 'deliver presence.events', GATEWAY);
+
+  const late = { channelName: 'traced', channelType: 'T', data: [{ key: 'k', value: SECRET }], options: { majorRevision: 1 } };
+  assert.equal((await bob.ask('metadata:updateChannel', late)).code, 'METADATA_CONFLICT');
+  const refused = await rootOf(bob, 'metadata:updateChannel');
+  const conflict = await within(refused.traceId, 'metadata.update', STATE);
+  assertAttributes(conflict, {
+    'metadata.conflict': true, 'metadata.revision.expected': 1, 'metadata.revision.actual': written.majorRevision,
+  });
+  assert.notEqual(conflict.status, 'error');
+  assert.ok(conflict.events.includes('metadata.conflict'), conflict.events.join());
+});
+
 test('leave and disconnect are told too, the disconnect linked to its connect', async () => {
   const { connId } = bob;
   await bob.leave();

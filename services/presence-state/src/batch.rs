@@ -11,7 +11,7 @@ use protocol::{
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use crate::{presence, store::Store};
+use crate::{command, presence, store::Store};
 
 /// Joins of one room, or heartbeats of several, that one script call carries out; a script blocks Redis while it runs.
 const SHARED: usize = 128;
@@ -126,7 +126,7 @@ async fn in_order(store: &Arc<Store>, commands: Vec<Incoming>) -> Vec<Addressed>
             joins(store, now, &mut answers).await;
         } else {
             let span = span(first);
-            let outcome = presence::carry_out(store, &span, &first.command).await;
+            let outcome = command::carry_out(store, &span, &first.command).await;
             let outcome = outcome.unwrap_or_else(|fault| failed(&span, fault));
             answers.push((Arc::clone(&first.reply_to), vec![first.id], Arc::new(outcome)));
         }
@@ -177,7 +177,10 @@ fn span(incoming: &Incoming) -> Span {
     if incoming.trace.is_empty() {
         return Span::none();
     }
-    let span = telemetry::span::presence(incoming.command.verb());
+    let span = match incoming.command.name() {
+        ("presence", verb) => telemetry::span::presence(verb),
+        (_, verb) => telemetry::span::metadata(verb),
+    };
     incoming.trace.adopt(&span);
     if let Command::Join(join) = &incoming.command {
         span.record("presence.room_id", join.room.as_str())
@@ -238,7 +241,7 @@ mod tests {
             let () = bus.commands().hset(record(room), ("c", "7\n1\nn\nann\n{}")).await.unwrap();
         }
         let () = bus.commands().set(record("broken"), "no hash", None, None, false).await.unwrap();
-        let store = Arc::new(Store::new(Arc::clone(&bus), 60_000));
+        let store = Arc::new(Store::new(Arc::clone(&bus), 60_000, 60_000));
 
         let batch = ["before", "broken", "after"].iter().zip(1..).map(|(room, id)| heartbeat(id, room));
         let mut answers = carry_out(&store, batch).await;

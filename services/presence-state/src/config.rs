@@ -10,6 +10,8 @@ pub struct Config {
     pub admin_port: u16,
     /// `presence_ttl_ms`
     pub ttl_ms: u64,
+    /// `metadata_ttl_ms`
+    pub metadata_ttl_ms: u64,
 }
 
 impl Config {
@@ -17,7 +19,8 @@ impl Config {
     pub fn load(reader: &mut Reader) -> Option<Self> {
         let admin_port = reader.within("admin_port", 0..=65_535) as u16;
         let ttl_ms = reader.within("presence_ttl_ms", 3_000..=3_600_000);
+        let metadata_ttl_ms = reader.within("metadata_ttl_ms", 1_000..=31_536_000_000);
         let redis = reader.parse("redis_url", bus::redis::parse_url, "is no Redis URL")?;
-        Some(Self { redis, admin_port, ttl_ms })
+        Some(Self { redis, admin_port, ttl_ms, metadata_ttl_ms })
     }
 }

@@ -1,13 +1,15 @@
-//! presence-state: the only writer of presence. It takes commands from the bus, carries each out as one atomic script in
+//! presence-state: the only writer of presence and metadata. It takes commands from the bus, carries each out as one atomic script in
 //! Redis, and answers. It keeps no truth of its own: which instance runs a command never matters for correctness. It
 //! knows nothing of sockets.
 //!
-//! The way of a command: `dispatch` (queues, batches) → `batch` (one room's commands in order) → `presence/<verb>` (what
-//! the command means) → `store` (the script, typed).
+//! The way of a command: `dispatch` (queues, batches) → `batch` (one room's commands in order) → `command` →
+//! `presence/<verb>` or `metadata` (what the command means) → `store` (the script, typed).
 
 mod batch;
+mod command;
 mod config;
 mod dispatch;
+mod metadata;
 mod presence;
 pub mod store;
 
@@ -30,7 +32,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let address = SocketAddr::new(context.host, config.admin_port);
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::State, context.instance.as_str().into());
-    let store = store::Store::new(Arc::clone(&bus), config.ttl_ms);
+    let store = store::Store::new(Arc::clone(&bus), config.ttl_ms, config.metadata_ttl_ms);
     let dispatch = dispatch::Dispatch::start(Arc::clone(&bus), store);
     bus.start(dispatch.clone());
     let health = Health::new(context.service, context.version, context.instance)

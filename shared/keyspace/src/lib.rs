@@ -7,13 +7,15 @@
 //! | `prs:{room:<tag>}:last_seen` | sorted set | connId → when it was last heard of, ms |
 //! | `prs:{room:<tag>}:users` | hash | userId → number of its connections |
 //! | `prs:{room:<tag>}:info` | hash | `gen`, `seq` |
+//! | `prs:{room:<tag>}:revisions` | hash | channelType → `majorRevision` and when it changed, of the channels of that name |
+//! | `prs:{room:<tag>}:meta:<type>` | hash | key → item of one channel |
+//! | `prs:{room:<tag>}:done:<conn>` | string | a connection's last write to those channels, for a while |
 //! | `prs:due:<shard>` | sorted set | room → when one of its connections can be stale, ms |
 //! | `prs:node:<gateway>:rooms` | set | the rooms in which a gateway has connections |
 //!
-//! The first four share a hash slot with the room's event channel, so that one script sees them all. The last two lie
-//! elsewhere; they are written after the script, best-effort, and repaired by touches and the reaper.
+//! All of a room's share a hash slot with its event channel, so that one script sees them all. The last two lie elsewhere; they are written after the script, best-effort, and repaired by touches and the reaper.
 
-use protocol::{InstanceId, RoomId};
+use protocol::{ChannelId, ConnId, InstanceId, RoomId};
 
 /// How many sorted sets the index of rooms is spread over.
 pub const DUE_SHARDS: u32 = 16;
@@ -35,7 +37,7 @@ pub struct RoomKeys {
 impl RoomKeys {
     /// The keys of `room`.
     pub fn of(room: &RoomId) -> Self {
-        let key = |part| format!("prs:{{room:{}}}:{part}", room.tag());
+        let key = |part| of_room(room, part);
         Self { conns: key("conns"), last_seen: key("last_seen"), users: key("users"), info: key("info") }
     }
 
@@ -43,6 +45,25 @@ impl RoomKeys {
     pub fn into_vec(self) -> Vec<String> {
         vec![self.conns, self.last_seen, self.users, self.info]
     }
+}
+
+/// The revisions of the channels that have a room's name.
+pub fn revisions(room: &RoomId) -> String {
+    of_room(room, "revisions")
+}
+
+/// The items of a channel.
+pub fn meta(channel: &ChannelId) -> String {
+    format!("{}{}", of_room(&channel.name, "meta:"), channel.kind)
+}
+
+/// The last write of a connection to the channels of a name.
+pub fn done(room: &RoomId, conn: &ConnId) -> String {
+    format!("{}{conn}", of_room(room, "done:"))
+}
+
+fn of_room(room: &RoomId, part: &str) -> String {
+    format!("prs:{{room:{}}}:{part}", room.tag())
 }
 
 /// The index that `room` stands in.

@@ -16,6 +16,12 @@ pub enum Code {
     RoomConflict,
     /// A value is over its limit. Nothing changed.
     TooLarge,
+    /// A revision is not the current one. Nothing changed.
+    MetadataConflict,
+    /// The lock that guards the write is not held by the writer. Nothing changed.
+    MetadataLock,
+    /// There is nothing to update. Nothing changed.
+    MetadataInvalid,
     /// The system cannot do it now and did not; try again.
     Unavailable,
     /// No answer came in time; it may or may not have happened.
@@ -34,6 +40,9 @@ impl Code {
             Code::NotJoined => "NOT_JOINED",
             Code::RoomConflict => "ROOM_CONFLICT",
             Code::TooLarge => "TOO_LARGE",
+            Code::MetadataConflict => "METADATA_CONFLICT",
+            Code::MetadataLock => "METADATA_LOCK",
+            Code::MetadataInvalid => "METADATA_INVALID",
             Code::Unavailable => "UNAVAILABLE",
             Code::Timeout => "TIMEOUT",
             Code::Overloaded => "OVERLOADED",

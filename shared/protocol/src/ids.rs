@@ -66,6 +66,23 @@ id! {
     /// One process of one service, `<service>-<8 hex digits>`, new at each start.
     InstanceId
 }
+id! {
+    /// What kind of channel, named by the application: channels of one name and different types share nothing.
+    ChannelType
+}
+id! {
+    /// A key of a channel's metadata.
+    ItemKey
+}
+/// A channel: metadata beside the members of the room that has its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ChannelId {
+    /// The name, which is that of a room, whether somebody is in it or not.
+    pub name: RoomId,
+    /// The type.
+    #[serde(rename = "type")]
+    pub kind: ChannelType,
+}
 
 impl RoomId {
     /// The name as it stands between the braces of a Redis key: a `}` in it would end the hash tag early and set the

@@ -7,7 +7,8 @@ pub mod envelope;
 pub mod event;
 pub mod fault;
 pub mod ids;
+mod json;
 pub mod state;
 
 pub use fault::{Code, Fault};
-pub use ids::{ConnId, InstanceId, RoomId, UserId};
+pub use ids::{ChannelId, ChannelType, ConnId, InstanceId, ItemKey, RoomId, UserId};

@@ -9,12 +9,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Code, Fault};
+use crate::{Code, Fault, json::check_depth};
 
 /// The longest state, in bytes of its JSON text.
 pub const MAX_STATE_BYTES: usize = 16 * 1024;
-/// The deepest nesting of a state.
-pub const MAX_STATE_DEPTH: usize = 64;
 
 /// Accepts a state or patch: a JSON object within the limits.
 ///
@@ -26,9 +24,7 @@ pub fn check(field: &str, json: &RawValue) -> Result<(), Fault> {
         return Err(Fault::invalid(format!("{field} must be an object")));
     }
     check_size(field, text)?;
-    if depth(text) > MAX_STATE_DEPTH {
-        return Err(Fault::invalid(format!("{field} must not be nested deeper than {MAX_STATE_DEPTH} levels")));
-    }
+    check_depth(field, text)?;
     // JSON can spell a key that is no text, half of a surrogate pair.
     object(json).map(drop).map_err(|_| Fault::invalid(format!("{field} must have keys of valid Unicode")))
 }
@@ -38,25 +34,6 @@ fn check_size(field: &str, text: &str) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault::new(Code::TooLarge, format!("{field} must be at most {MAX_STATE_BYTES} bytes of JSON")))
-}
-
-/// The nesting of a valid JSON text; brackets inside strings do not count.
-fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 /// Merges `patch` shallowly over `state`: its keys replace those of the same name where they stand, new ones follow.

@@ -14,6 +14,7 @@ pub fn socket_event(event: &'static str, name: &'static str, conn: &str, transpo
         socket.event = event, socket.connection_id = conn, socket.transport = transport,
         presence.operation = Empty, presence.room_id = Empty, presence.user_id = Empty, presence.conn_id = conn,
         presence.epoch = Empty, presence.state_changed = Empty, presence.snapshot_size = Empty, "error.type" = Empty,
+        metadata.channel_name = Empty, metadata.channel_type = Empty,
     )
 }
 
@@ -62,6 +63,32 @@ pub fn presence(verb: &'static str) -> Span {
         presence.state_changed = Empty, presence.snapshot_size = Empty, presence.connections = Empty,
         presence.rooms = Empty, presence.missing = Empty, presence.evicted = Empty,
     )
+}
+
+/// Presence-state sees to a channel's metadata: `metadata.set`, `metadata.get`, …
+pub fn metadata(verb: &'static str) -> Span {
+    tracing::info_span!(
+        target: TRACE, "metadata", otel.name = %format_args!("metadata.{verb}"), otel.kind = "consumer",
+        otel.status_code = Empty, "error.type" = Empty, messaging.system = "redis", metadata.operation = verb,
+        metadata.channel_name = Empty, metadata.channel_type = Empty, metadata.items = Empty,
+        metadata.revision.expected = Empty, metadata.revision.actual = Empty, metadata.conflict = Empty,
+        presence.conn_id = Empty,
+    )
+}
+
+/// A write met another revision than it expected, of the channel or of the item `key`: an event, for it is no error of
+/// the service.
+pub fn metadata_conflict(span: &Span, key: Option<&str>, expected: u64, actual: u64) {
+    if span.is_disabled() {
+        return;
+    }
+    span.record("metadata.conflict", true)
+        .record("metadata.revision.expected", expected as i64)
+        .record("metadata.revision.actual", actual as i64);
+    span.add_event(
+        "metadata.conflict",
+        key.map(|key| KeyValue::new("metadata.key", key.to_owned())).into_iter().collect(),
+    );
 }
 
 /// The gateway reports who was alive: `presence.touch`.

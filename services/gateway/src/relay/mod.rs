@@ -5,7 +5,10 @@
 //! - `seat`: one member's place: where it stands, what it was shown. `roster`: who is there.
 //! - `publication`: an event as its members receive it.
 //! - `repair`: the way back from a gap; `reconcile`: what a snapshot does to a room; `truth`: what it says to a member.
+//! - `metadata`: what members were told of channels; `catchup`: the way back when they missed a change.
 
+mod catchup;
+mod metadata;
 mod publication;
 mod reconcile;
 mod repair;
@@ -27,7 +30,7 @@ use protocol::{
     Code, ConnId, Fault, RoomId,
     client::{JoinAnswer, OwnConn},
     command::Joined,
-    event::RoomEvent,
+    event::{RoomEvent, metadata::MetadataEvent},
 };
 use telemetry::propagation::TraceContext;
 use tokio::{
@@ -172,11 +175,14 @@ impl Relay {
 
 impl Listener for Relay {
     fn on_event(&self, channel: &str, text: &str) {
+        let Some(room) = subjects::room_of(channel).and_then(|id| self.room(&id)) else { return };
+        if MetadataEvent::is(text) {
+            return self.on_metadata(&room, text);
+        }
         let Some(event) = RoomEvent::read(text) else {
             tracing::warn!(channel, "dropped an event that is none");
             return;
         };
-        let Some(room) = subjects::room_of(channel).and_then(|id| self.room(&id)) else { return };
         let mut state = room.lock();
         let heard = state.hear(&room.id, text, &event);
         let recipients = state.seats.len();
@@ -199,7 +205,10 @@ impl Listener for Relay {
 
     fn on_gap(&self) {
         let rooms: Vec<_> = lock(&self.rooms).values().cloned().collect();
-        rooms.iter().for_each(|room| self.repair(room));
+        for room in &rooms {
+            self.repair(room);
+            self.catch_up(room);
+        }
     }
 }
 

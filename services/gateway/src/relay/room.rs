@@ -13,6 +13,7 @@ use protocol::{
 };
 
 use super::{
+    metadata::Channels,
     publication::Publication,
     roster::{Known, Roster},
     seat::{Seat, Sink},
@@ -69,6 +70,8 @@ pub(super) struct State<S> {
     pub(super) repairing: bool,
     /// Something else went missing meanwhile.
     pub(super) repair_again: bool,
+    /// What members were told of the channels of the room's name.
+    pub(super) channels: Channels,
     /// The room began anew; until then its connections have time to come back.
     pub(super) settles_at: Option<Instant>,
 }
@@ -86,6 +89,7 @@ impl<S> Default for State<S> {
             fell_behind: false,
             repairing: false,
             repair_again: false,
+            channels: Channels::default(),
             settles_at: None,
         }
     }
@@ -109,6 +113,7 @@ impl<S: Sink> State<S> {
         self.waiting = VecDeque::new();
         self.recent = VecDeque::new();
         self.settles_at = None;
+        self.forget_metadata();
     }
 
     /// A join is under way.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use protocol::{
     Fault,
-    client::{self, Request},
+    client::{self, MetadataAsk, Request},
 };
 use socketioxide::{
     adapter::LocalAdapter,
@@ -45,6 +45,12 @@ fn span(session: &Session, socket: &Socket, request: &Result<Request, Fault>) ->
         Ok(Request::Heartbeat { .. }) => ("presence:heartbeat", "socket presence:heartbeat"),
         Ok(Request::Join { .. }) => ("presence:join", "socket presence:join"),
         Ok(Request::Leave) => ("presence:leave", "socket presence:leave"),
+        Ok(Request::Metadata(asked)) => match &asked.1 {
+            MetadataAsk::Set(_) => ("metadata:setChannel", "socket metadata:setChannel"),
+            MetadataAsk::Update(_) => ("metadata:updateChannel", "socket metadata:updateChannel"),
+            MetadataAsk::Remove(_) => ("metadata:removeChannel", "socket metadata:removeChannel"),
+            MetadataAsk::Get => ("metadata:getChannel", "socket metadata:getChannel"),
+        },
         Err(_) => ("invalid", "socket invalid"),
     };
     let span = telemetry::span::socket_event(event, name, session.conn.as_str(), transport(socket));
@@ -60,6 +66,10 @@ fn span(session: &Session, socket: &Socket, request: &Result<Request, Fault>) ->
         }
         Ok(Request::Heartbeat { .. }) => drop(span.record("presence.operation", "heartbeat")),
         Ok(Request::Leave) => drop(span.record("presence.operation", "leave")),
+        Ok(Request::Metadata(asked)) => {
+            span.record("metadata.channel_name", asked.0.name.as_str())
+                .record("metadata.channel_type", asked.0.kind.as_str());
+        }
         Err(_) => {}
     }
     span

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 mod events;
+mod metadata;
 mod presence;
 pub(crate) mod session;
 

@@ -15,6 +15,7 @@ use tracing::Span;
 
 use super::{
     answer::Answer,
+    metadata,
     session::{Op, Seat, Session, not_joined},
 };
 
@@ -37,6 +38,10 @@ pub(super) async fn carry_out(session: &Arc<Session>, op: Op) {
             Ok(()) => answer.send(&DONE),
             Err(fault) => answer.refuse(&fault),
         },
+        Op::Request(Request::Metadata(asked), answer) => {
+            let (channel, ask) = *asked;
+            Box::pin(metadata::carry_out(session, channel, ask, answer)).await;
+        }
         Op::Restore => {
             if let Some(seat) = session.seat().filter(|seat| seat.joined)
                 && restore(session, seat, TraceContext::default()).await.is_ok()

@@ -11,7 +11,7 @@ use tracing::Span;
 
 use crate::store::Store;
 
-pub(super) async fn reap(store: &Arc<Store>, span: &Span, reap: &Reap, trace: &TraceContext) -> Result<Outcome, Fault> {
+pub(crate) async fn reap(store: &Arc<Store>, span: &Span, reap: &Reap, trace: &TraceContext) -> Result<Outcome, Fault> {
     span.record("presence.room_id", reap.room.as_str());
     let (evicted, due) = store.reap(span, &reap.room, trace).await?;
     span.record("presence.evicted", evicted.count as i64);
@@ -25,7 +25,7 @@ pub(super) async fn reap(store: &Arc<Store>, span: &Span, reap: &Reap, trace: &T
     Ok(Outcome::Evicted { count: evicted.count, remaining: evicted.remaining })
 }
 
-pub(super) async fn evict_node(
+pub(crate) async fn evict_node(
     store: &Arc<Store>,
     span: &Span,
     evict: &EvictNode,

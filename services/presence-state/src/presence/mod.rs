@@ -1,4 +1,4 @@
-//! What each command means: which script it runs, what else has to be kept, and what is answered. It knows nothing of
+//! What each command of presence means: which script it runs, what else has to be kept, and what is answered. It knows nothing of
 //! queues and messages.
 
 mod evict;
@@ -9,36 +9,17 @@ use std::sync::Arc;
 
 use futures_util::future;
 use protocol::{
-    Code, Fault,
-    command::{Command, Heartbeat, Leave, Outcome, SnapshotQuery},
+    Fault,
+    command::{Heartbeat, Leave, Outcome, SnapshotQuery},
 };
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use crate::store::{Beat, Store};
 
+pub(crate) use evict::{evict_node, reap};
 pub(crate) use join::{join, shares, tell};
-
-/// Carries out one command that is not a join.
-pub(crate) async fn carry_out(store: &Arc<Store>, span: &Span, command: &Command) -> Result<Outcome, Fault> {
-    let trace = TraceContext::of(span);
-    match command {
-        Command::Join(one) => {
-            let joined = join(store, span, &[(one, trace)]).await?;
-            tell(span, &joined, 0);
-            Ok(Outcome::Joined(joined))
-        }
-        Command::Heartbeat(beat) => {
-            let mut outcomes = heartbeats(store, &[(beat, span)]).await?;
-            outcomes.pop().ok_or_else(|| Fault::new(Code::Internal, "the heartbeat was not answered"))
-        }
-        Command::Leave(one) => leave(store, span, one, &trace).await,
-        Command::Touch(one) => touch::touch(store, span, one).await,
-        Command::Snapshot(query) => snapshot(store, span, query).await,
-        Command::Reap(one) => evict::reap(store, span, one, &trace).await,
-        Command::EvictNode(one) => evict::evict_node(store, span, one, &trace).await,
-    }
-}
+pub(crate) use touch::touch;
 
 /// Carries out heartbeats, in order, of any rooms of one place.
 pub(crate) async fn heartbeats(store: &Arc<Store>, beats: &[(&Heartbeat, &Span)]) -> Result<Vec<Outcome>, Fault> {
@@ -57,7 +38,12 @@ pub(crate) async fn heartbeats(store: &Arc<Store>, beats: &[(&Heartbeat, &Span)]
     Ok(results.into_iter().map(Outcome::from).collect())
 }
 
-async fn leave(store: &Arc<Store>, span: &Span, leave: &Leave, trace: &TraceContext) -> Result<Outcome, Fault> {
+pub(crate) async fn leave(
+    store: &Arc<Store>,
+    span: &Span,
+    leave: &Leave,
+    trace: &TraceContext,
+) -> Result<Outcome, Fault> {
     span.record("presence.room_id", leave.room.as_str()).record("presence.conn_id", leave.conn.as_str());
     let remaining = store.leave(span, leave, trace).await?;
     if remaining == Some(0) {
@@ -69,7 +55,7 @@ async fn leave(store: &Arc<Store>, span: &Span, leave: &Leave, trace: &TraceCont
     Ok(Outcome::Left)
 }
 
-async fn snapshot(store: &Arc<Store>, span: &Span, query: &SnapshotQuery) -> Result<Outcome, Fault> {
+pub(crate) async fn snapshot(store: &Arc<Store>, span: &Span, query: &SnapshotQuery) -> Result<Outcome, Fault> {
     span.record("presence.room_id", query.room.as_str());
     let snapshot = store.snapshot(span, &query.room, query.known).await?;
     if let Some(snapshot) = &snapshot {

@@ -11,7 +11,7 @@ use tracing::Span;
 
 use crate::store::Store;
 
-pub(super) async fn touch(store: &Arc<Store>, span: &Span, touch: &Touch) -> Result<Outcome, Fault> {
+pub(crate) async fn touch(store: &Arc<Store>, span: &Span, touch: &Touch) -> Result<Outcome, Fault> {
     let missing = store.touch(span, &touch.rooms).await?;
     let connections: usize = touch.rooms.iter().map(|room| room.alive.len()).sum();
     span.record("presence.rooms", touch.rooms.len() as i64)

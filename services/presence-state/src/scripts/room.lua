@@ -1,4 +1,4 @@
--- What every script of a room shares; put in front of each of them.
+-- What every script of a room shares; put in front of each of them, behind clock.lua.
 -- KEYS  1 conns  2 last_seen  3 users  4 info  5 the room's event channel; five more for each further room
 -- A record is "epoch\nop\nnode\nuser\nstate"; an event is the text that protocol/src/event.rs describes. The state is
 -- the client's JSON and stays opaque here: cjson would break it.
@@ -10,13 +10,6 @@ local function turn_to(n)
   conns, last_seen, users, info, events = KEYS[at + 1], KEYS[at + 2], KEYS[at + 3], KEYS[at + 4], KEYS[at + 5]
 end
 turn_to(1)
-
-local time = redis.call('TIME')
-local now_us = time[1] * 1000000 + time[2]
-local now = math.floor(now_us / 1000)
-
--- Exact up to 2^53, as Lua's own conversion to text is not.
-local function int(n) return string.format('%d', n) end
 
 local function read(conn)
   local text = redis.call('HGET', conns, conn)

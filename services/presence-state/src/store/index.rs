@@ -22,7 +22,7 @@ impl Store {
         self.best_effort(result, room);
     }
 
-    /// Refreshes the expiry of the room's keys and its places in the indexes, if that was not done lately.
+    /// Refreshes the expiry of the room's keys, of the metadata beside them, and its places in the indexes, if that was not done lately.
     pub async fn refresh(&self, room: &RoomId, node: &InstanceId) {
         if !self.freshness.wanted(room, node) {
             return;
@@ -34,7 +34,8 @@ impl Store {
                 let () = pipeline.pexpire(key, expiry, None).await?;
             }
             self.put(&pipeline, room, node).await?;
-            pipeline.all().await
+            let () = pipeline.all().await?;
+            self.keep_metadata(room).await
         }
         .await;
         if result.is_err() {

@@ -3,6 +3,7 @@
 
 mod freshness;
 mod index;
+mod metadata;
 mod record;
 mod scripts;
 mod touch;
@@ -22,9 +23,23 @@ use fred::{
 };
 use keyspace::RoomKeys;
 use protocol::{Code, Fault, RoomId};
+use telemetry::propagation::TraceContext;
 use tracing::{Instrument as _, Span};
 
+pub use metadata::Written;
 pub use scripts::{Beat, Evicted, Eviction};
+
+/// A script from the files that stand one behind the other in it; the last one is its own.
+macro_rules! script {
+    (@name $name:literal) => { $name };
+    (@name $first:literal, $($rest:literal),+) => { script!(@name $($rest),+) };
+    ($($part:literal),+) => {
+        LazyLock::new(|| {
+            Script::new(script!(@name $($part),+), concat!($(include_str!(concat!("../scripts/", $part, ".lua"))),+))
+        })
+    };
+}
+use script;
 
 /// Room keys live this many TTLs without a touch, so that nothing is left behind even if every reaper is dead.
 const EXPIRY_TTLS: u64 = 4;
@@ -33,14 +48,17 @@ const EXPIRY_TTLS: u64 = 4;
 pub struct Store {
     bus: Arc<Bus>,
     ttl_ms: u64,
+    metadata_ttl_ms: u64,
     freshness: freshness::Freshness,
     told: AtomicBool,
 }
 
 impl Store {
-    /// A store whose connections live `ttl_ms` without being heard of.
-    pub fn new(bus: Arc<Bus>, ttl_ms: u64) -> Self {
-        Self { bus, ttl_ms, freshness: freshness::Freshness::new(ttl_ms), told: AtomicBool::new(false) }
+    /// A store whose connections live `ttl_ms` without being heard of, and whose metadata lives `metadata_ttl_ms` without
+    /// being changed and without members beside it.
+    pub fn new(bus: Arc<Bus>, ttl_ms: u64, metadata_ttl_ms: u64) -> Self {
+        let freshness = freshness::Freshness::new(ttl_ms);
+        Self { bus, ttl_ms, metadata_ttl_ms, freshness, told: AtomicBool::new(false) }
     }
 
     fn client(&self) -> &Client {
@@ -110,6 +128,14 @@ fn keys(rooms: &[&RoomId]) -> Vec<String> {
 
 fn int(number: u64) -> Value {
     i64::try_from(number).unwrap_or(i64::MAX).into()
+}
+
+fn traceparent(trace: &TraceContext) -> Value {
+    trace.traceparent().unwrap_or_default().into()
+}
+
+fn broken() -> Fault {
+    Fault::new(Code::Internal, "a stored record cannot be read")
 }
 
 fn unavailable() -> Fault {

@@ -13,24 +13,14 @@ use serde_json::value::RawValue;
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use super::{Store, int, keys, record::members};
+use super::{Store, broken, int, keys, record::members, script, traceparent};
 
-macro_rules! script {
-    ($name:literal) => {
-        LazyLock::new(|| {
-            let source =
-                concat!(include_str!("../scripts/room.lua"), include_str!(concat!("../scripts/", $name, ".lua")));
-            Script::new($name, source)
-        })
-    };
-}
-
-static JOIN: LazyLock<Script> = script!("presence_join");
-static HEARTBEAT: LazyLock<Script> = script!("presence_heartbeat");
-static LEAVE: LazyLock<Script> = script!("presence_leave");
-static REAP: LazyLock<Script> = script!("presence_reap");
-static EVICT_NODE: LazyLock<Script> = script!("presence_evict_node");
-static SNAPSHOT: LazyLock<Script> = script!("presence_snapshot");
+static JOIN: LazyLock<Script> = script!("clock", "room", "presence_join");
+static HEARTBEAT: LazyLock<Script> = script!("clock", "room", "presence_heartbeat");
+static LEAVE: LazyLock<Script> = script!("clock", "room", "presence_leave");
+static REAP: LazyLock<Script> = script!("clock", "room", "presence_reap");
+static EVICT_NODE: LazyLock<Script> = script!("clock", "room", "presence_evict_node");
+static SNAPSHOT: LazyLock<Script> = script!("clock", "room", "presence_snapshot");
 
 /// The most that one reap evicts; a script blocks Redis while it runs.
 const REAP_LIMIT: i64 = 200;
@@ -240,12 +230,4 @@ impl From<Beat> for Outcome {
             Beat::Overtaken => Outcome::Fault(Fault::new(Code::Timeout, "a later heartbeat was there first")),
         }
     }
-}
-
-fn traceparent(trace: &TraceContext) -> Value {
-    trace.traceparent().unwrap_or_default().into()
-}
-
-fn broken() -> Fault {
-    Fault::new(Code::Internal, "a stored record cannot be read")
 }

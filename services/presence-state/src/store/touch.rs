@@ -9,10 +9,9 @@ use keyspace::RoomKeys;
 use protocol::{ConnId, Fault, command::RoomTouch};
 use tracing::Span;
 
-use super::{Store, int};
+use super::{Store, int, script};
 
-static TOUCH: LazyLock<Script> =
-    LazyLock::new(|| Script::new("presence_touch", include_str!("../scripts/presence_touch.lua")));
+static TOUCH: LazyLock<Script> = script!("presence_touch");
 
 /// Rooms that one call touches; a script blocks Redis while it runs.
 const SHARED: usize = 256;

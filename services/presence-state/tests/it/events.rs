@@ -48,9 +48,14 @@ impl Events {
         Self { publisher: redis.commands.clone(), channel, messages }
     }
 
-    /// All that was published since the last look. Redis keeps the order of what it was told, so nothing can come after
-    /// the mark that belongs before it.
+    /// All events of presence that were published since the last look.
     pub(crate) async fn so_far(&mut self) -> Vec<Published> {
+        self.texts().await.into_iter().map(Published).collect()
+    }
+
+    /// All that was published since the last look, as it was. Redis keeps the order of what it was told, so nothing can
+    /// come after the mark that belongs before it.
+    pub(crate) async fn texts(&mut self) -> Vec<String> {
         let () = self.publisher.spublish(&self.channel, END).await.unwrap();
         let mut events = Vec::new();
         loop {
@@ -60,7 +65,7 @@ impl Events {
             }
             match message.value.into_string().expect("events are text") {
                 text if text == END => return events,
-                text => events.push(Published(text)),
+                text => events.push(text),
             }
         }
     }

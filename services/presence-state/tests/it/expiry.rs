@@ -68,7 +68,7 @@ async fn a_living_room_is_put_off() {
 #[tokio::test]
 async fn an_abandoned_room_is_gone_in_the_end() {
     let site = Site::open().await;
-    let store = Store::new(Arc::clone(&site.bus), 50);
+    let store = Store::new(Arc::clone(&site.bus), 50, 50);
     let node = NODE.into();
     store.entered(&site.room, &node).await;
     let one = join("c1", "ann", 1);

@@ -52,7 +52,7 @@ impl Site {
         until("Redis answers", async || bus.check_redis().ok()).await;
         beside.commands.wait_for_connect().await.unwrap();
         beside.subscriber.wait_for_connect().await.unwrap();
-        Self { room: "lobby".into(), store: Store::new(Arc::clone(&bus), TTL_MS), bus, beside, _server: server }
+        Self { room: "lobby".into(), store: Store::new(Arc::clone(&bus), TTL_MS, TTL_MS), bus, beside, _server: server }
     }
 
     /// A client to look at Redis with.

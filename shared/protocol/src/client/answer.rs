@@ -1,9 +1,14 @@
 //! Acknowledgements.
 
-use serde::{Deserialize, Serialize};
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
-use crate::{ConnId, Fault, UserId};
+use crate::{
+    ChannelId, ChannelType, ConnId, Fault, RoomId, UserId,
+    command::metadata::{Item, Record},
+};
 
 /// One member in a snapshot, as clients see it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +68,64 @@ pub struct HeartbeatAnswer {
     /// The record was gone and has been restored.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub rejoined: bool,
+}
+
+/// The success answer of `metadata:*`: the channel.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelAnswer<'a> {
+    ok: bool,
+    timestamp: u64,
+    channel_name: &'a RoomId,
+    channel_type: &'a ChannelType,
+    total_count: usize,
+    major_revision: u64,
+    metadata: Items<'a>,
+}
+
+impl<'a> ChannelAnswer<'a> {
+    /// The channel with its record.
+    pub fn new(channel: &'a ChannelId, record: &'a Record) -> Self {
+        Self {
+            ok: true,
+            timestamp: record.timestamp,
+            channel_name: &channel.name,
+            channel_type: &channel.kind,
+            total_count: record.items.len(),
+            major_revision: record.major_revision,
+            metadata: Items(&record.items),
+        }
+    }
+}
+
+/// Items as an object by their keys.
+struct Items<'a>(&'a [Item]);
+
+impl Serialize for Items<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Answered<'a> {
+            value: &'a RawValue,
+            revision: u64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            updated: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            author_uid: Option<&'a UserId>,
+        }
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for item in self.0 {
+            let updated = item.updated.map(iso_8601);
+            let author_uid = item.author.as_ref();
+            let answered = Answered { value: &item.value, revision: item.revision, updated, author_uid };
+            map.serialize_entry(&item.key, &answered)?;
+        }
+        map.end()
+    }
+}
+
+fn iso_8601(ms_since_1970: u64) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms_since_1970)).to_string()
 }
 
 /// `{ok: true}`

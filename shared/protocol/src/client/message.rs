@@ -3,7 +3,10 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::RoomId;
+use crate::{
+    RoomId,
+    event::metadata::{EventItem, Operation},
+};
 
 /// `presence:event`
 #[derive(Serialize)]
@@ -56,4 +59,28 @@ pub struct SyncMessage<'a, S> {
     /// The room's birth.
     #[serde(rename = "gen")]
     pub birth: u64,
+}
+
+/// `metadata:event`
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetadataMessage<'a> {
+    /// The channel's name.
+    pub channel_name: &'a RoomId,
+    /// Its type.
+    pub channel_type: &'a str,
+    /// What happened.
+    pub operation: Operation,
+    /// To which items.
+    pub items: &'a [EventItem<'a>],
+    /// The channel's revision since.
+    pub major_revision: u64,
+    /// When, in milliseconds of Redis' clock.
+    pub timestamp: u64,
+    /// The user of the connection that wrote, if it had joined a room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author_uid: Option<&'a str>,
+    /// Not a change of the channel but the whole of it, for who may have missed one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resync: bool,
 }

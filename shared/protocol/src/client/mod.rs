@@ -2,20 +2,22 @@
 //! Every check of a payload stands here, so that a bad one is refused before anything else sees it.
 //!
 //! - `payload`: what the fields of every payload have in common.
-//! - `presence`: the payloads of `presence:*`.
+//! - `presence`: the payloads of `presence:*`. `metadata`: those of `metadata:*`.
 //! - `answer`: acknowledgements. `message`: what members are sent.
 
 mod answer;
 mod message;
+mod metadata;
 mod payload;
 mod presence;
 
 use serde_json::value::RawValue;
 
-use crate::{Fault, RoomId, UserId};
+use crate::{ChannelId, Fault, RoomId, UserId};
 
-pub use answer::{DONE, Done, HeartbeatAnswer, JoinAnswer, Member, OwnConn, Refusal};
-pub use message::{EventMessage, SyncMessage};
+pub use answer::{ChannelAnswer, DONE, Done, HeartbeatAnswer, JoinAnswer, Member, OwnConn, Refusal};
+pub use message::{EventMessage, MetadataMessage, SyncMessage};
+pub use metadata::{MAX_CHANNEL_BYTES, MAX_ITEMS, MetadataAsk, Write};
 pub use presence::{MAX_EPOCH, empty_object};
 
 /// One event of a client, checked.
@@ -39,6 +41,8 @@ pub enum Request {
     },
     /// `presence:leave`
     Leave,
+    /// `metadata:*`; boxed, for a queue's places are as large as the largest.
+    Metadata(Box<(ChannelId, MetadataAsk)>),
 }
 
 /// Reads a Socket.IO event from its arguments, the JSON array `["event", payload]`.
@@ -51,6 +55,10 @@ pub fn parse(arguments: &str) -> Result<Request, Fault> {
         "presence:heartbeat" => presence::heartbeat(payload),
         "presence:join" => presence::join(payload),
         "presence:leave" => presence::leave(payload),
+        "metadata:setChannel" => metadata::set(payload),
+        "metadata:updateChannel" => metadata::update(payload),
+        "metadata:removeChannel" => metadata::remove(payload),
+        "metadata:getChannel" => metadata::get(payload),
         _ => Err(Fault::invalid("there is no such event")),
     }
 }
@@ -129,6 +137,10 @@ mod tests {
             let _ = parse(&text);
             let _ = parse(&format!(r#"["presence:join",{text}]"#));
             let _ = parse(&format!(r#"["presence:heartbeat",{{"patchState":{text}}}]"#));
+            let _ = parse(&format!(r#"["metadata:setChannel",{{"channelName":"c","channelType":"t","data":{text}}}]"#));
+            let _ = parse(&format!(
+                r#"["metadata:removeChannel",{{"channelName":"c","channelType":"t","options":{text}}}]"#
+            ));
         }
 
         #[test]

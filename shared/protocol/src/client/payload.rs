@@ -31,3 +31,12 @@ pub(super) fn id(field: &str, value: Option<&RawValue>) -> Result<String, Fault>
     check_id(field, &text)?;
     Ok(text)
 }
+
+/// A field that is a flag, false where it is missing.
+pub(super) fn flag(field: &str, value: Option<&RawValue>) -> Result<bool, Fault> {
+    match value.map(RawValue::get) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Fault::invalid(format!("{field} must be true or false"))),
+    }
+}

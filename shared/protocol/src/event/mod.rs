@@ -8,6 +8,10 @@
 //! <userId>
 //! <state: JSON, to the end>
 //! ```
+//!
+//! That is an event of presence; `metadata` has those of the channels of the room's name, published beside them.
+
+pub mod metadata;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -1,10 +1,15 @@
 //! What gateway and reaper ask of presence-state, and what it answers. Every command may be repeated without harm: it
 //! names the connection's operation (`op`), and the record remembers the last one that it took.
+//!
+//! Presence stands here, `metadata` beside it.
+
+pub mod metadata;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{ConnId, Fault, InstanceId, RoomId, UserId, client::Member, event::Reason};
+use self::metadata::{Metadata, Record, Rejected, TypedRecord};
+use crate::{ChannelType, ConnId, Fault, InstanceId, RoomId, UserId, client::Member, event::Reason};
 
 /// A request.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,10 +29,14 @@ pub enum Command {
     Reap(Reap),
     /// Evict the connections of a lost gateway from a room.
     EvictNode(EvictNode),
+    /// See or change a channel's metadata.
+    Metadata(Metadata),
+    /// Tell what members of a room may have missed of the channels of its name.
+    Catchup(Catchup),
 }
 
 impl Command {
-    /// The room whose order the command keeps; a touch is of many rooms and keeps none.
+    /// The room whose order the command keeps, for a channel that of its name; a touch is of many and keeps none.
     pub fn room(&self) -> Option<&RoomId> {
         match self {
             Command::Join(c) => Some(&c.room),
@@ -36,19 +45,23 @@ impl Command {
             Command::Snapshot(c) => Some(&c.room),
             Command::Reap(c) => Some(&c.room),
             Command::EvictNode(c) => Some(&c.room),
+            Command::Metadata(c) => Some(&c.channel.name),
+            Command::Catchup(c) => Some(&c.room),
             Command::Touch(_) => None,
         }
     }
 
-    /// The verb, as it stands in span names (`presence.<verb>`).
-    pub fn verb(&self) -> &'static str {
+    /// What it is about and its verb, as they stand in span names (`presence.join`).
+    pub fn name(&self) -> (&'static str, &'static str) {
         match self {
-            Command::Join(_) => "join",
-            Command::Heartbeat(_) => "heartbeat",
-            Command::Leave(_) => "leave",
-            Command::Touch(_) => "touch",
-            Command::Snapshot(_) => "snapshot",
-            Command::Reap(_) | Command::EvictNode(_) => "reap",
+            Command::Join(_) => ("presence", "join"),
+            Command::Heartbeat(_) => ("presence", "heartbeat"),
+            Command::Leave(_) => ("presence", "leave"),
+            Command::Touch(_) => ("presence", "touch"),
+            Command::Snapshot(_) => ("presence", "snapshot"),
+            Command::Reap(_) | Command::EvictNode(_) => ("presence", "reap"),
+            Command::Metadata(c) => ("metadata", c.act.verb()),
+            Command::Catchup(_) => ("metadata", "catchup"),
         }
     }
 }
@@ -156,6 +169,16 @@ pub struct EvictNode {
     pub lease_end_ms: u64,
 }
 
+/// See [`Command::Catchup`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Catchup {
+    /// The room.
+    pub room: RoomId,
+    /// Which records members know, by type, at which `majorRevision`. One that is gone is born anew, empty, so that its
+    /// revisions go on.
+    pub known: Vec<(ChannelType, u64)>,
+}
+
 /// What became of a command.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -205,6 +228,12 @@ pub enum Outcome {
         /// How many of the room remain.
         remaining: u64,
     },
+    /// A channel's record, after the write if it was one.
+    Record(Record),
+    /// A write that did not happen.
+    Rejected(Rejected),
+    /// The records that are not as the asker knows them.
+    Catchup(Vec<TypedRecord>),
     /// Refused.
     Fault(Fault),
 }

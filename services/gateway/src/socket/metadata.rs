@@ -1,0 +1,60 @@
+//! What a session's work does for `metadata:*`: one request on the bus, one acknowledgement. A socket that has joined no
+//! room may ask as well; what it writes has no author.
+
+use std::sync::Arc;
+
+use protocol::{
+    ChannelId, Code, Fault,
+    client::{ChannelAnswer, MAX_CHANNEL_BYTES, MetadataAsk, Write},
+    command::{
+        Command, Outcome,
+        metadata::{Act, Change, Metadata, Rejected},
+    },
+};
+use telemetry::propagation::TraceContext;
+
+use super::{answer::Answer, session::Session};
+
+pub(super) async fn carry_out(session: &Arc<Session>, channel: ChannelId, ask: MetadataAsk, answer: Answer) {
+    let act = match ask {
+        MetadataAsk::Set(write) => Act::Set(change(session, write)),
+        MetadataAsk::Update(write) => Act::Update(change(session, write)),
+        MetadataAsk::Remove(write) => Act::Remove(change(session, write)),
+        MetadataAsk::Get => Act::Get,
+    };
+    let command = Command::Metadata(Metadata { channel: channel.clone(), act });
+    let trace = TraceContext::of(answer.span());
+    match session.gateway.bus.call(channel.name.as_str(), &command, trace).await {
+        Ok(reply) => match &*reply.outcome {
+            Outcome::Record(record) => answer.send(&ChannelAnswer::new(&channel, record)),
+            Outcome::Rejected(rejected) => answer.refuse(&refusal(rejected)),
+            _ => answer.refuse(&Fault::new(Code::Internal, "the request was answered with something else")),
+        },
+        Err(fault) => answer.refuse(&fault),
+    }
+}
+
+fn change(session: &Session, Write { items, options }: Write) -> Change {
+    let author = session.seat().filter(|seat| seat.joined).map(|seat| seat.user);
+    Change { conn: session.conn.clone(), op: session.next_op_number(), author, items, options }
+}
+
+fn refusal(rejected: &Rejected) -> Fault {
+    match rejected {
+        Rejected::Conflict { key: None, expected, actual } => {
+            Fault::new(Code::MetadataConflict, format!("majorRevision is {actual}, not {expected}"))
+        }
+        Rejected::Conflict { key: Some(key), expected, actual } => {
+            Fault::new(Code::MetadataConflict, format!("the revision of {key} is {actual}, not {expected}"))
+        }
+        Rejected::Absent { key: None } => Fault::new(Code::MetadataInvalid, "there is no such channel to update"),
+        Rejected::Absent { key: Some(key) } => {
+            Fault::new(Code::MetadataInvalid, format!("the channel has no item {key} to update"))
+        }
+        Rejected::TooLarge => Fault::new(
+            Code::TooLarge,
+            format!("data would make the channel larger than {MAX_CHANNEL_BYTES} bytes of keys and values"),
+        ),
+        Rejected::Overtaken => Fault::new(Code::Timeout, "a later write of this socket was there first"),
+    }
+}

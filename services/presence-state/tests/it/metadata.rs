@@ -1,0 +1,159 @@
+//! Metadata of channels: what each write answers, stores and publishes, once and twice.
+
+mod model;
+
+use fred::interfaces::{HashesInterface as _, KeysInterface as _};
+use presence_state::store::Written;
+use protocol::{
+    ChannelId, Code,
+    command::metadata::{Act, Change, ItemChange, Record, Rejected, WriteOptions},
+    event::metadata::{MetadataEvent, Operation},
+};
+use telemetry::propagation::TraceContext;
+use tracing::Span;
+
+use crate::site::{Site, TTL_MS, json};
+
+pub(crate) fn channel(site: &Site, kind: &str) -> ChannelId {
+    ChannelId { name: site.room.clone(), kind: kind.into() }
+}
+
+pub(crate) fn item(key: &str, value: Option<&str>, revision: Option<u64>) -> ItemChange {
+    ItemChange { key: key.into(), value: value.map(json), revision }
+}
+
+pub(crate) fn change(conn: &str, op: u64, items: Vec<ItemChange>) -> Change {
+    Change { conn: conn.into(), op, author: Some("ann".into()), items, options: WriteOptions::default() }
+}
+
+impl Site {
+    pub(crate) async fn write(&self, kind: &str, act: &Act) -> Written {
+        let channel = channel(self, kind);
+        self.store.write_metadata(&Span::none(), &channel, act, &TraceContext::default()).await.unwrap()
+    }
+
+    async fn written(&self, kind: &str, act: &Act) -> Record {
+        match self.write(kind, act).await {
+            Written::Done(record) => record,
+            Written::Rejected(rejected) => panic!("{rejected:?}"),
+        }
+    }
+
+    async fn rejected(&self, kind: &str, act: &Act) -> Rejected {
+        match self.write(kind, act).await {
+            Written::Done(record) => panic!("{record:?}"),
+            Written::Rejected(rejected) => rejected,
+        }
+    }
+
+    pub(crate) async fn record(&self, kind: &str) -> Record {
+        self.store.metadata(&Span::none(), &channel(self, kind)).await.unwrap()
+    }
+}
+
+/// Keys, values and revisions, in the order of the keys.
+pub(crate) fn items(record: &Record) -> Vec<(&str, &str, u64)> {
+    let mut items: Vec<_> =
+        record.items.iter().map(|item| (item.key.as_str(), item.value.get(), item.revision)).collect();
+    items.sort_unstable();
+    items
+}
+
+#[tokio::test]
+async fn a_write_that_is_sent_again_is_answered_again_and_told_once() {
+    let site = Site::open().await;
+    let set = Act::Set(change("c", 1, vec![item("k", Some("[1, 2]"), None), item("none", None, Some(7))]));
+    let first = site.written("T", &set).await;
+    assert_eq!(items(&first), [("k", "[1, 2]", 1), ("none", "\"\"", 7)]);
+    let mut events = site.listen().await;
+    let update = Act::Update(change("c", 2, vec![item("k", Some("null"), None)]));
+    let second = site.written("T", &update).await;
+    let again = site.written("T", &update).await;
+    assert_eq!((second.major_revision, again.major_revision), (first.major_revision + 1, first.major_revision + 1));
+    assert_eq!(items(&again), [("k", "null", 2), ("none", "\"\"", 7)]);
+    assert_eq!(site.rejected("T", &set).await, Rejected::Overtaken);
+    let told = events.texts().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    let event = MetadataEvent::read(&told[0]).unwrap();
+    assert_eq!((event.operation, event.major_revision), (Operation::Update, second.major_revision));
+    assert_eq!((event.kind, event.author, event.items.len()), ("T", Some("ann"), 1));
+    assert_eq!((event.items[0].key, event.items[0].value.get(), event.items[0].revision), ("k", "null", 2));
+}
+
+#[tokio::test]
+async fn what_keeps_a_write_from_happening_is_said_and_nothing_changes() {
+    let site = Site::open().await;
+    let absent = Act::Update(change("c", 1, vec![item("k", Some("1"), None)]));
+    assert_eq!(site.rejected("T", &absent).await, Rejected::Absent { key: None });
+    let before = site.written("T", &Act::Set(change("c", 2, vec![item("k", Some("1"), None)]))).await;
+    let mut events = site.listen().await;
+    let unknown = vec![item("k", Some("2"), None), item("unknown", Some("2"), None)];
+    let absent = site.rejected("T", &Act::Update(change("c", 3, unknown))).await;
+    assert_eq!(absent, Rejected::Absent { key: Some("unknown".into()) });
+    let old = site.rejected("T", &Act::Update(change("c", 4, vec![item("k", Some("2"), Some(9))]))).await;
+    assert_eq!(old, Rejected::Conflict { key: Some("k".into()), expected: 9, actual: 1 });
+    let mut late = change("c", 5, vec![item("k", Some("2"), None)]);
+    late.options.major_revision = Some(0);
+    for act in [Act::Set(late.clone()), Act::Update(late.clone()), Act::Remove(late)] {
+        let conflict = Rejected::Conflict { key: None, expected: 0, actual: before.major_revision };
+        assert_eq!(site.rejected("T", &act).await, conflict);
+    }
+    let large: Vec<_> =
+        (0..17).map(|n| item(&n.to_string(), Some(&format!("\"{}\"", "x".repeat(16 * 1024 - 2))), None)).collect();
+    assert_eq!(site.rejected("T", &Act::Set(change("c", 6, large))).await, Rejected::TooLarge);
+    let nothing = site.written("T", &Act::Remove(change("c", 7, vec![item("unknown", None, None)]))).await;
+    assert_eq!(nothing.major_revision, before.major_revision);
+    assert_eq!(items(&site.record("T").await), [("k", "1", 1)]);
+    assert_eq!(site.record("other").await.major_revision, 0);
+    assert!(events.texts().await.is_empty());
+}
+
+#[tokio::test]
+async fn who_and_when_are_noted_down_where_the_last_writer_wanted_it() {
+    let site = Site::open().await;
+    let mut noted = change("c", 1, vec![item("k", Some("1"), None)]);
+    noted.options = WriteOptions { add_timestamp: true, add_user_id: true, ..WriteOptions::default() };
+    let record = site.written("T", &Act::Set(noted)).await;
+    let first = &record.items[0];
+    assert_eq!((first.author.as_ref().unwrap().as_str(), first.updated), ("ann", Some(record.timestamp)));
+    let record = site.written("T", &Act::Update(change("c", 2, vec![item("k", None, None)]))).await;
+    let second = &record.items[0];
+    assert_eq!((second.value.get(), second.revision), ("1", 2));
+    assert!(second.author.is_none() && second.updated.is_none());
+}
+
+#[tokio::test]
+async fn a_channel_that_was_lost_is_born_above_all_its_revisions() {
+    let site = Site::open().await;
+    let set = |op| Act::Set(change("c", op, vec![item("k", Some("1"), None)]));
+    let before = site.written("T", &set(1)).await.major_revision;
+    let keys = [keyspace::revisions(&site.room), keyspace::meta(&channel(&site, "T"))];
+    let () = site.redis().del(keys.to_vec()).await.unwrap();
+    assert!(site.written("T", &set(2)).await.major_revision > before);
+}
+
+#[tokio::test]
+async fn every_key_expires_and_members_put_it_off() {
+    let site = Site::open().await;
+    site.written("T", &Act::Set(change("c", 1, vec![item("k", Some("1"), None)]))).await;
+    let kept = [keyspace::revisions(&site.room), keyspace::meta(&channel(&site, "T"))];
+    for key in &kept {
+        let () = site.redis().pexpire(key, 1_000, None).await.unwrap();
+    }
+    site.store.refresh(&site.room, &crate::site::NODE.into()).await;
+    for key in &kept {
+        let left: i64 = site.redis().pttl(key).await.unwrap();
+        assert!(left > 1_000 && left as u64 <= TTL_MS, "{key}: {left}");
+    }
+    let done: i64 = site.redis().pttl(keyspace::done(&site.room, &"c".into())).await.unwrap();
+    assert!((1..=30_000).contains(&done), "{done}");
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_a_fault_of_ours() {
+    let site = Site::open().await;
+    let () = site.redis().hset(keyspace::revisions(&site.room), ("T", "5 5")).await.unwrap();
+    let () = site.redis().hset(keyspace::meta(&channel(&site, "T")), ("k", "broken")).await.unwrap();
+    let fault = site.store.metadata(&Span::none(), &channel(&site, "T")).await.unwrap_err();
+    assert_eq!(fault.code, Code::Internal);
+}

@@ -1,0 +1,258 @@
+//! The payloads of `metadata:*`.
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Request,
+    payload::{flag, id, object, present, twice},
+};
+use crate::{
+    ChannelId, Code, Fault,
+    command::metadata::{ItemChange, WriteOptions},
+    json::check_depth,
+};
+
+/// Items of one channel, and so of one request.
+pub const MAX_ITEMS: usize = 256;
+/// Bytes of the keys and values of one channel.
+pub const MAX_CHANNEL_BYTES: usize = 256 * 1024;
+/// Bytes of one value.
+const MAX_VALUE_BYTES: usize = 16 * 1024;
+/// The highest revision that a client may name, 2^52: adding one stays exact in JavaScript and Lua.
+const MAX_REVISION: u64 = 1 << 52;
+
+/// What is asked of a channel.
+#[derive(Debug)]
+pub enum MetadataAsk {
+    /// `metadata:setChannel`
+    Set(Write),
+    /// `metadata:updateChannel`
+    Update(Write),
+    /// `metadata:removeChannel`
+    Remove(Write),
+    /// `metadata:getChannel`
+    Get,
+}
+
+/// A write, but for who writes.
+#[derive(Debug)]
+pub struct Write {
+    /// What of.
+    pub items: Vec<ItemChange>,
+    /// Under which conditions.
+    pub options: WriteOptions,
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, rename = "channelName")]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, rename = "channelType")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    options: Option<&'a RawValue>,
+}
+
+pub(super) fn set(payload: Option<&RawValue>) -> Result<Request, Fault> {
+    let fields = fields("metadata:setChannel", payload)?;
+    let items = fields.data.map(items).transpose()?.unwrap_or_default();
+    fields.request(items, MetadataAsk::Set)
+}
+
+pub(super) fn update(payload: Option<&RawValue>) -> Result<Request, Fault> {
+    let fields = fields("metadata:updateChannel", payload)?;
+    let items = items(fields.data.ok_or_else(|| Fault::invalid("data is missing"))?)?;
+    if items.is_empty() {
+        return Err(Fault::new(Code::MetadataInvalid, "data must have at least one item"));
+    }
+    fields.request(items, MetadataAsk::Update)
+}
+
+pub(super) fn remove(payload: Option<&RawValue>) -> Result<Request, Fault> {
+    let fields = fields("metadata:removeChannel", payload)?;
+    let items = fields.data.map(items).transpose()?.unwrap_or_default();
+    fields.request(items, MetadataAsk::Remove)
+}
+
+pub(super) fn get(payload: Option<&RawValue>) -> Result<Request, Fault> {
+    let channel = fields("metadata:getChannel", payload)?.channel()?;
+    Ok(Request::Metadata(Box::new((channel, MetadataAsk::Get))))
+}
+
+fn fields<'a>(event: &str, payload: Option<&'a RawValue>) -> Result<Fields<'a>, Fault> {
+    serde_json::from_str(object(event, payload)?).map_err(twice)
+}
+
+impl Fields<'_> {
+    fn channel(&self) -> Result<ChannelId, Fault> {
+        let (name, kind) = (id("channelName", self.name)?, id("channelType", self.kind)?);
+        Ok(ChannelId { name: name.into(), kind: kind.into() })
+    }
+
+    fn request(&self, items: Vec<ItemChange>, ask: fn(Write) -> MetadataAsk) -> Result<Request, Fault> {
+        let channel = self.channel()?;
+        let options = self.options.map(options).transpose()?.unwrap_or_default();
+        Ok(Request::Metadata(Box::new((channel, ask(Write { items, options })))))
+    }
+}
+
+#[derive(Deserialize)]
+struct ItemFields<'a> {
+    #[serde(borrow)]
+    key: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    value: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    revision: Option<&'a RawValue>,
+}
+
+fn items(data: &RawValue) -> Result<Vec<ItemChange>, Fault> {
+    let data: Vec<&RawValue> =
+        serde_json::from_str(data.get()).map_err(|_| Fault::invalid("data must be a list of items"))?;
+    if data.len() > MAX_ITEMS {
+        return Err(Fault::new(Code::TooLarge, format!("data must have at most {MAX_ITEMS} items")));
+    }
+    let items: Vec<_> = data.iter().enumerate().map(|(at, json)| item(at, json)).collect::<Result<_, _>>()?;
+    let mut keys = HashSet::new();
+    match items.iter().position(|item| !keys.insert(item.key.as_str())) {
+        Some(at) => Err(Fault::invalid(format!("data[{at}].key is there twice"))),
+        None => Ok(items),
+    }
+}
+
+fn item(at: usize, json: &RawValue) -> Result<ItemChange, Fault> {
+    if !json.get().starts_with('{') {
+        return Err(Fault::invalid(format!("data[{at}] must be an object")));
+    }
+    let fields: ItemFields<'_> = serde_json::from_str(json.get()).map_err(twice)?;
+    let key = id(&format!("data[{at}].key"), fields.key)?.into();
+    if let Some(value) = fields.value {
+        let field = format!("data[{at}].value");
+        if value.get().len() > MAX_VALUE_BYTES {
+            return Err(Fault::new(Code::TooLarge, format!("{field} must be at most {MAX_VALUE_BYTES} bytes of JSON")));
+        }
+        check_depth(&field, value.get())?;
+    }
+    let revision = fields.revision.map(|json| revision(&format!("data[{at}].revision"), json)).transpose()?.flatten();
+    Ok(ItemChange { key, value: fields.value.map(ToOwned::to_owned), revision })
+}
+
+#[derive(Deserialize)]
+struct OptionFields<'a> {
+    #[serde(borrow, default, deserialize_with = "present", rename = "majorRevision")]
+    major_revision: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "lockName")]
+    lock: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "addTimestamp")]
+    add_timestamp: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "addUserId")]
+    add_user_id: Option<&'a RawValue>,
+}
+
+fn options(json: &RawValue) -> Result<WriteOptions, Fault> {
+    if !json.get().starts_with('{') {
+        return Err(Fault::invalid("options must be an object"));
+    }
+    let fields: OptionFields<'_> = serde_json::from_str(json.get()).map_err(twice)?;
+    let options = WriteOptions {
+        major_revision: fields
+            .major_revision
+            .map(|json| revision("options.majorRevision", json))
+            .transpose()?
+            .flatten(),
+        add_timestamp: flag("options.addTimestamp", fields.add_timestamp)?,
+        add_user_id: flag("options.addUserId", fields.add_user_id)?,
+    };
+    if fields.lock.is_some() {
+        id("options.lockName", fields.lock)?;
+        // There are no locks yet, so nobody holds one: a write that wants to be guarded does not happen unguarded.
+        return Err(Fault::new(Code::MetadataLock, "the lock of options.lockName is not held by this socket"));
+    }
+    Ok(options)
+}
+
+/// A revision to check or to set; a negative one means that there is none.
+fn revision(field: &str, json: &RawValue) -> Result<Option<u64>, Fault> {
+    let number: i64 = json
+        .get()
+        .parse()
+        .ok()
+        .filter(|number| *number <= MAX_REVISION as i64)
+        .ok_or_else(|| Fault::invalid(format!("{field} must be a whole number up to {MAX_REVISION}")))?;
+    Ok(number.try_into().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::parse;
+
+    fn asked(event: &str, rest: &str) -> Result<(ChannelId, MetadataAsk), Fault> {
+        let text = format!(r#"["metadata:{event}",{{"channelName":"c","channelType":"T"{rest}}}]"#);
+        match parse(&text)? {
+            Request::Metadata(asked) => Ok(*asked),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_write_keeps_its_values_to_the_letter() {
+        let rest = r#","data":[{"key":"日本","value":[9007199254740993, 1e400],"revision":-1},{"key":"b"}]"#;
+        let (channel, ask) = asked("setChannel", rest).unwrap();
+        assert_eq!((channel.name.as_str(), channel.kind.as_str()), ("c", "T"));
+        let MetadataAsk::Set(write) = ask else { panic!("{ask:?}") };
+        assert_eq!(write.items[0].value.as_ref().unwrap().get(), "[9007199254740993, 1e400]");
+        assert_eq!((write.items[0].revision, write.items[1].value.is_none()), (None, true));
+        let options = r#","data":[{"key":"a","revision":3}],"options":{"majorRevision":7,"addUserId":true}"#;
+        let (_, MetadataAsk::Update(write)) = asked("updateChannel", options).unwrap() else { panic!() };
+        assert_eq!((write.items[0].revision, write.options.major_revision), (Some(3), Some(7)));
+        assert!(write.options.add_user_id && !write.options.add_timestamp);
+        assert!(matches!(asked("removeChannel", ""), Ok((_, MetadataAsk::Remove(write))) if write.items.is_empty()));
+        assert!(matches!(asked("getChannel", ""), Ok((_, MetadataAsk::Get))));
+    }
+
+    #[test]
+    fn bad_payloads_are_refused_by_field() {
+        let many = format!(r#","data":[{}]"#, vec![r#"{"key":"k"}"#; 257].join(","));
+        let long = format!(r#","data":[{{"key":"k","value":"{}"}}]"#, "x".repeat(17 * 1024));
+        let deep = format!(r#","data":[{{"key":"k","value":{}{}}}]"#, "[".repeat(65), "]".repeat(65));
+        let name = format!(r#","data":[{{"key":"{}"}}]"#, "x".repeat(257));
+        for (event, rest, code, word) in [
+            ("setChannel", r#","data":{}"#, Code::InvalidPayload, "data"),
+            ("setChannel", r#","data":null"#, Code::InvalidPayload, "data"),
+            ("setChannel", r#","data":[1]"#, Code::InvalidPayload, "data[0]"),
+            ("setChannel", r#","data":[{"value":1}]"#, Code::InvalidPayload, "data[0].key"),
+            ("setChannel", r#","data":[{"key":""}]"#, Code::InvalidPayload, "data[0].key"),
+            ("setChannel", &name, Code::InvalidPayload, "data[0].key"),
+            ("setChannel", r#","data":[{"key":"a"},{"key":"b"},{"key":"a"}]"#, Code::InvalidPayload, "data[2].key"),
+            ("setChannel", r#","data":[{"key":"a","revision":"1"}]"#, Code::InvalidPayload, "data[0].revision"),
+            ("setChannel", r#","data":[{"key":"a","revision":1.5}]"#, Code::InvalidPayload, "data[0].revision"),
+            ("setChannel", r#","options":[]"#, Code::InvalidPayload, "options"),
+            ("setChannel", r#","options":{"majorRevision":"1"}"#, Code::InvalidPayload, "options.majorRevision"),
+            ("setChannel", r#","options":{"addUserId":1}"#, Code::InvalidPayload, "options.addUserId"),
+            ("setChannel", r#","options":{"lockName":7}"#, Code::InvalidPayload, "options.lockName"),
+            ("setChannel", r#","options":{"lockName":"l"}"#, Code::MetadataLock, "options.lockName"),
+            ("setChannel", &deep, Code::InvalidPayload, "data[0].value"),
+            ("setChannel", &many, Code::TooLarge, "data"),
+            ("setChannel", &long, Code::TooLarge, "data[0].value"),
+            ("updateChannel", "", Code::InvalidPayload, "data"),
+            ("updateChannel", r#","data":[]"#, Code::MetadataInvalid, "data"),
+            ("getChannel", r#","channelName":"c""#, Code::InvalidPayload, "twice"),
+        ] {
+            let fault = asked(event, rest).unwrap_err();
+            assert_eq!((fault.code, fault.message.contains(word)), (code, true), "{rest}: {fault}");
+        }
+        for (text, word) in [
+            (r#"["metadata:getChannel",{"channelType":"t"}]"#, "channelName"),
+            (r#"["metadata:getChannel",{"channelName":"c"}]"#, "channelType"),
+            (r#"["metadata:getChannel"]"#, "payload"),
+        ] {
+            assert!(parse(text).unwrap_err().message.contains(word), "{text}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Metadata of channels: what is asked, what became of it. A write may be repeated without harm: it names its
+//! connection's operation, and the channel remembers the last one of each connection for a while.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{ChannelId, ChannelType, ConnId, ItemKey, UserId};
+
+/// Something asked of a channel's metadata.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Metadata {
+    /// The channel.
+    pub channel: ChannelId,
+    /// What is asked.
+    pub act: Act,
+}
+
+/// What is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Replace the whole record.
+    Set(Change),
+    /// Change items that exist.
+    Update(Change),
+    /// Remove items, all of them where none are named.
+    Remove(Change),
+    /// Tell the record.
+    Get,
+}
+
+impl Act {
+    /// The verb, as it stands in span names (`metadata.<verb>`).
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Act::Set(_) => "set",
+            Act::Update(_) => "update",
+            Act::Remove(_) => "remove",
+            Act::Get => "get",
+        }
+    }
+
+    /// The write, if it is one.
+    pub fn change(&self) -> Option<&Change> {
+        match self {
+            Act::Set(change) | Act::Update(change) | Act::Remove(change) => Some(change),
+            Act::Get => None,
+        }
+    }
+}
+
+/// A write.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Change {
+    /// Whose connection writes.
+    pub conn: ConnId,
+    /// The connection's operation, counted by its gateway.
+    pub op: u64,
+    /// The connection's user, if it has joined a room.
+    pub author: Option<UserId>,
+    /// What of.
+    pub items: Vec<ItemChange>,
+    /// Under which conditions, and what is noted down.
+    pub options: WriteOptions,
+}
+
+/// One item of a write.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ItemChange {
+    /// The key.
+    pub key: ItemKey,
+    /// The value, which may be `null`; none leaves it as it is, and is the empty string in a new item.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub value: Option<Box<RawValue>>,
+    /// For `set` the item's revision, 1 where there is none; else the one that the item must have.
+    pub revision: Option<u64>,
+}
+
+/// A value that is there, be it `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// The conditions of a write, and what is noted down.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteOptions {
+    /// The `majorRevision` that the channel must have; 0 is that of a channel that does not exist.
+    pub major_revision: Option<u64>,
+    /// Note down when.
+    pub add_timestamp: bool,
+    /// Note down who.
+    pub add_user_id: bool,
+}
+
+/// A record, at one moment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// One more for each change; born from Redis' clock in microseconds, so that it never comes again after the channel
+    /// expired or was lost. 0 when there is no record.
+    pub major_revision: u64,
+    /// When it last changed, in milliseconds of Redis' clock; 0 when it never did.
+    pub timestamp: u64,
+    /// What is in it.
+    pub items: Vec<Item>,
+}
+
+/// One item of a record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Item {
+    /// The key.
+    pub key: ItemKey,
+    /// The value, as its client sent it.
+    pub value: Box<RawValue>,
+    /// Its revision.
+    pub revision: u64,
+    /// When it was last written, in milliseconds of Redis' clock, if its writer wanted that noted down.
+    pub updated: Option<u64>,
+    /// By whom, if its writer wanted that noted down.
+    pub author: Option<UserId>,
+}
+
+/// A write that did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rejected {
+    /// A revision is not the expected one.
+    Conflict {
+        /// The item; none for the channel's `majorRevision`.
+        key: Option<ItemKey>,
+        /// What the writer expected.
+        expected: u64,
+        /// What is.
+        actual: u64,
+    },
+    /// There is no such item, or, without a key, no such channel.
+    Absent {
+        /// The item.
+        key: Option<ItemKey>,
+    },
+    /// The channel would be over [`MAX_CHANNEL_BYTES`](crate::client::MAX_CHANNEL_BYTES).
+    TooLarge,
+    /// A later operation of the connection was there first.
+    Overtaken,
+}
+
+/// A channel type's record, for members that may have missed a change of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TypedRecord {
+    /// The type.
+    pub kind: ChannelType,
+    /// The record.
+    pub record: Record,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_is_a_value_and_not_the_lack_of_one() {
+        for (text, value) in
+            [(r#"{"key":"k","value":null,"revision":null}"#, Some("null")), (r#"{"key":"k","revision":null}"#, None)]
+        {
+            let item: ItemChange = serde_json::from_str(text).unwrap();
+            assert_eq!(item.value.as_deref().map(RawValue::get), value);
+            assert_eq!(serde_json::to_string(&item).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What every JSON text of a client has to keep to, whatever it means.
+
+use crate::Fault;
+
+/// The deepest nesting of a state or of a metadata value.
+const MAX_DEPTH: usize = 64;
+
+/// Refuses a valid JSON text that is nested too deeply.
+pub(crate) fn check_depth(field: &str, text: &str) -> Result<(), Fault> {
+    if depth(text) <= MAX_DEPTH {
+        return Ok(());
+    }
+    Err(Fault::invalid(format!("{field} must not be nested deeper than {MAX_DEPTH} levels")))
+}
+
+/// Brackets inside strings do not count.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
