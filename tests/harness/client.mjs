@@ -7,7 +7,7 @@ import { Channels } from './channels.mjs';
 import { Roster } from './roster.mjs';
 import { until, withTimeout } from './until.mjs';
 
-const ANSWER_MS = 8000;
+const ANSWER_MS = 14_000; // a lock may be waited for ten seconds
 // Acknowledgement numbers of raw packets: far from those that the official client counts up.
 const FIRST_RAW_ACK = 1_000_000;
 
@@ -22,6 +22,7 @@ const matches = (event, wanted) => Object.entries(wanted).every(([key, value]) =
 export class Client {
   events = []; // every presence:event, in order
   syncs = []; // every presence:sync, in order
+  locks = []; // every lock:event, in order
   changes = []; // every metadata:event, in order
   channels = new Channels();
   rosters = []; // one for each successful join; the last one is that of now
@@ -48,6 +49,7 @@ export class Client {
     this.socket.on('disconnect', (reason) => this.#lose(reason));
     this.socket.on('presence:event', (event) => this.#hearEvent(event));
     this.socket.on('presence:sync', (sync) => this.#hearSync(sync));
+    this.socket.on('lock:event', (event) => this.locks.push(event));
     this.socket.on('metadata:event', (change) => this.#hearChange(change));
   }
 
@@ -117,6 +119,11 @@ export class Client {
   // One of setChannel, updateChannel, removeChannel and getChannel, which has to work.
   metadata(verb, channelName, channelType, data, options) {
     return this.#askOk(`metadata:${verb}`, { channelName, channelType, ...(data && { data }), ...(options && { options }) });
+  }
+
+  // One of acquire, renew, release and get; the answer, whatever it says.
+  lock(verb, channelName, lockName, more = {}) {
+    return this.ask(`lock:${verb}`, { channelName, channelType: 'T', lockName, ...more });
   }
 
   // Heartbeats at a steady pace, until stopped (which waits for the last answer) or until the socket closes.

@@ -6,16 +6,21 @@ import { scenario } from '../harness/scenario.mjs';
 import { SHORT_LIVES } from '../harness/system.mjs';
 import { until } from '../harness/until.mjs';
 
-const OPTIONS = { gateways: 2, states: 2, reapers: 2, env: SHORT_LIVES };
+const OPTIONS = { gateways: 2, states: 2, reapers: 2, env: { ...SHORT_LIVES, METADATA_TTL_MS: '2000' } };
 const EXPIRED_MS = 30_000;
 
-// Everything that leaves traces: rooms, two tabs, patches, rejoins, awkward names, leaves of every kind.
+// Everything that leaves traces: rooms, two tabs, patches, rejoins, awkward names, metadata, locks, leaves of every kind.
 async function liveALittle(system, room) {
   const clients = await system.connectMany(20);
   await Promise.all(clients.map(async (client, index) => {
     await client.join(index % 5 ? `${room}-${index % 4}` : `a{b}-${index}`, `user-${index % 7}`, { index });
     await client.patch({ patched: true });
     await client.beat();
+    const elsewhere = `${room}-${index % 3}`;
+    await client.metadata('setChannel', elsewhere, 'T', [{ key: 'k', value: index }]);
+    // Some hold a lock, some stand in line for one until they leave.
+    assert.equal((await client.lock('acquire', elsewhere, `pen-${index}`, { ttlMs: 10_000 })).ok, true);
+    if (index % 2) client.socket.emit('lock:acquire', { channelName: elsewhere, channelType: 'T', lockName: `pen-${index - 1}`, waitMs: 10_000 });
   }));
   return clients;
 }

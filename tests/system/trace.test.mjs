@@ -187,6 +187,23 @@ test('a write of metadata is one trace to the members, and a conflict no error o
   assert.ok(conflict.events.includes('metadata.conflict'), conflict.events.join());
 });
 
+test('a lock that is waited for is one trace, and its handover one with the release', async () => {
+  const held = await bob.lock('acquire', 'traced', 'pen');
+  const waiting = ann.lock('acquire', 'traced', 'pen', { waitMs: 5000 });
+  await until('ann to stand in line', async () => (await system.redis.command('ZCARD', 'prs:{room:traced}:waiters')) === 1);
+  await bob.lock('release', 'traced', 'pen', { fence: held.fence });
+  const { fence } = await waiting;
+  const root = await rootOf(ann, 'lock:acquire');
+  assertAttributes(root, { 'lock.channel_name': 'traced', 'lock.name': 'pen', 'lock.fence': fence, 'lock.retries': 0 });
+  assert.ok(root.attributes['lock.waited_ms'] >= 0);
+  const acquire = await within(root.traceId, 'lock.acquire', STATE);
+  assertAttributes(acquire, { 'lock.outcome': 'waits', 'lock.holder': bob.connId, 'lock.fence': held.fence, 'lock.ahead': 0 });
+  const release = await rootOf(bob, 'lock:release');
+  await within(release.traceId, 'EVALSHA lock_release', STATE);
+  await within(release.traceId, 'deliver presence.events', GATEWAY);
+  await ann.lock('release', 'traced', 'pen', { fence });
+});
+
 test('leave and disconnect are told too, the disconnect linked to its connect', async () => {
   const { connId } = bob;
   await bob.leave();

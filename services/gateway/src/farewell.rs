@@ -1,5 +1,5 @@
-//! Leaves of sockets that are gone: nobody waits for their answer, so they are repeated until presence-state has taken
-//! them, or until the reaper will have.
+//! Leaves of sockets that are gone, and locks that nobody here believes in: nobody waits for the answer, so they are
+//! repeated until presence-state has taken them, or until the reaper will have.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 };
 
 use bus::Bus;
-use protocol::command::{Command, Leave};
+use protocol::command::Command;
 use telemetry::propagation::TraceContext;
 use tokio::time::sleep;
 
@@ -33,17 +33,16 @@ impl Farewells {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Sends one; after a TTL the reaper has evicted the connection and it is given up.
-    pub(crate) fn send(self: &Arc<Self>, leave: Leave, trace: TraceContext) {
+    /// Sends one; after a TTL the reaper has done it and it is given up.
+    pub(crate) fn send(self: &Arc<Self>, command: Command, trace: TraceContext) {
         let farewells = Arc::clone(self);
         self.open.fetch_add(1, Ordering::AcqRel);
         tokio::spawn(async move {
-            let room = leave.room.clone();
-            let command = Command::Leave(leave);
+            let room = command.room().map_or("", |room| room.as_str());
             let begun = Instant::now();
-            while let Err(fault) = farewells.bus.call(room.as_str(), &command, trace.clone()).await {
+            while let Err(fault) = farewells.bus.call(room, &command, trace.clone()).await {
                 if begun.elapsed() > farewells.ttl {
-                    tracing::warn!(%room, error = %fault, "a leave was given up; the reaper will evict the connection");
+                    tracing::warn!(room, error = %fault, "a leave was given up; the reaper will do it");
                     break;
                 }
                 sleep(RETRY_EVERY).await;

@@ -179,6 +179,7 @@ fn span(incoming: &Incoming) -> Span {
     }
     let span = match incoming.command.name() {
         ("presence", verb) => telemetry::span::presence(verb),
+        ("lock", verb) => telemetry::span::lock(verb),
         (_, verb) => telemetry::span::metadata(verb),
     };
     incoming.trace.adopt(&span);

@@ -9,7 +9,7 @@ use protocol::{
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use crate::{metadata, presence, store::Store};
+use crate::{locks, metadata, presence, store::Store};
 
 /// Carries out one command by itself.
 pub(crate) async fn carry_out(store: &Arc<Store>, span: &Span, command: &Command) -> Result<Outcome, Fault> {
@@ -30,6 +30,7 @@ pub(crate) async fn carry_out(store: &Arc<Store>, span: &Span, command: &Command
         Command::Reap(one) => presence::reap(store, span, one, &trace).await,
         Command::EvictNode(one) => presence::evict_node(store, span, one, &trace).await,
         Command::Metadata(asked) => metadata::carry_out(store, span, asked, &trace).await,
+        Command::Lock(asked) => locks::carry_out(store, span, asked, &trace).await,
         Command::Catchup(asked) => metadata::catch_up(store, span, asked, &trace).await,
     }
 }

@@ -1,14 +1,15 @@
-//! presence-state: the only writer of presence and metadata. It takes commands from the bus, carries each out as one atomic script in
+//! presence-state: the only writer of presence, metadata and locks. It takes commands from the bus, carries each out as one atomic script in
 //! Redis, and answers. It keeps no truth of its own: which instance runs a command never matters for correctness. It
 //! knows nothing of sockets.
 //!
 //! The way of a command: `dispatch` (queues, batches) → `batch` (one room's commands in order) → `command` →
-//! `presence/<verb>` or `metadata` (what the command means) → `store` (the script, typed).
+//! `presence/<verb>`, `metadata` or `locks` (what the command means) → `store` (the script, typed).
 
 mod batch;
 mod command;
 mod config;
 mod dispatch;
+mod locks;
 mod metadata;
 mod presence;
 pub mod store;

@@ -47,7 +47,7 @@ pub(crate) async fn carry_out(
     })
 }
 
-/// The records of a room's channels that are not as its members know them. One that Redis lost is born anew, empty: its
+/// The records of a room's channels that are not as its members know them, and all their locks. A record that Redis lost is born anew, empty: its
 /// members are told so by an event like any other, under a revision above all that they know.
 pub(crate) async fn catch_up(
     store: &Arc<Store>,
@@ -72,7 +72,8 @@ pub(crate) async fn catch_up(
             records.push(TypedRecord { kind: channel.kind, record });
         }
     }
-    Ok(Outcome::Catchup(records))
+    let locks = store.locks(span, &asked.room, None, None).await?;
+    Ok(Outcome::Catchup { records, locks })
 }
 
 /// Makes an empty record where there is none; several gateways may ask for it at once.

@@ -4,16 +4,17 @@
 use bus::Bus;
 use fred::{
     error::Error,
-    interfaces::SortedSetsInterface as _,
+    interfaces::{KeysInterface as _, SortedSetsInterface as _},
     types::{SetOptions, sorted_sets::ZRange},
 };
-use keyspace::{RoomKeys, due, due_shard};
+use keyspace::{RoomKeys, due, due_shard, locks};
 use protocol::RoomId;
 
 /// Rooms looked at together.
 pub(crate) const PAGE: i64 = 500;
 
-/// A room that is due, since when, and when its oldest connection was heard of; none when it has none.
+/// A room that is due, since when, and when its oldest connection was heard of; none when it has none, or when locks are
+/// held there, whose end has to be looked for.
 #[derive(Debug)]
 pub(crate) struct Due {
     pub(crate) room: RoomId,
@@ -35,10 +36,15 @@ pub(crate) async fn due_rooms(bus: &Bus, shard: u32, now_ms: u64) -> Result<Vec<
         let () = pipeline.zrange(key, 0, 0, None, false, None, true).await?;
     }
     let oldest: Vec<Vec<(String, f64)>> = pipeline.all().await?;
-    let dues = rooms.into_iter().zip(oldest).map(|((room, since), oldest)| Due {
+    let pipeline = bus.commands().pipeline();
+    for (room, _) in &rooms {
+        let () = pipeline.exists(locks(&room.as_str().into())).await?;
+    }
+    let locked: Vec<u64> = pipeline.all().await?;
+    let dues = rooms.into_iter().zip(oldest.into_iter().zip(locked)).map(|((room, since), (oldest, locked))| Due {
         room: room.into(),
         since_ms: since as u64,
-        oldest_ms: oldest.first().map(|(_, seen)| *seen as u64),
+        oldest_ms: oldest.first().map(|(_, seen)| *seen as u64).filter(|_| locked == 0),
     });
     Ok(dues.collect())
 }

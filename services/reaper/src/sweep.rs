@@ -66,7 +66,7 @@ async fn sweep(bus: &Arc<Bus>, shard: u32, ttl_ms: u64, span: &Span, tally: &mut
             tally.lag_ms = tally.lag_ms.max(now_ms.saturating_sub(due.since_ms));
             match due.oldest_ms {
                 Some(seen) if seen + ttl_ms > now_ms => alive.push((due.room, seen + ttl_ms)),
-                // Nobody left, or somebody stale: presence-state looks again and puts the room where it belongs.
+                // Nobody left, somebody stale, or locks: presence-state looks again and puts the room where it belongs.
                 _ => stale.push(due.room),
             }
         }

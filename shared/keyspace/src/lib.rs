@@ -7,8 +7,10 @@
 //! | `prs:{room:<tag>}:last_seen` | sorted set | connId → when it was last heard of, ms |
 //! | `prs:{room:<tag>}:users` | hash | userId → number of its connections |
 //! | `prs:{room:<tag>}:info` | hash | `gen`, `seq` |
-//! | `prs:{room:<tag>}:revisions` | hash | channelType → `majorRevision` and when it changed, of the channels of that name |
+//! | `prs:{room:<tag>}:revisions` | hash | channelType → `majorRevision` and when it changed, of the channels of that name; '' → the last fence |
 //! | `prs:{room:<tag>}:meta:<type>` | hash | key → item of one channel |
+//! | `prs:{room:<tag>}:locks` | hash | channelType and lockName → who holds it, of the channels of that name |
+//! | `prs:{room:<tag>}:waiters` | sorted set | who waits for them → place in line |
 //! | `prs:{room:<tag>}:done:<conn>` | string | a connection's last write to those channels, for a while |
 //! | `prs:due:<shard>` | sorted set | room → when one of its connections can be stale, ms |
 //! | `prs:node:<gateway>:rooms` | set | the rooms in which a gateway has connections |
@@ -50,6 +52,16 @@ impl RoomKeys {
 /// The revisions of the channels that have a room's name.
 pub fn revisions(room: &RoomId) -> String {
     of_room(room, "revisions")
+}
+
+/// The locks of the channels that have a room's name.
+pub fn locks(room: &RoomId) -> String {
+    of_room(room, "locks")
+}
+
+/// Who waits for them.
+pub fn waiters(room: &RoomId) -> String {
+    of_room(room, "waiters")
 }
 
 /// The items of a channel.

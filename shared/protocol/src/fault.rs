@@ -18,10 +18,14 @@ pub enum Code {
     TooLarge,
     /// A revision is not the current one. Nothing changed.
     MetadataConflict,
-    /// The lock that guards the write is not held by the writer. Nothing changed.
+    /// The lock that guards the write is not held by the writer, or its fence is old. Nothing changed.
     MetadataLock,
     /// There is nothing to update. Nothing changed.
     MetadataInvalid,
+    /// Somebody else holds the lock.
+    LockHeld,
+    /// The lock is not held by the one who says so, or not any more.
+    LockLost,
     /// The system cannot do it now and did not; try again.
     Unavailable,
     /// No answer came in time; it may or may not have happened.
@@ -43,6 +47,8 @@ impl Code {
             Code::MetadataConflict => "METADATA_CONFLICT",
             Code::MetadataLock => "METADATA_LOCK",
             Code::MetadataInvalid => "METADATA_INVALID",
+            Code::LockHeld => "LOCK_HELD",
+            Code::LockLost => "LOCK_LOST",
             Code::Unavailable => "UNAVAILABLE",
             Code::Timeout => "TIMEOUT",
             Code::Overloaded => "OVERLOADED",

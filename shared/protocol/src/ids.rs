@@ -74,7 +74,12 @@ id! {
     /// A key of a channel's metadata.
     ItemKey
 }
-/// A channel: metadata beside the members of the room that has its name.
+id! {
+    /// A lock of a channel.
+    LockName
+}
+
+/// A channel: metadata and locks beside the members of the room that has its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChannelId {
     /// The name, which is that of a room, whether somebody is in it or not.
@@ -82,6 +87,15 @@ pub struct ChannelId {
     /// The type.
     #[serde(rename = "type")]
     pub kind: ChannelType,
+}
+
+/// A lock and its channel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LockId {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The lock's own name.
+    pub name: LockName,
 }
 
 impl RoomId {

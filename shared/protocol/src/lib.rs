@@ -11,4 +11,4 @@ mod json;
 pub mod state;
 
 pub use fault::{Code, Fault};
-pub use ids::{ChannelId, ChannelType, ConnId, InstanceId, ItemKey, RoomId, UserId};
+pub use ids::{ChannelId, ChannelType, ConnId, InstanceId, ItemKey, LockId, LockName, RoomId, UserId};

@@ -14,7 +14,8 @@ pub fn socket_event(event: &'static str, name: &'static str, conn: &str, transpo
         socket.event = event, socket.connection_id = conn, socket.transport = transport,
         presence.operation = Empty, presence.room_id = Empty, presence.user_id = Empty, presence.conn_id = conn,
         presence.epoch = Empty, presence.state_changed = Empty, presence.snapshot_size = Empty, "error.type" = Empty,
-        metadata.channel_name = Empty, metadata.channel_type = Empty,
+        metadata.channel_name = Empty, metadata.channel_type = Empty, lock.channel_name = Empty,
+        lock.channel_type = Empty, lock.name = Empty, lock.waited_ms = Empty, lock.retries = Empty, lock.fence = Empty,
     )
 }
 
@@ -73,6 +74,16 @@ pub fn metadata(verb: &'static str) -> Span {
         metadata.channel_name = Empty, metadata.channel_type = Empty, metadata.items = Empty,
         metadata.revision.expected = Empty, metadata.revision.actual = Empty, metadata.conflict = Empty,
         presence.conn_id = Empty,
+    )
+}
+
+/// Presence-state sees to a lock: `lock.acquire`, `lock.release`, …
+pub fn lock(verb: &'static str) -> Span {
+    tracing::info_span!(
+        target: TRACE, "lock", otel.name = %format_args!("lock.{verb}"), otel.kind = "consumer",
+        otel.status_code = Empty, "error.type" = Empty, messaging.system = "redis", lock.operation = verb,
+        lock.channel_name = Empty, lock.channel_type = Empty, lock.name = Empty, lock.outcome = Empty,
+        lock.holder = Empty, lock.fence = Empty, lock.ahead = Empty, presence.conn_id = Empty,
     )
 }
 

@@ -1,5 +1,5 @@
-//! The way back where a change of a channel may have been missed: fetch the records that members may not know, and tell
-//! them the whole.
+//! The way back where a change of a channel may have been missed: fetch the records that members may not know, and all
+//! locks, and tell them the whole.
 
 use std::{
     sync::Arc,
@@ -55,14 +55,18 @@ impl Relay {
                 let _permit = self.repairs.acquire().await;
                 self.bus.call(room.id.as_str(), &command, TraceContext::default()).await
             };
-            let records = match answer.as_ref().map(|answer| &*answer.outcome) {
-                Ok(Outcome::Catchup(records)) => records,
+            let (records, locks) = match answer.as_ref().map(|answer| &*answer.outcome) {
+                Ok(Outcome::Catchup { records, locks }) => (records, locks),
                 Ok(_) | Err(_) => {
                     sleep(RETRY_EVERY).await;
                     continue;
                 }
             };
-            let caught = room.lock().catch_up_metadata(&room.id, records, Instant::now());
+            let caught = {
+                let mut state = room.lock();
+                state.catch_up_locks(&room.id, locks);
+                state.catch_up_metadata(&room.id, records, Instant::now())
+            };
             caught.late.iter().for_each(|session| session.doom("it took no change of metadata"));
             match caught.again {
                 Some(after) => sleep(after).await,

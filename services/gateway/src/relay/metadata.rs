@@ -62,12 +62,13 @@ impl<S: Sink> State<S> {
         }
         self.channels.told.insert(kind, event.major_revision);
         let message = message(id, event, false);
-        let mut is_lacking = false;
-        for seat in self.seats.values_mut() {
-            seat.tell_metadata(&message);
-            is_lacking |= seat.lacks_metadata();
-        }
-        is_lacking
+        self.seats.values_mut().for_each(|seat| seat.tell_channel("metadata:event", &message));
+        self.somebody_lacks()
+    }
+
+    /// Whether somebody did not take a change of a channel, and was not told the whole since.
+    pub(super) fn somebody_lacks(&self) -> bool {
+        self.seats.values().any(Seat::lacks_channels)
     }
 
     /// Something may have been missed. Says whether the whole has to be fetched: not if that is under way, for then it goes
@@ -87,7 +88,7 @@ impl<S: Sink> State<S> {
             return None;
         }
         self.channels.again = false;
-        self.channels.of_all = self.seats.values().any(Seat::lacks_metadata);
+        self.channels.of_all = self.somebody_lacks();
         let known = self.channels.told.iter().filter(|_| !self.channels.of_all);
         Some(known.map(|(kind, told)| (kind.clone(), *told)).collect())
     }
@@ -110,8 +111,8 @@ impl<S: Sink> State<S> {
             };
             let message = message(id, &event, true);
             for seat in self.seats.values_mut() {
-                if is_new || seat.lacks_metadata() {
-                    seat.tell_all_metadata(&message);
+                if is_new || seat.lacks_channels() {
+                    seat.tell_again("metadata:event", &message);
                 }
             }
             if is_new {
@@ -127,7 +128,7 @@ impl<S: Sink> State<S> {
         let late = self.seats.extract_if(|_, seat| late(seat)).map(|(_, seat)| seat.sink).collect();
         let mut again = self.channels.again.then_some(Duration::ZERO);
         for seat in self.seats.values_mut() {
-            if !seat.took_all_metadata(is_all) {
+            if !seat.took_all(is_all) {
                 again = Some(RETRY_AFTER);
             }
         }

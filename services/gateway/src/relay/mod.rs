@@ -5,9 +5,10 @@
 //! - `seat`: one member's place: where it stands, what it was shown. `roster`: who is there.
 //! - `publication`: an event as its members receive it.
 //! - `repair`: the way back from a gap; `reconcile`: what a snapshot does to a room; `truth`: what it says to a member.
-//! - `metadata`: what members were told of channels; `catchup`: the way back when they missed a change.
+//! - `metadata`, `locks`: what members were told of channels, and who waits for a lock; `catchup`: the way back when they missed a change.
 
 mod catchup;
+mod locks;
 mod metadata;
 mod publication;
 mod reconcile;
@@ -21,7 +22,10 @@ mod truth;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,7 +34,7 @@ use protocol::{
     Code, ConnId, Fault, RoomId,
     client::{JoinAnswer, OwnConn},
     command::Joined,
-    event::{RoomEvent, metadata::MetadataEvent},
+    event::{RoomEvent, lock::LockEvent, metadata::MetadataEvent},
 };
 use telemetry::propagation::TraceContext;
 use tokio::{
@@ -38,6 +42,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+pub(crate) use self::locks::{Interest, News};
 use self::room::{Heard, State};
 use crate::{
     socket::{answer::Answer, session::Session},
@@ -67,10 +72,17 @@ struct Room {
     id: RoomId,
     channel: String,
     subscribed: OnceCell<()>,
+    /// Sockets here that hold a lock of the room's channels or wait for one, in the room or not.
+    interests: AtomicUsize,
     state: Mutex<State<Arc<Session>>>,
 }
 
 impl Room {
+    /// Whether nobody here has anything to do with it.
+    fn is_idle(&self) -> bool {
+        self.interests.load(Ordering::Acquire) == 0 && self.lock().is_idle()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<Arc<Session>>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -106,37 +118,53 @@ impl Relay {
     /// # Errors
     /// `UNAVAILABLE`: Redis did not confirm the subscription.
     pub(crate) async fn enter(self: &Arc<Self>, id: &RoomId) -> Result<Entering, Fault> {
-        let room = {
-            let mut rooms = lock(&self.rooms);
-            let room = rooms.entry(id.clone()).or_insert_with(|| {
-                Arc::new(Room {
-                    id: id.clone(),
-                    channel: subjects::room_events(id),
-                    subscribed: OnceCell::new(),
-                    state: Mutex::default(),
-                })
-            });
-            room.lock().join_began();
-            Arc::clone(room)
-        };
+        let room = self.open(id, |room| room.lock().join_began());
         let entering = Entering { relay: Arc::clone(self), room };
-        let room = &entering.room;
-        let subscribed = room.subscribed.get_or_try_init(|| self.bus.subscribe(&room.channel)).await;
-        match subscribed {
-            Ok(()) => Ok(entering),
-            Err(error) => {
-                tracing::debug!(%error, room = %id, "the room could not be subscribed");
-                Err(Fault::new(Code::Unavailable, "presence is not available right now; try again"))
-            }
-        }
+        self.subscribe(&entering.room).await.map(|()| entering)
     }
 
-    /// Takes a socket out of its room; says whether the room has no other socket here.
+    /// Makes sure that the room is heard as long as somebody has an interest in a lock of its channels.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: Redis did not confirm the subscription.
+    pub(crate) async fn listen(self: &Arc<Self>, id: &RoomId) -> Result<Interest, Fault> {
+        let room = self.open(id, |room| {
+            room.interests.fetch_add(1, Ordering::AcqRel);
+        });
+        let interest = Interest::new(Arc::clone(&room), Arc::clone(self));
+        self.subscribe(&room).await.map(|()| interest)
+    }
+
+    /// The room, which `begin` keeps from being forgotten.
+    fn open(&self, id: &RoomId, begin: impl FnOnce(&Room)) -> Arc<Room> {
+        let mut rooms = lock(&self.rooms);
+        let room = rooms.entry(id.clone()).or_insert_with(|| {
+            Arc::new(Room {
+                id: id.clone(),
+                channel: subjects::room_events(id),
+                subscribed: OnceCell::new(),
+                interests: AtomicUsize::new(0),
+                state: Mutex::default(),
+            })
+        });
+        begin(room);
+        Arc::clone(room)
+    }
+
+    async fn subscribe(&self, room: &Room) -> Result<(), Fault> {
+        let subscribed = room.subscribed.get_or_try_init(|| self.bus.subscribe(&room.channel)).await;
+        subscribed.map(|_| ()).map_err(|error| {
+            tracing::debug!(%error, room = %room.id, "the room could not be subscribed");
+            Fault::new(Code::Unavailable, "presence is not available right now; try again")
+        })
+    }
+
+    /// Takes a socket out of its room; says whether nobody else here has anything to do with it.
     pub(crate) fn exit(&self, id: &RoomId, conn: &ConnId) -> bool {
         let Some(room) = self.room(id) else { return true };
-        let last = room.lock().exit(conn);
+        room.lock().exit(conn);
         self.note_if_empty(&room);
-        last
+        room.is_idle()
     }
 
     fn room(&self, id: &RoomId) -> Option<Arc<Room>> {
@@ -144,7 +172,7 @@ impl Relay {
     }
 
     fn note_if_empty(&self, room: &Room) {
-        if room.lock().is_idle() {
+        if room.is_idle() {
             lock(&self.emptied).push_back((Instant::now(), room.id.clone()));
         }
     }
@@ -161,7 +189,7 @@ impl Relay {
             let Some(id) = id else { return };
             let unsubscribed = {
                 let mut rooms = lock(&self.rooms);
-                let idle = rooms.get(&id).is_some_and(|room| room.lock().is_idle());
+                let idle = rooms.get(&id).is_some_and(|room| room.is_idle());
                 let forgotten = if idle { rooms.remove(&id) } else { None };
                 // Before anybody can enter the room anew, and subscribe.
                 forgotten.map(|room| Box::pin(self.bus.unsubscribe(&room.channel)))
@@ -178,6 +206,9 @@ impl Listener for Relay {
         let Some(room) = subjects::room_of(channel).and_then(|id| self.room(&id)) else { return };
         if MetadataEvent::is(text) {
             return self.on_metadata(&room, text);
+        }
+        if LockEvent::is(text) {
+            return self.on_lock(&room, text);
         }
         let Some(event) = RoomEvent::read(text) else {
             tracing::warn!(channel, "dropped an event that is none");
@@ -208,6 +239,7 @@ impl Listener for Relay {
         for room in &rooms {
             self.repair(room);
             self.catch_up(room);
+            room.lock().locks.doubt();
         }
     }
 }

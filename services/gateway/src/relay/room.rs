@@ -13,6 +13,7 @@ use protocol::{
 };
 
 use super::{
+    locks::Locks,
     metadata::Channels,
     publication::Publication,
     roster::{Known, Roster},
@@ -72,6 +73,7 @@ pub(super) struct State<S> {
     pub(super) repair_again: bool,
     /// What members were told of the channels of the room's name.
     pub(super) channels: Channels,
+    pub(super) locks: Locks,
     /// The room began anew; until then its connections have time to come back.
     pub(super) settles_at: Option<Instant>,
 }
@@ -90,6 +92,7 @@ impl<S> Default for State<S> {
             repairing: false,
             repair_again: false,
             channels: Channels::default(),
+            locks: Locks::default(),
             settles_at: None,
         }
     }
@@ -129,10 +132,9 @@ impl<S: Sink> State<S> {
         }
     }
 
-    /// Somebody left; says whether nobody else is here or about to be.
-    pub(super) fn exit(&mut self, conn: &ConnId) -> bool {
+    /// Somebody left.
+    pub(super) fn exit(&mut self, conn: &ConnId) {
         self.seats.remove(conn);
-        self.is_idle()
     }
 
     /// Holds events back from a member that joins again.

@@ -45,7 +45,7 @@ pub(super) struct Seat<S> {
     pub(super) behind_since: Option<Instant>,
     /// Where what it was shown is not what the roster says.
     pub(super) shown: Shown,
-    /// It did not take a change of a channel's metadata, since when; it is told the whole.
+    /// It did not take a change of a channel, since when; it is told the whole.
     pub(super) lacking_since: Option<Instant>,
     /// It did not take all of the whole either.
     lacks_some: bool,
@@ -73,33 +73,33 @@ impl<S: Sink> Seat<S> {
         self.behind_since.get_or_insert_with(Instant::now);
     }
 
-    /// Whether it has to be told the whole of the metadata.
-    pub(super) fn lacks_metadata(&self) -> bool {
+    /// Whether it has to be told the whole of the channels.
+    pub(super) fn lacks_channels(&self) -> bool {
         self.lacking_since.is_some()
     }
 
     /// Tells it a change of a channel, unless it lacks one before that.
-    pub(super) fn tell_metadata(&mut self, message: &RawValue) {
-        if !self.lacks_metadata() && !self.sink.emit("metadata:event", message) {
+    pub(super) fn tell_channel(&mut self, event: &str, message: &RawValue) {
+        if !self.lacks_channels() && !self.sink.emit(event, message) {
             self.lacking_since = Some(Instant::now());
         }
     }
 
     /// Tells it the whole of a channel.
-    pub(super) fn tell_all_metadata(&mut self, message: &RawValue) {
-        if self.lacks_some || !self.sink.emit("metadata:event", message) {
+    pub(super) fn tell_again(&mut self, event: &str, message: &RawValue) {
+        if self.lacks_some || !self.sink.emit(event, message) {
             self.lacks_some = true;
             self.lacking_since.get_or_insert_with(Instant::now);
         }
     }
 
-    /// It was told what was fetched, `is_all` of the metadata or not; says whether it lacks nothing.
-    pub(super) fn took_all_metadata(&mut self, is_all: bool) -> bool {
+    /// It was told what was fetched, `is_all` of the channels or not; says whether it lacks nothing.
+    pub(super) fn took_all(&mut self, is_all: bool) -> bool {
         let took = !std::mem::take(&mut self.lacks_some);
         if took && is_all {
             self.lacking_since = None;
         }
-        !self.lacks_metadata()
+        !self.lacks_channels()
     }
 
     /// Sends an event of the room, unless its answer knows of it; `lacks` says that it was not shown the connection. Says

@@ -53,8 +53,13 @@ impl Answer {
 
     /// Refuses.
     pub(crate) fn refuse(self, fault: &Fault) {
+        self.refuse_with(fault, &Refusal::from(fault));
+    }
+
+    /// Refuses with an answer that says more.
+    pub(crate) fn refuse_with(self, fault: &Fault, answer: &impl Serialize) {
         telemetry::span::fail(&self.span, fault.code.as_str(), &fault.message);
-        self.send(&Refusal::from(fault));
+        self.send(answer);
     }
 }
 

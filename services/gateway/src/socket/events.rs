@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use protocol::{
     Fault,
-    client::{self, MetadataAsk, Request},
+    client::{self, LockAsk, MetadataAsk, Request},
 };
 use socketioxide::{
     adapter::LocalAdapter,
@@ -51,6 +51,12 @@ fn span(session: &Session, socket: &Socket, request: &Result<Request, Fault>) ->
             MetadataAsk::Remove(_) => ("metadata:removeChannel", "socket metadata:removeChannel"),
             MetadataAsk::Get => ("metadata:getChannel", "socket metadata:getChannel"),
         },
+        Ok(Request::Lock(ask)) => match &**ask {
+            LockAsk::Acquire { .. } => ("lock:acquire", "socket lock:acquire"),
+            LockAsk::Renew { .. } => ("lock:renew", "socket lock:renew"),
+            LockAsk::Release { .. } => ("lock:release", "socket lock:release"),
+            LockAsk::Get { .. } => ("lock:get", "socket lock:get"),
+        },
         Err(_) => ("invalid", "socket invalid"),
     };
     let span = telemetry::span::socket_event(event, name, session.conn.as_str(), transport(socket));
@@ -69,6 +75,14 @@ fn span(session: &Session, socket: &Socket, request: &Result<Request, Fault>) ->
         Ok(Request::Metadata(asked)) => {
             span.record("metadata.channel_name", asked.0.name.as_str())
                 .record("metadata.channel_type", asked.0.kind.as_str());
+        }
+        Ok(Request::Lock(ask)) => {
+            let channel = ask.channel();
+            span.record("lock.channel_name", channel.name.as_str()).record("lock.channel_type", channel.kind.as_str());
+            if let LockAsk::Acquire { lock, .. } | LockAsk::Renew { lock, .. } | LockAsk::Release { lock, .. } = &**ask
+            {
+                span.record("lock.name", lock.name.as_str());
+            }
         }
         Err(_) => {}
     }

@@ -55,6 +55,10 @@ fn refusal(rejected: &Rejected) -> Fault {
             Code::TooLarge,
             format!("data would make the channel larger than {MAX_CHANNEL_BYTES} bytes of keys and values"),
         ),
+        Rejected::Lock => Fault::new(
+            Code::MetadataLock,
+            "this socket does not hold the lock of options.lockName, or not under that fence",
+        ),
         Rejected::Overtaken => Fault::new(Code::Timeout, "a later write of this socket was there first"),
     }
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod answer;
 mod events;
+mod held;
+mod locks;
 mod metadata;
 mod presence;
 pub(crate) mod session;

@@ -15,7 +15,7 @@ use tracing::Span;
 
 use super::{
     answer::Answer,
-    metadata,
+    locks, metadata,
     session::{Op, Seat, Session, not_joined},
 };
 
@@ -42,6 +42,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, op: Op) {
             let (channel, ask) = *asked;
             Box::pin(metadata::carry_out(session, channel, ask, answer)).await;
         }
+        Op::Request(Request::Lock(ask), answer) => Box::pin(locks::carry_out(session, *ask, answer)).await,
         Op::Restore => {
             if let Some(seat) = session.seat().filter(|seat| seat.joined)
                 && restore(session, seat, TraceContext::default()).await.is_ok()
@@ -210,6 +211,7 @@ async fn leave(session: &Arc<Session>, span: &Span) -> Result<(), Fault> {
     let seat = session.seat().filter(|seat| seat.joined).ok_or_else(not_joined)?;
     span.record("presence.room_id", seat.room.as_str()).record("presence.user_id", seat.user.as_str());
     let gateway = &session.gateway;
+    locks::leave(session, Some(&seat.room));
     // Its seat first: of two that leave together one has to be the last.
     let last_of_node = gateway.relay.exit(&seat.room, &session.conn);
     let leave = message(session, &seat, Reason::Left, last_of_node);
@@ -217,7 +219,7 @@ async fn leave(session: &Arc<Session>, span: &Span) -> Result<(), Fault> {
     // Without an answer it may have happened or happen yet, and nobody may be half in a room: it is repeated until it
     // has, like that of a socket that closed.
     if gateway.bus.call(seat.room.as_str(), &Command::Leave(leave.clone()), trace.clone()).await.is_err() {
-        gateway.farewells.send(leave, trace);
+        gateway.farewells.send(Command::Leave(leave), trace);
     }
     session.set_seat(None);
     session.is_back(true);
@@ -226,6 +228,7 @@ async fn leave(session: &Arc<Session>, span: &Span) -> Result<(), Fault> {
 
 fn closed(session: &Arc<Session>, trace: TraceContext) {
     if let Some(seat) = session.seat() {
+        locks::leave(session, Some(&seat.room));
         let last_of_node = session.gateway.relay.exit(&seat.room, &session.conn);
         farewell(session, &seat, Reason::Disconnected, last_of_node, trace);
         session.set_seat(None);
@@ -234,7 +237,8 @@ fn closed(session: &Arc<Session>, trace: TraceContext) {
 
 /// A leave that nobody waits for.
 fn farewell(session: &Arc<Session>, seat: &Seat, reason: Reason, last_of_node: bool, trace: TraceContext) {
-    session.gateway.farewells.send(message(session, seat, reason, last_of_node), trace);
+    let leave = message(session, seat, reason, last_of_node);
+    session.gateway.farewells.send(Command::Leave(leave), trace);
 }
 
 fn message(session: &Session, seat: &Seat, reason: Reason, last_of_node: bool) -> Leave {

@@ -20,7 +20,7 @@ use socketioxide::{SendError, SocketError, TransportType, extract::SocketRef, so
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use super::{Gateway, answer::Answer, presence};
+use super::{Gateway, answer::Answer, held::Locks, locks, presence};
 use crate::touch::{Pulse, now_ms};
 
 /// Events of one socket that may wait; a client that sends more is told `OVERLOADED`.
@@ -80,6 +80,8 @@ pub(crate) struct Session {
     socket: Weak<Socket>,
     connected_at: Instant,
     work: Mutex<Work>,
+    /// Boxed: most sockets never have one.
+    locks: Mutex<Option<Box<Locks>>>,
     /// Members were told that the connection left: the next heartbeat has to put it back.
     evicted: AtomicBool,
     /// It was put back, and the client does not know yet.
@@ -100,6 +102,7 @@ impl Session {
             socket: Arc::downgrade(socket),
             connected_at: Instant::now(),
             work: Mutex::default(),
+            locks: Mutex::default(),
             evicted: AtomicBool::new(false),
             put_back: AtomicBool::new(false),
             owing: AtomicBool::new(false),
@@ -221,6 +224,21 @@ impl Session {
         work.seat = seat.map(Box::new);
     }
 
+    /// Whether the connection has joined a room.
+    pub(super) fn is_in_a_room(&self) -> bool {
+        self.joined_room().is_some()
+    }
+
+    /// The locks that it holds and waits for.
+    pub(super) fn locks<T>(&self, see: impl FnOnce(&mut Locks) -> T) -> T {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = see(locks.get_or_insert_default());
+        if locks.as_ref().is_some_and(|locks| locks.count() == 0) {
+            *locks = None;
+        }
+        result
+    }
+
     /// The highest epoch that the connection ever had.
     pub(super) fn highest_epoch(&self) -> u64 {
         self.lock().epoch
@@ -236,6 +254,9 @@ impl Session {
     /// gateway had only been away) it is put back at once, else by its next heartbeat.
     pub(crate) fn evicted(self: &Arc<Self>) {
         self.evicted.store(true, Ordering::Relaxed);
+        // Those of the room ended with the record. Not here: whoever says so holds the room.
+        let session = Arc::clone(self);
+        tokio::spawn(async move { locks::leave(&session, session.joined_room().as_ref()) });
         self.gateway.touches.nudge(self);
     }
 

@@ -12,8 +12,5 @@ end
 if bytes(items) > tonumber(ARGV[9]) then return { 'large' } end
 redis.call('DEL', meta)
 local message = {}
-for n, want in ipairs(asked) do
-  store(want.key, items[want.key])
-  message[n] = told(want.key, items[want.key])
-end
+for n, want in ipairs(asked) do message[n] = put(want.key) end
 return commit('set', message)

@@ -19,8 +19,5 @@ end
 local after = bytes(items)
 if after > tonumber(ARGV[9]) and after > before then return { 'large' } end
 local message = {}
-for n, want in ipairs(asked) do
-  store(want.key, items[want.key])
-  message[n] = told(want.key, items[want.key])
-end
+for n, want in ipairs(asked) do message[n] = put(want.key) end
 return commit('update', message)

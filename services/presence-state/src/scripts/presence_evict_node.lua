@@ -1,5 +1,5 @@
--- Evicts the connections of a lost gateway. Reads every record of the room: O(members).
--- KEYS  as in room.lua
+-- Evicts the connections of a lost gateway, and ends their locks. Reads every record of the room: O(members).
+-- KEYS  as in room.lua and locks.lua
 -- ARGV  1 node  2 when its lease ended, ms: who was heard of later is spared, for the node is back  3 traceparent
 -- Returns {evicted, remaining}
 local node, lease_end = ARGV[1], tonumber(ARGV[2])
@@ -11,4 +11,6 @@ for _, conn in ipairs(redis.call('HKEYS', conns)) do
     evicted = evicted + 1
   end
 end
+-- What it held here without being in the room, or waited for; who was spared keeps it.
+drop(function(one) return one.node == node and redis.call('HEXISTS', conns, one.conn) == 0 end, ARGV[3])
 return { evicted, redis.call('HLEN', conns) }

@@ -1,5 +1,5 @@
 -- Puts connections into a room, in order, and tells who was there before.
--- KEYS  as in room.lua
+-- KEYS  as in room.lua and locks.lua
 -- ARGV  1 ttl ms  2 expiry of the room's keys ms  then for each join: conn, user, node, op, known epoch, restore 0|1,
 --       state, traceparent
 -- Returns {gen, now ms, {conn, record, ...} before, {conn, last seen ms, ...} of the living before,

@@ -1,5 +1,5 @@
 -- Takes a connection out of its room on its own behalf.
--- KEYS  as in room.lua
+-- KEYS  as in room.lua and locks.lua
 -- ARGV  1 conn  2 op  3 reason  4 traceparent
 -- Returns how many connections remain; -1 when there was nothing to take out (it left before, or came back since).
 local record = read(ARGV[1])

@@ -1,7 +1,7 @@
--- Evicts what has outlived its TTL. Whoever asked may have read long ago: what is stale is decided here.
--- KEYS  as in room.lua
+-- Evicts what has outlived its TTL, and ends such locks. Whoever asked may have read long ago: what is stale is decided here.
+-- KEYS  as in room.lua and locks.lua
 -- ARGV  1 ttl ms  2 the most to evict in one call  3 traceparent
--- Returns {evicted, remaining, the earliest ms at which another can be stale, 0 when nobody is left}
+-- Returns {evicted, remaining, the earliest ms at which another can be stale or a lock ends, 0 when nothing is left}
 local ttl, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local evicted = 0
 for _, conn in ipairs(redis.call('ZRANGEBYSCORE', last_seen, '-inf', now - ttl, 'LIMIT', 0, limit)) do
@@ -14,5 +14,7 @@ for _, conn in ipairs(redis.call('ZRANGEBYSCORE', last_seen, '-inf', now - ttl, 
   end
 end
 local oldest = redis.call('ZRANGE', last_seen, 0, 0, 'WITHSCORES')
-local due = oldest[2] and int(tonumber(oldest[2]) + ttl) or '0'
-return { evicted, redis.call('HLEN', conns), due }
+local due = oldest[2] and tonumber(oldest[2]) + ttl
+local ends = settle(ARGV[3])
+if ends then due = math.min(due or ends, ends) end
+return { evicted, redis.call('HLEN', conns), int(due or 0) }

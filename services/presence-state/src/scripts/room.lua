@@ -42,20 +42,6 @@ local function publish(kind, reason, edge, conn, record, traceparent)
   return seq
 end
 
--- Takes a connection out of the room and says so. The keys of an empty room vanish with its last member.
-local function remove(conn, record, reason, traceparent)
-  redis.call('HDEL', conns, conn)
-  redis.call('ZREM', last_seen, conn)
-  local last = redis.call('HINCRBY', users, record.user, -1) <= 0
-  if last then redis.call('HDEL', users, record.user) end
-  publish('leave', reason, last, conn, record, traceparent)
-  if redis.call('HLEN', conns) == 0 then
-    redis.call('DEL', last_seen, users, info)
-    return 0
-  end
-  return redis.call('HLEN', conns)
-end
-
 local function expire(ms)
   for _, key in ipairs({ conns, last_seen, users, info }) do redis.call('PEXPIRE', key, ms) end
 end

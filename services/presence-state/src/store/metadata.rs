@@ -19,9 +19,9 @@ use tracing::Span;
 use super::{Store, broken, int, script, traceparent};
 
 static GET: LazyLock<Script> = script!("clock", "channel", "metadata_get");
-static SET: LazyLock<Script> = script!("clock", "channel", "write", "metadata_set");
-static UPDATE: LazyLock<Script> = script!("clock", "channel", "write", "metadata_update");
-static REMOVE: LazyLock<Script> = script!("clock", "channel", "write", "metadata_remove");
+static SET: LazyLock<Script> = script!("clock", "lock", "channel", "write", "metadata_set");
+static UPDATE: LazyLock<Script> = script!("clock", "lock", "channel", "write", "metadata_update");
+static REMOVE: LazyLock<Script> = script!("clock", "lock", "channel", "write", "metadata_remove");
 
 /// What became of a write.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Store {
             Act::Get => return self.metadata(span, channel).await.map(Written::Done),
         };
         let mut keys = keys(channel);
-        keys.push(keyspace::done(&channel.name, &change.conn));
+        keys.extend([keyspace::done(&channel.name, &change.conn), keyspace::locks(&channel.name)]);
         let options = &change.options;
         let mut args: Vec<Value> = vec![
             channel.kind.as_str().into(),
@@ -77,6 +77,8 @@ impl Store {
             int(self.metadata_ttl_ms),
             int(MAX_CHANNEL_BYTES as u64),
             traceparent(trace),
+            options.lock.as_ref().map_or("", |lock| lock.as_str()).into(),
+            options.fence.map_or_else(|| "".into(), int),
         ];
         for item in &change.items {
             args.extend([
@@ -90,7 +92,7 @@ impl Store {
         read(answer)
     }
 
-    /// The types of the channels of a name, each with its `majorRevision`.
+    /// The types of the channels of a name (the field that is none is the last fence), each with its `majorRevision`.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -98,11 +100,8 @@ impl Store {
         let stored: Result<Vec<(String, String)>, _> = self.client().hgetall(keyspace::revisions(room)).await;
         let stored = stored.map_err(|error| self.fault(span, "hgetall", &error))?;
         let revision = |text: &str| text.split(' ').next()?.parse().ok();
-        stored
-            .into_iter()
-            .map(|(kind, text)| Some((kind.into(), revision(&text)?)))
-            .collect::<Option<_>>()
-            .ok_or_else(broken)
+        let types = stored.into_iter().filter(|(kind, _)| !kind.is_empty());
+        types.map(|(kind, text)| Some((kind.into(), revision(&text)?))).collect::<Option<_>>().ok_or_else(broken)
     }
 
     /// Puts off the expiry of the metadata beside a room that has members.
@@ -115,7 +114,7 @@ impl Store {
         let lives = i64::try_from(self.metadata_ttl_ms).unwrap_or(i64::MAX);
         let pipeline = self.client().pipeline();
         let () = pipeline.pexpire(key, lives, None).await?;
-        for kind in kinds {
+        for kind in kinds.into_iter().filter(|kind| !kind.is_empty()) {
             let channel = ChannelId { name: room.clone(), kind: kind.into() };
             let () = pipeline.pexpire(keyspace::meta(&channel), lives, None).await?;
         }
@@ -147,6 +146,7 @@ fn read(answer: Value) -> Result<Written, Fault> {
             Written::Rejected(Rejected::Conflict { key, expected, actual })
         }
         "absent" => Written::Rejected(Rejected::Absent { key: key(text(next())) }),
+        "lock" => Written::Rejected(Rejected::Lock),
         "large" => Written::Rejected(Rejected::TooLarge),
         "overtaken" => Written::Rejected(Rejected::Overtaken),
         _ => return Err(Fault::new(Code::Internal, "a script answered something else")),

@@ -3,6 +3,7 @@
 
 mod freshness;
 mod index;
+mod locks;
 mod metadata;
 mod record;
 mod scripts;
@@ -124,6 +125,13 @@ fn keys(rooms: &[&RoomId]) -> Vec<String> {
         keys
     };
     rooms.iter().flat_map(all).collect()
+}
+
+/// The keys of `room.lua` and `locks.lua`, for one room.
+fn keys_with_locks(room: &RoomId) -> Vec<String> {
+    let mut keys = keys(&[room]);
+    keys.extend([keyspace::revisions(room), keyspace::locks(room), keyspace::waiters(room)]);
+    keys
 }
 
 fn int(number: u64) -> Value {

@@ -13,13 +13,13 @@ use serde_json::value::RawValue;
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use super::{Store, broken, int, keys, record::members, script, traceparent};
+use super::{Store, broken, int, keys, keys_with_locks, record::members, script, traceparent};
 
-static JOIN: LazyLock<Script> = script!("clock", "room", "presence_join");
+static JOIN: LazyLock<Script> = script!("clock", "room", "lock", "locks", "departure", "presence_join");
 static HEARTBEAT: LazyLock<Script> = script!("clock", "room", "presence_heartbeat");
-static LEAVE: LazyLock<Script> = script!("clock", "room", "presence_leave");
-static REAP: LazyLock<Script> = script!("clock", "room", "presence_reap");
-static EVICT_NODE: LazyLock<Script> = script!("clock", "room", "presence_evict_node");
+static LEAVE: LazyLock<Script> = script!("clock", "room", "lock", "locks", "departure", "presence_leave");
+static REAP: LazyLock<Script> = script!("clock", "room", "lock", "locks", "departure", "presence_reap");
+static EVICT_NODE: LazyLock<Script> = script!("clock", "room", "lock", "locks", "departure", "presence_evict_node");
 static SNAPSHOT: LazyLock<Script> = script!("clock", "room", "presence_snapshot");
 
 /// The most that one reap evicts; a script blocks Redis while it runs.
@@ -90,7 +90,7 @@ impl Store {
         }
         type Answer = (u64, u64, Vec<String>, Vec<String>, Vec<u64>);
         let (birth, now, records, living, results): Answer =
-            self.script(span, &JOIN, keys(&[room]), args, joins.len()).await?;
+            self.script(span, &JOIN, keys_with_locks(room), args, joins.len()).await?;
         self.worked();
         let mut before = members(records, living);
         let joins = joins.iter().zip(results.chunks_exact(4)).map(|((join, _), result)| {
@@ -150,7 +150,7 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn leave(&self, span: &Span, leave: &Leave, trace: &TraceContext) -> Result<Option<u64>, Fault> {
         let args = vec![leave.conn.as_str().into(), int(leave.op), leave.reason.as_str().into(), traceparent(trace)];
-        let remaining: i64 = self.script(span, &LEAVE, keys(&[&leave.room]), args, 1).await?;
+        let remaining: i64 = self.script(span, &LEAVE, keys_with_locks(&leave.room), args, 1).await?;
         self.worked();
         Ok(remaining.try_into().ok())
     }
@@ -161,7 +161,7 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn reap(&self, span: &Span, room: &RoomId, trace: &TraceContext) -> Result<Eviction, Fault> {
         let args = vec![int(self.ttl_ms), REAP_LIMIT.into(), traceparent(trace)];
-        let (count, remaining, due): (u64, u64, u64) = self.script(span, &REAP, keys(&[room]), args, 1).await?;
+        let (count, remaining, due): (u64, u64, u64) = self.script(span, &REAP, keys_with_locks(room), args, 1).await?;
         self.worked();
         Ok((Evicted { count, remaining }, Some(due).filter(|due| *due > 0)))
     }
@@ -172,7 +172,8 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn evict_node(&self, span: &Span, evict: &EvictNode, trace: &TraceContext) -> Result<Evicted, Fault> {
         let args = vec![evict.node.as_str().into(), int(evict.lease_end_ms), traceparent(trace)];
-        let (count, remaining): (u64, u64) = self.script(span, &EVICT_NODE, keys(&[&evict.room]), args, 1).await?;
+        let (count, remaining): (u64, u64) =
+            self.script(span, &EVICT_NODE, keys_with_locks(&evict.room), args, 1).await?;
         self.worked();
         Ok(Evicted { count, remaining })
     }

@@ -11,6 +11,7 @@ mod index;
 mod join;
 mod json;
 mod leave;
+mod locks;
 mod metadata;
 mod names;
 mod property;

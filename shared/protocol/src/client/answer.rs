@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
 use crate::{
-    ChannelId, ChannelType, ConnId, Fault, RoomId, UserId,
-    command::metadata::{Item, Record},
+    ChannelId, ChannelType, ConnId, Fault, LockName, RoomId, UserId,
+    command::{
+        lock::Held,
+        metadata::{Item, Record},
+    },
 };
 
 /// One member in a snapshot, as clients see it.
@@ -121,6 +124,69 @@ impl Serialize for Items<'_> {
             map.serialize_entry(&item.key, &answered)?;
         }
         map.end()
+    }
+}
+
+/// The success answer of `lock:acquire` and `lock:renew`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockAnswer<'a> {
+    ok: bool,
+    lock_name: &'a LockName,
+    fence: u64,
+    expires_at: u64,
+}
+
+impl<'a> From<&'a Held> for LockAnswer<'a> {
+    fn from(held: &'a Held) -> Self {
+        Self { ok: true, lock_name: &held.lock.name, fence: held.fence, expires_at: held.expires_at_ms }
+    }
+}
+
+/// The success answer of `lock:get`.
+#[derive(Serialize)]
+pub struct LocksAnswer<'a> {
+    ok: bool,
+    locks: Vec<ListedLock<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedLock<'a> {
+    lock_name: &'a LockName,
+    owner: &'a UserId,
+    conn_id: &'a ConnId,
+    fence: u64,
+    expires_at: u64,
+}
+
+impl<'a> From<&'a [Held]> for LocksAnswer<'a> {
+    fn from(locks: &'a [Held]) -> Self {
+        let listed = locks.iter().map(|held| ListedLock {
+            lock_name: &held.lock.name,
+            owner: &held.owner,
+            conn_id: &held.conn,
+            fence: held.fence,
+            expires_at: held.expires_at_ms,
+        });
+        Self { ok: true, locks: listed.collect() }
+    }
+}
+
+/// The answer of a `lock:acquire` while somebody else holds the lock.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldRefusal<'a> {
+    #[serde(flatten)]
+    refusal: Refusal<'a>,
+    owner: &'a UserId,
+    expires_at: u64,
+}
+
+impl<'a> HeldRefusal<'a> {
+    /// A refusal that tells who holds the lock.
+    pub fn new(fault: &'a Fault, holder: &'a Held) -> Self {
+        Self { refusal: fault.into(), owner: &holder.owner, expires_at: holder.expires_at_ms }
     }
 }
 

@@ -5,7 +5,10 @@ use serde_json::value::RawValue;
 
 use crate::{
     RoomId,
-    event::metadata::{EventItem, Operation},
+    event::{
+        lock::Change,
+        metadata::{EventItem, Operation},
+    },
 };
 
 /// `presence:event`
@@ -81,6 +84,28 @@ pub struct MetadataMessage<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub author_uid: Option<&'a str>,
     /// Not a change of the channel but the whole of it, for who may have missed one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resync: bool,
+}
+
+/// `lock:event`
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockMessage<'a> {
+    /// The channel's name.
+    pub channel_name: &'a RoomId,
+    /// Its type.
+    pub channel_type: &'a str,
+    /// The lock.
+    pub lock_name: &'a str,
+    /// What happened to it.
+    #[serde(rename = "type")]
+    pub change: Change,
+    /// The user of the connection that holds it, or held it.
+    pub owner: &'a str,
+    /// Under which fence.
+    pub fence: u64,
+    /// Not as it happened but as it is, for who may have missed it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub resync: bool,
 }

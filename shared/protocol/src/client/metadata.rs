@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 
 use super::{
     Request,
-    payload::{flag, id, object, present, twice},
+    lock::MAX_FENCE,
+    payload::{flag, id, number, object, present, twice},
 };
 use crate::{
     ChannelId, Code, Fault,
@@ -148,6 +149,8 @@ struct OptionFields<'a> {
     major_revision: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present", rename = "lockName")]
     lock: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    fence: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present", rename = "addTimestamp")]
     add_timestamp: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present", rename = "addUserId")]
@@ -165,13 +168,13 @@ fn options(json: &RawValue) -> Result<WriteOptions, Fault> {
             .map(|json| revision("options.majorRevision", json))
             .transpose()?
             .flatten(),
+        lock: fields.lock.map(|json| id("options.lockName", Some(json))).transpose()?.map(Into::into),
+        fence: fields.fence.map(|json| number("options.fence", json, 0, MAX_FENCE)).transpose()?,
         add_timestamp: flag("options.addTimestamp", fields.add_timestamp)?,
         add_user_id: flag("options.addUserId", fields.add_user_id)?,
     };
-    if fields.lock.is_some() {
-        id("options.lockName", fields.lock)?;
-        // There are no locks yet, so nobody holds one: a write that wants to be guarded does not happen unguarded.
-        return Err(Fault::new(Code::MetadataLock, "the lock of options.lockName is not held by this socket"));
+    if options.fence.is_some() && options.lock.is_none() {
+        return Err(Fault::invalid("options.fence needs options.lockName"));
     }
     Ok(options)
 }
@@ -236,7 +239,8 @@ mod tests {
             ("setChannel", r#","options":{"majorRevision":"1"}"#, Code::InvalidPayload, "options.majorRevision"),
             ("setChannel", r#","options":{"addUserId":1}"#, Code::InvalidPayload, "options.addUserId"),
             ("setChannel", r#","options":{"lockName":7}"#, Code::InvalidPayload, "options.lockName"),
-            ("setChannel", r#","options":{"lockName":"l"}"#, Code::MetadataLock, "options.lockName"),
+            ("setChannel", r#","options":{"fence":7}"#, Code::InvalidPayload, "options.lockName"),
+            ("setChannel", r#","options":{"lockName":"l","fence":-7}"#, Code::InvalidPayload, "options.fence"),
             ("setChannel", &deep, Code::InvalidPayload, "data[0].value"),
             ("setChannel", &many, Code::TooLarge, "data"),
             ("setChannel", &long, Code::TooLarge, "data[0].value"),

@@ -2,10 +2,11 @@
 //! Every check of a payload stands here, so that a bad one is refused before anything else sees it.
 //!
 //! - `payload`: what the fields of every payload have in common.
-//! - `presence`: the payloads of `presence:*`. `metadata`: those of `metadata:*`.
+//! - `presence`: the payloads of `presence:*`. `metadata`: those of `metadata:*`. `lock`: those of `lock:*`.
 //! - `answer`: acknowledgements. `message`: what members are sent.
 
 mod answer;
+mod lock;
 mod message;
 mod metadata;
 mod payload;
@@ -15,8 +16,12 @@ use serde_json::value::RawValue;
 
 use crate::{ChannelId, Fault, RoomId, UserId};
 
-pub use answer::{ChannelAnswer, DONE, Done, HeartbeatAnswer, JoinAnswer, Member, OwnConn, Refusal};
-pub use message::{EventMessage, MetadataMessage, SyncMessage};
+pub use answer::{
+    ChannelAnswer, DONE, Done, HeartbeatAnswer, HeldRefusal, JoinAnswer, LockAnswer, LocksAnswer, Member, OwnConn,
+    Refusal,
+};
+pub use lock::LockAsk;
+pub use message::{EventMessage, LockMessage, MetadataMessage, SyncMessage};
 pub use metadata::{MAX_CHANNEL_BYTES, MAX_ITEMS, MetadataAsk, Write};
 pub use presence::{MAX_EPOCH, empty_object};
 
@@ -43,6 +48,8 @@ pub enum Request {
     Leave,
     /// `metadata:*`; boxed, for a queue's places are as large as the largest.
     Metadata(Box<(ChannelId, MetadataAsk)>),
+    /// `lock:*`
+    Lock(Box<LockAsk>),
 }
 
 /// Reads a Socket.IO event from its arguments, the JSON array `["event", payload]`.
@@ -59,6 +66,10 @@ pub fn parse(arguments: &str) -> Result<Request, Fault> {
         "metadata:updateChannel" => metadata::update(payload),
         "metadata:removeChannel" => metadata::remove(payload),
         "metadata:getChannel" => metadata::get(payload),
+        "lock:acquire" => lock::acquire(payload),
+        "lock:renew" => lock::renew(payload),
+        "lock:release" => lock::release(payload),
+        "lock:get" => lock::get(payload),
         _ => Err(Fault::invalid("there is no such event")),
     }
 }
@@ -138,6 +149,7 @@ mod tests {
             let _ = parse(&format!(r#"["presence:join",{text}]"#));
             let _ = parse(&format!(r#"["presence:heartbeat",{{"patchState":{text}}}]"#));
             let _ = parse(&format!(r#"["metadata:setChannel",{{"channelName":"c","channelType":"t","data":{text}}}]"#));
+            let _ = parse(&format!(r#"["lock:acquire",{{"channelName":"c","channelType":"t","lockName":{text}}}]"#));
             let _ = parse(&format!(
                 r#"["metadata:removeChannel",{{"channelName":"c","channelType":"t","options":{text}}}]"#
             ));

@@ -40,3 +40,13 @@ pub(super) fn flag(field: &str, value: Option<&RawValue>) -> Result<bool, Fault>
         Some(_) => Err(Fault::invalid(format!("{field} must be true or false"))),
     }
 }
+
+/// A field that is a whole number within bounds.
+pub(super) fn number(field: &str, value: &RawValue, least: u64, most: u64) -> Result<u64, Fault> {
+    value
+        .get()
+        .parse()
+        .ok()
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| Fault::invalid(format!("{field} must be a whole number from {least} to {most}")))
+}

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Request,
-    payload::{id, object, present, twice},
+    payload::{id, number, object, present, twice},
 };
 use crate::{Fault, state};
 
@@ -51,7 +51,7 @@ pub(super) fn heartbeat(payload: Option<&RawValue>) -> Result<Request, Fault> {
         return Ok(Request::Heartbeat { epoch: None, patch: None });
     }
     let fields: HeartbeatFields<'_> = serde_json::from_str(payload).map_err(twice)?;
-    let epoch = fields.epoch.map(epoch).transpose()?;
+    let epoch = fields.epoch.map(|json| number("epoch", json, 0, MAX_EPOCH)).transpose()?;
     if let Some(json) = fields.patch {
         state::check("patchState", json)?;
     }
@@ -64,15 +64,6 @@ pub(super) fn leave(payload: Option<&RawValue>) -> Result<Request, Fault> {
         Some(text) if text.starts_with('{') => Ok(Request::Leave),
         Some(_) => Err(Fault::invalid("presence:leave takes no payload")),
     }
-}
-
-fn epoch(value: &RawValue) -> Result<u64, Fault> {
-    value
-        .get()
-        .parse()
-        .ok()
-        .filter(|epoch| *epoch <= MAX_EPOCH)
-        .ok_or_else(|| Fault::invalid(format!("epoch must be a whole number from 0 to {MAX_EPOCH}")))
 }
 
 /// `{}`

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{ChannelId, ChannelType, ConnId, ItemKey, UserId};
+use crate::{ChannelId, ChannelType, ConnId, ItemKey, LockName, UserId};
 
 /// Something asked of a channel's metadata.
 #[derive(Debug, Serialize, Deserialize)]
@@ -86,6 +86,10 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawV
 pub struct WriteOptions {
     /// The `majorRevision` that the channel must have; 0 is that of a channel that does not exist.
     pub major_revision: Option<u64>,
+    /// The lock that the writer must hold.
+    pub lock: Option<LockName>,
+    /// The fence under which it must hold it.
+    pub fence: Option<u64>,
     /// Note down when.
     pub add_timestamp: bool,
     /// Note down who.
@@ -139,6 +143,8 @@ pub enum Rejected {
     },
     /// The channel would be over [`MAX_CHANNEL_BYTES`](crate::client::MAX_CHANNEL_BYTES).
     TooLarge,
+    /// The writer does not hold the lock, or not under that fence.
+    Lock,
     /// A later operation of the connection was there first.
     Overtaken,
 }

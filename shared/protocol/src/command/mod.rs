@@ -1,14 +1,18 @@
 //! What gateway and reaper ask of presence-state, and what it answers. Every command may be repeated without harm: it
 //! names the connection's operation (`op`), and the record remembers the last one that it took.
 //!
-//! Presence stands here, `metadata` beside it.
+//! Presence stands here, `metadata` and `lock` beside it.
 
+pub mod lock;
 pub mod metadata;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use self::metadata::{Metadata, Record, Rejected, TypedRecord};
+use self::{
+    lock::{Held, Lock, Locked},
+    metadata::{Metadata, Record, Rejected, TypedRecord},
+};
 use crate::{ChannelType, ConnId, Fault, InstanceId, RoomId, UserId, client::Member, event::Reason};
 
 /// A request.
@@ -31,6 +35,8 @@ pub enum Command {
     EvictNode(EvictNode),
     /// See or change a channel's metadata.
     Metadata(Metadata),
+    /// Take, hold or let go of locks.
+    Lock(Lock),
     /// Tell what members of a room may have missed of the channels of its name.
     Catchup(Catchup),
 }
@@ -46,6 +52,7 @@ impl Command {
             Command::Reap(c) => Some(&c.room),
             Command::EvictNode(c) => Some(&c.room),
             Command::Metadata(c) => Some(&c.channel.name),
+            Command::Lock(c) => Some(c.room()),
             Command::Catchup(c) => Some(&c.room),
             Command::Touch(_) => None,
         }
@@ -61,6 +68,7 @@ impl Command {
             Command::Snapshot(_) => ("presence", "snapshot"),
             Command::Reap(_) | Command::EvictNode(_) => ("presence", "reap"),
             Command::Metadata(c) => ("metadata", c.act.verb()),
+            Command::Lock(c) => ("lock", c.verb()),
             Command::Catchup(_) => ("metadata", "catchup"),
         }
     }
@@ -232,8 +240,15 @@ pub enum Outcome {
     Record(Record),
     /// A write that did not happen.
     Rejected(Rejected),
-    /// The records that are not as the asker knows them.
-    Catchup(Vec<TypedRecord>),
+    /// What became of something asked of locks.
+    Lock(Locked),
+    /// What members may not know.
+    Catchup {
+        /// The records that are not as the asker knows them.
+        records: Vec<TypedRecord>,
+        /// The locks that are held, of all channels of the name.
+        locks: Vec<Held>,
+    },
     /// Refused.
     Fault(Fault),
 }

@@ -9,8 +9,10 @@
 //! <state: JSON, to the end>
 //! ```
 //!
-//! That is an event of presence; `metadata` has those of the channels of the room's name, published beside them.
+//! That is an event of presence; `metadata` and `lock` have those of the channels of the room's name, published beside
+//! them.
 
+pub mod lock;
 pub mod metadata;
 
 use serde::{Deserialize, Serialize};

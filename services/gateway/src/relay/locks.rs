@@ -1,0 +1,211 @@
+//! Locks of the channels of a room's name, as this gateway hears of them: sockets here that wait for one, and what members
+//! were told of who holds which.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use protocol::{
+    ChannelId, ChannelType, ConnId, LockId, LockName, RoomId,
+    client::LockMessage,
+    command::lock::Held,
+    event::lock::{Change, LockEvent},
+};
+use serde_json::value::RawValue;
+use telemetry::propagation::TraceContext;
+use tokio::sync::watch;
+
+use super::{Relay, Room, room::State, seat::Sink};
+
+/// What a waiter hears of its lock. Only the last counts.
+#[derive(Debug, Clone)]
+pub(crate) enum News {
+    /// Nothing yet.
+    None,
+    /// It holds the lock.
+    Granted(Held),
+    /// Another does now, until then unless it is renewed.
+    Holder {
+        /// In milliseconds of Redis' clock.
+        expires_at_ms: u64,
+    },
+    /// Something may have been missed: ask again.
+    Unsure,
+}
+
+/// A lock in a room, and who waits for it.
+type Key = (ChannelType, LockName);
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Locks {
+    waiting: HashMap<Key, HashMap<ConnId, watch::Sender<News>>>,
+    /// What members were told of locks that are held: fence and owner.
+    told: HashMap<Key, (u64, String)>,
+}
+
+impl<S: Sink> State<S> {
+    /// A lock changed hands.
+    pub(super) fn hear_lock(&mut self, id: &RoomId, event: &LockEvent<'_>) {
+        let key = (ChannelType::from(event.kind), LockName::from(event.name));
+        self.locks.tell_waiters(id, &key, event);
+        if self.seats.is_empty() {
+            self.locks.told = HashMap::new();
+            return;
+        }
+        if event.change == Change::Acquired {
+            self.locks.told.insert(key, (event.fence, event.owner.to_owned()));
+        } else {
+            self.locks.told.remove(&key);
+        }
+        self.tell_lock(&message(id, (event.kind, event.name), event.change, event.owner, event.fence, false));
+    }
+
+    /// Something may have been missed: these locks are held, of all channels of the name. Members are told what differs
+    /// from what they were told; who lacks something is told all that are held.
+    pub(super) fn catch_up_locks(&mut self, id: &RoomId, held: &[Held]) {
+        let is: HashMap<Key, (u64, String)> = held
+            .iter()
+            .map(|one| {
+                let key = (one.lock.channel.kind.clone(), one.lock.name.clone());
+                (key, (one.fence, one.owner.as_str().to_owned()))
+            })
+            .collect();
+        let was = std::mem::replace(&mut self.locks.told, is.clone());
+        let gone = was.iter().filter(|(key, (fence, _))| is.get(key).is_none_or(|(now, _)| now != fence));
+        let new = is.iter().filter(|(key, (fence, _))| was.get(key).is_none_or(|(before, _)| before != fence));
+        let told = gone.map(|one| (Change::Released, one)).chain(new.map(|one| (Change::Acquired, one)));
+        for (change, ((kind, name), (fence, owner))) in told {
+            self.tell_lock(&message(id, (kind.as_str(), name.as_str()), change, owner, *fence, true));
+        }
+        for ((kind, name), (fence, owner)) in &is {
+            let message = message(id, (kind.as_str(), name.as_str()), Change::Acquired, owner, *fence, true);
+            for seat in self.seats.values_mut().filter(|seat| seat.lacks_channels()) {
+                seat.tell_again("lock:event", &message);
+            }
+        }
+    }
+
+    /// A member that does not take it is brought up to date, with the metadata.
+    fn tell_lock(&mut self, message: &RawValue) {
+        for seat in self.seats.values_mut() {
+            seat.tell_channel("lock:event", message);
+        }
+    }
+}
+
+impl Locks {
+    fn tell_waiters(&mut self, id: &RoomId, key: &Key, event: &LockEvent<'_>) {
+        let Some(waiters) = self.waiting.get_mut(key) else { return };
+        if event.change != Change::Acquired {
+            return;
+        }
+        if let Some(waiter) = waiters.remove(event.conn) {
+            let channel = ChannelId { name: id.clone(), kind: key.0.clone() };
+            waiter.send_replace(News::Granted(Held {
+                lock: LockId { channel, name: key.1.clone() },
+                owner: event.owner.into(),
+                conn: event.conn.into(),
+                fence: event.fence,
+                expires_at_ms: event.expires_at_ms,
+            }));
+        }
+        let news = News::Holder { expires_at_ms: event.expires_at_ms };
+        waiters.values().for_each(|waiter| drop(waiter.send_replace(news.clone())));
+    }
+
+    /// Has all who wait ask again.
+    pub(super) fn doubt(&self) {
+        self.waiting.values().flat_map(HashMap::values).for_each(|waiter| drop(waiter.send_replace(News::Unsure)));
+    }
+}
+
+impl Relay {
+    /// A lock of the room's name changed hands.
+    pub(super) fn on_lock(&self, room: &Arc<Room>, text: &str) {
+        let Some(event) = LockEvent::read(text) else {
+            tracing::warn!(channel = room.channel, "dropped a change of a lock that is none");
+            return;
+        };
+        let (recipients, is_lacking) = {
+            let mut state = room.lock();
+            state.hear_lock(&room.id, &event);
+            (state.seats.len(), state.somebody_lacks())
+        };
+        if is_lacking {
+            self.catch_up(room);
+        }
+        if event.traceparent.is_some() {
+            let span = telemetry::span::deliver(&room.channel, room.id.as_str(), recipients);
+            TraceContext::read(event.traceparent, None).adopt(&span);
+        }
+    }
+}
+
+/// A connection's interest in a lock of a room: the room is heard as long as it lives.
+#[derive(Clone)]
+pub(crate) struct Interest(Arc<Counted>);
+
+struct Counted {
+    room: Arc<Room>,
+    relay: Arc<Relay>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.room.interests.fetch_sub(1, Ordering::AcqRel);
+        self.relay.note_if_empty(&self.room);
+    }
+}
+
+impl Interest {
+    pub(super) fn new(room: Arc<Room>, relay: Arc<Relay>) -> Self {
+        Self(Arc::new(Counted { room, relay }))
+    }
+
+    /// Hears from now on what becomes of a lock that `conn` waits for; `None` if it does already.
+    pub(crate) fn wait(&self, lock: &LockId, conn: &ConnId) -> Option<watch::Receiver<News>> {
+        let mut state = self.0.room.lock();
+        let waiters = state.locks.waiting.entry(key(lock)).or_default();
+        if waiters.contains_key(conn) {
+            return None;
+        }
+        let (sender, receiver) = watch::channel(News::None);
+        waiters.insert(conn.clone(), sender);
+        Some(receiver)
+    }
+
+    /// Hears no more of it.
+    pub(crate) fn wait_no_more(&self, lock: &LockId, conn: &ConnId) {
+        let mut state = self.0.room.lock();
+        if let Some(waiters) = state.locks.waiting.get_mut(&key(lock)) {
+            waiters.remove(conn);
+            if waiters.is_empty() {
+                state.locks.waiting.remove(&key(lock));
+            }
+        }
+    }
+
+    /// Ends it; says whether this gateway has nothing to do with the room any more.
+    pub(crate) fn end(self) -> bool {
+        // This one is still counted.
+        self.0.room.interests.load(Ordering::Acquire) == 1 && self.0.room.lock().is_idle()
+    }
+}
+
+fn key(lock: &LockId) -> Key {
+    (lock.channel.kind.clone(), lock.name.clone())
+}
+
+fn message(
+    id: &RoomId,
+    (kind, name): (&str, &str),
+    change: Change,
+    owner: &str,
+    fence: u64,
+    resync: bool,
+) -> Box<RawValue> {
+    let message = LockMessage { channel_name: id, channel_type: kind, lock_name: name, change, owner, fence, resync };
+    serde_json::value::to_raw_value(&message).unwrap_or_default()
+}

@@ -1,0 +1,276 @@
+//! What a session's work does for `lock:*`. A lock that is taken at once is answered at once; who waits does so beside the
+//! session's queue, so that its heartbeats go on: the grant comes as an event of the room, and where one may have been
+//! missed, or the holder's time is over, the waiter asks again under the same operation, which keeps its place.
+
+use std::{sync::Arc, time::Duration};
+
+use protocol::{
+    Code, Fault, InstanceId, LockId, RoomId,
+    client::{DONE, HeldRefusal, LockAnswer, LockAsk, LocksAnswer},
+    command::{
+        Command, Outcome,
+        lock::{Acquire, DropAll, Held, Lock, Locked, Release, Renew, Withdraw},
+    },
+};
+use telemetry::propagation::TraceContext;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{
+    answer::Answer,
+    session::{Seat, Session, not_joined},
+};
+use crate::relay::{Interest, News};
+
+/// Locks that one socket may hold or wait for.
+const MOST: usize = 64;
+/// Waiters ask again so long after the holder's time is over, each a little later than the one before it in line: the
+/// first one's question hands the lock on, and the others hear of it.
+const AFTER_EXPIRY: Duration = Duration::from_millis(5);
+const STAGGER: Duration = Duration::from_millis(20);
+const MOST_STAGGER: u64 = 50;
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+pub(super) async fn carry_out(session: &Arc<Session>, ask: LockAsk, answer: Answer) {
+    match ask {
+        LockAsk::Acquire { lock, ttl_ms, wait_ms } => acquire(session, lock, ttl_ms, wait_ms, answer).await,
+        LockAsk::Renew { lock, fence, ttl_ms } => {
+            let renew = Renew { lock, conn: session.conn.clone(), fence, ttl_ms };
+            match call(session, Lock::Renew(renew), &answer).await {
+                Ok(Locked::Held(held)) => {
+                    session.locks(|locks| locks.renewed(&held));
+                    answer.send(&LockAnswer::from(&held));
+                }
+                other => answer.refuse(&refusal(other)),
+            }
+        }
+        LockAsk::Release { lock, fence } => {
+            // The interest first: of two that end together one has to be the last.
+            let leaving = leaving(session, session.locks(|locks| locks.let_go(&lock)));
+            let (conn, op) = (session.conn.clone(), session.next_op_number());
+            match call(session, Lock::Release(Release { lock, conn, op, fence, leaving }), &answer).await {
+                Ok(Locked::Done) => answer.send(&DONE),
+                other => answer.refuse(&refusal(other)),
+            }
+        }
+        LockAsk::Get { channel, name } => match call(session, Lock::Get { channel, name }, &answer).await {
+            Ok(Locked::List(locks)) => answer.send(&LocksAnswer::from(&*locks)),
+            other => answer.refuse(&refusal(other)),
+        },
+    }
+}
+
+/// The socket leaves its room, or is gone: what it holds elsewhere ends too. What it holds in the room, and its places in
+/// line there, end with its record.
+pub(super) fn leave(session: &Arc<Session>, own: Option<&RoomId>) {
+    for (room, is_last) in session.locks(|locks| locks.drop_all(&session.conn)) {
+        if own == Some(&room) {
+            continue;
+        }
+        let (conn, op) = (session.conn.clone(), session.next_op_number());
+        let drop = DropAll { room, conn, op, leaving: leaving(session, is_last) };
+        session.gateway.farewells.send(Command::Lock(Lock::Drop(drop)), TraceContext::default());
+    }
+}
+
+async fn acquire(session: &Arc<Session>, lock: LockId, ttl_ms: u64, wait_ms: u64, answer: Answer) {
+    let Some(Seat { user, .. }) = session.seat().filter(|seat| seat.joined) else {
+        return answer.refuse(&not_joined());
+    };
+    if session.locks(|locks| locks.count()) >= MOST {
+        let sentence = format!("a socket may hold or wait for at most {MOST} locks");
+        return answer.refuse(&Fault::new(Code::Overloaded, sentence));
+    }
+    let interest = match session.gateway.relay.listen(&lock.channel.name).await {
+        Ok(interest) => interest,
+        Err(fault) => return answer.refuse(&fault),
+    };
+    let acquire = Acquire {
+        lock,
+        user,
+        conn: session.conn.clone(),
+        node: session.gateway.bus.instance().clone(),
+        op: session.next_op_number(),
+        ttl_ms,
+        wait_ms,
+    };
+    // From before it asks: the grant may come before the answer that it has to wait.
+    let Some(news) = interest.wait(&acquire.lock, &acquire.conn) else {
+        return answer.refuse(&Fault::new(Code::LockHeld, "this socket waits for the lock already"));
+    };
+    let mut waiter = Waiter { session: Arc::clone(session), acquire, interest, news, began: Instant::now(), asked: 0 };
+    match waiter.ask(&answer).await {
+        Ok(Locked::Waits { holder, ahead }) => {
+            let (lock, interest) = (waiter.acquire.lock.clone(), waiter.interest.clone());
+            session.locks(|locks| locks.wait(lock, interest));
+            tokio::spawn(waiter.wait(holder, ahead, answer));
+        }
+        outcome => waiter.end(outcome, answer),
+    }
+}
+
+struct Waiter {
+    session: Arc<Session>,
+    acquire: Acquire,
+    interest: Interest,
+    news: watch::Receiver<News>,
+    began: Instant,
+    /// How often it asked.
+    asked: u32,
+}
+
+impl Waiter {
+    async fn ask(&mut self, answer: &Answer) -> Result<Locked, Fault> {
+        self.asked += 1;
+        let passed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let wait_ms = self.acquire.wait_ms.saturating_sub(passed);
+        call(&self.session, Lock::Acquire(Acquire { wait_ms, ..self.acquire.clone() }), answer).await
+    }
+
+    async fn wait(mut self, holder: Held, mut ahead: u64, answer: Answer) {
+        let deadline = self.began + Duration::from_millis(self.acquire.wait_ms);
+        let mut ask_at = self.expiry(holder.expires_at_ms, ahead);
+        loop {
+            let heard = timeout_at(deadline.min(ask_at), self.news.changed()).await;
+            let news = match heard {
+                Ok(Ok(())) => self.news.borrow_and_update().clone(),
+                // The sender was dropped: the socket left its room, or is gone.
+                Ok(Err(_)) => {
+                    let last = self.news.borrow().clone();
+                    match last {
+                        News::Granted(held) => News::Granted(held),
+                        _ => return self.end(Err(not_joined()), answer),
+                    }
+                }
+                Err(_) => News::Unsure,
+            };
+            match news {
+                News::Granted(held) => return self.end(Ok(Locked::Held(held)), answer),
+                News::Holder { expires_at_ms } => ask_at = self.expiry(expires_at_ms, ahead),
+                News::None => {}
+                News::Unsure if Instant::now() >= deadline => {
+                    let outcome = self.withdraw(&answer).await;
+                    return self.end(outcome, answer);
+                }
+                News::Unsure => match self.ask(&answer).await {
+                    Ok(Locked::Waits { holder, ahead: now }) => {
+                        ahead = now;
+                        ask_at = self.expiry(holder.expires_at_ms, ahead);
+                    }
+                    Ok(Locked::Overtaken) => {
+                        let outcome = self.withdraw(&answer).await;
+                        return self.end(outcome, answer);
+                    }
+                    Ok(outcome) => return self.end(Ok(outcome), answer),
+                    Err(_) => ask_at = Instant::now() + RETRY_EVERY,
+                },
+            }
+        }
+    }
+
+    /// When to ask again if nothing is heard before.
+    fn expiry(&self, expires_at_ms: u64, ahead: u64) -> Instant {
+        let left = expires_at_ms.saturating_sub(self.session.gateway.bus.redis_now_ms());
+        Instant::now() + Duration::from_millis(left) + AFTER_EXPIRY + STAGGER * ahead.min(MOST_STAGGER) as u32
+    }
+
+    async fn withdraw(&self, answer: &Answer) -> Result<Locked, Fault> {
+        let withdraw = self.withdrawal(true, None);
+        call(&self.session, Lock::Withdraw(withdraw), answer).await
+    }
+
+    fn withdrawal(&self, keep: bool, leaving: Option<InstanceId>) -> Withdraw {
+        let Acquire { lock, conn, op, .. } = &self.acquire;
+        Withdraw { lock: lock.clone(), conn: conn.clone(), op: *op, keep, leaving }
+    }
+
+    /// It waits no longer.
+    fn end(self, outcome: Result<Locked, Fault>, answer: Answer) {
+        self.interest.wait_no_more(&self.acquire.lock, &self.acquire.conn);
+        self.session.locks(|locks| locks.wait_no_more(&self.acquire.lock));
+        answer
+            .span()
+            .record("lock.waited_ms", self.began.elapsed().as_millis() as i64)
+            .record("lock.retries", i64::from(self.asked.saturating_sub(1)));
+        match outcome {
+            Ok(Locked::Held(held)) if self.session.is_in_a_room() => {
+                answer.span().record("lock.fence", held.fence as i64);
+                answer.send(&LockAnswer::from(&held));
+                hold(&self.session, held, self.interest);
+            }
+            // It left while it was granted.
+            Ok(Locked::Held(_)) => {
+                self.give_up();
+                answer.refuse(&not_joined());
+            }
+            Ok(Locked::Taken(holder) | Locked::Withdrawn(Some(holder)) | Locked::Waits { holder, .. }) => {
+                let fault = Fault::new(Code::LockHeld, "somebody else holds the lock");
+                answer.refuse_with(&fault, &HeldRefusal::new(&fault, &holder));
+            }
+            Ok(Locked::Withdrawn(None) | Locked::Overtaken) => {
+                answer.refuse(&Fault::new(Code::LockHeld, "the lock could not be had in time"));
+            }
+            // It may hold the lock or stand in line, and nobody here believes it.
+            Err(fault) => {
+                self.give_up();
+                answer.refuse(&fault);
+            }
+            other => answer.refuse(&refusal(other)),
+        }
+    }
+
+    fn give_up(self) {
+        let withdraw = self.withdrawal(false, None);
+        let leaving = self.interest.end().then(|| self.session.gateway.bus.instance().clone());
+        let command = Command::Lock(Lock::Withdraw(Withdraw { leaving, ..withdraw }));
+        self.session.gateway.farewells.send(command, TraceContext::default());
+    }
+}
+
+/// Keeps a lock in mind until it is let go, and has it ended when its time is over.
+fn hold(session: &Arc<Session>, held: Held, interest: Interest) {
+    let lock = held.lock.clone();
+    if !session.locks(|locks| locks.hold(held, interest)) {
+        return;
+    }
+    let session = Arc::downgrade(session);
+    tokio::spawn(async move {
+        loop {
+            let Some(session) = session.upgrade() else { return };
+            let Some(expires_at_ms) = session.locks(|locks| locks.expiry_of(&lock)) else { return };
+            let left = expires_at_ms.saturating_sub(session.gateway.bus.redis_now_ms());
+            if left == 0 {
+                let is_last = session.locks(|locks| locks.let_go(&lock));
+                let room = lock.channel.name.clone();
+                let expire = Lock::Expire { room, leaving: leaving(&session, is_last) };
+                return session.gateway.farewells.send(Command::Lock(expire), TraceContext::default());
+            }
+            drop(session);
+            sleep(Duration::from_millis(left) + AFTER_EXPIRY).await;
+        }
+    });
+}
+
+fn leaving(session: &Session, is_last: bool) -> Option<InstanceId> {
+    is_last.then(|| session.gateway.bus.instance().clone())
+}
+
+async fn call(session: &Session, lock: Lock, answer: &Answer) -> Result<Locked, Fault> {
+    let room = lock.room().clone();
+    let reply = session.gateway.bus.call(room.as_str(), &Command::Lock(lock), TraceContext::of(answer.span())).await?;
+    match &*reply.outcome {
+        Outcome::Lock(locked) => Ok(locked.clone()),
+        _ => Err(Fault::new(Code::Internal, "the request was answered with something else")),
+    }
+}
+
+fn refusal(outcome: Result<Locked, Fault>) -> Fault {
+    match outcome {
+        Err(fault) => fault,
+        Ok(Locked::Lost) => Fault::new(Code::LockLost, "this socket does not hold the lock under that fence"),
+        Ok(Locked::Full) => Fault::new(Code::Overloaded, "too many locks, or too many who wait, in this channel"),
+        Ok(_) => Fault::new(Code::Internal, "the request was answered with something else"),
+    }
+}

@@ -1,0 +1,15 @@
+-- How a connection leaves a room, for whatever reason; behind room.lua and locks.lua.
+-- Takes a connection out of the room and says so; its locks end with it. The keys of an empty room vanish with its last member.
+local function remove(conn, record, reason, traceparent)
+  redis.call('HDEL', conns, conn)
+  redis.call('ZREM', last_seen, conn)
+  local last = redis.call('HINCRBY', users, record.user, -1) <= 0
+  if last then redis.call('HDEL', users, record.user) end
+  publish('leave', reason, last, conn, record, traceparent)
+  drop(function(one) return one.conn == conn end, traceparent)
+  if redis.call('HLEN', conns) == 0 then
+    redis.call('DEL', last_seen, users, info)
+    return 0
+  end
+  return redis.call('HLEN', conns)
+end

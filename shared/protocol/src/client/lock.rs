@@ -1,0 +1,182 @@
+//! The payloads of `lock:*`.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Request,
+    payload::{id, number, object, present, twice},
+};
+use crate::{ChannelId, Fault, LockId, LockName};
+
+/// The highest fence: numbers up to 2^53 are exact in JavaScript and Lua.
+pub(super) const MAX_FENCE: u64 = 1 << 53;
+/// How long a lock is held without being renewed, unless its client says so.
+const TTL_MS: u64 = 10_000;
+const LEAST_TTL_MS: u64 = 1_000;
+const MOST_TTL_MS: u64 = 300_000;
+/// The longest that a client may wait for a lock.
+const MOST_WAIT_MS: u64 = 10_000;
+
+/// What is asked of locks.
+#[derive(Debug)]
+pub enum LockAsk {
+    /// `lock:acquire`
+    Acquire {
+        /// Which.
+        lock: LockId,
+        /// How long it is held without being renewed.
+        ttl_ms: u64,
+        /// How long to wait for it.
+        wait_ms: u64,
+    },
+    /// `lock:renew`
+    Renew {
+        /// Which.
+        lock: LockId,
+        /// Under which fence it is held.
+        fence: u64,
+        /// How long from now on.
+        ttl_ms: u64,
+    },
+    /// `lock:release`
+    Release {
+        /// Which.
+        lock: LockId,
+        /// Under which fence it is held.
+        fence: u64,
+    },
+    /// `lock:get`
+    Get {
+        /// Of which channel.
+        channel: ChannelId,
+        /// Only this one.
+        name: Option<LockName>,
+    },
+}
+
+impl LockAsk {
+    /// The channel.
+    pub fn channel(&self) -> &ChannelId {
+        match self {
+            LockAsk::Acquire { lock, .. } | LockAsk::Renew { lock, .. } | LockAsk::Release { lock, .. } => {
+                &lock.channel
+            }
+            LockAsk::Get { channel, .. } => channel,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, rename = "channelName")]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, rename = "channelType")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "lockName")]
+    lock: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    fence: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "ttlMs")]
+    ttl: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "waitMs")]
+    wait: Option<&'a RawValue>,
+}
+
+pub(super) fn acquire(payload: Option<&RawValue>) -> Result<Request, Fault> {
+    let fields = fields("lock:acquire", payload)?;
+    let wait = fields.wait.map(|json| number("waitMs", json, 0, MOST_WAIT_MS)).transpose()?;
+    let (lock, ttl_ms) = (fields.lock()?, fields.ttl_ms()?);
+    Ok(request(LockAsk::Acquire { lock, ttl_ms, wait_ms: wait.unwrap_or(0) }))
+}
+
+pub(super) fn renew(payload: Option<&RawValue>) -> Result<Request, Fault> {
+    let fields = fields("lock:renew", payload)?;
+    Ok(request(LockAsk::Renew { lock: fields.lock()?, fence: fields.fence()?, ttl_ms: fields.ttl_ms()? }))
+}
+
+pub(super) fn release(payload: Option<&RawValue>) -> Result<Request, Fault> {
+    let fields = fields("lock:release", payload)?;
+    Ok(request(LockAsk::Release { lock: fields.lock()?, fence: fields.fence()? }))
+}
+
+pub(super) fn get(payload: Option<&RawValue>) -> Result<Request, Fault> {
+    let fields = fields("lock:get", payload)?;
+    let name = fields.lock.map(|json| id("lockName", Some(json))).transpose()?.map(Into::into);
+    Ok(request(LockAsk::Get { channel: fields.channel()?, name }))
+}
+
+fn request(ask: LockAsk) -> Request {
+    Request::Lock(Box::new(ask))
+}
+
+fn fields<'a>(event: &str, payload: Option<&'a RawValue>) -> Result<Fields<'a>, Fault> {
+    serde_json::from_str(object(event, payload)?).map_err(twice)
+}
+
+impl Fields<'_> {
+    fn channel(&self) -> Result<ChannelId, Fault> {
+        let (name, kind) = (id("channelName", self.name)?, id("channelType", self.kind)?);
+        Ok(ChannelId { name: name.into(), kind: kind.into() })
+    }
+
+    fn lock(&self) -> Result<LockId, Fault> {
+        Ok(LockId { channel: self.channel()?, name: id("lockName", self.lock)?.into() })
+    }
+
+    fn fence(&self) -> Result<u64, Fault> {
+        number("fence", self.fence.ok_or_else(|| Fault::invalid("fence is missing"))?, 0, MAX_FENCE)
+    }
+
+    fn ttl_ms(&self) -> Result<u64, Fault> {
+        let ttl = self.ttl.map(|json| number("ttlMs", json, LEAST_TTL_MS, MOST_TTL_MS)).transpose()?;
+        Ok(ttl.unwrap_or(TTL_MS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Code, client::parse};
+
+    fn asked(event: &str, rest: &str) -> Result<LockAsk, Fault> {
+        let text = format!(r#"["lock:{event}",{{"channelName":"c","channelType":"T"{rest}}}]"#);
+        match parse(&text)? {
+            Request::Lock(ask) => Ok(*ask),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let Ok(LockAsk::Acquire { lock, ttl_ms, wait_ms }) = asked("acquire", r#","lockName":"l""#) else { panic!() };
+        assert_eq!((lock.name.as_str(), lock.channel.kind.as_str(), ttl_ms, wait_ms), ("l", "T", 10_000, 0));
+        let all = r#","lockName":"l","ttlMs":1000,"waitMs":10000"#;
+        assert!(matches!(asked("acquire", all), Ok(LockAsk::Acquire { ttl_ms: 1_000, wait_ms: 10_000, .. })));
+        assert!(matches!(asked("get", ""), Ok(LockAsk::Get { name: None, .. })));
+        assert!(matches!(asked("renew", r#","lockName":"l","fence":5"#), Ok(LockAsk::Renew { fence: 5, .. })));
+        assert!(matches!(asked("release", r#","lockName":"l","fence":5"#), Ok(LockAsk::Release { fence: 5, .. })));
+    }
+
+    #[test]
+    fn bad_payloads_are_refused_by_field() {
+        for (event, rest, word) in [
+            ("acquire", "", "lockName"),
+            ("acquire", r#","lockName":null"#, "lockName"),
+            ("acquire", r#","lockName":"l","ttlMs":-1"#, "ttlMs"),
+            ("acquire", r#","lockName":"l","ttlMs":999"#, "ttlMs"),
+            ("acquire", r#","lockName":"l","ttlMs":300001"#, "ttlMs"),
+            ("acquire", r#","lockName":"l","ttlMs":"1000""#, "ttlMs"),
+            ("acquire", r#","lockName":"l","waitMs":10001"#, "waitMs"),
+            ("acquire", r#","lockName":"l","waitMs":-1"#, "waitMs"),
+            ("renew", r#","lockName":"l""#, "fence"),
+            ("renew", r#","lockName":"l","fence":"5""#, "fence"),
+            ("release", r#","lockName":"l","fence":1.5"#, "fence"),
+            ("release", r#","fence":1"#, "lockName"),
+            ("get", r#","lockName":7"#, "lockName"),
+        ] {
+            let fault = asked(event, rest).unwrap_err();
+            assert_eq!((fault.code, fault.message.contains(word)), (Code::InvalidPayload, true), "{rest}: {fault}");
+        }
+    }
+}
