@@ -1,5 +1,6 @@
 //! The list of scenarios and what they share. Each one starts its own servers, measures, and hands in its part of the report.
 
+mod channels;
 mod closed_loop;
 mod everyday;
 mod fan_out;
@@ -20,13 +21,14 @@ use crate::report::Report;
 use crate::servers::{Servers, Telemetry};
 
 /// All scenarios by name, in the order of the table, each with what it measures.
-pub(crate) const ALL: [(&str, &str); 8] = [
+pub(crate) const ALL: [(&str, &str); 9] = [
     ("closed-loop", "plain heartbeats of 200 clients in a closed loop, against the echo"),
     ("everyday", "4,000 connections with one heartbeat a second each, against the echo"),
     ("patches", "every heartbeat a patch, rooms of two, 200 clients, against the echo"),
     ("idle-memory", "KiB of an idle joined connection at 8,000 connections, against the echo"),
     ("join-storm", "1,000 joins into one room at once"),
     ("fan-out", "events a second in a room of 100, against a bare broadcast"),
+    ("channels", "updates of metadata and locks of 200 clients, against patches; a lock that 20 want"),
     ("growth", "CPU of a plain heartbeat with few and many rooms, with small and large rooms"),
     ("telemetry", "what tracing costs: off, as in production, as in development (not in --quick)"),
 ];
@@ -52,6 +54,7 @@ impl Bench {
             "idle-memory" => idle_memory::run(self).await,
             "join-storm" => join_storm::run(self).await,
             "fan-out" => fan_out::run(self).await,
+            "channels" => channels::run(self).await,
             "growth" => growth::run(self).await,
             "telemetry" => telemetry::run(self).await,
             other => Err(io::Error::other(format!("there is no scenario {other}"))),

@@ -71,7 +71,7 @@ async fn crank<R: Role>(mut actor: Actor<R>, stage: Arc<Stage>) -> (Actor<R>, Ve
     let mut latencies = Vec::new();
     loop {
         let phase = stage.phase.load(Ordering::Relaxed);
-        if phase == OVER {
+        if phase == OVER && actor.role.may_stop() {
             break;
         }
         let sent = Instant::now();

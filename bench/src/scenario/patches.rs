@@ -4,6 +4,7 @@
 use std::io;
 
 use super::{Bench, WINDOW, syncs};
+use crate::actor::member::Member;
 use crate::load::lane::Lane;
 use crate::load::{echoers, members};
 use crate::report::{Report, Row};
@@ -15,9 +16,7 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     let (echo, rollcall) = (Servers::echo().await?, bench.rollcall().await?);
     let clients = echoers(echo.address, CLIENTS).await?;
     let mut bare = Lane::new(echo, clients);
-    let mut clients = members(rollcall.address, CLIENTS, CLIENTS / 2).await?;
-    clients.iter_mut().for_each(|actor| actor.role.patch_every(1, 0));
-    let mut lane = Lane::new(rollcall, clients);
+    let mut lane = patchers(rollcall).await?;
     for _ in 0..bench.turns() {
         bare.closed_loop(WINDOW).await?;
         lane.closed_loop(WINDOW).await?;
@@ -43,4 +42,11 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
         )],
         faults,
     })
+}
+
+/// The members that patch with every heartbeat; what else changes a room is measured beside them.
+pub(super) async fn patchers(rollcall: Servers) -> io::Result<Lane<Member>> {
+    let mut clients = members(rollcall.address, CLIENTS, CLIENTS / 2).await?;
+    clients.iter_mut().for_each(|actor| actor.role.patch_every(1, 0));
+    Ok(Lane::new(rollcall, clients))
 }
