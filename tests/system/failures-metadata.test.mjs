@@ -91,6 +91,7 @@ scenario('after a Redis that lost everything no revision comes again', { gateway
   // Who is in the room is told: the channel is empty, under a revision above all that were.
   const told = await until('the loss to be told', () => clients.every((client) => client.changes.at(-1).majorRevision > before.majorRevision) && clients[3].changes.at(-1), { within: 10_000 });
   assert.deepEqual([told.operation, told.items], ['set', []]);
+  await Promise.all(system.services.map((service) => service.ready(10_000)));
   const stale = await clients[1].ask('metadata:setChannel', {
     channelName: room, channelType: TYPE, data: [{ key: 'k', value: 'late' }], options: { majorRevision: before.majorRevision },
   });

@@ -89,6 +89,7 @@ test('channels of other types, names and rooms have nothing in common', async ({
     const { metadata, totalCount, channelName, channelType } = await ann.metadata('getChannel', name, type);
     assert.deepEqual([metadata.n.value, totalCount, channelName, channelType], [n, 2, name, type]);
   }
+  await until('ann to hear of those of her room', () => ann.changes.length === types.length);
   assert.deepEqual([...new Set(ann.changes.map(({ channelName }) => channelName))], [room]);
   await ann.patch({ still: 'here' });
 });

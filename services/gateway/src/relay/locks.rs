@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use protocol::{
@@ -150,18 +153,30 @@ pub(crate) struct Interest(Arc<Counted>);
 struct Counted {
     room: Arc<Room>,
     relay: Arc<Relay>,
+    ended: AtomicBool,
+}
+
+impl Counted {
+    /// Says whether nothing is left; of two that end together one is the last.
+    fn end(&self) -> bool {
+        if self.ended.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let last = self.room.interests.fetch_sub(1, Ordering::AcqRel) == 1 && self.room.lock().is_idle();
+        self.relay.note_if_empty(&self.room);
+        last
+    }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.room.interests.fetch_sub(1, Ordering::AcqRel);
-        self.relay.note_if_empty(&self.room);
+        self.end();
     }
 }
 
 impl Interest {
     pub(super) fn new(room: Arc<Room>, relay: Arc<Relay>) -> Self {
-        Self(Arc::new(Counted { room, relay }))
+        Self(Arc::new(Counted { room, relay, ended: AtomicBool::new(false) }))
     }
 
     /// Hears from now on what becomes of a lock that `conn` waits for; `None` if it does already.
@@ -189,8 +204,7 @@ impl Interest {
 
     /// Ends it; says whether this gateway has nothing to do with the room any more.
     pub(crate) fn end(self) -> bool {
-        // This one is still counted.
-        self.0.room.interests.load(Ordering::Acquire) == 1 && self.0.room.lock().is_idle()
+        self.0.end()
     }
 }
 

@@ -14,6 +14,19 @@ pub(super) struct Locks {
     waiting: HashMap<LockId, Interest>,
 }
 
+/// The time of a lock.
+pub(super) enum Time {
+    /// The lock is not held.
+    Gone,
+    /// So many milliseconds are left.
+    Left(u64),
+    /// It is over.
+    Over {
+        /// The gateway has nothing to do with the lock's room since.
+        is_last: bool,
+    },
+}
+
 impl Locks {
     pub(super) fn count(&self) -> usize {
         self.held.len() + self.waiting.len()
@@ -34,21 +47,29 @@ impl Locks {
         self.held.insert(held.lock.clone(), (held, interest)).is_none()
     }
 
-    /// It holds a lock longer.
-    pub(super) fn renewed(&mut self, held: &Held) {
-        if let Some((known, _)) = self.held.get_mut(&held.lock) {
-            *known = held.clone();
+    /// It holds a lock longer; `false` if that was not known to be held.
+    pub(super) fn renewed(&mut self, held: &Held) -> bool {
+        let known = self.held.get_mut(&held.lock);
+        known.map(|(known, _)| *known = held.clone()).is_some()
+    }
+
+    /// Whether the time of a lock is over, which then is not held any more.
+    pub(super) fn expire(&mut self, lock: &LockId, now_ms: u64) -> Time {
+        match self.held.get(lock) {
+            None => Time::Gone,
+            Some((held, _)) if held.expires_at_ms > now_ms => Time::Left(held.expires_at_ms - now_ms),
+            Some((held, _)) => {
+                let fence = held.fence;
+                Time::Over { is_last: self.let_go(lock, fence) }
+            }
         }
     }
 
-    /// Until when it holds a lock, in milliseconds of Redis' clock.
-    pub(super) fn expiry_of(&self, lock: &LockId) -> Option<u64> {
-        self.held.get(lock).map(|(held, _)| held.expires_at_ms)
-    }
-
-    /// It does not hold a lock any more; says whether the gateway has nothing to do with the lock's room since.
-    pub(super) fn let_go(&mut self, lock: &LockId) -> bool {
-        self.held.remove(lock).is_some_and(|(_, interest)| interest.end())
+    /// It does not hold a lock under that fence any more; says whether the gateway has nothing to do with the lock's room
+    /// since.
+    pub(super) fn let_go(&mut self, lock: &LockId, fence: u64) -> bool {
+        let is_held = self.held.get(lock).is_some_and(|(held, _)| held.fence == fence);
+        is_held && self.held.remove(lock).is_some_and(|(_, interest)| interest.end())
     }
 
     /// It holds nothing and waits for nothing any more; the rooms that it did so in, each with whether the gateway has

@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     answer::Answer,
+    held::Time,
     session::{Seat, Session, not_joined},
 };
 use crate::relay::{Interest, News};
@@ -40,19 +41,31 @@ pub(super) async fn carry_out(session: &Arc<Session>, ask: LockAsk, answer: Answ
             let renew = Renew { lock, conn: session.conn.clone(), fence, ttl_ms };
             match call(session, Lock::Renew(renew), &answer).await {
                 Ok(Locked::Held(held)) => {
-                    session.locks(|locks| locks.renewed(&held));
                     answer.send(&LockAnswer::from(&held));
+                    // Its time seemed to be over here, and was not.
+                    if !session.locks(|locks| locks.renewed(&held))
+                        && let Ok(interest) = session.gateway.relay.listen(&held.lock.channel.name).await
+                    {
+                        hold(session, held, interest);
+                    }
                 }
                 other => answer.refuse(&refusal(other)),
             }
         }
         LockAsk::Release { lock, fence } => {
             // The interest first: of two that end together one has to be the last.
-            let leaving = leaving(session, session.locks(|locks| locks.let_go(&lock)));
+            let leaving = leaving(session, session.locks(|locks| locks.let_go(&lock, fence)));
             let (conn, op) = (session.conn.clone(), session.next_op_number());
-            match call(session, Lock::Release(Release { lock, conn, op, fence, leaving }), &answer).await {
+            let release = Lock::Release(Release { lock, conn, op, fence, leaving });
+            match call(session, release.clone(), &answer).await {
                 Ok(Locked::Done) => answer.send(&DONE),
-                other => answer.refuse(&refusal(other)),
+                outcome => {
+                    // Without an answer it may have happened or not; its client wants it to, so it is repeated until it has.
+                    if outcome.is_err() {
+                        session.gateway.farewells.send(Command::Lock(release), TraceContext::of(answer.span()));
+                    }
+                    answer.refuse(&refusal(outcome));
+                }
             }
         }
         LockAsk::Get { channel, name } => match call(session, Lock::Get { channel, name }, &answer).await {
@@ -239,14 +252,15 @@ fn hold(session: &Arc<Session>, held: Held, interest: Interest) {
     tokio::spawn(async move {
         loop {
             let Some(session) = session.upgrade() else { return };
-            let Some(expires_at_ms) = session.locks(|locks| locks.expiry_of(&lock)) else { return };
-            let left = expires_at_ms.saturating_sub(session.gateway.bus.redis_now_ms());
-            if left == 0 {
-                let is_last = session.locks(|locks| locks.let_go(&lock));
-                let room = lock.channel.name.clone();
-                let expire = Lock::Expire { room, leaving: leaving(&session, is_last) };
-                return session.gateway.farewells.send(Command::Lock(expire), TraceContext::default());
-            }
+            let now_ms = session.gateway.bus.redis_now_ms();
+            let left = match session.locks(|locks| locks.expire(&lock, now_ms)) {
+                Time::Gone => return,
+                Time::Left(left) => left,
+                Time::Over { is_last } => {
+                    let expire = Lock::Expire { room: lock.channel.name.clone(), leaving: leaving(&session, is_last) };
+                    return session.gateway.farewells.send(Command::Lock(expire), TraceContext::default());
+                }
+            };
             drop(session);
             sleep(Duration::from_millis(left) + AFTER_EXPIRY).await;
         }

@@ -136,6 +136,18 @@ async fn who_gave_up_or_waited_too_long_never_has_it() {
 }
 
 #[tokio::test]
+async fn a_withdrawal_that_comes_late_takes_nothing_from_a_later_wait() {
+    let site = Site::open().await;
+    let first = held(&site.acquire("l", "a", 1, 0).await).clone();
+    site.acquire("l", "b", 2, 5_000).await;
+    site.withdraw("l", "b", 1, false).await;
+    site.release("l", "a", 2, first.fence).await;
+    assert_eq!(site.locks().await[0].conn.as_str(), "b");
+    site.withdraw("l", "b", 1, false).await;
+    assert_eq!(site.locks().await[0].conn.as_str(), "b", "nor the lock");
+}
+
+#[tokio::test]
 async fn a_lock_ends_with_the_record_of_its_holder() {
     let site = Site::open().await;
     site.join_together(&[join("a", "ann", 1), join("b", "bob", 1), join("c", "cy", 1)]).await;
