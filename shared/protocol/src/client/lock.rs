@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Request,
-    payload::{id, number, object, present, twice},
+    payload::{channel, fields, id, number, present},
 };
 use crate::{ChannelId, Fault, LockId, LockName};
 
@@ -84,24 +84,24 @@ struct Fields<'a> {
 }
 
 pub(super) fn acquire(payload: Option<&RawValue>) -> Result<Request, Fault> {
-    let fields = fields("lock:acquire", payload)?;
+    let fields: Fields<'_> = fields("lock:acquire", payload)?;
     let wait = fields.wait.map(|json| number("waitMs", json, 0, MOST_WAIT_MS)).transpose()?;
     let (lock, ttl_ms) = (fields.lock()?, fields.ttl_ms()?);
     Ok(request(LockAsk::Acquire { lock, ttl_ms, wait_ms: wait.unwrap_or(0) }))
 }
 
 pub(super) fn renew(payload: Option<&RawValue>) -> Result<Request, Fault> {
-    let fields = fields("lock:renew", payload)?;
+    let fields: Fields<'_> = fields("lock:renew", payload)?;
     Ok(request(LockAsk::Renew { lock: fields.lock()?, fence: fields.fence()?, ttl_ms: fields.ttl_ms()? }))
 }
 
 pub(super) fn release(payload: Option<&RawValue>) -> Result<Request, Fault> {
-    let fields = fields("lock:release", payload)?;
+    let fields: Fields<'_> = fields("lock:release", payload)?;
     Ok(request(LockAsk::Release { lock: fields.lock()?, fence: fields.fence()? }))
 }
 
 pub(super) fn get(payload: Option<&RawValue>) -> Result<Request, Fault> {
-    let fields = fields("lock:get", payload)?;
+    let fields: Fields<'_> = fields("lock:get", payload)?;
     let name = fields.lock.map(|json| id("lockName", Some(json))).transpose()?.map(Into::into);
     Ok(request(LockAsk::Get { channel: fields.channel()?, name }))
 }
@@ -110,14 +110,9 @@ fn request(ask: LockAsk) -> Request {
     Request::Lock(Box::new(ask))
 }
 
-fn fields<'a>(event: &str, payload: Option<&'a RawValue>) -> Result<Fields<'a>, Fault> {
-    serde_json::from_str(object(event, payload)?).map_err(twice)
-}
-
 impl Fields<'_> {
     fn channel(&self) -> Result<ChannelId, Fault> {
-        let (name, kind) = (id("channelName", self.name)?, id("channelType", self.kind)?);
-        Ok(ChannelId { name: name.into(), kind: kind.into() })
+        channel(self.name, self.kind)
     }
 
     fn lock(&self) -> Result<LockId, Fault> {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{
     Request,
     lock::MAX_FENCE,
-    payload::{flag, id, number, object, present, twice},
+    payload::{channel, fields, flag, id, number, present, twice},
 };
 use crate::{
     ChannelId, Code, Fault,
@@ -60,13 +60,13 @@ struct Fields<'a> {
 }
 
 pub(super) fn set(payload: Option<&RawValue>) -> Result<Request, Fault> {
-    let fields = fields("metadata:setChannel", payload)?;
+    let fields: Fields<'_> = fields("metadata:setChannel", payload)?;
     let items = fields.data.map(items).transpose()?.unwrap_or_default();
     fields.request(items, MetadataAsk::Set)
 }
 
 pub(super) fn update(payload: Option<&RawValue>) -> Result<Request, Fault> {
-    let fields = fields("metadata:updateChannel", payload)?;
+    let fields: Fields<'_> = fields("metadata:updateChannel", payload)?;
     let items = items(fields.data.ok_or_else(|| Fault::invalid("data is missing"))?)?;
     if items.is_empty() {
         return Err(Fault::new(Code::MetadataInvalid, "data must have at least one item"));
@@ -75,24 +75,19 @@ pub(super) fn update(payload: Option<&RawValue>) -> Result<Request, Fault> {
 }
 
 pub(super) fn remove(payload: Option<&RawValue>) -> Result<Request, Fault> {
-    let fields = fields("metadata:removeChannel", payload)?;
+    let fields: Fields<'_> = fields("metadata:removeChannel", payload)?;
     let items = fields.data.map(items).transpose()?.unwrap_or_default();
     fields.request(items, MetadataAsk::Remove)
 }
 
 pub(super) fn get(payload: Option<&RawValue>) -> Result<Request, Fault> {
-    let channel = fields("metadata:getChannel", payload)?.channel()?;
+    let channel = fields::<Fields<'_>>("metadata:getChannel", payload)?.channel()?;
     Ok(Request::Metadata(Box::new((channel, MetadataAsk::Get))))
-}
-
-fn fields<'a>(event: &str, payload: Option<&'a RawValue>) -> Result<Fields<'a>, Fault> {
-    serde_json::from_str(object(event, payload)?).map_err(twice)
 }
 
 impl Fields<'_> {
     fn channel(&self) -> Result<ChannelId, Fault> {
-        let (name, kind) = (id("channelName", self.name)?, id("channelType", self.kind)?);
-        Ok(ChannelId { name: name.into(), kind: kind.into() })
+        channel(self.name, self.kind)
     }
 
     fn request(&self, items: Vec<ItemChange>, ask: fn(Write) -> MetadataAsk) -> Result<Request, Fault> {

@@ -1,9 +1,9 @@
 //! What the fields of every payload have in common.
 
-use serde::Deserialize as _;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Fault, ids::check_id};
+use crate::{ChannelId, Fault, ids::check_id};
 
 /// A payload, which has to be an object.
 pub(super) fn object<'a>(event: &str, payload: Option<&'a RawValue>) -> Result<&'a str, Fault> {
@@ -11,6 +11,17 @@ pub(super) fn object<'a>(event: &str, payload: Option<&'a RawValue>) -> Result<&
         Some(text) if text.starts_with('{') => Ok(text),
         _ => Err(Fault::invalid(format!("the payload of {event} must be an object"))),
     }
+}
+
+/// The fields of a payload, which has to be an object.
+pub(super) fn fields<'a, T: Deserialize<'a>>(event: &str, payload: Option<&'a RawValue>) -> Result<T, Fault> {
+    serde_json::from_str(object(event, payload)?).map_err(twice)
+}
+
+/// The channel that `channelName` and `channelType` name.
+pub(super) fn channel(name: Option<&RawValue>, kind: Option<&RawValue>) -> Result<ChannelId, Fault> {
+    let (name, kind) = (id("channelName", name)?, id("channelType", kind)?);
+    Ok(ChannelId { name: name.into(), kind: kind.into() })
 }
 
 /// A field that is there, be it `null`: for these fields `null` is a wrong type, not an absence.
