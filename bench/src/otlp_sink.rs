@@ -1,4 +1,4 @@
-//! Takes traces and throws them away, so that the services export as they would in production. Its CPU belongs to the load side.
+//! Takes traces, metrics and logs and throws them away, so that the services export as they would in production. Its CPU belongs to the load side.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Path};
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::post;
 use tokio::net::TcpListener;
@@ -26,12 +26,14 @@ impl Sink {
         let address = listener.local_addr()?;
         let exports = Arc::new(AtomicU64::new(0));
         let counter = exports.clone();
-        let accept = move |_: Bytes| async move {
-            counter.fetch_add(1, Ordering::Relaxed);
+        let accept = move |Path(signal): Path<String>, _: Bytes| async move {
+            if signal == "traces" {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
             // An empty body is a valid answer: a protobuf message with nothing set.
             [(CONTENT_TYPE, "application/x-protobuf")]
         };
-        let router = Router::new().route("/v1/traces", post(accept)).layer(DefaultBodyLimit::disable());
+        let router = Router::new().route("/v1/{signal}", post(accept)).layer(DefaultBodyLimit::disable());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Self { address, exports })
     }

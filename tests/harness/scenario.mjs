@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { OtlpReceiver } from './otlp.mjs';
 import { System } from './system.mjs';
 import { until, withTimeout } from './until.mjs';
 
@@ -35,14 +36,19 @@ export function sharedSystem(options) {
   return (name, body, { within = BODY_MS } = {}) => test(name, (t) => run(t, system, body, within));
 }
 
-// For a test that breaks things: a system of its own.
+// For a test that breaks things: a system of its own; with `exports`, telemetry goes to a receiver, `otlp`.
 export function scenario(name, options, body, { within = BODY_MS } = {}) {
   test(name, async (t) => {
-    const system = await System.start(options);
+    const otlp = options.exports && await OtlpReceiver.start();
     try {
-      await run(t, system, body, within);
+      const system = await System.start({ ...options, env: { ...(otlp && otlp.env), ...options.env } });
+      try {
+        await run(t, system, (context) => body({ ...context, otlp }), within);
+      } finally {
+        await system.close();
+      }
     } finally {
-      await system.close();
+      if (otlp) otlp.close();
     }
   });
 }

@@ -54,6 +54,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     relay.start();
 
     let gateway = Arc::new(Gateway::new(Arc::clone(&bus), relay, touches, Arc::clone(&farewells)));
+    gateway.show();
     let health = Health::new(context.service, context.version, context.instance)
         .part("redis", {
             let bus = Arc::clone(&bus);

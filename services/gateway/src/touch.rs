@@ -17,7 +17,7 @@ use protocol::{
     ConnId, RoomId,
     command::{Command, Outcome, RoomTouch, Touch},
 };
-use telemetry::propagation::TraceContext;
+use telemetry::{metrics, propagation::TraceContext};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::Span;
 
@@ -212,11 +212,13 @@ impl Touches {
                 .map(|(room, sessions)| RoomTouch { room: room.clone(), alive: alive(sessions) })
                 .collect(),
         };
+        let began = Instant::now();
         let answer = self.bus.call(first.as_str(), &Command::Touch(touch), TraceContext::of(&span)).await;
         let sessions = rooms.into_iter().flat_map(|(_, sessions)| sessions);
         match answer {
             Ok(answer) => {
                 let Outcome::Touched { missing } = &*answer.outcome else { return };
+                metrics::touched(began.elapsed());
                 span.record("presence.missing", missing.len() as i64);
                 for under in sessions {
                     under.session.pulse.acknowledged(under.waiting_since, now);
@@ -226,6 +228,7 @@ impl Touches {
                 }
             }
             Err(fault) => {
+                metrics::error("touch", fault.code.as_str());
                 telemetry::span::fail(&span, fault.code.as_str(), &fault.message);
                 for under in sessions {
                     if !under.session.pulse.on_wheel.swap(true, Ordering::Relaxed) {

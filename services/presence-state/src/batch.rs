@@ -1,6 +1,6 @@
 //! One batch: commands ordered by room, joins that can be made together put together, answers addressed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use futures_util::future;
 use protocol::{
@@ -23,6 +23,7 @@ pub(crate) struct Incoming {
     pub(crate) deadline_ms: u64,
     pub(crate) command: Command,
     pub(crate) trace: TraceContext,
+    pub(crate) arrived: Instant,
 }
 
 /// To whom, for which requests, what.
@@ -193,7 +194,7 @@ fn span(incoming: &Incoming) -> Span {
 
 fn failed(span: &Span, fault: Fault) -> Outcome {
     if fault.code == Code::Internal {
-        tracing::error!(error = %fault, "a command failed");
+        span.in_scope(|| tracing::error!(error = %fault, "a command failed"));
     }
     telemetry::span::fail(span, fault.code.as_str(), &fault.message);
     Outcome::Fault(fault)
@@ -227,6 +228,7 @@ mod tests {
             deadline_ms: u64::MAX,
             command: Command::Heartbeat(beat),
             trace: TraceContext::default(),
+            arrived: Instant::now(),
         }
     }
 

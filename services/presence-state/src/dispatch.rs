@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bus::{Bus, Listener};
@@ -18,7 +18,10 @@ use protocol::{
     command::{Command, Outcome},
     envelope::{Envelope, wall_clock_ms},
 };
-use telemetry::propagation::TraceContext;
+use telemetry::{
+    metrics::{self, Reading},
+    propagation::TraceContext,
+};
 use tokio::{sync::mpsc, time::sleep};
 
 use crate::{
@@ -52,6 +55,8 @@ impl Dispatch {
                 sender
             })
             .collect();
+        let waiting = Arc::clone(&open);
+        metrics::observe(Reading::CommandsWaiting, move || Some(waiting.load(Ordering::Relaxed) as f64));
         Arc::new(Self { bus, workers, open })
     }
 
@@ -82,6 +87,7 @@ impl Listener for Dispatch {
             tracing::warn!(sender = %envelope.sender, count = envelope.items.len(), "dropped requests past their deadline");
             return;
         }
+        let arrived = Instant::now();
         let reply_to: Arc<str> = envelope.reply_to.as_str().into();
         for item in &envelope.items {
             let command = match serde_json::from_str::<Command>(item.body.get()) {
@@ -99,6 +105,7 @@ impl Listener for Dispatch {
                 deadline_ms: envelope.deadline_ms,
                 command,
                 trace,
+                arrived,
             };
             match self.worker(&incoming.command).try_send(incoming) {
                 Ok(()) => drop(self.open.fetch_add(1, Ordering::AcqRel)),
@@ -116,6 +123,7 @@ async fn work(bus: Arc<Bus>, store: Arc<Store>, mut queue: mpsc::Receiver<Incomi
     let mut taken = Vec::new();
     while queue.recv_many(&mut taken, BATCH).await > 0 {
         let count = taken.len();
+        let arrivals: Vec<_> = taken.iter().map(|incoming| (incoming.command.name(), incoming.arrived)).collect();
         let answers = batch::carry_out(&store, taken.drain(..)).await;
         let mut replies: HashMap<Arc<str>, Vec<_>> = HashMap::new();
         for (reply_to, ids, outcome) in answers {
@@ -125,6 +133,9 @@ async fn work(bus: Arc<Bus>, store: Arc<Store>, mut queue: mpsc::Receiver<Incomi
         let (bus, open) = (Arc::clone(&bus), Arc::clone(&open));
         tokio::spawn(async move {
             future::join_all(replies.iter().map(|(reply_to, items)| bus.reply(reply_to, items))).await;
+            for ((about, verb), arrived) in arrivals {
+                metrics::command(about, verb, arrived.elapsed());
+            }
             open.fetch_sub(count, Ordering::AcqRel);
         });
     }

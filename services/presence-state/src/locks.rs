@@ -28,7 +28,7 @@ pub(crate) async fn carry_out(
             let locked = store.acquire(span, acquire, trace).await?;
             if let Locked::Held(_) | Locked::Waits { .. } = locked {
                 // A gateway that dies must be found to have had a lock or a waiter here.
-                store.refresh(asked.room(), &acquire.node).await;
+                store.refresh(span, asked.room(), &acquire.node).await;
             }
             locked
         }

@@ -40,6 +40,7 @@ pub(crate) async fn carry_out(
         }
         Written::Rejected(rejected) => {
             if let Rejected::Conflict { key, expected, actual } = &rejected {
+                telemetry::metrics::metadata_conflict();
                 telemetry::span::metadata_conflict(span, key.as_ref().map(|key| key.as_str()), *expected, *actual);
             }
             Outcome::Rejected(rejected)

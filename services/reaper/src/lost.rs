@@ -49,6 +49,7 @@ async fn evict(bus: &Arc<Bus>, gateway: &Peer) {
         return;
     }
     let evicted: u64 = results.into_iter().flatten().sum();
+    telemetry::metrics::evicted("node_lost", evicted);
     if bus.forget(gateway).await {
         tracing::warn!(gateway = %gateway.instance, rooms = count, evicted, "a gateway was lost; its connections were evicted");
     }

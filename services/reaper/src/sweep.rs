@@ -1,7 +1,13 @@
 //! The sweep: rooms that are due are looked at; what is stale in them is evicted, the others are put off. A sweep costs
 //! what is due, not what exists.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use bus::Bus;
 use futures_util::{StreamExt as _, stream};
@@ -9,7 +15,10 @@ use protocol::{
     Fault, RoomId,
     command::{Command, Outcome, Reap},
 };
-use telemetry::propagation::TraceContext;
+use telemetry::{
+    metrics::{self, Reading},
+    propagation::TraceContext,
+};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::Span;
 
@@ -26,14 +35,36 @@ struct Tally {
     evicted: u64,
     rooms_changed: u64,
     lag_ms: u64,
+    /// All rooms of the shards that were swept, due or not.
+    rooms: u64,
+}
+
+/// What metrics look at between two cycles.
+#[derive(Default)]
+struct Figures {
+    lag_ms: AtomicU64,
+    rooms: AtomicU64,
+}
+
+impl Figures {
+    fn shown() -> Arc<Self> {
+        let figures = Arc::<Self>::default();
+        let seen = Arc::clone(&figures);
+        metrics::observe(Reading::ReaperLag, move || Some(seen.lag_ms.load(Ordering::Relaxed) as f64 / 1e3));
+        let seen = Arc::clone(&figures);
+        metrics::observe(Reading::RoomsActive, move || Some(seen.rooms.load(Ordering::Relaxed) as f64));
+        figures
+    }
 }
 
 /// Sweeps, for ever.
 pub(crate) async fn run(bus: Arc<Bus>, ttl_ms: u64, every: Duration) {
     let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let figures = Figures::shown();
     loop {
         tick.tick().await;
+        let began = Instant::now();
         let span = telemetry::span::reaper_cycle();
         let mut tally = Tally::default();
         for shard in 0..keyspace::DUE_SHARDS {
@@ -41,7 +72,7 @@ pub(crate) async fn run(bus: Arc<Bus>, ttl_ms: u64, every: Duration) {
                 && let Err(fault) = sweep(&bus, shard, ttl_ms, &span, &mut tally).await
             {
                 telemetry::span::fail(&span, "sweep", &fault);
-                tracing::warn!(shard, fault, "a shard was not swept; it stays due");
+                span.in_scope(|| tracing::warn!(shard, fault, "a shard was not swept; it stays due"));
                 break;
             }
         }
@@ -49,16 +80,22 @@ pub(crate) async fn run(bus: Arc<Bus>, ttl_ms: u64, every: Duration) {
             .record("reaper.evicted", tally.evicted as i64)
             .record("reaper.rooms_changed", tally.rooms_changed as i64)
             .record("reaper.lag_ms", tally.lag_ms as i64);
+        metrics::reaper_cycle(began.elapsed(), tally.scanned, tally.rooms_changed);
+        metrics::evicted("expired", tally.evicted);
+        figures.lag_ms.store(tally.lag_ms, Ordering::Relaxed);
+        figures.rooms.store(tally.rooms, Ordering::Relaxed);
         if tally.evicted > 0 {
-            tracing::info!(evicted = tally.evicted, rooms = tally.rooms_changed, lag_ms = tally.lag_ms, "swept");
+            let Tally { evicted, rooms_changed, lag_ms, .. } = tally;
+            span.in_scope(|| tracing::info!(evicted, rooms = rooms_changed, lag_ms, "swept"));
         }
     }
 }
 
 async fn sweep(bus: &Arc<Bus>, shard: u32, ttl_ms: u64, span: &Span, tally: &mut Tally) -> Result<(), String> {
+    tally.rooms += index::rooms(bus, shard).await.map_err(|error| error.to_string())?;
     for _ in 0..PAGES {
         let now_ms = bus.redis_now_ms();
-        let page = index::due_rooms(bus, shard, now_ms).await.map_err(|error| error.to_string())?;
+        let page = index::due_rooms(bus, span, shard, now_ms).await.map_err(|error| error.to_string())?;
         let full = page.len() as i64 == index::PAGE;
         let (mut alive, mut stale) = (Vec::new(), Vec::new());
         for due in page {
@@ -70,7 +107,7 @@ async fn sweep(bus: &Arc<Bus>, shard: u32, ttl_ms: u64, span: &Span, tally: &mut
                 _ => stale.push(due.room),
             }
         }
-        index::put_off(bus, &alive).await.map_err(|error| error.to_string())?;
+        index::put_off(bus, span, &alive).await.map_err(|error| error.to_string())?;
         let evictions =
             stream::iter(stale).map(|room| evict(bus, room, TraceContext::of(span))).buffer_unordered(TOGETHER);
         for evicted in evictions.collect::<Vec<_>>().await {

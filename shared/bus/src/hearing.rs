@@ -3,10 +3,10 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fred::{
@@ -38,11 +38,17 @@ const HEARD_RETRY: Duration = Duration::from_millis(10);
 #[derive(Default)]
 pub(crate) struct Hearing {
     heard_at_ms: AtomicU64,
+    /// When the probe that is under way was sent.
+    probed_at: Mutex<Option<Instant>>,
 }
 
 impl Hearing {
     fn heard(&self) {
         self.heard_at_ms.store(local_ms().max(1), Ordering::Relaxed);
+    }
+
+    fn probing(&self, since: Option<Instant>) -> Option<Instant> {
+        std::mem::replace(&mut *self.probed_at.lock().unwrap_or_else(PoisonError::into_inner), since)
     }
 
     fn silence_ms(&self) -> u64 {
@@ -95,7 +101,14 @@ fn hear(bus: &Arc<Bus>, message: &Message) {
 
 fn take(bus: &Arc<Bus>, envelope: &Envelope<'_>) {
     match envelope.kind {
-        Kind::Probe => bus.hearing.heard(),
+        Kind::Probe => {
+            bus.hearing.heard();
+            if envelope.sender == bus.instance
+                && let Some(sent) = bus.hearing.probing(None)
+            {
+                telemetry::metrics::bus_lag(sent.elapsed());
+            }
+        }
         Kind::Request => {
             if let Some(listener) = bus.listener.get() {
                 listener.on_request(envelope);
@@ -128,6 +141,7 @@ pub(crate) async fn follow_reconnects(bus: Arc<Bus>) {
 }
 
 async fn resubscribe(bus: &Bus) {
+    telemetry::metrics::resubscribed();
     let own = subjects::inbox(bus.instance());
     if let Err(error) = bus.subscriptions.replay(&own).await {
         return tracing::warn!(%error, "could not subscribe; the probe will try again");
@@ -153,6 +167,7 @@ pub(crate) async fn probe(bus: Arc<Bus>) {
         if bus.subscriptions.is_incomplete() {
             resubscribe(&bus).await;
         }
+        bus.hearing.probing(Some(Instant::now()));
         let receivers = outbox::publish(&bus, Kind::Probe, &own, Vec::new()).await;
         match receivers {
             Ok(0) => resubscribe(&bus).await,

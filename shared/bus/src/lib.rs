@@ -30,6 +30,7 @@ use protocol::{
     envelope::{Envelope, Item, Kind, VERSION, wall_clock_ms},
 };
 use serde_json::value::RawValue;
+use telemetry::metrics::{self, Reading};
 
 pub use directory::{Peer, Role, View};
 pub use rendezvous::choose;
@@ -92,6 +93,21 @@ impl Bus {
         tokio::spawn(hearing::probe(Arc::clone(self)));
         tokio::spawn(directory::renew(Arc::clone(self)));
         tokio::spawn(request::watch(Arc::clone(self)));
+        self.show();
+    }
+
+    /// Has metrics look at the bus.
+    fn show(self: &Arc<Self>) {
+        let show = |reading, see: fn(&Self) -> f64| {
+            let bus = Arc::clone(self);
+            metrics::observe(reading, move || Some(see(&bus)));
+        };
+        show(Reading::RedisUp, |bus| f64::from(bus.check_redis().is_ok()));
+        show(Reading::SubscriptionDeaf, |bus| f64::from(bus.check_hearing().is_err()));
+        // presence-state answers and asks nothing.
+        if self.role != Role::State {
+            show(Reading::RequestsPending, |bus| bus.requests.pending() as f64);
+        }
     }
 
     /// The own name.

@@ -11,8 +11,9 @@ use protocol::{
 use serde_json::value::RawValue;
 use telemetry::propagation::TraceContext;
 use tokio::sync::mpsc;
+use tracing::Span;
 
-use crate::{Bus, subjects};
+use crate::{Bus, redis, subjects};
 
 /// Requests that may wait for one instance.
 pub(crate) const OUTBOX: usize = 8_192;
@@ -62,7 +63,7 @@ async fn send(bus: &Arc<Bus>, target: &InstanceId, channel: &str, batch: &[Outgo
             traced.skip(1).for_each(|other| other.trace.link(&span));
             span
         }
-        None => tracing::Span::none(),
+        None => Span::none(),
     };
     let items = batch.iter().map(item).collect();
     match publish(bus, Kind::Request, channel, items).await {
@@ -90,5 +91,6 @@ fn item(outgoing: &Outgoing) -> Item<'_> {
 /// Publishes an envelope; answers how many received it.
 pub(crate) async fn publish(bus: &Bus, kind: Kind, channel: &str, items: Vec<Item<'_>>) -> Result<u64, Error> {
     let text = bus.envelope(kind, items).write().map_err(|_| Error::new_canceled())?;
-    bus.commands.spublish(channel, text).await
+    // No span of its own: what is traced has one for the message, and a probe is not.
+    redis::observed(Span::none(), "spublish", "", bus.commands.spublish(channel, text)).await
 }

@@ -1,6 +1,9 @@
 //! The two connections to Redis: one for commands, one for subscriptions. Every limit that fred leaves open is set here.
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use fred::{
     clients::Client,
@@ -11,6 +14,7 @@ use fred::{
         config::{Config, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
     },
 };
+use tracing::{Instrument as _, Span};
 
 /// How long a command may take. Shorter than a request's deadline, so that presence-state can still say why.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -44,6 +48,27 @@ pub fn parse_url(url: &str) -> Result<Config, Error> {
 /// The configuration cannot work.
 pub fn connect(config: Config) -> Result<Redis, Error> {
     Ok(Redis { commands: client(config.clone(), 32)?, subscriber: client(config, SUBSCRIPTION_BACKLOG)? })
+}
+
+/// Waits for what Redis answers to a command (`script` where it is one) within `span`, and tells how long it took.
+///
+/// # Errors
+/// Those of the command.
+pub async fn observed<T>(
+    span: Span,
+    command: &'static str,
+    script: &'static str,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let began = Instant::now();
+    let result = answer.instrument(span.clone()).await;
+    let took = began.elapsed();
+    telemetry::metrics::redis(command, script, took);
+    span.record("redis.latency_ms", took.as_secs_f64() * 1e3);
+    if let Err(error) = &result {
+        telemetry::span::fail(&span, "redis", error.details());
+    }
+    result
 }
 
 fn client(config: Config, broadcast_capacity: usize) -> Result<Client, Error> {

@@ -165,6 +165,11 @@ impl Requests {
         Ok((id, receiver))
     }
 
+    /// How many wait for their answer.
+    pub(crate) fn pending(&self) -> usize {
+        lock(&self.pending).len()
+    }
+
     /// Gives a request up; answers whether it had been published.
     fn close(&self, id: u64) -> bool {
         lock(&self.pending).remove(&id).is_some_and(|pending| pending.published)

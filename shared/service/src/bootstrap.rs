@@ -9,7 +9,7 @@ use std::{
 
 use telemetry::LogFormat;
 
-use crate::{Reader, Shutdown, settings::Problems};
+use crate::{Reader, Shutdown, settings::Problems, vitals};
 
 /// Who this process is, for the parts that say so.
 #[derive(Debug, Clone)]
@@ -45,11 +45,13 @@ where
         }
     };
     let guard = telemetry::init(&telemetry);
-    let result = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(async { run(config, context, Shutdown::on_signals()?).await }));
+    let result =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
+            runtime.block_on(async {
+                vitals::show();
+                run(config, context, Shutdown::on_signals()?).await
+            })
+        });
     let code = match result {
         Ok(()) => {
             tracing::info!("stopped");

@@ -6,6 +6,7 @@ pub mod health;
 pub mod listen;
 pub mod settings;
 pub mod shutdown;
+mod vitals;
 
 pub use bootstrap::{Context, main};
 pub use health::Health;

@@ -5,6 +5,7 @@ use std::{
     time::SystemTime,
 };
 
+use opentelemetry::{Context, trace::TraceContextExt as _};
 use serde_json::{Map, Value};
 use tracing::{
     Event, Level, Subscriber,
@@ -51,6 +52,13 @@ where
                 put("service", service);
                 put("instance", instance);
                 put("target", event.metadata().target());
+                // Of the span that the line was written in.
+                let context = Context::current();
+                let context = context.span().span_context().clone();
+                if context.is_valid() {
+                    put("trace_id", &context.trace_id().to_string());
+                    put("span_id", &context.span_id().to_string());
+                }
                 line.extend(fields.rest);
                 writeln!(out, "{}", Value::Object(line))
             }

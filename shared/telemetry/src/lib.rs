@@ -1,10 +1,15 @@
-//! How Rollcall is seen from outside: one log line per thing that an operator would act on, and traces by OTLP. A leaf:
-//! it knows nothing of rooms or Redis; what may never leave (states, payloads, credentials) is never handed to it.
+//! How Rollcall is seen from outside: one log line per thing that an operator would act on, traces and metrics by OTLP.
+//! A leaf: it knows nothing of rooms or Redis but their names; what may never leave (states, payloads, credentials) is
+//! never handed to it.
 //!
-//! Spans have the target [`TRACE`] and go to the exporter alone; log lines have any other target and go to stdout. With
-//! no exporter configured nobody asks for spans, so `tracing` turns each of them into one relaxed load.
+//! - `span`: the list of spans. `metrics`: the list of metrics. `format`: how a log line looks.
+//! - `otlp`: how they leave. `propagation`: traces across services. `sampling`: which heartbeats are traced.
+//!
+//! Spans have the target [`TRACE`] and go to the exporter alone; log lines have any other target and go to stdout and to
+//! the exporter. With no exporter configured nobody asks for spans, so `tracing` turns each of them into one relaxed load.
 
 mod format;
+pub mod metrics;
 mod otlp;
 pub mod propagation;
 mod sampling;
@@ -42,19 +47,20 @@ pub struct Settings {
 
 static SPEAKER: OnceLock<(String, String)> = OnceLock::new();
 
-/// Begins logging and, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set, tracing. To be called once, before the runtime starts:
+/// Begins logging and, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set, traces, metrics and logs by OTLP. To be called once, before the runtime starts:
 /// the exporter's blocking client may not be built on it.
 pub fn init(settings: &Settings) -> Guard {
     let _ = SPEAKER.set((settings.service.to_owned(), settings.instance.clone()));
     sampling::set_ratio(settings.heartbeat_ratio);
-    let (spans, guard) = otlp::layer(settings);
-    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt::layer()
+    let otlp::Layers { spans, lines, guard } = otlp::begin(settings);
+    let wanted = || EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let stdout = tracing_subscriber::fmt::layer()
         .event_format(format::Lines { format: settings.format })
-        .with_filter(filter)
+        .with_filter(wanted())
         .with_filter(filter_fn(|meta| meta.target() != TRACE));
+    let lines = lines.map(|layer| layer.with_filter(wanted()).with_filter(filter_fn(|meta| meta.target() != TRACE)));
     let spans = spans.map(|layer| layer.with_filter(filter_fn(|meta| meta.target() == TRACE)));
-    tracing_subscriber::registry().with(spans).with(lines).init();
+    tracing_subscriber::registry().with(spans).with(lines).with(stdout).init();
     guard
 }
 

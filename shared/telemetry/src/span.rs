@@ -8,9 +8,9 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use crate::TRACE;
 
 /// One event of a client, the root of its trace: `socket presence:join` and so on.
-pub fn socket_event(event: &'static str, name: &'static str, conn: &str, transport: &'static str) -> Span {
+pub fn socket_event(event: &'static str, conn: &str, transport: &'static str) -> Span {
     tracing::info_span!(
-        target: TRACE, "socket", otel.name = name, otel.kind = "server", otel.status_code = Empty,
+        target: TRACE, "socket", otel.name = %format_args!("socket {event}"), otel.kind = "server", otel.status_code = Empty,
         socket.event = event, socket.connection_id = conn, socket.transport = transport,
         presence.operation = Empty, presence.room_id = Empty, presence.user_id = Empty, presence.conn_id = conn,
         presence.epoch = Empty, presence.state_changed = Empty, presence.snapshot_size = Empty, "error.type" = Empty,
@@ -111,13 +111,41 @@ pub fn touch(connections: usize, rooms: usize) -> Span {
     )
 }
 
-/// A script runs in Redis: `EVALSHA presence_join`.
+/// A script runs in Redis: `EVALSHA presence_join`. None where `parent` is none, as for every call to Redis.
 pub fn script(parent: &Span, name: &'static str, key: &str, batch: usize) -> Span {
+    if parent.is_disabled() {
+        return Span::none();
+    }
     tracing::info_span!(
         target: TRACE, parent: parent, "redis", otel.name = %format_args!("EVALSHA {name}"), otel.kind = "client",
         otel.status_code = Empty, "error.type" = Empty, db.system.name = "redis", db.system = "redis",
         db.operation.name = "EVALSHA", db.stored_procedure.name = name, db.operation.batch.size = batch as i64,
-        redis.command = "evalsha", redis.key = key, redis.latency_ms = Empty,
+        redis.command = "evalsha", redis.command_count = batch as i64, redis.key = key, redis.latency_ms = Empty,
+    )
+}
+
+/// Commands go to Redis together: `PIPELINE <name>`. `key` is the first command's.
+pub fn pipeline(parent: &Span, name: &'static str, key: &str, commands: usize) -> Span {
+    if parent.is_disabled() {
+        return Span::none();
+    }
+    tracing::info_span!(
+        target: TRACE, parent: parent, "redis", otel.name = %format_args!("PIPELINE {name}"), otel.kind = "client",
+        otel.status_code = Empty, "error.type" = Empty, db.system.name = "redis", db.system = "redis",
+        db.operation.name = "PIPELINE", db.operation.batch.size = commands as i64, redis.command = "pipeline",
+        redis.pipeline = name, redis.command_count = commands as i64, redis.key = key, redis.latency_ms = Empty,
+    )
+}
+
+/// A single command goes to Redis.
+pub fn command(parent: &Span, name: &'static str, key: &str) -> Span {
+    if parent.is_disabled() {
+        return Span::none();
+    }
+    tracing::info_span!(
+        target: TRACE, parent: parent, "redis", otel.name = name, otel.kind = "client", otel.status_code = Empty,
+        "error.type" = Empty, db.system.name = "redis", db.system = "redis", db.operation.name = name,
+        redis.command = name, redis.key = key, redis.latency_ms = Empty,
     )
 }
 

@@ -225,6 +225,7 @@ impl Listener for Relay {
         match heard {
             Heard::Gap => self.repair(&room),
             Heard::Delivered => {
+                telemetry::metrics::delivered(event.kind.as_str(), recipients);
                 if event.traceparent.is_some() {
                     let span = telemetry::span::deliver(&room.channel, room.id.as_str(), recipients);
                     TraceContext::read(event.traceparent, None).adopt(&span);

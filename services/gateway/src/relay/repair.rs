@@ -40,6 +40,7 @@ impl Relay {
         if std::mem::replace(&mut state.repairing, true) {
             state.repair_again = true;
         } else if let Some(relay) = self.me.upgrade() {
+            telemetry::metrics::gap();
             tokio::spawn(relay.run_repair(Arc::clone(room)));
         }
     }

@@ -1,7 +1,10 @@
 //! The acknowledgement of an event. An answer that finds the socket's queue full is owed: it is tried again until there
 //! is room. A client that takes none for too long, or is owed too many, is closed, so that it knows that it knows nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use protocol::{Fault, client::Refusal};
 use serde::Serialize;
@@ -11,6 +14,7 @@ use socketioxide::{
     extract::AckSender,
     handler::{FromMessageParts as _, Value},
 };
+use telemetry::metrics::{self, Operation};
 use tokio::time::sleep;
 use tracing::Span;
 
@@ -27,11 +31,13 @@ pub(crate) struct Answer {
     session: Arc<Session>,
     ack_id: Option<i64>,
     span: Span,
+    operation: Operation,
+    began: Instant,
 }
 
 impl Answer {
-    pub(crate) fn new(session: Arc<Session>, ack_id: Option<i64>, span: Span) -> Self {
-        Self { session, ack_id, span }
+    pub(crate) fn new(session: Arc<Session>, ack_id: Option<i64>, span: Span, operation: Operation) -> Self {
+        Self { session, ack_id, span, operation, began: Instant::now() }
     }
 
     /// The event's span.
@@ -41,6 +47,7 @@ impl Answer {
 
     /// Answers. An event without an acknowledgement has acted all the same.
     pub(crate) fn send(self, answer: &impl Serialize) {
+        metrics::operation(self.operation, self.began.elapsed());
         let Some(ack_id) = self.ack_id else { return };
         if acknowledge(&self.session, ack_id, answer) {
             return;
@@ -58,6 +65,7 @@ impl Answer {
 
     /// Refuses with an answer that says more.
     pub(crate) fn refuse_with(self, fault: &Fault, answer: &impl Serialize) {
+        metrics::error(self.operation.name(), fault.code.as_str());
         telemetry::span::fail(&self.span, fault.code.as_str(), &fault.message);
         self.send(answer);
     }

@@ -12,6 +12,7 @@ use socketioxide::{
     handler::{MessageHandler, Value},
     socket::Socket,
 };
+use telemetry::metrics::Operation;
 use tracing::Span;
 
 use super::{
@@ -31,7 +32,9 @@ impl MessageHandler<LocalAdapter, Verbatim> for Events {
             Value::Str(text, None) => client::parse(text),
             _ => Err(Fault::invalid("binary attachments are not taken")),
         };
-        let answer = Answer::new(Arc::clone(&self.0), ack_id, span(&self.0, &socket, &request));
+        let (operation, event) = name(&request);
+        let span = span(&self.0, &socket, &request, event);
+        let answer = Answer::new(Arc::clone(&self.0), ack_id, span, operation);
         match request {
             Ok(request) => self.0.take(request, answer),
             Err(fault) => answer.refuse(&fault),
@@ -39,27 +42,33 @@ impl MessageHandler<LocalAdapter, Verbatim> for Events {
     }
 }
 
-fn span(session: &Session, socket: &Socket, request: &Result<Request, Fault>) -> Span {
-    let (event, name) = match request {
-        Ok(Request::Heartbeat { .. }) if !telemetry::sample_heartbeat() => return Span::none(),
-        Ok(Request::Heartbeat { .. }) => ("presence:heartbeat", "socket presence:heartbeat"),
-        Ok(Request::Join { .. }) => ("presence:join", "socket presence:join"),
-        Ok(Request::Leave) => ("presence:leave", "socket presence:leave"),
+/// What metrics call a request, and the event that it came as.
+fn name(request: &Result<Request, Fault>) -> (Operation, &'static str) {
+    match request {
+        Ok(Request::Heartbeat { .. }) => (Operation::Heartbeat, "presence:heartbeat"),
+        Ok(Request::Join { .. }) => (Operation::Join, "presence:join"),
+        Ok(Request::Leave) => (Operation::Leave, "presence:leave"),
         Ok(Request::Metadata(asked)) => match &asked.1 {
-            MetadataAsk::Set(_) => ("metadata:setChannel", "socket metadata:setChannel"),
-            MetadataAsk::Update(_) => ("metadata:updateChannel", "socket metadata:updateChannel"),
-            MetadataAsk::Remove(_) => ("metadata:removeChannel", "socket metadata:removeChannel"),
-            MetadataAsk::Get => ("metadata:getChannel", "socket metadata:getChannel"),
+            MetadataAsk::Set(_) => (Operation::MetadataSet, "metadata:setChannel"),
+            MetadataAsk::Update(_) => (Operation::MetadataUpdate, "metadata:updateChannel"),
+            MetadataAsk::Remove(_) => (Operation::MetadataRemove, "metadata:removeChannel"),
+            MetadataAsk::Get => (Operation::MetadataGet, "metadata:getChannel"),
         },
         Ok(Request::Lock(ask)) => match &**ask {
-            LockAsk::Acquire { .. } => ("lock:acquire", "socket lock:acquire"),
-            LockAsk::Renew { .. } => ("lock:renew", "socket lock:renew"),
-            LockAsk::Release { .. } => ("lock:release", "socket lock:release"),
-            LockAsk::Get { .. } => ("lock:get", "socket lock:get"),
+            LockAsk::Acquire { .. } => (Operation::LockAcquire, "lock:acquire"),
+            LockAsk::Renew { .. } => (Operation::LockRenew, "lock:renew"),
+            LockAsk::Release { .. } => (Operation::LockRelease, "lock:release"),
+            LockAsk::Get { .. } => (Operation::LockGet, "lock:get"),
         },
-        Err(_) => ("invalid", "socket invalid"),
-    };
-    let span = telemetry::span::socket_event(event, name, session.conn.as_str(), transport(socket));
+        Err(_) => (Operation::Invalid, "invalid"),
+    }
+}
+
+fn span(session: &Session, socket: &Socket, request: &Result<Request, Fault>, event: &'static str) -> Span {
+    if matches!(request, Ok(Request::Heartbeat { .. })) && !telemetry::sample_heartbeat() {
+        return Span::none();
+    }
+    let span = telemetry::span::socket_event(event, session.conn.as_str(), transport(socket));
     if span.is_disabled() {
         return span;
     }

@@ -32,6 +32,11 @@ impl Locks {
         self.held.len() + self.waiting.len()
     }
 
+    /// How many it holds, and how many it waits for.
+    pub(super) fn numbers(&self) -> (usize, usize) {
+        (self.held.len(), self.waiting.len())
+    }
+
     /// It waits for a lock.
     pub(super) fn wait(&mut self, lock: LockId, interest: Interest) {
         self.waiting.insert(lock, interest);

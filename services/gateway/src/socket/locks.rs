@@ -113,11 +113,20 @@ async fn acquire(session: &Arc<Session>, lock: LockId, ttl_ms: u64, wait_ms: u64
     let Some(news) = interest.wait(&acquire.lock, &acquire.conn) else {
         return answer.refuse(&Fault::new(Code::LockHeld, "this socket waits for the lock already"));
     };
-    let mut waiter = Waiter { session: Arc::clone(session), acquire, interest, news, began: Instant::now(), asked: 0 };
+    let mut waiter = Waiter {
+        session: Arc::clone(session),
+        acquire,
+        interest,
+        news,
+        began: Instant::now(),
+        asked: 0,
+        waited: false,
+    };
     match waiter.ask(&answer).await {
         Ok(Locked::Waits { holder, ahead }) => {
             let (lock, interest) = (waiter.acquire.lock.clone(), waiter.interest.clone());
             session.locks(|locks| locks.wait(lock, interest));
+            waiter.waited = true;
             tokio::spawn(waiter.wait(holder, ahead, answer));
         }
         outcome => waiter.end(outcome, answer),
@@ -132,6 +141,8 @@ struct Waiter {
     began: Instant,
     /// How often it asked.
     asked: u32,
+    /// Whether it did not have the lock at once.
+    waited: bool,
 }
 
 impl Waiter {
@@ -203,9 +214,13 @@ impl Waiter {
     fn end(self, outcome: Result<Locked, Fault>, answer: Answer) {
         self.interest.wait_no_more(&self.acquire.lock, &self.acquire.conn);
         self.session.locks(|locks| locks.wait_no_more(&self.acquire.lock));
+        let waited = self.began.elapsed();
+        if self.waited {
+            telemetry::metrics::lock_waited(matches!(outcome, Ok(Locked::Held(_))), waited);
+        }
         answer
             .span()
-            .record("lock.waited_ms", self.began.elapsed().as_millis() as i64)
+            .record("lock.waited_ms", waited.as_millis() as i64)
             .record("lock.retries", i64::from(self.asked.saturating_sub(1)));
         match outcome {
             Ok(Locked::Held(held)) if self.session.is_in_a_room() => {

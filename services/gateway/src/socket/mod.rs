@@ -28,7 +28,10 @@ use socketioxide::{
     layer::SocketIoLayer,
     socket::{DisconnectReason, Socket},
 };
-use telemetry::propagation::TraceContext;
+use telemetry::{
+    metrics::{self, Reading},
+    propagation::TraceContext,
+};
 
 use crate::{
     farewell::Farewells, http::connections::PeerAddress, relay::Relay, socket::session::Session, touch::Touches,
@@ -52,11 +55,40 @@ pub(crate) struct Gateway {
     pub(crate) farewells: Arc<Farewells>,
     /// Sessions whose end is not yet carried out.
     pub(crate) sessions: AtomicUsize,
+    /// Locks that they hold, and locks that they wait for.
+    held: AtomicUsize,
+    waiting: AtomicUsize,
 }
 
 impl Gateway {
     pub(crate) fn new(bus: Arc<Bus>, relay: Arc<Relay>, touches: Arc<Touches>, farewells: Arc<Farewells>) -> Self {
-        Self { bus, relay, touches, farewells, sessions: AtomicUsize::new(0) }
+        Self {
+            bus,
+            relay,
+            touches,
+            farewells,
+            sessions: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Has metrics look at the sockets.
+    pub(crate) fn show(self: &Arc<Self>) {
+        let show = |reading, see: fn(&Self) -> &AtomicUsize| {
+            let gateway = Arc::clone(self);
+            metrics::observe(reading, move || Some(see(&gateway).load(Ordering::Relaxed) as f64));
+        };
+        show(Reading::ConnectionsActive, |gateway| &gateway.sessions);
+        show(Reading::LocksHeld, |gateway| &gateway.held);
+        show(Reading::LocksWaiting, |gateway| &gateway.waiting);
+    }
+
+    /// A session's locks, those it holds and those it waits for, were so many `before` and are so many `after`.
+    fn count_locks(&self, before: (usize, usize), after: (usize, usize)) {
+        // Wrapping, as atomics do: the sum over all sessions is right whatever their order.
+        self.held.fetch_add(after.0.wrapping_sub(before.0), Ordering::Relaxed);
+        self.waiting.fetch_add(after.1.wrapping_sub(before.1), Ordering::Relaxed);
     }
 }
 
@@ -81,6 +113,19 @@ pub(crate) fn layer(gateway: Arc<Gateway>) -> (SocketIoLayer, SocketIo) {
     };
     io.ns("/", (async |_: SocketRef| {}).with(begin));
     (layer, io)
+}
+
+fn name(reason: DisconnectReason) -> &'static str {
+    match reason {
+        DisconnectReason::TransportClose => "transport_close",
+        DisconnectReason::MultipleHttpPollingError => "multiple_polls",
+        DisconnectReason::PacketParsingError => "malformed_packet",
+        DisconnectReason::TransportError => "transport_error",
+        DisconnectReason::HeartbeatTimeout => "ping_timeout",
+        DisconnectReason::ClientNSDisconnect => "client_disconnect",
+        DisconnectReason::ServerNSDisconnect => "server_disconnect",
+        DisconnectReason::ClosingServer => "server_closing",
+    }
 }
 
 /// What a client may say when it connects. It is never logged.
@@ -111,7 +156,6 @@ fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) {
     gateway.sessions.fetch_add(1, Ordering::AcqRel);
     socket.on_fallback(events::Events(Arc::clone(&session)));
     socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
-        let reason = format!("{reason:?}");
-        session.closed(session::transport(&socket), &reason);
+        session.closed(session::transport(&socket), name(reason));
     });
 }

@@ -17,7 +17,7 @@ use protocol::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 use socketioxide::{SendError, SocketError, TransportType, extract::SocketRef, socket::Socket};
-use telemetry::propagation::TraceContext;
+use telemetry::{metrics, propagation::TraceContext};
 use tracing::Span;
 
 use super::{Gateway, answer::Answer, held::Locks, locks, presence};
@@ -171,9 +171,11 @@ impl Session {
     }
 
     /// The socket closed. What it sent before is still done first.
-    pub(super) fn closed(self: &Arc<Self>, transport: &'static str, reason: &str) {
-        let lived = self.connected_at.elapsed().as_millis() as u64;
-        let span = telemetry::span::socket_disconnect(self.conn.as_str(), transport, reason, lived);
+    pub(super) fn closed(self: &Arc<Self>, transport: &'static str, reason: &'static str) {
+        let lived = self.connected_at.elapsed();
+        metrics::connection_ended(transport, reason, lived);
+        let lived_ms = lived.as_millis() as u64;
+        let span = telemetry::span::socket_disconnect(self.conn.as_str(), transport, reason, lived_ms);
         self.connect_trace.link(&span);
         self.enqueue(self.lock(), Op::Closed(TraceContext::of(&span)));
     }
@@ -232,7 +234,9 @@ impl Session {
     /// The locks that it holds and waits for.
     pub(super) fn locks<T>(&self, see: impl FnOnce(&mut Locks) -> T) -> T {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = locks.as_ref().map_or((0, 0), |locks| locks.numbers());
         let result = see(locks.get_or_insert_default());
+        self.gateway.count_locks(before, locks.as_ref().map_or((0, 0), |locks| locks.numbers()));
         if locks.as_ref().is_some_and(|locks| locks.count() == 0) {
             *locks = None;
         }
@@ -305,6 +309,7 @@ impl Session {
         if self.doomed.swap(true, Ordering::Relaxed) {
             return;
         }
+        metrics::slow_reader();
         tracing::warn!(conn = %self.conn, why, "closing a socket whose client reads too slowly");
         let session = Arc::clone(self);
         tokio::spawn(async move {

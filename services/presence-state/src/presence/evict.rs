@@ -19,6 +19,7 @@ pub(crate) async fn reap(store: &Arc<Store>, span: &Span, reap: &Reap, trace: &T
         Some(due_ms) => store.due(&reap.room, due_ms).await,
         None => store.emptied(&reap.room).await,
     }
+    telemetry::metrics::published("leave", evicted.count);
     if evicted.count > 0 {
         tracing::info!(room = %reap.room, evicted = evicted.count, remaining = evicted.remaining, "evicted the expired");
     }
@@ -34,6 +35,7 @@ pub(crate) async fn evict_node(
     span.record("presence.room_id", evict.room.as_str());
     let evicted = store.evict_node(span, evict, trace).await?;
     span.record("presence.evicted", evicted.count as i64);
+    telemetry::metrics::published("leave", evicted.count);
     store.node_left(&evict.room, &evict.node).await;
     if evicted.remaining == 0 {
         store.emptied(&evict.room).await;

@@ -26,9 +26,14 @@ pub(crate) async fn join(store: &Arc<Store>, span: &Span, joins: &[(&Join, Trace
     let room = &first.room;
     let nodes: HashSet<_> = joins.iter().map(|(join, _)| &join.node).collect();
     // The indexes first: a gateway that dies right after the join must be found to have been in the room.
-    let indexes = future::join_all(nodes.into_iter().map(|node| store.entered(room, node)));
+    let indexes = future::join_all(nodes.into_iter().map(|node| store.entered(span, room, node)));
     let (_, joined) = future::join(indexes, store.join(span, room, joins)).await;
-    joined
+    let joined = joined?;
+    // Who replaces a record of its own comes alone, and is an update to the others.
+    let is_again = joins.len() == 1 && joined.before.iter().any(|member| member.conn_id == first.conn);
+    let count = joined.joins.iter().filter(|join| join.member.is_some()).count();
+    telemetry::metrics::published(if is_again { "update" } else { "join" }, count as u64);
+    Ok(joined)
 }
 
 /// Tells the span of the join at `index` what became of it.

@@ -27,10 +27,12 @@ pub(crate) async fn heartbeats(store: &Arc<Store>, beats: &[(&Heartbeat, &Span)]
         span.record("presence.room_id", beat.room.as_str()).record("presence.conn_id", beat.conn.as_str());
     }
     let results = store.heartbeats(beats).await?;
+    let updates = results.iter().filter(|result| matches!(result, Beat::Taken { changed: true, .. })).count();
+    telemetry::metrics::published("update", updates as u64);
     let taken = beats.iter().zip(&results).filter_map(|((beat, span), result)| match result {
         Beat::Taken { epoch, changed, .. } => {
             span.record("presence.epoch", *epoch as i64).record("presence.state_changed", *changed);
-            Some(store.refresh(&beat.room, &beat.node))
+            Some(store.refresh(span, &beat.room, &beat.node))
         }
         _ => None,
     });
@@ -46,6 +48,7 @@ pub(crate) async fn leave(
 ) -> Result<Outcome, Fault> {
     span.record("presence.room_id", leave.room.as_str()).record("presence.conn_id", leave.conn.as_str());
     let remaining = store.leave(span, leave, trace).await?;
+    telemetry::metrics::published("leave", u64::from(remaining.is_some()));
     if remaining == Some(0) {
         store.emptied(&leave.room).await;
     }

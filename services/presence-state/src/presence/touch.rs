@@ -17,6 +17,6 @@ pub(crate) async fn touch(store: &Arc<Store>, span: &Span, touch: &Touch) -> Res
     span.record("presence.rooms", touch.rooms.len() as i64)
         .record("presence.connections", connections as i64)
         .record("presence.missing", missing.len() as i64);
-    future::join_all(touch.rooms.iter().map(|one| store.refresh(&one.room, &touch.node))).await;
+    future::join_all(touch.rooms.iter().map(|one| store.refresh(span, &one.room, &touch.node))).await;
     Ok(Outcome::Touched { missing })
 }

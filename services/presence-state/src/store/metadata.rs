@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use bus::script::Script;
+use bus::{redis, script::Script};
 use fred::{
     interfaces::{HashesInterface as _, KeysInterface as _},
     types::Value,
@@ -97,28 +97,32 @@ impl Store {
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn revisions(&self, span: &Span, room: &RoomId) -> Result<Vec<(ChannelType, u64)>, Fault> {
-        let stored: Result<Vec<(String, String)>, _> = self.client().hgetall(keyspace::revisions(room)).await;
-        let stored = stored.map_err(|error| self.fault(span, "hgetall", &error))?;
+        let key = keyspace::revisions(room);
+        let read = telemetry::span::command(span, "hgetall", &key);
+        let stored = redis::observed(read, "hgetall", "", self.client().hgetall(key)).await;
+        let stored: Vec<(String, String)> = stored.map_err(|error| self.fault(span, "hgetall", &error))?;
         let revision = |text: &str| text.split(' ').next()?.parse().ok();
         let types = stored.into_iter().filter(|(kind, _)| !kind.is_empty());
         types.map(|(kind, text)| Some((kind.into(), revision(&text)?))).collect::<Option<_>>().ok_or_else(broken)
     }
 
     /// Puts off the expiry of the metadata beside a room that has members.
-    pub(super) async fn keep_metadata(&self, room: &RoomId) -> Result<(), fred::error::Error> {
+    pub(super) async fn keep_metadata(&self, span: &Span, room: &RoomId) -> Result<(), fred::error::Error> {
         let key = keyspace::revisions(room);
-        let kinds: Vec<String> = self.client().hkeys(&key).await?;
+        let read = telemetry::span::command(span, "hkeys", &key);
+        let kinds: Vec<String> = redis::observed(read, "hkeys", "", self.client().hkeys(&key)).await?;
         if kinds.is_empty() {
             return Ok(());
         }
         let lives = i64::try_from(self.metadata_ttl_ms).unwrap_or(i64::MAX);
         let pipeline = self.client().pipeline();
+        let write = telemetry::span::pipeline(span, "keep_metadata", &key, kinds.len());
         let () = pipeline.pexpire(key, lives, None).await?;
         for kind in kinds.into_iter().filter(|kind| !kind.is_empty()) {
             let channel = ChannelId { name: room.clone(), kind: kind.into() };
             let () = pipeline.pexpire(keyspace::meta(&channel), lives, None).await?;
         }
-        pipeline.all().await
+        redis::observed(write, "pipeline", "", pipeline.all()).await
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use bus::{Bus, script::Script};
+use bus::{Bus, redis, script::Script};
 use fred::{
     clients::Client,
     error::ErrorKind,
@@ -25,7 +25,7 @@ use fred::{
 use keyspace::RoomKeys;
 use protocol::{Code, Fault, RoomId};
 use telemetry::propagation::TraceContext;
-use tracing::{Instrument as _, Span};
+use tracing::Span;
 
 pub use metadata::Written;
 pub use scripts::{Beat, Evicted, Eviction};
@@ -84,10 +84,9 @@ impl Store {
         }
         let first = keys.first().map_or("", String::as_str);
         let span = telemetry::span::script(parent, script.name(), first, batch);
-        let begun = std::time::Instant::now();
-        let result = script.run(self.client(), keys, args).instrument(span.clone()).await;
-        span.record("redis.latency_ms", begun.elapsed().as_secs_f64() * 1e3);
-        result.map_err(|error| self.fault(&span, script.name(), &error))
+        let answer = script.run(self.client(), keys, args);
+        let result = redis::observed(span, "evalsha", script.name(), answer).await;
+        result.map_err(|error| self.fault(parent, script.name(), &error))
     }
 
     /// What rooms of one script call must have in common: on a cluster the hash slot, on one server nothing.
@@ -97,7 +96,6 @@ impl Store {
 
     /// What a client is told when Redis failed, and what the operator is.
     fn fault(&self, span: &Span, what: &'static str, error: &fred::error::Error) -> Fault {
-        telemetry::span::fail(span, "redis", error.details());
         let away = matches!(
             error.kind(),
             ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Backpressure | ErrorKind::Cluster
@@ -105,7 +103,8 @@ impl Store {
             .iter()
             .any(|code| error.details().starts_with(code));
         if !self.told.swap(true, Ordering::Relaxed) {
-            tracing::error!(%error, what, "Redis did not do it; the client was told (said once until it works again)");
+            let tell = || tracing::error!(%error, what, "Redis did not do it; the client was told (said once until it works again)");
+            span.in_scope(tell);
         }
         if away { unavailable() } else { Fault::new(Code::Internal, "presence could not be stored") }
     }

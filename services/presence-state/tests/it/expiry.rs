@@ -41,7 +41,7 @@ async fn assert_all_run_out(site: &Site, when: &str) {
 async fn every_key_runs_out_whatever_happened_in_the_room() {
     let site = Site::open().await;
     let node = NODE.into();
-    site.store.entered(&site.room, &node).await;
+    site.store.entered(&Span::none(), &site.room, &node).await;
     site.join_together(&[join("c1", "ann", 1), join("c2", "bob", 1), join("c3", "cyd", 1)]).await;
     assert_all_run_out(&site, "after a join").await;
     site.beat(Heartbeat { state: Some(json(r#"{"a":1}"#)), ..beat("c1", 2, 1) }).await;
@@ -56,12 +56,12 @@ async fn every_key_runs_out_whatever_happened_in_the_room() {
 async fn a_living_room_is_put_off() {
     let site = Site::open().await;
     let node = NODE.into();
-    site.store.entered(&site.room, &node).await;
+    site.store.entered(&Span::none(), &site.room, &node).await;
     site.join(join("c1", "ann", 1)).await;
     for (key, _) in lives(&site).await {
         let () = site.redis().pexpire(key, 10_000, None).await.unwrap();
     }
-    site.store.refresh(&site.room, &node).await;
+    site.store.refresh(&Span::none(), &site.room, &node).await;
     assert_all_run_out(&site, "after a refresh").await;
 }
 
@@ -70,7 +70,7 @@ async fn an_abandoned_room_is_gone_in_the_end() {
     let site = Site::open().await;
     let store = Store::new(Arc::clone(&site.bus), 50, 50);
     let node = NODE.into();
-    store.entered(&site.room, &node).await;
+    store.entered(&Span::none(), &site.room, &node).await;
     let one = join("c1", "ann", 1);
     store.join(&Span::none(), &site.room, &[(&one, TraceContext::default())]).await.unwrap();
     until("every key has run out", async || lives(&site).await.is_empty().then_some(())).await;

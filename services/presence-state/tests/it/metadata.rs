@@ -140,7 +140,7 @@ async fn every_key_expires_and_members_put_it_off() {
     for key in &kept {
         let () = site.redis().pexpire(key, 1_000, None).await.unwrap();
     }
-    site.store.refresh(&site.room, &crate::site::NODE.into()).await;
+    site.store.refresh(&Span::none(), &site.room, &crate::site::NODE.into()).await;
     for key in &kept {
         let left: i64 = site.redis().pttl(key).await.unwrap();
         assert!(left > 1_000 && left as u64 <= TTL_MS, "{key}: {left}");

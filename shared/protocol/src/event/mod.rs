@@ -32,6 +32,17 @@ pub enum Kind {
     Restore,
 }
 
+impl Kind {
+    /// What it is to a client: a record that was put back is a join.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Join | Kind::Restore => "join",
+            Kind::Update => "update",
+            Kind::Leave => "leave",
+        }
+    }
+}
+
 /// Why a connection is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

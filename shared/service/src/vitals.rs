@@ -1,0 +1,84 @@
+//! How the process and its runtime are: CPU, memory, open files, the workers' load, and how late tasks run.
+
+use std::{
+    fs,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeVal,
+};
+use telemetry::metrics::{self, Reading, observe};
+use tokio::{
+    runtime::{Handle, RuntimeMetrics},
+    time::{Instant as Moment, sleep_until},
+};
+
+/// How often a timer asks for a task, to see when it runs.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// Has metrics look at the process, and at the runtime that this is called on.
+pub(crate) fn show() {
+    let began = Instant::now();
+    observe(Reading::Uptime, move || Some(began.elapsed().as_secs_f64()));
+    observe(Reading::CpuTime("user"), || Some(seconds(getrusage(UsageWho::RUSAGE_SELF).ok()?.user_time())));
+    observe(Reading::CpuTime("system"), || Some(seconds(getrusage(UsageWho::RUSAGE_SELF).ok()?.system_time())));
+    observe(Reading::MemoryUsage, || resident_bytes(&fs::read_to_string("/proc/self/status").ok()?));
+    // One of them is the folder itself.
+    observe(Reading::OpenFiles, || Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64));
+
+    let runtime = Handle::current().metrics();
+    let seen = runtime.clone();
+    observe(Reading::QueueDepth, move || Some(seen.global_queue_depth() as f64));
+    let seen = runtime.clone();
+    observe(Reading::TasksAlive, move || Some(seen.num_alive_tasks() as f64));
+    let last = Mutex::new((Instant::now(), busy(&runtime)));
+    observe(Reading::BusyRatio, move || {
+        let now = (Instant::now(), busy(&runtime));
+        let (at, busy) = std::mem::replace(&mut *last.lock().ok()?, now);
+        let possible = now.0.duration_since(at).as_secs_f64() * runtime.num_workers() as f64;
+        (possible > 0.0).then(|| ((now.1 - busy).as_secs_f64() / possible).min(1.0))
+    });
+    tokio::spawn(feel());
+}
+
+fn seconds(time: TimeVal) -> f64 {
+    time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6
+}
+
+/// `VmRSS` of Linux; other systems show none.
+fn resident_bytes(status: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? * 1024.0)
+}
+
+fn busy(runtime: &RuntimeMetrics) -> Duration {
+    (0..runtime.num_workers()).map(|worker| runtime.worker_total_busy_duration(worker)).sum()
+}
+
+/// Feels how late tasks run, for ever.
+async fn feel() {
+    let mut next = Moment::now();
+    loop {
+        next += ASK_EVERY;
+        sleep_until(next).await;
+        let now = Moment::now();
+        metrics::scheduling_lag(now.duration_since(next));
+        // After a pause of the whole process the times in between are not made up for.
+        next = next.max(now - ASK_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_from_what_linux_says() {
+        let status = "Name:\tpresence-state\nVmHWM:\t   20000 kB\nVmRSS:\t   10240 kB\nThreads:\t6\n";
+        assert_eq!(resident_bytes(status), Some(10_485_760.0));
+        assert_eq!(resident_bytes("Name:\tpresence-state\n"), None);
+    }
+}

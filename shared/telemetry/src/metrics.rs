@@ -1,0 +1,239 @@
+//! The list of metrics: every name, unit and label that Rollcall has, each made in one place. Durations are in seconds,
+//! counters are monotonic and cumulative, identifiers are never labels. With no exporter configured each call is one
+//! relaxed load.
+
+use std::{sync::OnceLock, time::Duration};
+
+use opentelemetry::{
+    KeyValue, Value,
+    metrics::{BoundCounter, BoundHistogram, Counter, Histogram, Meter},
+};
+
+pub use self::{operation::Operation, reading::Reading};
+
+mod operation;
+mod reading;
+
+/// Boundaries of what shall be fast; the promise for heartbeats, 50 ms, is one of them.
+const LATENCY: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Boundaries of how long a client stays.
+const LIFETIME: [f64; 7] = [1.0, 10.0, 60.0, 600.0, 3_600.0, 14_400.0, 86_400.0];
+
+struct List {
+    meter: Meter,
+    operations: Vec<(BoundCounter<u64>, BoundHistogram<f64>)>,
+    heartbeat_latency: BoundHistogram<f64>,
+    errors: Counter<u64>,
+    connection_duration: Histogram<f64>,
+    deliveries: Counter<u64>,
+    touch_duration: Histogram<f64>,
+    gaps: Counter<u64>,
+    slow_readers: Counter<u64>,
+    lock_wait: Histogram<f64>,
+    events: Counter<u64>,
+    command_duration: Histogram<f64>,
+    conflicts: Counter<u64>,
+    redis_duration: Histogram<f64>,
+    cycle_duration: Histogram<f64>,
+    scanned: Counter<u64>,
+    rooms_changed: Counter<u64>,
+    evicted: Counter<u64>,
+    bus_lag: Histogram<f64>,
+    resubscriptions: Counter<u64>,
+    scheduling_lag: Histogram<f64>,
+}
+
+static LIST: OnceLock<List> = OnceLock::new();
+
+/// Makes every metric of `meter`.
+pub(crate) fn bind(meter: Meter) {
+    let counter = |name, unit, about| meter.u64_counter(name).with_unit(unit).with_description(about).build();
+    let histogram = |name, about, boundaries: &[f64]| {
+        let builder = meter.f64_histogram(name).with_unit("s").with_description(about);
+        builder.with_boundaries(boundaries.to_vec()).build()
+    };
+    let latency = |name, about| histogram(name, about, &LATENCY);
+    let total = counter("presence.operation.total", "{operation}", "Events of clients that were answered.");
+    let duration = latency("presence.operation.duration", "From a client's event to its answer.");
+    let operations = Operation::ALL.iter().map(|operation| {
+        let label = [KeyValue::new("operation", operation.name())];
+        (total.bind(&label), duration.bind(&label))
+    });
+    let list = List {
+        operations: operations.collect(),
+        heartbeat_latency: latency("presence.heartbeat.latency", "From a heartbeat to its answer.").bind(&[]),
+        errors: counter("presence.error.total", "{error}", "Refusals, by what was asked and the code of the answer."),
+        connection_duration: histogram("presence.connection.duration", "How long sockets were connected.", &LIFETIME),
+        deliveries: counter("presence.delivery.total", "{event}", "Events of rooms that were handed to sockets."),
+        touch_duration: latency("presence.touch.duration", "From sending a touch to its acknowledgement."),
+        gaps: counter("presence.gap.total", "{gap}", "Repairs of rooms whose events may have been missed."),
+        slow_readers: counter(
+            "presence.slow_reader.total",
+            "{connection}",
+            "Sockets closed because they read too slowly.",
+        ),
+        lock_wait: latency("lock.wait.duration", "How long acquires took that had to wait."),
+        events: counter("presence.event.total", "{event}", "Events that rooms published."),
+        command_duration: latency(
+            "presence.command.duration",
+            "From a command's arrival to its answer, the queue included.",
+        ),
+        conflicts: counter(
+            "metadata.conflict.total",
+            "{conflict}",
+            "Writes that met another revision than they expected.",
+        ),
+        redis_duration: latency("redis.command.duration", "From sending a command to Redis to its answer."),
+        cycle_duration: latency("reaper.cycle.duration", "How long the reaper's cycles took."),
+        scanned: counter("reaper.scanned.total", "{room}", "Due rooms that the reaper looked at."),
+        rooms_changed: counter("reaper.rooms_changed.total", "{room}", "Rooms that the reaper's evictions changed."),
+        evicted: counter("reaper.evicted.total", "{connection}", "Connections evicted."),
+        bus_lag: latency("bus.lag", "From publishing to the own inbox to hearing it."),
+        resubscriptions: counter(
+            "bus.resubscription.total",
+            "{subscription}",
+            "Times that everything was subscribed anew.",
+        ),
+        scheduling_lag: latency("runtime.scheduling.lag", "How much later than asked a timer's task ran."),
+        meter: meter.clone(),
+    };
+    let _ = LIST.set(list);
+}
+
+/// Has a value looked at before each export; `None` leaves it out.
+pub fn observe(reading: Reading, value: impl Fn() -> Option<f64> + Send + Sync + 'static) {
+    if let Some(list) = LIST.get() {
+        reading::observe(&list.meter, reading, value);
+    }
+}
+
+/// A client's event was answered.
+pub fn operation(operation: Operation, took: Duration) {
+    let Some(list) = LIST.get() else { return };
+    let took = took.as_secs_f64();
+    if let Some((total, duration)) = list.operations.get(operation as usize) {
+        total.add(1);
+        duration.record(took);
+    }
+    if operation == Operation::Heartbeat {
+        list.heartbeat_latency.record(took);
+    }
+}
+
+/// Something was refused; `kind` is the code of the answer.
+pub fn error(operation: &'static str, kind: &'static str) {
+    if let Some(list) = LIST.get() {
+        list.errors.add(1, &[KeyValue::new("operation", operation), KeyValue::new("error_type", kind)]);
+    }
+}
+
+/// A socket closed.
+pub fn connection_ended(transport: &'static str, reason: &'static str, lived: Duration) {
+    if let Some(list) = LIST.get() {
+        let labels = [KeyValue::new("transport", transport), KeyValue::new("reason", reason)];
+        list.connection_duration.record(lived.as_secs_f64(), &labels);
+    }
+}
+
+/// An event of a room was handed to `recipients` sockets.
+pub fn delivered(event: &'static str, recipients: usize) {
+    if let Some(list) = LIST.get() {
+        list.deliveries.add(recipients as u64, &[KeyValue::new("event_type", event)]);
+    }
+}
+
+/// A touch was acknowledged.
+pub fn touched(took: Duration) {
+    if let Some(list) = LIST.get() {
+        list.touch_duration.record(took.as_secs_f64(), &[]);
+    }
+}
+
+/// A room is repaired.
+pub fn gap() {
+    if let Some(list) = LIST.get() {
+        list.gaps.add(1, &[]);
+    }
+}
+
+/// A socket is closed because its client reads too slowly.
+pub fn slow_reader() {
+    if let Some(list) = LIST.get() {
+        list.slow_readers.add(1, &[]);
+    }
+}
+
+/// Somebody waited for a lock.
+pub fn lock_waited(granted: bool, took: Duration) {
+    if let Some(list) = LIST.get() {
+        let outcome = if granted { "granted" } else { "refused" };
+        list.lock_wait.record(took.as_secs_f64(), &[KeyValue::new("outcome", outcome)]);
+    }
+}
+
+/// A room published `count` events.
+pub fn published(event: &'static str, count: u64) {
+    if let Some(list) = LIST.get().filter(|_| count > 0) {
+        list.events.add(count, &[KeyValue::new("event_type", event)]);
+    }
+}
+
+/// A command was answered: what it is about (`presence`, `metadata`, `lock`) and its verb.
+pub fn command(about: &'static str, verb: &'static str, took: Duration) {
+    if let Some(list) = LIST.get() {
+        let name: Value = if about == "presence" { verb.into() } else { format!("{about}.{verb}").into() };
+        list.command_duration.record(took.as_secs_f64(), &[KeyValue::new("command", name)]);
+    }
+}
+
+/// A write met another revision than it expected.
+pub fn metadata_conflict() {
+    if let Some(list) = LIST.get() {
+        list.conflicts.add(1, &[]);
+    }
+}
+
+/// Redis answered a command, `script` where it was one.
+pub fn redis(command: &'static str, script: &'static str, took: Duration) {
+    if let Some(list) = LIST.get() {
+        let labels = [KeyValue::new("command", command), KeyValue::new("script", script)];
+        list.redis_duration.record(took.as_secs_f64(), &labels);
+    }
+}
+
+/// The reaper finished a cycle.
+pub fn reaper_cycle(took: Duration, scanned: u64, rooms_changed: u64) {
+    if let Some(list) = LIST.get() {
+        list.cycle_duration.record(took.as_secs_f64(), &[]);
+        list.scanned.add(scanned, &[]);
+        list.rooms_changed.add(rooms_changed, &[]);
+    }
+}
+
+/// Connections were evicted: `expired`, or with their gateway `node_lost`.
+pub fn evicted(reason: &'static str, count: u64) {
+    if let Some(list) = LIST.get() {
+        list.evicted.add(count, &[KeyValue::new("reason", reason)]);
+    }
+}
+
+/// The own inbox was heard so long after it was written to.
+pub fn bus_lag(took: Duration) {
+    if let Some(list) = LIST.get() {
+        list.bus_lag.record(took.as_secs_f64(), &[]);
+    }
+}
+
+/// Everything was subscribed anew.
+pub fn resubscribed() {
+    if let Some(list) = LIST.get() {
+        list.resubscriptions.add(1, &[]);
+    }
+}
+
+/// A task ran so much later than its timer asked.
+pub fn scheduling_lag(late: Duration) {
+    if let Some(list) = LIST.get() {
+        list.scheduling_lag.record(late.as_secs_f64(), &[]);
+    }
+}

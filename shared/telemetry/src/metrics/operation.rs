@@ -1,0 +1,66 @@
+//! What clients can ask for, as metrics call it.
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is named as it is")]
+pub enum Operation {
+    Join,
+    Heartbeat,
+    Leave,
+    MetadataSet,
+    MetadataUpdate,
+    MetadataRemove,
+    MetadataGet,
+    LockAcquire,
+    LockRenew,
+    LockRelease,
+    LockGet,
+    /// An event that could not be read.
+    Invalid,
+}
+
+impl Operation {
+    /// All, in the order of their numbers.
+    pub(super) const ALL: [Operation; 12] = [
+        Operation::Join,
+        Operation::Heartbeat,
+        Operation::Leave,
+        Operation::MetadataSet,
+        Operation::MetadataUpdate,
+        Operation::MetadataRemove,
+        Operation::MetadataGet,
+        Operation::LockAcquire,
+        Operation::LockRenew,
+        Operation::LockRelease,
+        Operation::LockGet,
+        Operation::Invalid,
+    ];
+
+    /// The label's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Join => "join",
+            Operation::Heartbeat => "heartbeat",
+            Operation::Leave => "leave",
+            Operation::MetadataSet => "metadata.set",
+            Operation::MetadataUpdate => "metadata.update",
+            Operation::MetadataRemove => "metadata.remove",
+            Operation::MetadataGet => "metadata.get",
+            Operation::LockAcquire => "lock.acquire",
+            Operation::LockRenew => "lock.renew",
+            Operation::LockRelease => "lock.release",
+            Operation::LockGet => "lock.get",
+            Operation::Invalid => "invalid",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stands_at_its_number() {
+        assert!(Operation::ALL.iter().enumerate().all(|(index, operation)| *operation as usize == index));
+    }
+}

@@ -1,0 +1,102 @@
+//! Values that are looked at before each export, instead of being told at each change.
+
+use opentelemetry::{KeyValue, metrics::Meter};
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub enum Reading {
+    /// Sockets of this gateway.
+    ConnectionsActive,
+    /// Rooms in the shards that this reaper looks after; the sum over reapers is all.
+    RoomsActive,
+    /// Locks that sockets of this gateway hold.
+    LocksHeld,
+    /// Locks that they wait for.
+    LocksWaiting,
+    /// Commands that wait or are carried out.
+    CommandsWaiting,
+    /// Requests whose answer has not come.
+    RequestsPending,
+    /// 1 while the own inbox is not heard.
+    SubscriptionDeaf,
+    /// 1 while Redis answers.
+    RedisUp,
+    /// How overdue the most overdue room was in the last cycle, in seconds.
+    ReaperLag,
+    /// CPU time used, in seconds, by its mode: `user` or `system`.
+    CpuTime(&'static str),
+    /// Resident memory in bytes.
+    MemoryUsage,
+    /// Open files and sockets.
+    OpenFiles,
+    /// Seconds since the start.
+    Uptime,
+    /// Tasks that wait for a worker in the runtime's common queue.
+    QueueDepth,
+    /// Tasks that have not ended.
+    TasksAlive,
+    /// The share of the workers' time that was spent on tasks since the last export.
+    BusyRatio,
+    /// Items of a signal that wait to be exported.
+    TelemetryQueue(&'static str),
+    /// Items of a signal that were dropped.
+    TelemetryDropped(&'static str),
+}
+
+enum Kind {
+    Gauge,
+    Counter,
+}
+
+impl Reading {
+    /// Kind, name, unit, what it says.
+    fn definition(self) -> (Kind, &'static str, &'static str, &'static str) {
+        use Kind::{Counter, Gauge};
+        match self {
+            Reading::ConnectionsActive => (Gauge, "presence.connections.active", "{connection}", "Sockets connected."),
+            Reading::RoomsActive => (Gauge, "presence.rooms.active", "{room}", "Rooms that have members or locks."),
+            Reading::LocksHeld => (Gauge, "lock.held", "{lock}", "Locks that sockets of this gateway hold."),
+            Reading::LocksWaiting => (Gauge, "lock.waiting", "{lock}", "Locks that sockets of this gateway wait for."),
+            Reading::CommandsWaiting => (Gauge, "presence.commands.waiting", "{command}", "Commands not yet answered."),
+            Reading::RequestsPending => (Gauge, "bus.requests.pending", "{request}", "Requests not yet answered."),
+            Reading::SubscriptionDeaf => (Gauge, "bus.subscription.deaf", "", "1 while the own inbox is not heard."),
+            Reading::RedisUp => (Gauge, "redis.up", "", "1 while Redis answers."),
+            Reading::ReaperLag => (Gauge, "reaper.lag", "s", "How overdue the most overdue room was."),
+            Reading::CpuTime(_) => (Counter, "process.cpu.time", "s", "CPU time used."),
+            Reading::MemoryUsage => (Gauge, "process.memory.usage", "By", "Resident memory."),
+            Reading::OpenFiles => (Gauge, "process.open_file_descriptor.count", "{file_descriptor}", "Open files."),
+            Reading::Uptime => (Gauge, "process.uptime", "s", "Time since the start."),
+            Reading::QueueDepth => (Gauge, "runtime.queue.depth", "{task}", "Tasks in the runtime's common queue."),
+            Reading::TasksAlive => (Gauge, "runtime.tasks.alive", "{task}", "Tasks that have not ended."),
+            Reading::BusyRatio => (Gauge, "runtime.busy.ratio", "", "Share of the workers' time spent on tasks."),
+            Reading::TelemetryQueue(_) => (Gauge, "telemetry.queue.depth", "{item}", "Items that wait to be exported."),
+            Reading::TelemetryDropped(_) => (Counter, "telemetry.dropped.total", "{item}", "Items dropped."),
+        }
+    }
+
+    fn label(self) -> Vec<KeyValue> {
+        match self {
+            Reading::CpuTime(mode) => vec![KeyValue::new("cpu.mode", mode)],
+            Reading::TelemetryQueue(signal) | Reading::TelemetryDropped(signal) => {
+                vec![KeyValue::new("signal", signal)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+pub(super) fn observe(meter: &Meter, reading: Reading, value: impl Fn() -> Option<f64> + Send + Sync + 'static) {
+    let (kind, name, unit, about) = reading.definition();
+    let label = reading.label();
+    // The SDK keeps the callback; the instrument itself is only a handle.
+    match kind {
+        Kind::Gauge => {
+            let builder = meter.f64_observable_gauge(name).with_unit(unit).with_description(about);
+            builder.with_callback(move |to| value().into_iter().for_each(|value| to.observe(value, &label))).build();
+        }
+        Kind::Counter => {
+            let builder = meter.f64_observable_counter(name).with_unit(unit).with_description(about);
+            builder.with_callback(move |to| value().into_iter().for_each(|value| to.observe(value, &label))).build();
+        }
+    }
+}

@@ -1,0 +1,153 @@
+// Metrics and log lines, read from an OTLP receiver as a collector would.
+import assert from 'node:assert/strict';
+
+import { scenario } from '../harness/scenario.mjs';
+import { GATEWAY, REAPER, SHORT_LIVES, STATE } from '../harness/system.mjs';
+import { until } from '../harness/until.mjs';
+
+const SECRET = 'hunter2-never-in-telemetry';
+
+const told = (name, options, body) => scenario(name, { exports: true, ...options }, body);
+
+told('operations, errors, events, locks and conflicts are counted exactly, over all instances', { gateways: 2, states: 2 }, async ({ system, room, otlp }) => {
+  const clients = await system.connectMany(4);
+  for (const client of clients) await client.join(room, `user-${client.connId}`, { secret: SECRET });
+  for (const client of clients) {
+    await client.beat();
+    await client.patch({ status: SECRET });
+  }
+  const [ann, bob] = clients;
+  await ann.metadata('setChannel', room, 'T', [{ key: 'k', value: SECRET }]);
+  const change = { channelName: room, channelType: 'T', data: [{ key: 'k', value: 2 }], options: { majorRevision: 0 } };
+  const conflict = await bob.ask('metadata:updateChannel', change);
+  assert.equal(conflict.code, 'METADATA_CONFLICT');
+  const { fence } = await ann.lock('acquire', room, 'pen', { ttlMs: 30_000 });
+  await otlp.adds('lock.held', {}, 1);
+  const waiting = bob.lock('acquire', room, 'pen', { waitMs: 10_000 });
+  await otlp.adds('lock.waiting', {}, 1);
+  await ann.lock('release', room, 'pen', { fence });
+  assert.equal((await waiting).ok, true);
+  const refused = await bob.ask('presence:heartbeat', { epoch: SECRET });
+  assert.equal(refused.code, 'INVALID_PAYLOAD');
+
+  await otlp.adds('presence.connections.active', {}, 4);
+  await otlp.adds('presence.operation.total', { operation: 'join' }, 4);
+  await otlp.adds('presence.operation.total', { operation: 'heartbeat' }, 8);
+  await otlp.adds('presence.heartbeat.latency', {}, 8);
+  await otlp.adds('presence.operation.duration', { operation: 'metadata.update' }, 1);
+  await otlp.adds('presence.error.total', { operation: 'metadata.update', error_type: 'METADATA_CONFLICT' }, 1);
+  await otlp.adds('presence.error.total', { error_type: 'INVALID_PAYLOAD' }, 1);
+  await otlp.adds('metadata.conflict.total', {}, 1);
+  await otlp.adds('presence.event.total', { event_type: 'join' }, 4);
+  await otlp.adds('presence.event.total', { event_type: 'update' }, 4);
+  await otlp.adds('presence.command.duration', { command: 'heartbeat' }, 4);
+  await otlp.adds('lock.wait.duration', { outcome: 'granted' }, 1);
+  await otlp.adds('lock.held', {}, 1);
+  await otlp.adds('lock.waiting', {}, 0);
+  await until('the reaper to count the room', () => otlp.total('presence.rooms.active') === 1);
+
+  await Promise.all(clients.map((client) => client.leave()));
+  clients.forEach((client) => client.close());
+  await otlp.adds('presence.event.total', { event_type: 'leave' }, 4);
+  await otlp.adds('presence.connections.active', {}, 0);
+  await otlp.adds('lock.held', {}, 0);
+  await otlp.adds('presence.connection.duration', { transport: 'websocket' }, 4);
+
+  assert.ok(!otlp.bytes.includes(SECRET), 'a value left by telemetry');
+  for (const metric of otlp.metrics.values()) {
+    assert.notEqual(metric.description, '', `${metric.name} has no description`);
+    assert.notEqual(metric.cumulative, false, `${metric.name} is not cumulative`);
+    if (metric.kind === 'histogram' && metric.name !== 'presence.connection.duration') {
+      assert.equal(metric.unit, 's');
+      assert.ok(metric.points[0].bounds.includes(0.05), `${metric.name}: ${metric.points[0].bounds}`);
+    }
+    for (const { labels } of metric.points) {
+      const ids = Object.values(labels).filter((value) => value === room || clients.some((client) => value.includes(client.connId)));
+      assert.deepEqual(ids, [], `${metric.name} has an identifier as a label`);
+    }
+  }
+});
+
+told('every service tells how it is', {}, async ({ system, otlp }) => {
+  const every = ['bus.lag', 'bus.subscription.deaf', 'redis.up', 'redis.command.duration', 'process.cpu.time', 'process.memory.usage',
+    'process.open_file_descriptor.count', 'process.uptime', 'runtime.scheduling.lag', 'runtime.queue.depth', 'runtime.tasks.alive',
+    'runtime.busy.ratio', 'telemetry.dropped.total', 'telemetry.queue.depth'];
+  const of = (service) => [...otlp.metrics.values()].filter((metric) => metric.service === service).map((metric) => metric.name);
+  for (const service of [GATEWAY, STATE, REAPER]) {
+    await until(`${service} to tell everything`, () => {
+      const missing = every.filter((name) => !of(service).includes(name));
+      if (missing.length) throw new Error(`missing: ${missing}`);
+      return true;
+    });
+  }
+  await until('the reaper to tell of its cycles', () => otlp.total('reaper.cycle.duration') > 0);
+  await otlp.adds('redis.up', {}, 3);
+  await otlp.adds('bus.subscription.deaf', {}, 0);
+  const memory = otlp.points('process.memory.usage').map((point) => point.value);
+  assert.ok(memory.every((bytes) => bytes > 1e6 && bytes < 1e9), `${memory}`);
+  system.redis.pause();
+  await otlp.adds('redis.up', {}, 0);
+  system.redis.resume();
+  await otlp.adds('redis.up', {}, 3);
+});
+
+told('who expired is counted', { env: SHORT_LIVES }, async ({ system, room, otlp }) => {
+  const [ann, bob] = await system.connectMany(2);
+  await ann.join(room, 'ann');
+  await bob.join(room, 'bob');
+  await otlp.adds('reaper.evicted.total', { reason: 'expired' }, 2);
+});
+
+told('who was lost with a gateway is counted', { gateways: 2 }, async ({ system, room, otlp }) => {
+  const bob = await system.connect(1);
+  await bob.join(room, 'bob');
+  system.gateways[1].kill();
+  await otlp.adds('reaper.evicted.total', { reason: 'node_lost' }, 1);
+});
+
+told('a line about a fault of a traced event has its trace', {}, async ({ system, room, otlp }) => {
+  const ann = await system.connect();
+  // A room that cannot be read: its record is of another type.
+  await ann.join(room, 'ann', { secret: SECRET });
+  const [key] = (await system.redis.keys('prs:{room:*')).filter((name) => name.endsWith(':conns'));
+  await system.redis.command('DEL', key);
+  await system.redis.command('SET', key, 'no hash');
+  const refused = await ann.ask('presence:heartbeat', { patchState: { status: SECRET } });
+  assert.equal(refused.code, 'INTERNAL');
+  const line = await until('the line to arrive', () => otlp.lines.find((one) => one.service === STATE && one.level === 'ERROR' && one.traceId));
+  const span = await otlp.span('of that line', (one) => one.spanId === line.spanId && one.traceId === line.traceId);
+  assert.equal(span.name, 'presence.heartbeat');
+  await otlp.adds('presence.error.total', { operation: 'heartbeat', error_type: 'INTERNAL' }, 1);
+  const written = system.states[0].child.lines.map((text) => JSON.parse(text)).find((record) => record.trace_id === line.traceId);
+  assert.equal(written.message, line.message);
+  assert.ok(!otlp.bytes.includes(SECRET), 'a value left by telemetry');
+});
+
+const SMALL_QUEUES = { OTEL_BSP_MAX_QUEUE_SIZE: '64', DEPLOYMENT_ENVIRONMENT: 'development' };
+
+told('a collector that refuses costs what is dropped, which is counted, and nothing else', { env: SMALL_QUEUES }, async ({ system, room, otlp }) => {
+  const ann = await system.connect();
+  await ann.join(room, 'ann');
+  otlp.refuses = true;
+  for (let beat = 0; beat < 300; beat += 1) await ann.beat();
+  const [gateway] = system.gateways;
+  const said = (message) => until(`the gateway to say ${message}`, () => gateway.child.lines.some((line) => line.includes(message)), { within: 30_000 });
+  await said('the collector does not take it');
+  otlp.refuses = false;
+  await ann.beat();
+  await said('the collector takes it again');
+  await until('what was dropped to be told', () => otlp.total('telemetry.dropped.total', { signal: 'traces' }) > 100);
+  assert.equal(gateway.child.lines.filter((line) => line.includes('the collector does not take it') && line.includes('traces')).length, 1);
+});
+
+told('a collector that never answers delays no answer, and the end by two seconds at most', { env: SMALL_QUEUES }, async ({ system, room, otlp }) => {
+  const ann = await system.connect();
+  otlp.hangs = true;
+  await ann.join(room, 'ann');
+  for (let beat = 0; beat < 300; beat += 1) await ann.beat();
+  ann.close();
+  const began = Date.now();
+  await Promise.all(system.services.map((service) => service.terminate(9_000)));
+  // A gateway without clients is gone at once but for what it still has to send.
+  assert.ok(Date.now() - began < 6_000, `the end took ${Date.now() - began} ms`);
+});
