@@ -63,6 +63,7 @@ pub fn presence(verb: &'static str) -> Span {
         presence.room_id = Empty, presence.user_id = Empty, presence.conn_id = Empty, presence.epoch = Empty,
         presence.state_changed = Empty, presence.snapshot_size = Empty, presence.connections = Empty,
         presence.rooms = Empty, presence.missing = Empty, presence.evicted = Empty,
+        presence.reason = Empty, presence.remaining = Empty,
     )
 }
 

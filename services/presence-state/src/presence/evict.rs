@@ -9,12 +9,16 @@ use protocol::{
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use crate::store::Store;
+use crate::store::{Evicted, Store};
+
+fn tell(span: &Span, evicted: &Evicted) {
+    span.record("presence.evicted", evicted.count as i64).record("presence.remaining", evicted.remaining as i64);
+}
 
 pub(crate) async fn reap(store: &Arc<Store>, span: &Span, reap: &Reap, trace: &TraceContext) -> Result<Outcome, Fault> {
     span.record("presence.room_id", reap.room.as_str());
     let (evicted, due) = store.reap(span, &reap.room, trace).await?;
-    span.record("presence.evicted", evicted.count as i64);
+    tell(span, &evicted);
     match due {
         Some(due_ms) => store.due(&reap.room, due_ms).await,
         None => store.emptied(&reap.room).await,
@@ -34,7 +38,7 @@ pub(crate) async fn evict_node(
 ) -> Result<Outcome, Fault> {
     span.record("presence.room_id", evict.room.as_str());
     let evicted = store.evict_node(span, evict, trace).await?;
-    span.record("presence.evicted", evicted.count as i64);
+    tell(span, &evicted);
     telemetry::metrics::published("leave", evicted.count);
     store.node_left(&evict.room, &evict.node).await;
     if evicted.remaining == 0 {

@@ -46,8 +46,13 @@ pub(crate) async fn leave(
     leave: &Leave,
     trace: &TraceContext,
 ) -> Result<Outcome, Fault> {
-    span.record("presence.room_id", leave.room.as_str()).record("presence.conn_id", leave.conn.as_str());
+    span.record("presence.room_id", leave.room.as_str())
+        .record("presence.conn_id", leave.conn.as_str())
+        .record("presence.reason", leave.reason.as_str());
     let remaining = store.leave(span, leave, trace).await?;
+    if let Some(remaining) = remaining {
+        span.record("presence.remaining", remaining as i64);
+    }
     telemetry::metrics::published("leave", u64::from(remaining.is_some()));
     if remaining == Some(0) {
         store.emptied(&leave.room).await;
