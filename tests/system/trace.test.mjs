@@ -173,7 +173,7 @@ test('a write of metadata is one trace to the members, and a conflict no error o
   const set = await within(root.traceId, 'metadata.set', STATE);
   assertAttributes(set, { 'metadata.operation': 'set', 'metadata.revision.actual': written.majorRevision, 'metadata.conflict': false });
   assert.equal((await ancestors(set)).at(-1).spanId, root.spanId);
-  await within(root.traceId, 'EVALSHA metadata_set', STATE);
+  await within(root.traceId, 'EVALSHA metadata', STATE);
   await within(root.traceId, 'deliver presence.events', GATEWAY);
 
   const late = { channelName: 'traced', channelType: 'T', data: [{ key: 'k', value: SECRET }], options: { majorRevision: 1 } };

@@ -1,4 +1,4 @@
-//! One batch: commands ordered by room, joins that can be made together put together, answers addressed.
+//! One batch: commands ordered by room, what can be done together put together, answers addressed.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -11,9 +11,9 @@ use protocol::{
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use crate::{command, presence, store::Store};
+use crate::{command, metadata, presence, store::Store};
 
-/// Joins of one room, or heartbeats of several, that one script call carries out; a script blocks Redis while it runs.
+/// Joins of one room, or heartbeats or channels of several, that one script call sees to; a script blocks Redis while it runs.
 const SHARED: usize = 128;
 
 /// A command that waits.
@@ -30,27 +30,40 @@ pub(crate) struct Incoming {
 pub(crate) type Addressed = (Arc<str>, Vec<u64>, Arc<Outcome>);
 
 /// Carries out a batch: different rooms side by side, one room's commands in order. Rooms that want nothing but
-/// heartbeats share script calls.
+/// heartbeats share script calls, and so do those that want nothing but metadata.
 pub(crate) async fn carry_out(store: &Arc<Store>, batch: impl Iterator<Item = Incoming>) -> Vec<Addressed> {
-    let (beating, others): (Vec<_>, Vec<_>) =
-        by_room(batch).into_iter().partition(|room| room.iter().all(is_heartbeat));
-    let beats = future::join_all(shared_calls(store, beating).into_iter().map(|call| heartbeats(store, call)));
+    let (sharing, others): (Vec<_>, Vec<_>) = by_room(batch).into_iter().partition(|room| sharing(room).is_some());
+    let shared = future::join_all(shared_calls(store, sharing).into_iter().map(|call| in_shared_calls(store, call)));
     let others = future::join_all(others.into_iter().map(|room| in_order(store, room)));
-    let (beats, others) = future::join(beats, others).await;
-    beats.into_iter().chain(others).flatten().collect()
+    let (shared, others) = future::join(shared, others).await;
+    shared.into_iter().chain(others).flatten().collect()
 }
 
-fn is_heartbeat(incoming: &Incoming) -> bool {
-    matches!(incoming.command, Command::Heartbeat(_))
+/// What rooms can share a script call for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Sharing {
+    Heartbeats,
+    Metadata,
 }
 
-/// Puts rooms of one place together, as long as a call is not full.
+/// What all of a room's commands are.
+fn sharing(room: &[Incoming]) -> Option<Sharing> {
+    let of = |incoming: &Incoming| match incoming.command {
+        Command::Heartbeat(_) => Some(Sharing::Heartbeats),
+        Command::Metadata(_) => Some(Sharing::Metadata),
+        _ => None,
+    };
+    let first = of(room.first()?);
+    first.filter(|_| room.iter().all(|incoming| of(incoming) == first))
+}
+
+/// Puts rooms of one place together that want the same, as long as a call is not full.
 fn shared_calls(store: &Store, rooms: Vec<Vec<Incoming>>) -> Vec<Vec<Incoming>> {
     let mut full = Vec::new();
-    let mut open: HashMap<u16, Vec<Incoming>> = HashMap::new();
+    let mut open: HashMap<_, Vec<Incoming>> = HashMap::new();
     for room in rooms {
         let place = room.first().and_then(|first| first.command.room()).map_or(0, |room| store.place(room));
-        let call = open.entry(place).or_default();
+        let call = open.entry((sharing(&room), place)).or_default();
         call.extend(room);
         if call.len() >= SHARED {
             full.push(std::mem::take(call));
@@ -60,19 +73,23 @@ fn shared_calls(store: &Store, rooms: Vec<Vec<Incoming>>) -> Vec<Vec<Incoming>> 
     full
 }
 
-/// Heartbeats in order: no script call takes more than [`SHARED`], however many one room has.
-async fn heartbeats(store: &Arc<Store>, mut call: Vec<Incoming>) -> Vec<Addressed> {
+/// Commands of one kind in order: no script call takes more than [`SHARED`], however many one room has.
+async fn in_shared_calls(store: &Arc<Store>, mut call: Vec<Incoming>) -> Vec<Addressed> {
     let now = wall_clock_ms();
     call.retain(|incoming| now <= incoming.deadline_ms);
     let mut answers = Vec::with_capacity(call.len());
     while !call.is_empty() {
         let later = call.split_off(call.len().min(SHARED));
-        answers.extend(shared_call(store, std::mem::replace(&mut call, later)).await);
+        let call = std::mem::replace(&mut call, later);
+        answers.extend(match sharing(&call) {
+            Some(Sharing::Metadata) => channels(store, call).await,
+            _ => heartbeats(store, call).await,
+        });
     }
     answers
 }
 
-async fn shared_call(store: &Arc<Store>, call: Vec<Incoming>) -> Vec<Addressed> {
+async fn heartbeats(store: &Arc<Store>, call: Vec<Incoming>) -> Vec<Addressed> {
     let spans: Vec<Span> = call.iter().map(span).collect();
     let beats = call.iter().zip(&spans).filter_map(|(incoming, span)| match &incoming.command {
         Command::Heartbeat(beat) => Some((beat, span)),
@@ -87,6 +104,21 @@ async fn shared_call(store: &Arc<Store>, call: Vec<Incoming>) -> Vec<Addressed> 
         }
         Err(fault) => spans.iter().map(|span| failed(span, fault.clone())).collect(),
     };
+    addressed(call, outcomes)
+}
+
+async fn channels(store: &Arc<Store>, call: Vec<Incoming>) -> Vec<Addressed> {
+    let spans: Vec<Span> = call.iter().map(span).collect();
+    let asked = call.iter().zip(&spans).filter_map(|(incoming, span)| match &incoming.command {
+        Command::Metadata(asked) => Some((asked, span)),
+        _ => None,
+    });
+    let results = metadata::carry_out(store, &asked.collect::<Vec<_>>()).await;
+    let outcome = |(result, span): (Result<_, _>, _)| result.unwrap_or_else(|fault| failed(span, fault));
+    addressed(call, results.into_iter().zip(&spans).map(outcome).collect())
+}
+
+fn addressed(call: Vec<Incoming>, outcomes: Vec<Outcome>) -> Vec<Addressed> {
     let answers = call.into_iter().zip(outcomes);
     answers.map(|(incoming, outcome)| (incoming.reply_to, vec![incoming.id], Arc::new(outcome))).collect()
 }
@@ -204,7 +236,13 @@ fn failed(span: &Span, fault: Fault) -> Outcome {
 mod tests {
     use bus::{Bus, Listener, Role, redis};
     use fred::interfaces::{HashesInterface as _, KeysInterface as _};
-    use protocol::command::Heartbeat;
+    use protocol::{
+        ChannelId,
+        command::{
+            Heartbeat,
+            metadata::{Act, Metadata},
+        },
+    };
     use testkit::{Redis, until};
 
     use super::*;
@@ -212,8 +250,8 @@ mod tests {
     struct Deaf;
     impl Listener for Deaf {}
 
-    fn heartbeat(id: u64, room: &str) -> Incoming {
-        let beat = Heartbeat {
+    fn heartbeat(room: &str) -> Command {
+        Command::Heartbeat(Heartbeat {
             room: room.into(),
             conn: "c".into(),
             node: "n".into(),
@@ -221,15 +259,16 @@ mod tests {
             base_op: 1,
             epoch: None,
             state: None,
-        };
-        Incoming {
-            id,
-            reply_to: "asker".into(),
-            deadline_ms: u64::MAX,
-            command: Command::Heartbeat(beat),
-            trace: TraceContext::default(),
-            arrived: Instant::now(),
-        }
+        })
+    }
+
+    fn metadata(room: &str) -> Command {
+        Command::Metadata(Metadata { channel: ChannelId { name: room.into(), kind: "T".into() }, act: Act::Get })
+    }
+
+    fn incoming((command, id): (Command, u64)) -> Incoming {
+        let (reply_to, deadline_ms, trace) = ("asker".into(), u64::MAX, TraceContext::default());
+        Incoming { id, reply_to, deadline_ms, command, trace, arrived: Instant::now() }
     }
 
     #[tokio::test]
@@ -243,20 +282,24 @@ mod tests {
         for room in ["before", "after"] {
             let () = bus.commands().hset(record(room), ("c", "7\n1\nn\nann\n{}")).await.unwrap();
         }
-        let () = bus.commands().set(record("broken"), "no hash", None, None, false).await.unwrap();
+        for key in [record("broken"), keyspace::revisions(&"broken".into())] {
+            let () = bus.commands().set(key, "no hash", None, None, false).await.unwrap();
+        }
         let store = Arc::new(Store::new(Arc::clone(&bus), 60_000, 60_000));
 
-        let batch = ["before", "broken", "after"].iter().zip(1..).map(|(room, id)| heartbeat(id, room));
-        let mut answers = carry_out(&store, batch).await;
+        let rooms = ["before", "broken", "after"];
+        let commands = rooms.map(heartbeat).into_iter().chain(rooms.map(metadata));
+        let mut answers = carry_out(&store, commands.zip(1..).map(incoming)).await;
         answers.sort_by_key(|(_, ids, _)| ids[0]);
         let codes: Vec<_> = answers
             .iter()
             .map(|(_, _, outcome)| match &**outcome {
                 Outcome::Fault(fault) => fault.code.as_str(),
                 Outcome::Beat { .. } => "taken",
+                Outcome::Record(_) => "told",
                 _ => "something else",
             })
             .collect();
-        assert_eq!(codes, ["taken", "INTERNAL", "taken"]);
+        assert_eq!(codes, ["taken", "INTERNAL", "taken", "told", "INTERNAL", "told"]);
     }
 }

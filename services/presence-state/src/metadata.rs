@@ -1,7 +1,5 @@
 //! Metadata of channels: what is asked of it, and what members of a room may have missed.
 
-use std::sync::Arc;
-
 use protocol::{
     ChannelId, Fault,
     command::{
@@ -9,33 +7,38 @@ use protocol::{
         metadata::{Act, Change, Metadata, Record, Rejected, TypedRecord, WriteOptions},
     },
 };
-use telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use crate::store::{Store, Written};
 
-/// Carries out what is asked of a channel.
-pub(crate) async fn carry_out(
-    store: &Arc<Store>,
-    span: &Span,
-    asked: &Metadata,
-    trace: &TraceContext,
-) -> Result<Outcome, Fault> {
-    let Metadata { channel, act } = asked;
-    span.record("metadata.channel_name", channel.name.as_str()).record("metadata.channel_type", channel.kind.as_str());
-    let Some(change) = act.change() else {
-        let record = store.metadata(span, channel).await?;
-        span.record("metadata.revision.actual", record.major_revision as i64);
-        return Ok(Outcome::Record(record));
-    };
-    span.record("presence.conn_id", change.conn.as_str()).record("metadata.items", change.items.len() as i64);
-    if let Some(expected) = change.options.major_revision {
-        span.record("metadata.revision.expected", expected as i64);
+/// Carries out what is asked of channels, in order, of any rooms of one place.
+pub(crate) async fn carry_out(store: &Store, asked: &[(&Metadata, &Span)]) -> Vec<Result<Outcome, Fault>> {
+    for (asked, span) in asked {
+        describe(span, asked);
     }
-    let written = store.write_metadata(span, channel, act, trace).await?;
-    Ok(match written {
+    let written = store.channels(asked).await;
+    written.into_iter().zip(asked).map(|(written, (asked, span))| Ok(outcome(written?, &asked.act, span))).collect()
+}
+
+/// What is asked, at once: each word to a span on its own costs as much.
+fn describe(span: &Span, Metadata { channel, act }: &Metadata) {
+    let change = act.change();
+    tracing::record_all!(
+        span,
+        metadata.channel_name = channel.name.as_str(),
+        metadata.channel_type = channel.kind.as_str(),
+        presence.conn_id = change.map(|change| change.conn.as_str()),
+        metadata.items = change.map(|change| change.items.len() as i64),
+        metadata.revision.expected = change.and_then(|change| change.options.major_revision).map(|major| major as i64),
+    );
+}
+
+fn outcome(written: Written, act: &Act, span: &Span) -> Outcome {
+    match written {
         Written::Done(record) => {
-            span.record("metadata.revision.actual", record.major_revision as i64).record("metadata.conflict", false);
+            let conflict = act.change().map(|_| false);
+            let actual = record.major_revision as i64;
+            tracing::record_all!(span, metadata.revision.actual = actual, metadata.conflict = conflict);
             Outcome::Record(record)
         }
         Written::Rejected(rejected) => {
@@ -45,17 +48,12 @@ pub(crate) async fn carry_out(
             }
             Outcome::Rejected(rejected)
         }
-    })
+    }
 }
 
 /// The records of a room's channels that are not as its members know them, and all their locks. A record that Redis lost is born anew, empty: its
 /// members are told so by an event like any other, under a revision above all that they know.
-pub(crate) async fn catch_up(
-    store: &Arc<Store>,
-    span: &Span,
-    asked: &Catchup,
-    trace: &TraceContext,
-) -> Result<Outcome, Fault> {
+pub(crate) async fn catch_up(store: &Store, span: &Span, asked: &Catchup) -> Result<Outcome, Fault> {
     span.record("metadata.channel_name", asked.room.as_str());
     let stored = store.revisions(span, &asked.room).await?;
     let mut records = Vec::new();
@@ -69,8 +67,8 @@ pub(crate) async fn catch_up(
     for (kind, _) in &asked.known {
         if !stored.iter().any(|(other, _)| other == kind) {
             let channel = ChannelId { name: asked.room.clone(), kind: kind.clone() };
-            let record = bear_again(store, span, &channel, trace).await?;
-            records.push(TypedRecord { kind: channel.kind, record });
+            let record = bear_again(store, span, channel).await?;
+            records.push(TypedRecord { kind: kind.clone(), record });
         }
     }
     let locks = store.locks(span, &asked.room, None, None).await?;
@@ -78,12 +76,7 @@ pub(crate) async fn catch_up(
 }
 
 /// Makes an empty record where there is none; several gateways may ask for it at once.
-async fn bear_again(
-    store: &Arc<Store>,
-    span: &Span,
-    channel: &ChannelId,
-    trace: &TraceContext,
-) -> Result<Record, Fault> {
+async fn bear_again(store: &Store, span: &Span, channel: ChannelId) -> Result<Record, Fault> {
     let change = Change {
         conn: "".into(),
         op: 0,
@@ -91,8 +84,9 @@ async fn bear_again(
         items: Vec::new(),
         options: WriteOptions { major_revision: Some(0), ..WriteOptions::default() },
     };
-    match store.write_metadata(span, channel, &Act::Set(change), trace).await? {
+    let asked = Metadata { channel, act: Act::Set(change) };
+    match store.write_metadata(span, &asked).await? {
         Written::Done(record) => Ok(record),
-        Written::Rejected(_) => store.metadata(span, channel).await,
+        Written::Rejected(_) => store.metadata(span, &asked.channel).await,
     }
 }

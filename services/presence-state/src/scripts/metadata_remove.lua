@@ -1,20 +1,24 @@
 -- Removes items, all of them where none are named; absent ones are passed over, and without any nothing changes.
--- KEYS  as in channel.lua and write.lua
--- ARGV  as in channel.lua and write.lua
--- Returns what write.lua says
-local refused = refusal() or item_refusal()
-if refused then return refused end
-if #asked == 0 then
-  for key in pairs(items) do asked[#asked + 1] = { key = key } end
-  table.sort(asked, function(a, b) return a.key < b.key end)
-end
-local message = {}
-for _, want in ipairs(asked) do
-  local item = items[want.key]
-  if item then
-    redis.call('HDEL', meta, want.key)
-    message[#message + 1] = told(want.key, item)
+function verbs.remove(items)
+  local refused = refusal()
+  if refused then return refused end
+  look()
+  if #items == 0 then
+    for key in pairs(places) do items[#items + 1] = { key = key } end
+    table.sort(items, function(a, b) return a.key < b.key end)
   end
+  refused = item_refusal(items)
+  if refused then return refused end
+  local gone, message = {}, {}
+  for _, item in ipairs(items) do
+    if places[item.key] then
+      gone[#gone + 1] = item.key
+      local _, told = texts(item.key, item.old_value, item.old_revision)
+      message[#gone] = told
+    end
+  end
+  if #gone == 0 then return record('ok') end
+  redis.call('HDEL', meta, unpack(gone))
+  stored = nil
+  return commit(message)
 end
-if #message == 0 then return record('ok') end
-return commit('remove', message)

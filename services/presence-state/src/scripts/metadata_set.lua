@@ -1,16 +1,17 @@
 -- Replaces a channel's metadata. An item's revision is the given one if it is positive, else 1.
--- KEYS  as in channel.lua and write.lua
--- ARGV  as in channel.lua and write.lua
--- Returns what write.lua says
-local refused = refusal()
-if refused then return refused end
-items = {}
-for _, want in ipairs(asked) do
-  local revision = want.revision and want.revision > 0 and want.revision or 1
-  items[want.key] = written(want.value == '' and '""' or want.value, revision)
+function verbs.set(items)
+  local refused = refusal()
+  if refused then return refused end
+  local new, message, bytes = {}, {}, 0
+  for n, item in ipairs(items) do
+    local value = item.value == '' and '""' or item.value
+    new[2 * n - 1] = item.key
+    new[2 * n], message[n] = texts(item.key, value, item.revision and item.revision > 0 and item.revision or 1)
+    bytes = bytes + #item.key + #value
+  end
+  if bytes > MOST_BYTES then return { 'large' } end
+  redis.call('DEL', meta)
+  if #new > 0 then redis.call('HSET', meta, unpack(new)) end
+  stored = new
+  return commit(message)
 end
-if bytes(items) > tonumber(ARGV[9]) then return { 'large' } end
-redis.call('DEL', meta)
-local message = {}
-for n, want in ipairs(asked) do message[n] = put(want.key) end
-return commit('set', message)

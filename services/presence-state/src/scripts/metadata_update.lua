@@ -1,23 +1,26 @@
 -- Changes items that exist; the revision of each grows by one.
--- KEYS  as in channel.lua and write.lua
--- ARGV  as in channel.lua and write.lua
--- Returns what write.lua says
-local refused = refusal()
-if refused then return refused end
-if major == 0 then return { 'absent', '' } end
-for _, want in ipairs(asked) do
-  if not items[want.key] then return { 'absent', want.key } end
+function verbs.update(items)
+  local refused = refusal()
+  if refused then return refused end
+  if major == 0 then return { 'absent', '' } end
+  look()
+  for _, item in ipairs(items) do
+    if not places[item.key] then return { 'absent', item.key } end
+  end
+  refused = item_refusal(items)
+  if refused then return refused end
+  local growth = 0
+  for _, item in ipairs(items) do
+    if item.value == '' then item.value = item.old_value end
+    growth = growth + #item.value - #item.old_value
+  end
+  if is_too_large(growth) then return { 'large' } end
+  local new, message = {}, {}
+  for n, item in ipairs(items) do
+    local text
+    text, message[n] = texts(item.key, item.value, item.old_revision + 1)
+    new[2 * n - 1], new[2 * n], stored[places[item.key]] = item.key, text, text
+  end
+  if #new > 0 then redis.call('HSET', meta, unpack(new)) end
+  return commit(message)
 end
-refused = item_refusal()
-if refused then return refused end
-local before = bytes(items)
-for _, want in ipairs(asked) do
-  local old = items[want.key]
-  items[want.key] = written(want.value == '' and old.value or want.value, old.revision + 1)
-end
--- A channel that is too large may always shrink.
-local after = bytes(items)
-if after > tonumber(ARGV[9]) and after > before then return { 'large' } end
-local message = {}
-for n, want in ipairs(asked) do message[n] = put(want.key) end
-return commit('update', message)

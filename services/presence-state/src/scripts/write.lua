@@ -1,87 +1,72 @@
--- What the scripts that change a channel's metadata share; put behind lock.lua and channel.lua.
--- KEYS  4 done, the last operation that the connection carried out here  5 locks
--- ARGV  2 conn  3 op, 0 for one of our own that needs no memory  4 author or ''  5 the majorRevision that the channel must
---       have or ''  6 note down when 0|1  7 note down who 0|1  8 ms that the metadata lives  9 the most bytes of keys and
---       values  10 traceparent  11 the lock that the connection must hold or ''  12 under that fence or ''
---       then for each item: key, revision or '', value or ''
--- Returns what metadata_get does, with 'ok', or 'again' for a write that had been carried out before; or what kept it
--- from happening: {'conflict', key or '', expected, actual} | {'absent', key or ''} | {'lock'} |
--- {'large'} | {'overtaken'}
-local done, op, author = KEYS[4], tonumber(ARGV[3]), ARGV[4]
+-- What the verbs that change a channel's metadata share; put behind channel.lua.
+local LIVES_MS, MOST_BYTES = ARGV[1], tonumber(ARGV[2])
 -- A sender repeats for less than two seconds.
-local REMEMBERED_MS = 30000
+local REMEMBERED_MS = '30000'
 
-local asked = {}
-for i = 13, #ARGV, 3 do
-  asked[#asked + 1] = { key = ARGV[i], revision = tonumber(ARGV[i + 1]), value = ARGV[i + 2] }
-end
+-- Who writes under which conditions, see metadata.lua.
+local verb, op, author, expected, notes_when, notes_who, fence, conn, lock_name, traceparent
 
--- The items, by key; each as it is stored.
-local items = {}
-local stored = redis.call('HGETALL', meta)
-for i = 1, #stored, 2 do
-  local revision, noted, by, value = string.match(stored[i + 1], '^(%d+) (%S+)\n([^\n]*)\n(.*)$')
-  items[stored[i]] = { revision = tonumber(revision), noted = noted, author = by, value = value }
+local function read_options(text)
+  if text == '' then
+    expected, notes_when, notes_who, fence, conn, lock_name = nil, false, false, nil, nil, ''
+    return
+  end
+  local revision, when, who, number, holder, lock =
+    string.match(text, '^(%S+) (%S+) (%S+) (%S+)\n([^\n]*)\n([^\n]*)$')
+  expected, notes_when, notes_who = tonumber(revision), when == '1', who == '1'
+  fence, conn, lock_name = tonumber(number), holder, lock
 end
-local major = position()
 
 -- What keeps any write from happening; nil when nothing does.
 local function refusal()
-  local last = tonumber(redis.call('GET', done) or 0)
-  if op > 0 and last == op then return record('again') end
-  if op > 0 and last > op then return { 'overtaken' } end
-  if ARGV[11] ~= '' then
-    local lock = lock_of(redis.call('HGET', KEYS[5], channel_type .. '\n' .. ARGV[11]))
-    local fence = tonumber(ARGV[12])
-    if not lock or lock.ends <= now or lock.conn ~= ARGV[2] or (fence and fence ~= lock.fence) then return { 'lock' } end
+  local last = op ~= '0' and redis.call('GET', done)
+  if last == op then return record('again') end
+  if last and tonumber(last) > tonumber(op) then return { 'overtaken' } end
+  if lock_name ~= '' then
+    local lock = lock_of(redis.call('HGET', locks, channel_type .. '\n' .. lock_name))
+    if not lock or lock.ends <= now or lock.conn ~= conn or (fence and fence ~= lock.fence) then return { 'lock' } end
   end
-  local expected = tonumber(ARGV[5])
   if expected and expected ~= major then return { 'conflict', '', int(expected), int(major) } end
 end
 
--- The same for the revisions that items must have.
-local function item_refusal()
-  for _, want in ipairs(asked) do
-    local item = items[want.key]
-    if item and want.revision and want.revision ~= item.revision then
-      return { 'conflict', want.key, int(want.revision), int(item.revision) }
+-- The same for the revisions that items must have. Notes down the revision and the value of each one that is there.
+local function item_refusal(items)
+  for _, item in ipairs(items) do
+    local at = places[item.key]
+    if at then
+      local revision, value = string.match(stored[at], '^(%d+) %S+\n[^\n]*\n(.*)$')
+      item.old_revision, item.old_value = tonumber(revision), value
+      if item.revision and item.revision ~= item.old_revision then
+        return { 'conflict', item.key, int(item.revision), int(item.old_revision) }
+      end
     end
   end
 end
 
-local function bytes(all)
-  local sum = 0
-  for key, item in pairs(all) do sum = sum + #key + #item.value end
-  return sum
+-- Whether the channel is too large once it has grown by so many bytes of keys and values. One that is already may shrink.
+local function is_too_large(growth)
+  if growth <= 0 or size + growth <= MOST_BYTES then return false end
+  local bytes = growth
+  for key, at in pairs(places) do bytes = bytes + #key + #string.match(stored[at], '^[^\n]*\n[^\n]*\n(.*)$') end
+  return bytes > MOST_BYTES
 end
 
--- An item as this writer writes it.
-local function written(value, revision)
-  return {
-    revision = revision, value = value, noted = ARGV[6] == '1' and int(now) or '-', author = ARGV[7] == '1' and author or '',
-  }
-end
-
-local function told(key, item)
-  return int(item.revision) .. ' ' .. #item.value .. '\n' .. key .. '\n' .. item.value .. '\n'
-end
-
--- Stores an item; answers it as it is told.
-local function put(key)
-  local item = items[key]
-  redis.call('HSET', meta, key, int(item.revision) .. ' ' .. item.noted .. '\n' .. item.author .. '\n' .. item.value)
-  return told(key, item)
+-- An item as this writer has it stored, and as it is told.
+local function texts(key, value, revision)
+  local number = int(revision)
+  return number .. (notes_when and ' ' .. int(now) or ' -') .. '\n' .. (notes_who and author or '') .. '\n' .. value,
+    number .. ' ' .. #value .. '\n' .. key .. '\n' .. value .. '\n'
 end
 
 -- Ends a write whose items are stored: tells it, and answers the channel. A revision is born from the clock, so that a
 -- channel that expired or was lost never has one of its earlier ones again.
-local function commit(operation, message)
-  major = major > 0 and major + 1 or now_us
-  redis.call('HSET', revisions, channel_type, int(major) .. ' ' .. int(now))
-  redis.call('PEXPIRE', revisions, ARGV[8])
-  redis.call('PEXPIRE', meta, ARGV[8])
-  if op > 0 then redis.call('SET', done, int(op), 'PX', REMEMBERED_MS) end
-  redis.call('SPUBLISH', events, 'm1 ' .. operation .. ' ' .. int(major) .. ' ' .. int(now) .. '\n' .. ARGV[10] .. '\n' ..
-    channel_type .. '\n' .. author .. '\n' .. table.concat(message))
+local function commit(message)
+  position = int(major > 0 and major + 1 or now_us) .. ' ' .. int(now)
+  redis.call('HSET', revisions, channel_type, position)
+  redis.call('PEXPIRE', revisions, LIVES_MS)
+  redis.call('PEXPIRE', meta, LIVES_MS)
+  if op ~= '0' then redis.call('SET', done, op, 'PX', REMEMBERED_MS) end
+  redis.call('SPUBLISH', events, 'm1 ' .. verb .. ' ' .. position .. '\n' .. traceparent .. '\n' .. channel_type .. '\n' ..
+    author .. '\n' .. table.concat(message))
   return record('ok')
 end

@@ -4,13 +4,14 @@ use std::sync::LazyLock;
 
 use bus::{redis, script::Script};
 use fred::{
+    error::ErrorKind,
     interfaces::{HashesInterface as _, KeysInterface as _},
     types::Value,
 };
 use protocol::{
     ChannelId, ChannelType, Code, Fault, RoomId,
     client::MAX_CHANNEL_BYTES,
-    command::metadata::{Act, Item, Record, Rejected},
+    command::metadata::{Act, Change, Item, Metadata, Record, Rejected, WriteOptions},
 };
 use serde_json::value::RawValue;
 use telemetry::propagation::TraceContext;
@@ -18,12 +19,19 @@ use tracing::Span;
 
 use super::{Store, broken, int, script, traceparent};
 
-static GET: LazyLock<Script> = script!("clock", "channel", "metadata_get");
-static SET: LazyLock<Script> = script!("clock", "lock", "channel", "write", "metadata_set");
-static UPDATE: LazyLock<Script> = script!("clock", "lock", "channel", "write", "metadata_update");
-static REMOVE: LazyLock<Script> = script!("clock", "lock", "channel", "write", "metadata_remove");
+static SCRIPT: LazyLock<Script> = script!(
+    "clock",
+    "lock",
+    "channel",
+    "write",
+    "metadata_get",
+    "metadata_set",
+    "metadata_update",
+    "metadata_remove",
+    "metadata"
+);
 
-/// What became of a write.
+/// What became of what was asked.
 #[derive(Debug)]
 pub enum Written {
     /// It happened, now or, sent before, already then; the channel since.
@@ -38,58 +46,87 @@ impl Store {
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn metadata(&self, span: &Span, channel: &ChannelId) -> Result<Record, Fault> {
-        let answer = self.script(span, &GET, keys(channel), vec![channel.kind.as_str().into()], 1).await?;
-        self.worked();
-        match read(answer)? {
+        match self.write_metadata(span, &Metadata { channel: channel.clone(), act: Act::Get }).await? {
             Written::Done(record) => Ok(record),
             Written::Rejected(_) => Err(broken()),
         }
     }
 
-    /// Changes a channel's metadata.
+    /// Changes a channel's metadata, or tells it.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn write_metadata(
-        &self,
-        span: &Span,
-        channel: &ChannelId,
-        act: &Act,
-        trace: &TraceContext,
-    ) -> Result<Written, Fault> {
-        let (script, change) = match act {
-            Act::Set(change) => (&SET, change),
-            Act::Update(change) => (&UPDATE, change),
-            Act::Remove(change) => (&REMOVE, change),
-            Act::Get => return self.metadata(span, channel).await.map(Written::Done),
-        };
-        let mut keys = keys(channel);
-        keys.extend([keyspace::done(&channel.name, &change.conn), keyspace::locks(&channel.name)]);
-        let options = &change.options;
-        let mut args: Vec<Value> = vec![
-            channel.kind.as_str().into(),
-            change.conn.as_str().into(),
-            int(change.op),
-            change.author.as_ref().map_or("", |user| user.as_str()).into(),
-            options.major_revision.map_or_else(|| "".into(), int),
-            i64::from(options.add_timestamp).into(),
-            i64::from(options.add_user_id).into(),
-            int(self.metadata_ttl_ms),
-            int(MAX_CHANNEL_BYTES as u64),
-            traceparent(trace),
-            options.lock.as_ref().map_or("", |lock| lock.as_str()).into(),
-            options.fence.map_or_else(|| "".into(), int),
-        ];
-        for item in &change.items {
-            args.extend([
-                item.key.as_str().into(),
-                item.revision.map_or_else(|| "".into(), int),
-                item.value.as_deref().map_or("", RawValue::get).into(),
-            ]);
+    pub async fn write_metadata(&self, span: &Span, asked: &Metadata) -> Result<Written, Fault> {
+        self.channels(&[(asked, span)]).await.pop().unwrap_or_else(|| Err(broken()))
+    }
+
+    /// Sees to channels, in order, of any rooms of one [place](Store::place); a result for each. Errors are `UNAVAILABLE`
+    /// and `INTERNAL`. The call belongs to the trace of the first traced one, and the others are linked to it.
+    pub async fn channels(&self, asked: &[(&Metadata, &Span)]) -> Vec<Result<Written, Fault>> {
+        let mut results = Vec::with_capacity(asked.len());
+        // The script leaves out the last ones when its answers grow long.
+        while results.len() < asked.len() {
+            match self.some_channels(&asked[results.len()..]).await {
+                Ok(answers) => results.extend(answers),
+                Err(fault) => results.resize_with(asked.len(), || Err(fault.clone())),
+            }
         }
-        let answer = self.script(span, script, keys, args, change.items.len().max(1)).await?;
+        results
+    }
+
+    /// The first ones, at least one of them.
+    async fn some_channels(&self, asked: &[(&Metadata, &Span)]) -> Result<Vec<Result<Written, Fault>>, Fault> {
+        let none = Span::none();
+        let mut traced = asked.iter().map(|(_, span)| *span).filter(|span| !span.is_disabled());
+        let parent = traced.next().unwrap_or(&none);
+        let (mut keys, mut args) = (Vec::with_capacity(asked.len() * 5), Vec::with_capacity(2 + asked.len() * 10));
+        args.extend([int(self.metadata_ttl_ms), int(MAX_CHANNEL_BYTES as u64)]);
+        for (asked, span) in asked {
+            add_keys(&mut keys, asked);
+            add_args(&mut args, asked, &TraceContext::of(span));
+        }
+        if !parent.is_disabled() {
+            let call = TraceContext::of(parent);
+            traced.for_each(|span| call.link(span));
+        }
+        let answers: Vec<Value> = self.script(parent, &SCRIPT, keys, args, asked.len()).await?;
+        if answers.is_empty() || answers.len() > asked.len() {
+            return Err(broken());
+        }
         self.worked();
-        read(answer)
+        let answers = answers.into_iter().zip(asked);
+        Ok(answers.map(|(answer, (_, span))| self.read(answer, span)).collect())
+    }
+
+    /// Reads what the script answers for one.
+    fn read(&self, answer: Value, span: &Span) -> Result<Written, Fault> {
+        let Value::Array(parts) = answer else { return Err(broken()) };
+        let mut parts = parts.into_iter();
+        let mut next = || parts.next().unwrap_or(Value::Null);
+        let status = text(next());
+        let key = |text: String| (!text.is_empty()).then(|| text.into());
+        Ok(match status.as_str() {
+            "ok" | "again" => {
+                let (major_revision, timestamp) = position(&text(next())).ok_or_else(broken)?;
+                let items: Vec<String> = next().convert().map_err(|_| broken())?;
+                let items = items.chunks_exact(2).map(|pair| item(&pair[0], &pair[1]));
+                let items = items.collect::<Option<_>>().ok_or_else(broken)?;
+                Written::Done(Record { major_revision, timestamp, items })
+            }
+            "conflict" => {
+                let (key, expected, actual) = (key(text(next())), number(next())?, number(next())?);
+                Written::Rejected(Rejected::Conflict { key, expected, actual })
+            }
+            "absent" => Written::Rejected(Rejected::Absent { key: key(text(next())) }),
+            "lock" => Written::Rejected(Rejected::Lock),
+            "large" => Written::Rejected(Rejected::TooLarge),
+            "overtaken" => Written::Rejected(Rejected::Overtaken),
+            "failed" => {
+                let error = fred::error::Error::new(ErrorKind::Unknown, text(next()));
+                return Err(self.fault(span, SCRIPT.name(), &error));
+            }
+            _ => return Err(Fault::new(Code::Internal, "a script answered something else")),
+        })
     }
 
     /// The types of the channels of a name (the field that is none is the last fence), each with its `majorRevision`.
@@ -101,9 +138,8 @@ impl Store {
         let read = telemetry::span::command(span, "hgetall", &key);
         let stored = redis::observed(read, "hgetall", "", self.client().hgetall(key)).await;
         let stored: Vec<(String, String)> = stored.map_err(|error| self.fault(span, "hgetall", &error))?;
-        let revision = |text: &str| text.split(' ').next()?.parse().ok();
         let types = stored.into_iter().filter(|(kind, _)| !kind.is_empty());
-        types.map(|(kind, text)| Some((kind.into(), revision(&text)?))).collect::<Option<_>>().ok_or_else(broken)
+        types.map(|(kind, text)| Some((kind.into(), position(&text)?.0))).collect::<Option<_>>().ok_or_else(broken)
     }
 
     /// Puts off the expiry of the metadata beside a room that has members.
@@ -127,34 +163,52 @@ impl Store {
 }
 
 /// The keys of `channel.lua`.
-fn keys(channel: &ChannelId) -> Vec<String> {
-    vec![keyspace::revisions(&channel.name), keyspace::meta(channel), bus::subjects::room_events(&channel.name)]
+fn add_keys(keys: &mut Vec<String>, Metadata { channel, act }: &Metadata) {
+    let room = &channel.name;
+    let none = "".into();
+    let conn = act.change().map_or(&none, |change| &change.conn);
+    keys.extend([
+        keyspace::revisions(room),
+        keyspace::meta(channel),
+        bus::subjects::room_events(room),
+        keyspace::done(room, conn),
+        keyspace::locks(room),
+    ]);
 }
 
-/// Reads what `channel.lua` and `write.lua` answer.
-fn read(answer: Value) -> Result<Written, Fault> {
-    let Value::Array(parts) = answer else { return Err(broken()) };
-    let mut parts = parts.into_iter();
-    let mut next = || parts.next().unwrap_or(Value::Null);
-    let status = text(next());
-    let key = |text: String| (!text.is_empty()).then(|| text.into());
-    Ok(match status.as_str() {
-        "ok" | "again" => {
-            let (major_revision, timestamp) = (number(next())?, number(next())?);
-            let items: Vec<String> = next().convert().map_err(|_| broken())?;
-            let items = items.chunks_exact(2).map(|pair| item(&pair[0], &pair[1]));
-            Written::Done(Record { major_revision, timestamp, items: items.collect::<Option<_>>().ok_or_else(broken)? })
-        }
-        "conflict" => {
-            let (key, expected, actual) = (key(text(next())), number(next())?, number(next())?);
-            Written::Rejected(Rejected::Conflict { key, expected, actual })
-        }
-        "absent" => Written::Rejected(Rejected::Absent { key: key(text(next())) }),
-        "lock" => Written::Rejected(Rejected::Lock),
-        "large" => Written::Rejected(Rejected::TooLarge),
-        "overtaken" => Written::Rejected(Rejected::Overtaken),
-        _ => return Err(Fault::new(Code::Internal, "a script answered something else")),
-    })
+/// The arguments of `metadata.lua`.
+fn add_args(args: &mut Vec<Value>, Metadata { channel, act }: &Metadata, trace: &TraceContext) {
+    let change = act.change();
+    let author = change.and_then(|change| change.author.as_ref());
+    let items = change.map_or(&[][..], |change| &change.items);
+    args.extend([
+        Value::from_static_str(act.verb()),
+        channel.kind.as_str().into(),
+        int(change.map_or(0, |change| change.op)),
+        author.map_or("", |user| user.as_str()).into(),
+        traceparent(trace),
+        change.map_or_else(String::new, options).into(),
+        int(items.len() as u64),
+    ]);
+    for item in items {
+        args.extend([
+            item.key.as_str().into(),
+            item.revision.map_or_else(|| Value::from_static_str(""), int),
+            item.value.as_deref().map_or("", RawValue::get).into(),
+        ]);
+    }
+}
+
+/// Most writes have none.
+fn options(Change { conn, options, .. }: &Change) -> String {
+    if *options == WriteOptions::default() {
+        return String::new();
+    }
+    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let (major, fence) = (number(options.major_revision), number(options.fence));
+    let (when, who) = (u8::from(options.add_timestamp), u8::from(options.add_user_id));
+    let lock = options.lock.as_ref().map_or("", |lock| lock.as_str());
+    format!("{major} {when} {who} {fence}\n{conn}\n{lock}")
 }
 
 fn text(value: Value) -> String {
@@ -163,6 +217,12 @@ fn text(value: Value) -> String {
 
 fn number(value: Value) -> Result<u64, Fault> {
     text(value).parse().map_err(|_| broken())
+}
+
+/// The `majorRevision` and when it changed.
+fn position(text: &str) -> Option<(u64, u64)> {
+    let (major, changed) = text.split_once(' ')?;
+    Some((major.parse().ok()?, changed.parse().ok()?))
 }
 
 fn item(key: &str, stored: &str) -> Option<Item> {

@@ -1,15 +1,15 @@
 //! Metadata of channels: what each write answers, stores and publishes, once and twice.
 
 mod model;
+mod shared;
 
 use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use presence_state::store::Written;
 use protocol::{
     ChannelId, Code,
-    command::metadata::{Act, Change, ItemChange, Record, Rejected, WriteOptions},
+    command::metadata::{Act, Change, ItemChange, Metadata, Record, Rejected, WriteOptions},
     event::metadata::{MetadataEvent, Operation},
 };
-use telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use crate::site::{Site, TTL_MS, json};
@@ -28,8 +28,8 @@ pub(crate) fn change(conn: &str, op: u64, items: Vec<ItemChange>) -> Change {
 
 impl Site {
     pub(crate) async fn write(&self, kind: &str, act: &Act) -> Written {
-        let channel = channel(self, kind);
-        self.store.write_metadata(&Span::none(), &channel, act, &TraceContext::default()).await.unwrap()
+        let asked = Metadata { channel: channel(self, kind), act: act.clone() };
+        self.store.write_metadata(&Span::none(), &asked).await.unwrap()
     }
 
     async fn written(&self, kind: &str, act: &Act) -> Record {
