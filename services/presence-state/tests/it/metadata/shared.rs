@@ -115,3 +115,15 @@ async fn long_answers_take_several_calls_and_each_write_happens_once() {
         assert!(items(&record).contains(&("7", room.to_string().as_str(), 2)), "{room}");
     }
 }
+
+#[tokio::test]
+async fn a_redis_that_takes_nothing_is_no_fault_of_ours() {
+    let site = Site::open().await;
+    let before = site.together(&["a", "b"].map(|room| set(room, "c", 1, "1"))).await;
+    assert!(before.iter().all(Result::is_ok));
+    let full = CustomCommand::new_static("CONFIG", None, false);
+    let () = site.redis().custom(full, vec!["SET", "maxmemory", "1"]).await.unwrap();
+    let answers = site.together(&["a", "b"].map(|room| update(room, "c", 2, "2"))).await;
+    let codes: Vec<_> = answers.into_iter().map(|answer| answer.map(drop).map_err(|fault| fault.code)).collect();
+    assert_eq!(codes, [Err(Code::Unavailable), Err(Code::Unavailable)]);
+}
