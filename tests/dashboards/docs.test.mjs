@@ -1,0 +1,64 @@
+// docs/telemetry.md and the runbooks: that they tell of what there is.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { documented, exists, isSpan, leads, list, metrics, read, spans } from './project.mjs';
+import { complaints } from './promql.mjs';
+
+const pages = ['docs/telemetry.md', ...list('docs/runbooks', '.md')];
+
+test('each attribute and each name in span.rs is on the page', () => {
+  const source = read('shared/telemetry/src/span.rs');
+  const made = [...source.matchAll(/info_span!\(([\s\S]*?)\n {4}\)/g)].map(([, body]) => body);
+  assert.ok(made.length > 10);
+  const attributes = made.flatMap((body) => [...body.matchAll(/\b([a-z_]+(?:\.[a-z_]+)+)"? = /g)].map(([, name]) => name));
+  const missing = new Set(attributes.filter((name) => !name.startsWith('otel.') && !documented.has(name)));
+  assert.deepEqual([...missing], []);
+  for (const body of made) {
+    // A name with a hole in it, `socket {event}`, is on the page with what fills it.
+    const name = body.match(/otel\.name = %format_args!\("([^"]+)"\)/)?.[1] ?? body.match(/"([^"]+)"/)[1];
+    const start = name.split('{')[0].trim();
+    assert.ok(['redis'].includes(start) || spans.some((known) => known.startsWith(start)), name);
+  }
+});
+
+test('each metric in the code is in the table, and each in the table is in the code', (t) => {
+  const files = ['shared/telemetry/src/metrics.rs', ...list('shared/telemetry/src/metrics', '.rs')].filter(exists);
+  if (files.length === 0) return t.skip('there is no metrics.rs');
+  const source = files.map(read).join('\n');
+  const inCode = [...source.matchAll(/"([a-z_]+(?:\.[a-z_]+)+)", "(?:s|By|\{\w+\}|)"|latency\("([a-z_.]+)"|histogram\("([a-z_.]+)"/g)].map((found) => found[1] ?? found[2] ?? found[3]);
+  const inTable = metrics.map(({ name }) => name);
+  assert.deepEqual(inCode.filter((name) => !inTable.includes(name)), []);
+  assert.deepEqual(inTable.filter((name) => !source.includes(`"${name}"`)), []);
+});
+
+test('each query on a page can be read, and names what exists', () => {
+  const wrong = pages.flatMap((path) => [...read(path).matchAll(/```promql\n([\s\S]*?)```/g)].flatMap(([, block]) =>
+    block.trim().split(/\n\n/).flatMap((query) => complaints(query.replace(/^#.*$/gm, '')).map((complaint) => `${path}: ${complaint}\n${query}`))));
+  assert.deepEqual(wrong, []);
+});
+
+test('each search in Jaeger on a page asks for spans that exist', () => {
+  for (const path of pages) {
+    for (const [, address] of read(path).matchAll(/(http:\/\/127\.0\.0\.1:16686\/search\?\S+)/g)) {
+      const { searchParams } = new URL(address);
+      assert.match(searchParams.get('service'), /^presence-(gateway|state|reaper)$/, address);
+      const operation = searchParams.get('operation');
+      assert.ok(operation === null || isSpan(operation), `${path}: ${operation}`);
+      const tags = JSON.parse(searchParams.get('tags') ?? '{}');
+      for (const tag of Object.keys(tags)) assert.ok(tag === 'error' || documented.has(tag), `${path}: ${tag}`);
+    }
+  }
+});
+
+test('each link on a page leads somewhere', () => {
+  for (const path of pages) {
+    const folder = path.slice(0, path.lastIndexOf('/') + 1);
+    for (const [, link] of read(path).replace(/```[\s\S]*?```/g, '').matchAll(/\]\(([^)]+)\)/g)) {
+      if (/^https?:/.test(link)) continue;
+      const target = new URL(link, `file:///${link.startsWith('#') ? path : folder}`);
+      const local = target.pathname.slice(1).replace(/\/$/, '');
+      assert.ok(leads(local + target.hash), `${path}: ${link}`);
+    }
+  }
+});

@@ -1,0 +1,68 @@
+// What the project says about its telemetry, read from where it says it: docs/telemetry.md has the list of metrics and
+// spans, deploy/ the rules, the dashboards and the datasources.
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { parse } from 'yaml';
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+export const read = (path) => readFileSync(join(ROOT, path), 'utf8');
+export const exists = (path) => existsSync(join(ROOT, path));
+export const list = (folder, ending) =>
+  exists(folder) ? readdirSync(join(ROOT, folder)).filter((name) => name.endsWith(ending)).sort().map((name) => join(folder, name)) : [];
+
+const page = read('docs/telemetry.md');
+const section = (title) => page.split(`\n### ${title}\n`)[1]?.split(/\n##+ /)[0] ?? page.split(`\n## ${title}\n`)[1]?.split(/\n##+ /)[0];
+const rows = (text) => text.split('\n').filter((line) => line.startsWith('| `')).map((line) => line.split('|').slice(1, -1));
+const code = (cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, text]) => text);
+
+/** All that stands in backticks in docs/telemetry.md. */
+export const documented = new Set(code(page));
+
+/** The table of metrics: OpenTelemetry's name, Prometheus' name, kind, labels. */
+export const metrics = rows(section('Metrics')).map(([name, prometheus, kind, labels]) => ({
+  name: code(name)[0], prometheus: code(prometheus)[0], kind: kind.trim(), labels: code(labels),
+}));
+
+/** The names of spans; `<…>` stands for anything. */
+export const spans = rows(section('Spans')).flatMap(([names]) => code(names));
+export const isSpan = (name) =>
+  spans.some((known) => new RegExp(`^${known.replace(/[.*+?^$()[\]\\]/g, '\\$&').replace(/<[^>]+>/g, '.+')}$`).test(name));
+
+/** Labels that every series of a service has. */
+export const EVERYWHERE = ['service_name', 'service_namespace', 'service_instance_id', 'service_version', 'deployment_environment_name'];
+
+const rulesOf = (path) => parse(read(path)).groups.flatMap((group) => group.rules);
+export const recordings = rulesOf('deploy/prometheus/rules/recording.yml');
+export const alerts = rulesOf('deploy/prometheus/rules/alerts.yml');
+
+/** Every series that exists, with its labels. */
+export const series = new Map(
+  metrics.flatMap(({ prometheus, kind, labels }) => {
+    const parts = kind === 'histogram' ? ['_bucket', '_count', '_sum'] : [''];
+    return parts.map((part) => [prometheus + part, [...labels, ...EVERYWHERE, ...(part === '_bucket' ? ['le'] : [])]]);
+  }),
+);
+for (const { record, expr } of recordings) series.set(record, series.get(expr.trim()) ?? []);
+series.set('ALERTS', ['alertname', 'alertstate', 'severity', ...EVERYWHERE]);
+
+export const dashboards = list('deploy/grafana/dashboards', '.json').map((path) => ({ path, board: JSON.parse(read(path)) }));
+export const panels = dashboards.flatMap(({ path, board }) =>
+  board.panels.map((panel) => ({ path, panel, where: `${path}, "${panel.title}"` })));
+
+/** The uids of provisioned datasources and their types, from whichever file provisions them. */
+export function provisioned() {
+  const folder = 'deploy/grafana/provisioning/datasources';
+  const files = [...list(folder, '.yaml'), ...list(folder, '.yml')];
+  return new Map(files.flatMap((path) => parse(read(path)).datasources ?? []).map(({ uid, type }) => [uid, type]));
+}
+
+/** Whether a link `path#anchor` in this repository leads somewhere. */
+export function leads(link) {
+  const [path, anchor] = link.split('#');
+  if (!exists(path) || anchor === undefined) return exists(path);
+  const headings = [...read(path).matchAll(/^#+ (.+)$/gm)].map(([, text]) =>
+    text.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, '').replaceAll(' ', '-'));
+  return headings.includes(anchor);
+}

@@ -1,0 +1,42 @@
+// Alerts and recording rules. Whether they fire when they must is for promtool (deploy/prometheus/tests): it runs here
+// when PROMTOOL names it.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+
+import { ROOT, alerts, leads, list, read, recordings } from './project.mjs';
+import { complaints } from './promql.mjs';
+
+test('each rule can be read, and names metrics and labels that exist', () => {
+  const wrong = [...alerts, ...recordings].flatMap(({ alert, record, expr }) =>
+    complaints(expr).map((complaint) => `${alert ?? record}: ${complaint}`));
+  assert.deepEqual(wrong, []);
+});
+
+test('each alert says how urgent it is, what happened, and which page helps', () => {
+  for (const { alert, labels, annotations } of alerts) {
+    assert.match(labels.severity, /^(critical|warning)$/, alert);
+    assert.ok(annotations.summary.length <= 120, `${alert}: the summary is long for a telephone`);
+    assert.match(annotations.description, /^[A-Z].+\.$/, alert);
+    const [, link] = annotations.runbook_url.match(/^\{\{ \$externalLabels\.runbooks \}\}(docs\/runbooks\/.+)$/) ?? [];
+    assert.ok(link && leads(link), `${alert}: ${annotations.runbook_url}`);
+  }
+});
+
+test('each alert has a test in which it fires and one in which it is silent', () => {
+  const tests = list('deploy/prometheus/tests', '.test.yml').map(read).join('\n');
+  for (const { alert } of alerts) {
+    assert.match(tests, new RegExp(`"${alert}", alertstate="firing"|alertname: ${alert}\\n`), `${alert} never fires`);
+    const family = alert.startsWith('Subscription') ? 'Subscription.+' : alert;
+    const silent = [`alertname: ${alert}, eval_time: \\S+ exp_alerts: \\[\\]`, `"${family.replace('.+', '\\.\\+')}", alertstate="firing"\\}\\[`];
+    assert.match(tests, new RegExp(silent.join('|')), `${alert} is never silent`);
+  }
+});
+
+test('promtool: the rules are understood, and fire when they must', (t) => {
+  if (!process.env.PROMTOOL) return t.skip('PROMTOOL does not name it');
+  for (const [verb, files] of [['check', list('deploy/prometheus/rules', '.yml')], ['test', list('deploy/prometheus/tests', '.test.yml')]]) {
+    const { status, stdout, stderr } = spawnSync(process.env.PROMTOOL, [verb, 'rules', ...files], { cwd: ROOT, encoding: 'utf8' });
+    assert.equal(status, 0, stdout + stderr);
+  }
+});
