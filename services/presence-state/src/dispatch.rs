@@ -55,6 +55,7 @@ impl Dispatch {
                 sender
             })
             .collect();
+        metrics::begin_state();
         let waiting = Arc::clone(&open);
         metrics::observe(Reading::CommandsWaiting, move || Some(waiting.load(Ordering::Relaxed) as f64));
         Arc::new(Self { bus, workers, open })

@@ -48,6 +48,7 @@ struct Figures {
 
 impl Figures {
     fn shown() -> Arc<Self> {
+        metrics::begin_reaper();
         let figures = Arc::<Self>::default();
         let seen = Arc::clone(&figures);
         metrics::observe(Reading::ReaperLag, move || Some(seen.lag_ms.load(Ordering::Relaxed) as f64 / 1e3));

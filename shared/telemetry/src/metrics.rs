@@ -97,7 +97,41 @@ pub(crate) fn bind(meter: Meter) {
         scheduling_lag: latency("runtime.scheduling.lag", "How much later than asked a timer's task ran."),
         meter: meter.clone(),
     };
+    list.resubscriptions.add(0, &[]);
     let _ = LIST.set(list);
+}
+
+/// Faults of ours, by the codes that clients are answered.
+const FAULTS: [&str; 4] = ["UNAVAILABLE", "TIMEOUT", "OVERLOADED", "INTERNAL"];
+
+/// Tells what a gateway counts as zero from the start: a rate does not see the first count of what was never told.
+pub fn begin_gateway() {
+    let Some(list) = LIST.get() else { return };
+    for operation in Operation::ALL.iter().map(|operation| operation.name()).chain(["touch"]) {
+        for fault in FAULTS {
+            let labels = [KeyValue::new("operation", operation), KeyValue::new("error_type", fault)];
+            list.errors.add(0, &labels);
+        }
+    }
+    list.gaps.add(0, &[]);
+    list.slow_readers.add(0, &[]);
+}
+
+/// See [`begin_gateway`].
+pub fn begin_state() {
+    let Some(list) = LIST.get() else { return };
+    list.conflicts.add(0, &[]);
+    for event in ["join", "update", "leave"] {
+        list.events.add(0, &[KeyValue::new("event_type", event)]);
+    }
+}
+
+/// See [`begin_gateway`].
+pub fn begin_reaper() {
+    let Some(list) = LIST.get() else { return };
+    for reason in ["expired", "node_lost"] {
+        list.evicted.add(0, &[KeyValue::new("reason", reason)]);
+    }
 }
 
 /// Has a value looked at before each export; `None` leaves it out.

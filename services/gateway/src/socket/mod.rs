@@ -79,6 +79,7 @@ impl Gateway {
             let gateway = Arc::clone(self);
             metrics::observe(reading, move || Some(see(&gateway).load(Ordering::Relaxed) as f64));
         };
+        metrics::begin_gateway();
         show(Reading::ConnectionsActive, |gateway| &gateway.sessions);
         show(Reading::LocksHeld, |gateway| &gateway.held);
         show(Reading::LocksWaiting, |gateway| &gateway.waiting);
