@@ -1,0 +1,110 @@
+# The telemetry servers as programs: on the PATH if they are new enough, else in a cache, else built into it from
+# deploy/tools (README.md there). Knows nothing of what they are used for.
+
+# Where the tests look: a folder of links to the programs.
+tools_here="$PWD/.dev/tools"
+tools_cache="${XDG_CACHE_HOME:-$HOME/.cache}/rollcall"
+
+# What is pinned, and the oldest of the same on a PATH that understands our files.
+#   NAME | MODULE whose version in go.mod is that of the tool | OLDEST | PROGRAMS
+tools='
+otelcol-contrib | go.opentelemetry.io/collector/otelcol | 0.159 | otelcol-contrib
+jaeger | github.com/jaegertracing/jaeger | 2.10 | jaeger
+prometheus | github.com/prometheus/prometheus | 3.5 | prometheus promtool
+loki | github.com/grafana/loki/v3 | 3.4 | loki
+alertmanager | - | 0.25 | alertmanager
+'
+
+# tool NAME [PROGRAM]: sets program to the path of the tool (or of one of its other programs), found or built. Fails,
+# with what is missing in a sentence, where neither works.
+tool() {
+  local name=$1 what=${2:-$1} row module oldest folder
+  row=$(grep "^$name |" <<<"$tools") || die "there is no tool '$name'"
+  IFS='|' read -r _ module oldest _ <<<"$row"
+  module=${module// /} oldest=${oldest// /}
+  if tool_on_path "$what" "$oldest"; then return 0; fi
+  tool_folder "$name" "$module"
+  program="$tools_cache/$folder/$what"
+  [ -x "$program" ] && [ "$(cat "$tools_cache/$folder/made-of" 2>/dev/null)" = "$(tool_source "$name")" ] && return 0
+  if [ "$name" = alertmanager ]; then
+    unpack_alertmanager "$tools_cache/$folder" || return 1
+  else
+    build_tool "$name" "$tools_cache/$folder" || return 1
+  fi
+  tool_source "$name" >"$tools_cache/$folder/made-of"
+}
+
+# Debian calls it prometheus-alertmanager; everything else is called by its own name.
+tool_on_path() {
+  local name version
+  for name in "$1" "prometheus-$1"; do
+    has "$name" || continue
+    version=$({ "$name" --version || "$name" version; } 2>&1 |
+      sed -n 's/.*[vV]ersion[": ,]*v*\([0-9][0-9]*\.[0-9][0-9]*\).*/\1/p' | sed 1q)
+    if at_least "${version:-0}" "$2"; then
+      program=$(command -v "$name")
+      return 0
+    fi
+  done
+  return 1
+}
+
+# Sets folder to NAME-VERSION.
+tool_folder() {
+  local version=package
+  if [ "$2" != - ]; then version=$(sed -n "s|^\\(require\\)\\{0,1\\}[[:space:]]*$2 \\(v[^ ]*\\).*|\\2|p" "deploy/tools/$1/go.mod"); fi
+  folder="$1-${version#v}"
+}
+
+# Changes when what would be built does, also under the same version.
+tool_source() { if [ -d "deploy/tools/$1" ]; then cat "deploy/tools/$1"/* | cksum; else echo package; fi; }
+
+build_tool() {
+  local name=$1 target=$2 packages
+  # Go from before 1.21 cannot fetch a newer one by itself.
+  has go && at_least "$(go env GOVERSION | sed 's/^go//')" 1.21 || {
+    say "$name is missing: install it, or Go 1.26 or newer, with which it is built"
+    return 1
+  }
+  say "building $name into $target (once; it takes some minutes)"
+  mkdir -p "$target" || return 1
+  packages=$(awk '$1 == "tool" && $2 != "(" { print $2 } /^tool \($/ { list = 1; next } /^\)/ { list = 0 } list { print $1 }' \
+    "deploy/tools/$name/go.mod")
+  # Word splitting is meant: Prometheus has two programs. -mod=readonly: what go.sum does not know is not built.
+  # shellcheck disable=SC2086
+  if ! (cd "deploy/tools/$name" && GOFLAGS='-mod=readonly -buildvcs=false' go build -trimpath -ldflags='-s -w' \
+    -o "$target/" ${packages:-.}) >"$target/build.log" 2>&1; then
+    say "$name cannot be built; what Go said is in $target/build.log"
+    return 1
+  fi
+  [ -x "$target/$name" ]
+}
+
+# Installing the package would also start a server, on the very port that is wanted.
+unpack_alertmanager() {
+  local target=$1 advice="alertmanager is missing: install it from its own releases, or put it on the PATH"
+  if ! has apt-get || ! has dpkg-deb; then
+    say "$advice"
+    return 1
+  fi
+  say "fetching alertmanager into $target"
+  mkdir -p "$target" || return 1
+  if ! (cd "$target" && rm -rf usr ./*.deb && apt-get download -q prometheus-alertmanager &&
+    dpkg-deb -x prometheus-alertmanager_*.deb . && mv usr/bin/prometheus-alertmanager alertmanager) \
+    >"$target/build.log" 2>&1; then
+    say "$advice; what apt-get said is in $target/build.log"
+    return 1
+  fi
+  rm -rf "$target"/{usr,etc,lib,var,*.deb}
+}
+
+# All of them, linked in one folder; one after the other, for builds want the whole machine.
+need_tools() {
+  local name programs what
+  mkdir -p "$tools_here" || return 1
+  while IFS='|' read -r name _ _ programs; do
+    for what in $programs; do
+      tool "${name// /}" "$what" && ln -sf "$program" "$tools_here/$what" || return 1
+    done
+  done <<<"$tools"
+}
