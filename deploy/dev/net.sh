@@ -37,3 +37,9 @@ readyz() {
   case $answer in HTTP/1.?" 200"*) return 0 ;; esac
   return 1
 }
+
+# http_ok HOST PORT PATH: whether a GET is answered 200.
+http_ok() {
+  case $(ask "$1" "$2" "GET $3 HTTP/1.0\r\nHost: $1\r\n\r\n") in HTTP/1.?" 200"*) return 0 ;; esac
+  return 1
+}

@@ -9,7 +9,8 @@
 #   which the script alone holds the writing end. When that closes (kill -9 too closes it), it stops what is left.
 # - The relays, one for each service, put its name before its lines. They end when the service does, not before.
 
-stop_order="build gateway reaper state redis"
+# The collector before the stores that it still has something for.
+stop_order="build gateway reaper state redis collector jaeger prometheus loki alertmanager grafana network"
 
 open_run() {
   if ! { mkdir -p .dev && run=$(mktemp -d "$PWD/.dev/run.XXXXXX") && mkfifo "$run/alive" "$run/wake"; }; then

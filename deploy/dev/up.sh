@@ -2,16 +2,18 @@
 
 up() {
   local data
-  gateways=1 states=1 reapers=1
+  gateways=1 states=1 reapers=1 observe=no
   up_options "$@"
   need_rust
   need_compiler
   need_ports
+  if [ $observe = yes ]; then need_observe_ports; fi
   need_redis
   open_run
   build
   data="$PWD/.dev/$PORT"
   [ "$any_port" = no ] || data="$run/redis-data"
+  if [ $observe = yes ]; then start_observing "$data"; fi
   start_redis "$data"
   start_behind state presence-state "$states"
   start_behind reaper presence-reaper "$reapers"
@@ -24,12 +26,13 @@ up_options() {
   local option value
   while [ $# -gt 0 ]; do
     case $1 in
+      --observe) observe=yes && shift && continue ;;
       --*=*) option=${1%%=*} value=${1#*=} && shift ;;
       *) option=$1 value=${2:-} && shift $(($# > 1 ? 2 : 1)) ;;
     esac
     case $option in
       --gateways | --states | --reapers) ;;
-      *) die "./dev up knows --gateways N, --states N and --reapers N, not '$option'" ;;
+      *) die "./dev up knows --gateways N, --states N, --reapers N and --observe, not '$option'" ;;
     esac
     case $value in
       [1-9] | [1-9][0-9]) ;;
@@ -123,6 +126,7 @@ url() {
 greet() {
   local port
   for ((port = PORT; port < PORT + gateways; port++)); do printf 'ready %s\n' "$(url "$port")"; done
+  if [ $observe = yes ]; then tell_addresses; fi
   cat <<EOF
   Try it:  point a Socket.IO client at $(url "$PORT") and emit presence:join (README.md has ten lines to paste)
   Look:    $(url "$PORT")/readyz tells how it is; kill -9 one of the pids above and watch what its users notice
@@ -135,11 +139,17 @@ EOF
 watch() {
   local kind file name
   while :; do
-    for kind in gateway reaper state redis; do
+    for kind in gateway reaper state redis $observe_kinds; do
       for file in "$run/$kind"/*; do
         if [ ! -e "$file" ] || lives "$kind" "${file##*/}"; then continue; fi
         rm -f "$file"
         name=$kind-${file##*/}
+        case " $observe_kinds " in
+          *" $kind "*)
+            say "$kind has died (its log is $observe_data/$kind.log); the others go on"
+            continue
+            ;;
+        esac
         [ -n "$(ls "$run/gateway")" ] || die "$name has died and no gateway is left"
         say "$name has died, $(find "$run/$kind" -type f | wc -l | tr -d ' ') of its kind left; the others go on"
       done
