@@ -1,12 +1,13 @@
 # ./dev test and ./dev bench: what proves that it works, and how fast.
 
-# run_tests [unit | system [FILE…]]: everything, or one half of it. Ends with the totals of all runners on one line.
+# run_tests [unit | system [FILE…] | stack [FILE…]]: everything but the stack, or one part. Ends with the totals of all
+# runners on one line.
 run_tests() {
   local what=${1:-all}
   [ $# -eq 0 ] || shift
   case $what in
-    all | unit | system) ;;
-    *) die "./dev test takes nothing, unit, or system [FILE…], not '$what'" ;;
+    all | unit | system | stack) ;;
+    *) die "./dev test takes nothing, unit, system [FILE…] or stack [FILE…], not '$what'" ;;
   esac
   passed=0 failed=0 skipped=0
   test_logs="$PWD/.dev/test"
@@ -16,23 +17,31 @@ run_tests() {
   need_redis_server || die "Redis is missing; $redis_advice"
   [ "$what" = unit ] || need_node
   if [ "$what" = all ]; then part lint lint; fi
-  if [ "$what" != system ]; then part cargo cargo test --workspace --no-fail-fast; fi
-  if [ "$what" != unit ]; then part system system_tests "$@"; fi
+  case $what in all | unit) part cargo cargo test --workspace --no-fail-fast ;; esac
+  case $what in all | system) part system node_tests system "$@" ;; esac
+  if [ "$what" = stack ]; then
+    need_tools || die "without the telemetry servers there is nothing to test; what is missing is said above"
+    part stack node_tests stack "$@"
+  fi
   printf '%s passed, %s failed' "$passed" "$failed"
   [ "$skipped" = 0 ] || printf ', %s skipped' "$skipped"
   printf '\n'
   [ "$failed" = 0 ]
 }
 
-# system_tests [FILE…]: all of them, or tests/system/FILE.test.mjs.
-system_tests() {
+# node_tests system|stack [FILE…]: all of a kind, or tests/KIND/FILE.test.mjs.
+node_tests() {
+  local kind=$1
+  shift
   build_services && cd tests && npm ci || return
-  export ROLLCALL_BIN_DIR=$binaries
-  if [ $# -eq 0 ]; then
-    npm test
+  export ROLLCALL_BIN_DIR=$binaries ROLLCALL_TOOLS_DIR=$tools_here
+  if [ $# -gt 0 ]; then
+    set -- "${@/#/$kind/}"
+    node --test --test-concurrency=1 --test-reporter=spec "${@/%/.test.mjs}"
+  elif [ "$kind" = stack ]; then
+    npm run stack
   else
-    set -- "${@/#/system/}"
-    node --test --test-reporter=spec "${@/%/.test.mjs}"
+    npm test
   fi
 }
 

@@ -1,0 +1,251 @@
+// The telemetry servers of a test's own: the real programs with our files, on free ports, and their query APIs. What is
+// different from the files is said in one place each: addresses by variables, and time by text (`soon`).
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { Child, temporaryFolder } from './child.mjs';
+import { freePort } from './redis.mjs';
+import { until } from './until.mjs';
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const TOOLS = process.env.ROLLCALL_TOOLS_DIR ?? join(ROOT, '.dev/tools');
+const START_MS = 60_000;
+
+const repository = (path) => join(ROOT, path);
+
+export const read = (path) => readFileSync(repository(path), 'utf8');
+
+export const RULES = 'deploy/prometheus/rules';
+export const ruleFiles = () => (existsSync(repository(RULES)) ? readdirSync(repository(RULES)).filter((name) => name.endsWith('.yml')) : []);
+
+// Minutes become seconds: no test waits five minutes for an alert.
+export const soon = (yaml) => yaml.replace(/^(\s*(?:- )?(?:for|interval|keep_firing_for|evaluation_interval):\s*)\S+/gm, '$12s');
+
+export function toolPath(name) {
+  const path = join(TOOLS, name);
+  if (!existsSync(path)) throw new Error(`${path} is missing: run ./dev test stack, which finds or builds the telemetry servers`);
+  return path;
+}
+
+async function json(url, options) {
+  const response = await fetch(url, { signal: AbortSignal.timeout(20_000), ...options });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${url} was answered ${response.status}: ${text.slice(0, 500)}`);
+  return JSON.parse(text);
+}
+
+class Server {
+  constructor(name, program, args, { env = {}, cwd, port, path }) {
+    this.name = name;
+    this.url = `http://127.0.0.1:${port}`;
+    this.port = port;
+    this.path = path;
+    this.child = new Child(name, toolPath(program), args, { cwd, env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env } });
+  }
+
+  ready() {
+    return until(`${this.name} to be ready`, async () => {
+      if (this.child.exit) throw new Error(this.child.report());
+      const response = await fetch(this.url + this.path, { signal: AbortSignal.timeout(2000) });
+      await response.arrayBuffer();
+      return response.ok;
+    }, { within: START_MS, every: 100 });
+  }
+
+  get(path, params = {}) {
+    return json(`${this.url}${path}?${new URLSearchParams(params)}`);
+  }
+}
+
+// A span as Jaeger tells it, with its tags and references as plain values.
+function readSpan(span, processes) {
+  const tags = (list) => Object.fromEntries((list ?? []).map(({ key, value }) => [key, value]));
+  const process = processes[span.processID];
+  return {
+    traceId: span.traceID,
+    spanId: span.spanID,
+    parentId: span.references?.find(({ refType, traceID }) => refType === 'CHILD_OF' && traceID === span.traceID)?.spanID ?? '',
+    name: span.operationName,
+    durationMs: span.duration / 1000,
+    tags: tags(span.tags),
+    logs: (span.logs ?? []).map(({ fields }) => tags(fields)),
+    service: process.serviceName,
+    resource: tags(process.tags),
+  };
+}
+
+class Jaeger extends Server {
+  // Traces, each a list of its spans. `tags` are sought in any span of the trace's service.
+  async traces({ service = 'presence-gateway', tags, limit = 20, ...more }) {
+    const query = { service, limit, ...(tags && { tags: JSON.stringify(tags) }), lookback: '1h', ...more };
+    const { data } = await this.get('/api/traces', query);
+    return (data ?? []).map(({ spans, processes }) => spans.map((span) => readSpan(span, processes)));
+  }
+
+  async trace(id) {
+    const { data } = await this.get(`/api/traces/${id}`);
+    return data[0].spans.map((span) => readSpan(span, data[0].processes));
+  }
+
+  // Waits for the first trace that is found so and that `pick` accepts.
+  find(what, query, pick = () => true, within = 30_000) {
+    return until(`Jaeger to find ${what}`, async () => (await this.traces(query)).find(pick), { within, every: 300 });
+  }
+}
+
+class Prometheus extends Server {
+  // The result of an instant query: a list of {metric, value: [time, text]}.
+  async query(expression) {
+    const { data } = await json(`${this.url}/api/v1/query`, { method: 'POST', body: new URLSearchParams({ query: expression }) });
+    return data.result;
+  }
+
+  async metricNames() {
+    return (await this.get('/api/v1/label/__name__/values')).data;
+  }
+
+  async rules() {
+    return (await this.get('/api/v1/rules')).data.groups.flatMap(({ file, rules }) => rules.map((rule) => ({ file, ...rule })));
+  }
+
+  has(expression, within = 30_000) {
+    return until(`Prometheus to have ${expression}`, async () => {
+      const result = await this.query(expression);
+      return result.length > 0 && result;
+    }, { within, every: 300 });
+  }
+}
+
+class Loki extends Server {
+  // Lines as {labels, line}: labels hold structured metadata too.
+  async query(logql) {
+    const { data } = await this.get('/loki/api/v1/query_range', { query: logql, limit: 200, since: '1h' });
+    return data.resultType === 'streams'
+      ? data.result.flatMap(({ stream, values }) => values.map(([, line]) => ({ labels: stream, line })))
+      : data.result;
+  }
+}
+
+// What Slack would receive: every message posted, as JSON.
+class SlackEndpoint {
+  messages = [];
+
+  static async start() {
+    const endpoint = new SlackEndpoint();
+    endpoint.server = createServer(async (request, response) => {
+      const chunks = [];
+      for await (const chunk of request) chunks.push(chunk);
+      endpoint.messages.push(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+      response.writeHead(200, { 'content-type': 'text/plain' }).end('ok');
+    });
+    endpoint.server.listen(0, '127.0.0.1');
+    await once(endpoint.server, 'listening');
+    return endpoint;
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.server.address().port}/services/T0/B0/x`;
+  }
+
+  close() {
+    this.server.closeAllConnections();
+    this.server.close();
+  }
+}
+
+export class Stack {
+  // `collector`: variables of otel-collector.yaml. Unset, traces are sampled as in production.
+  static async start({ collector = {}, slack = true } = {}) {
+    const stack = new Stack();
+    try {
+      await stack.#start(collector, slack);
+      return stack;
+    } catch (error) {
+      const report = stack.report();
+      await stack.close();
+      throw new Error(`the telemetry servers did not start\n${report}`, { cause: error });
+    }
+  }
+
+  servers = [];
+
+  async #start(collector, slack) {
+    const folder = temporaryFolder('stack');
+    const ports = Object.fromEntries(await Promise.all(
+      ['jaeger', 'jaegerOtlp', 'jaegerGrpc', 'prometheus', 'loki', 'lokiGrpc', 'alertmanager', 'http', 'grpc', 'health']
+        .map(async (name) => [name, String(await freePort())])));
+    this.slack = await SlackEndpoint.start();
+
+    this.jaeger = this.#add(new Jaeger('jaeger', 'jaeger', [`--config=${repository('deploy/jaeger/jaeger.yaml')}`], {
+      env: {
+        JAEGER_HOST: '127.0.0.1', JAEGER_PORT: ports.jaeger, JAEGER_OTLP_PORT: ports.jaegerOtlp,
+        JAEGER_QUERY_GRPC_PORT: ports.jaegerGrpc, JAEGER_DATA: join(folder, 'jaeger'),
+      },
+      port: ports.jaeger, path: '/api/services',
+    }));
+    this.loki = this.#add(new Loki('loki', 'loki', [`-config.file=${repository('deploy/loki/loki.yaml')}`, '-config.expand-env=true'], {
+      env: { LOKI_HOST: '127.0.0.1', LOKI_PORT: ports.loki, LOKI_GRPC_PORT: ports.lokiGrpc, LOKI_DATA: join(folder, 'loki') },
+      port: ports.loki, path: '/ready',
+    }));
+    this.prometheus = this.#add(new Prometheus('prometheus', 'prometheus', [
+      `--config.file=${this.#prometheusFiles(join(folder, 'prometheus'), ports.alertmanager)}`,
+      `--storage.tsdb.path=${join(folder, 'tsdb')}`, `--web.listen-address=127.0.0.1:${ports.prometheus}`,
+      '--web.enable-otlp-receiver', '--enable-feature=exemplar-storage', '--log.level=warn',
+    ], { port: ports.prometheus, path: '/-/ready' }));
+    this.alertmanager = this.#add(new Server('alertmanager', 'alertmanager', [
+      `--config.file=${this.#alertmanagerFiles(join(folder, 'alertmanager'), slack)}`,
+      `--storage.path=${join(folder, 'alertmanager/data')}`, `--web.listen-address=127.0.0.1:${ports.alertmanager}`,
+      '--cluster.listen-address=',
+    ], { cwd: join(folder, 'alertmanager'), port: ports.alertmanager, path: '/-/ready' }));
+    this.collector = this.#add(new Server('collector', 'otelcol-contrib', [`--config=${repository('otel-collector.yaml')}`], {
+      env: {
+        COLLECTOR_HOST: '127.0.0.1', COLLECTOR_HTTP_PORT: ports.http, COLLECTOR_GRPC_PORT: ports.grpc,
+        COLLECTOR_HEALTH_PORT: ports.health, COLLECTOR_DECISION_WAIT: '3s', COLLECTOR_FLUSH_INTERVAL: '1s', COLLECTOR_FLUSH_MS: '1000',
+        JAEGER_OTLP: `127.0.0.1:${ports.jaegerOtlp}`, PROMETHEUS_URL: this.prometheus.url, LOKI_URL: this.loki.url, ...collector,
+      },
+      port: ports.health, path: '/',
+    }));
+    this.otlpUrl = `http://127.0.0.1:${ports.http}`;
+    await Promise.all(this.servers.map((server) => server.ready()));
+  }
+
+  // What makes services export to here, quickly.
+  get env() {
+    return {
+      OTEL_EXPORTER_OTLP_ENDPOINT: this.otlpUrl, OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf',
+      OTEL_BSP_SCHEDULE_DELAY: '200', OTEL_BLRP_SCHEDULE_DELAY: '200', OTEL_METRIC_EXPORT_INTERVAL: '1000',
+    };
+  }
+
+  async close() {
+    await Promise.all(this.servers.map(({ child }) => child.kill()));
+    this.slack?.close();
+  }
+
+  report() {
+    return this.servers.map(({ child }) => child.report()).join('\n');
+  }
+
+  #add(server) {
+    this.servers.push(server);
+    return server;
+  }
+
+  #prometheusFiles(folder, alertmanagerPort) {
+    mkdirSync(join(folder, 'rules'), { recursive: true });
+    writeFileSync(join(folder, 'prometheus.yml'), soon(read('deploy/prometheus/prometheus.yml')));
+    writeFileSync(join(folder, 'alertmanagers.yml'), `- targets: ['127.0.0.1:${alertmanagerPort}']\n`);
+    for (const name of ruleFiles()) writeFileSync(join(folder, 'rules', name), soon(read(`${RULES}/${name}`)));
+    return join(folder, 'prometheus.yml');
+  }
+
+  #alertmanagerFiles(folder, slack) {
+    mkdirSync(join(folder, 'secrets'), { recursive: true });
+    writeFileSync(join(folder, 'alertmanager.yml'), read('deploy/alertmanager/alertmanager.yml'));
+    if (slack) writeFileSync(join(folder, 'secrets/slack_api_url'), this.slack.url);
+    return join(folder, 'alertmanager.yml');
+  }
+}

@@ -1,0 +1,65 @@
+// The files themselves, by the programs that read them: nothing that is deprecated, nothing that is not understood.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+
+import { ROOT, Stack, read, toolPath } from '../harness/stack.mjs';
+import { until } from '../harness/until.mjs';
+
+const run = (program, args) => spawnSync(toolPath(program), args, { cwd: ROOT, encoding: 'utf8' });
+
+function accepts(program, args) {
+  const { status, stdout, stderr } = run(program, args);
+  assert.equal(status, 0, stdout + stderr);
+  return stdout + stderr;
+}
+
+test("the collector's own validate accepts otel-collector.yaml and warns of nothing", () => {
+  assert.doesNotMatch(accepts('otelcol-contrib', ['validate', '--config=otel-collector.yaml']), /deprecat|warn/i);
+});
+
+test('Jaeger accepts its file', () => accepts('jaeger', ['validate', '--config=deploy/jaeger/jaeger.yaml']));
+
+test('promtool accepts the configuration and every rule', () => {
+  assert.match(accepts('promtool', ['check', 'config', 'deploy/prometheus/prometheus.yml']), /SUCCESS/);
+});
+
+test('Loki accepts its file', () => {
+  accepts('loki', ['-config.file=deploy/loki/loki.yaml', '-config.expand-env=true', '-verify-config']);
+});
+
+test('every uid that a file of Grafana names is provisioned', () => {
+  const sources = read('deploy/grafana/provisioning/datasources/rollcall.yaml');
+  const uids = [...sources.matchAll(/^ {4}uid: (\S+)$/gm)].map(([, uid]) => uid);
+  assert.deepEqual(uids, ['prometheus', 'jaeger', 'loki', 'alertmanager']);
+  for (const [, uid] of sources.matchAll(/datasourceUid: (\S+)/g)) assert.ok(uids.includes(uid), uid);
+});
+
+test('without secrets the Alertmanager starts, and says which file is missing when it is to notify', async () => {
+  const stack = await Stack.start({ slack: false });
+  try {
+    const log = stack.alertmanager.child.line((line) => (/secrets\/slack_api_url/.test(line) ? line : undefined));
+    const alert = { labels: { alertname: 'Trial', severity: 'warning' }, annotations: { summary: 'a trial' } };
+    const response = await fetch(`${stack.alertmanager.url}/api/v2/alerts`, {
+      method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify([alert]),
+    });
+    assert.equal(response.status, 200);
+    assert.match(await log, /no such file/);
+    const shown = await stack.alertmanager.get('/api/v2/alerts');
+    assert.ok(shown.some(({ labels }) => labels.alertname === 'Trial'), JSON.stringify(shown));
+  } finally {
+    await stack.close();
+  }
+});
+
+test('the collector itself starts without a warning, and without any store', async () => {
+  const stack = await Stack.start();
+  try {
+    const warnings = stack.collector.child.lines.filter((line) => /\t(warn|error)\t/.test(line) && /deprecat|legacy/i.test(line));
+    assert.deepEqual(warnings, []);
+    await Promise.all([stack.jaeger, stack.prometheus, stack.loki].map(({ child }) => child.kill()));
+    await until('the collector to be well all the same', async () => (await fetch(stack.collector.url)).ok);
+  } finally {
+    await stack.close();
+  }
+});
