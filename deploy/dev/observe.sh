@@ -216,16 +216,16 @@ tell_addresses() {
   join="service=presence-gateway&operation=socket%20presence%3Ajoin&limit=1"
   await_observers
   for name in $observed; do
-    lives "$name" 1 || continue
+    lives "$name" 1 || continue # sets pid
     case $name in
-      collector) what="Collector    http://127.0.0.1:$otlp_port (OTLP; gRPC: $otlp_grpc_port)" ;;
+      collector) what="Collector    http://127.0.0.1:$otlp_port for OTLP by HTTP, $otlp_grpc_port by gRPC" ;;
       jaeger) what="Jaeger       $jaeger" ;;
       prometheus) what="Prometheus   http://127.0.0.1:$prometheus_port" ;;
       loki) what="Loki         http://127.0.0.1:$loki_port" ;;
       alertmanager) what="Alertmanager http://127.0.0.1:$alertmanager_port" ;;
-      grafana) what="Grafana      http://127.0.0.1:$grafana_port (admin/admin)" ;;
+      grafana) what="Grafana      http://127.0.0.1:$grafana_port as admin with the password admin" ;;
     esac
-    printf '  %s\n' "$what"
+    printf '  %s (pid %s)\n' "$what" "$pid"
     [ "$name" = jaeger ] || continue
     # A Jaeger that was built from its module has no pages of its own; its API answers the same question.
     if ask 127.0.0.1 "$jaeger_port" "GET /search HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n" | grep -q jaeger-ui-root; then

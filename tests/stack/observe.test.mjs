@@ -1,0 +1,84 @@
+// `./dev up --observe` as somebody meets it who wants to see what happens: addresses that answer, a link that finds the
+// newest join, and services to which a dead telemetry server is nothing.
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { temporaryFolder } from '../harness/child.mjs';
+import { Client } from '../harness/client.mjs';
+import { STOP_MS, devUp, ended, nothingLeft, ready } from '../harness/dev-up.mjs';
+import { until, withTimeout } from '../harness/until.mjs';
+
+const PAGES = { Jaeger: '/api/services', Prometheus: '/-/ready', Loki: '/ready', Alertmanager: '/-/ready' };
+
+async function observed(t, settings, body) {
+  const dev = devUp(['--observe'], { OBSERVE_PORTS: 'any', ...settings });
+  try {
+    await body(dev);
+  } catch (error) {
+    t.diagnostic(dev.report());
+    throw error;
+  } finally {
+    if (!dev.exit) {
+      dev.signal('SIGTERM');
+      await ended(dev);
+    }
+  }
+}
+
+const address = (dev, name) => dev.lines.map((line) => line.match(new RegExp(`^  ${name} +(http://\\S+)`))?.[1]).find(Boolean);
+
+test('addresses answer, the link finds the newest join, a dead server changes nothing, Ctrl-C ends all', async (t) => {
+  await observed(t, {}, async (dev) => {
+    const { urls } = await ready(dev);
+    for (const [name, path] of Object.entries(PAGES)) assert.equal((await fetch(address(dev, name) + path)).status, 200, name);
+
+    const client = await Client.connect(urls[0]);
+    await client.join('lobby', 'ann');
+    const link = address(dev, 'Newest join');
+    await until('the link to find the join', async () => (await (await fetch(link)).text()).includes('"lobby"'), { within: 30_000, every: 300 });
+
+    const death = dev.line((line) => line.match(/^dev: jaeger has died.*/)?.[0]);
+    const [, pid] = dev.lines.join('\n').match(/^ {2}Jaeger .*\(pid (\d+)\)$/m);
+    process.kill(Number(pid), 'SIGKILL');
+    assert.match(await withTimeout('the death to be told', STOP_MS, death), /the others go on$/);
+    assert.equal((await client.patch({ n: 1 })).changed, true);
+    client.close();
+
+    process.kill(-dev.pid, 'SIGINT');
+    assert.deepEqual(await ended(dev), { code: 0, signal: null });
+    await nothingLeft(dev);
+  });
+});
+
+test('without any of the servers it says what is missing, and runs', async (t) => {
+  // Nothing in the cache, and nothing to build with but a Go of the past.
+  const folder = temporaryFolder('tools');
+  writeFileSync(join(folder, 'go'), '#!/bin/sh\necho go1.10\n', { mode: 0o755 });
+  await observed(t, { XDG_CACHE_HOME: join(folder, 'cache'), PATH: `${folder}:${process.env.PATH}` }, async (dev) => {
+    const { urls } = await ready(dev);
+    assert.equal((await fetch(`${urls[0]}/readyz`)).status, 200);
+    assert.match(dev.stderr, /^dev: otelcol-contrib is missing: install it, or Go [\d.]+ or newer, with which it is built$/m);
+    assert.match(dev.stderr, /^dev: without a collector nothing is observed; /m);
+  });
+});
+
+test('a port in use: one sentence, at once', async (t) => {
+  const stranger = createServer();
+  const listens = new Promise((resolve) => {
+    stranger.once('listening', resolve);
+    stranger.once('error', resolve); // somebody else listens there: as good
+  });
+  stranger.listen(9090, '127.0.0.1');
+  await listens;
+  try {
+    await observed(t, { OBSERVE_PORTS: 'usual' }, async (dev) => {
+      assert.deepEqual(await ended(dev), { code: 1, signal: null });
+      assert.match(dev.stderr, /^dev: port \d+ \(\w+\) is in use; [^\n]*OBSERVE_PORTS=any[^\n]*\n$/);
+    });
+  } finally {
+    stranger.close();
+  }
+});
