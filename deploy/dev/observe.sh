@@ -133,7 +133,7 @@ found() {
 observe_with_docker() {
   local folder=$PWD/deploy
   network="rollcall-$PORT-$otlp_port"
-  observe network hold_network "$network"
+  observe network hold_network
   observed=''
   until docker network inspect "$network" >/dev/null 2>&1; do
     lives network 1 || { say "Docker makes no network; what it said is in $observe_data/network.log" && return; }
@@ -171,14 +171,21 @@ contain() {
   observe "$name" docker run "${options[@]}" "$(image_of "$name")" "$@"
 }
 
-# A process that is the network: there as long as it lives.
+# A process that is the network: there as long as it lives. What is still in it at its end (a "docker run" that was killed
+# leaves its container) goes first.
 hold_network() {
-  trap 'docker network rm "$network"; exit' TERM
+  trap 'end_network; exit' TERM
   docker network create "$network" || exit
   while :; do
     sleep 1 &
     wait $!
   done
+}
+
+end_network() {
+  local id
+  for id in $(docker ps -aq --filter "network=$network"); do docker rm -f "$id"; done
+  docker network rm "$network"
 }
 
 # --- what to tell

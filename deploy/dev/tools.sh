@@ -12,7 +12,7 @@ otelcol-contrib | go.opentelemetry.io/collector/otelcol | 0.159 | otelcol-contri
 jaeger | github.com/jaegertracing/jaeger | 2.10 | jaeger
 prometheus | github.com/prometheus/prometheus | 3.5 | prometheus promtool
 loki | github.com/grafana/loki/v3 | 3.4 | loki
-alertmanager | - | 0.25 | alertmanager
+alertmanager | github.com/prometheus/alertmanager | 0.25 | alertmanager
 '
 
 # tool NAME [PROGRAM]: sets program to the path of the tool (or of one of its other programs), found or built. Fails,
@@ -26,11 +26,7 @@ tool() {
   tool_folder "$name" "$module"
   program="$tools_cache/$folder/$what"
   [ -x "$program" ] && [ "$(cat "$tools_cache/$folder/made-of" 2>/dev/null)" = "$(tool_source "$name")" ] && return 0
-  if [ "$name" = alertmanager ]; then
-    unpack_alertmanager "$tools_cache/$folder" || return 1
-  else
-    build_tool "$name" "$tools_cache/$folder" || return 1
-  fi
+  build_tool "$name" "$tools_cache/$folder" || return 1
   tool_source "$name" >"$tools_cache/$folder/made-of"
 }
 
@@ -49,15 +45,15 @@ tool_on_path() {
   return 1
 }
 
-# Sets folder to NAME-VERSION.
+# tool_folder NAME MODULE: sets folder to NAME-VERSION.
 tool_folder() {
-  local version=package
-  if [ "$2" != - ]; then version=$(sed -n "s|^\\(require\\)\\{0,1\\}[[:space:]]*$2 \\(v[^ ]*\\).*|\\2|p" "deploy/tools/$1/go.mod"); fi
-  folder="$1-${version#v}"
+  local version
+  version=$(sed -n "s|^\(require\)\{0,1\}[[:space:]]*$2 v\([^ ]*\).*|\2|p" "deploy/tools/$1/go.mod")
+  folder="$1-$version"
 }
 
 # Changes when what would be built does, also under the same version.
-tool_source() { if [ -d "deploy/tools/$1" ]; then cat "deploy/tools/$1"/* | cksum; else echo package; fi; }
+tool_source() { cat "deploy/tools/$1"/* | cksum; }
 
 build_tool() {
   local name=$1 target=$2 packages
@@ -78,24 +74,6 @@ build_tool() {
     return 1
   fi
   [ -x "$target/$name" ]
-}
-
-# Installing the package would also start a server, on the very port that is wanted.
-unpack_alertmanager() {
-  local target=$1 advice="alertmanager is missing: install it from its own releases, or put it on the PATH"
-  if ! has apt-get || ! has dpkg-deb; then
-    say "$advice"
-    return 1
-  fi
-  say "fetching alertmanager into $target"
-  mkdir -p "$target" || return 1
-  if ! (cd "$target" && rm -rf usr ./*.deb && apt-get download -q prometheus-alertmanager &&
-    dpkg-deb -x prometheus-alertmanager_*.deb . && mv usr/bin/prometheus-alertmanager alertmanager) \
-    >"$target/build.log" 2>&1; then
-    say "$advice; what apt-get said is in $target/build.log"
-    return 1
-  fi
-  rm -rf "$target"/{usr,etc,lib,var,*.deb}
 }
 
 # All of them, linked in one folder; one after the other, for builds want the whole machine.

@@ -129,25 +129,27 @@ class Loki extends Server {
   }
 }
 
-// What Slack would receive: every message posted, as JSON.
-class SlackEndpoint {
-  messages = [];
+// What Slack and PagerDuty would receive: every message posted, as JSON.
+class Pager {
+  slack = [];
+  pagerDuty = [];
 
   static async start() {
-    const endpoint = new SlackEndpoint();
-    endpoint.server = createServer(async (request, response) => {
+    const pager = new Pager();
+    pager.server = createServer(async (request, response) => {
       const chunks = [];
       for await (const chunk of request) chunks.push(chunk);
-      endpoint.messages.push(JSON.parse(Buffer.concat(chunks).toString('utf8')));
-      response.writeHead(200, { 'content-type': 'text/plain' }).end('ok');
+      const inbox = request.url.startsWith('/services/') ? pager.slack : pager.pagerDuty;
+      inbox.push(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+      response.writeHead(inbox === pager.slack ? 200 : 202, { 'content-type': 'text/plain' }).end('ok');
     });
-    endpoint.server.listen(0, '127.0.0.1');
-    await once(endpoint.server, 'listening');
-    return endpoint;
+    pager.server.listen(0, '127.0.0.1');
+    await once(pager.server, 'listening');
+    return pager;
   }
 
   get url() {
-    return `http://127.0.0.1:${this.server.address().port}/services/T0/B0/x`;
+    return `http://127.0.0.1:${this.server.address().port}`;
   }
 
   close() {
@@ -158,10 +160,10 @@ class SlackEndpoint {
 
 export class Stack {
   // `collector`: variables of otel-collector.yaml. Unset, traces are sampled as in production.
-  static async start({ collector = {}, slack = true } = {}) {
+  static async start({ collector = {}, secrets = true } = {}) {
     const stack = new Stack();
     try {
-      await stack.#start(collector, slack);
+      await stack.#start(collector, secrets);
       return stack;
     } catch (error) {
       const report = stack.report();
@@ -172,12 +174,12 @@ export class Stack {
 
   servers = [];
 
-  async #start(collector, slack) {
+  async #start(collector, secrets) {
     const folder = temporaryFolder('stack');
     const ports = Object.fromEntries(await Promise.all(
       ['jaeger', 'jaegerOtlp', 'jaegerGrpc', 'prometheus', 'loki', 'lokiGrpc', 'alertmanager', 'http', 'grpc', 'health']
         .map(async (name) => [name, String(await freePort())])));
-    this.slack = await SlackEndpoint.start();
+    this.pager = await Pager.start();
 
     this.jaeger = this.#add(new Jaeger('jaeger', 'jaeger', [`--config=${repository('deploy/jaeger/jaeger.yaml')}`], {
       env: {
@@ -196,7 +198,7 @@ export class Stack {
       '--web.enable-otlp-receiver', '--enable-feature=exemplar-storage', '--log.level=warn',
     ], { port: ports.prometheus, path: '/-/ready' }));
     this.alertmanager = this.#add(new Server('alertmanager', 'alertmanager', [
-      `--config.file=${this.#alertmanagerFiles(join(folder, 'alertmanager'), slack)}`,
+      `--config.file=${this.#alertmanagerFiles(join(folder, 'alertmanager'), secrets)}`,
       `--storage.path=${join(folder, 'alertmanager/data')}`, `--web.listen-address=127.0.0.1:${ports.alertmanager}`,
       '--cluster.listen-address=',
     ], { cwd: join(folder, 'alertmanager'), port: ports.alertmanager, path: '/-/ready' }));
@@ -222,7 +224,7 @@ export class Stack {
 
   async close() {
     await Promise.all(this.servers.map(({ child }) => child.kill()));
-    this.slack?.close();
+    this.pager?.close();
   }
 
   report() {
@@ -242,10 +244,15 @@ export class Stack {
     return join(folder, 'prometheus.yml');
   }
 
-  #alertmanagerFiles(folder, slack) {
+  // PagerDuty has one address for all; its integration keys differ.
+  #alertmanagerFiles(folder, secrets) {
     mkdirSync(join(folder, 'secrets'), { recursive: true });
-    writeFileSync(join(folder, 'alertmanager.yml'), read('deploy/alertmanager/alertmanager.yml'));
-    if (slack) writeFileSync(join(folder, 'secrets/slack_api_url'), this.slack.url);
+    const global = `global:\n  pagerduty_url: ${this.pager.url}/v2/enqueue\n`;
+    writeFileSync(join(folder, 'alertmanager.yml'), global + read('deploy/alertmanager/alertmanager.yml'));
+    if (secrets) {
+      writeFileSync(join(folder, 'secrets/slack_api_url'), `${this.pager.url}/services/T0/B0/x`);
+      writeFileSync(join(folder, 'secrets/pagerduty_routing_key'), 'key-of-a-service');
+    }
     return join(folder, 'alertmanager.yml');
   }
 }

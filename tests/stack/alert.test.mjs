@@ -1,5 +1,5 @@
 // The promise of the seed: heartbeats that are slow wake somebody up. Redis stalls in bursts, patching heartbeats are slow
-// by it, the rule fires, and a message for Slack leaves through the real Alertmanager.
+// by it, the rule fires, and messages for Slack and PagerDuty leave through the real Alertmanager.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
@@ -45,7 +45,7 @@ function slowHeartbeats(client) {
   };
 }
 
-test('slow heartbeats make the alert fire, and Slack is told', async () => {
+test('slow heartbeats make the alert fire, and Slack and PagerDuty are told', async () => {
   const client = await system.connect();
   await client.join('room', 'ann');
   const stop = slowHeartbeats(client);
@@ -55,13 +55,16 @@ test('slow heartbeats make the alert fire, and Slack is told', async () => {
       return data.alerts.find(({ state, labels }) => state === 'firing' && /heartbeat/i.test(labels.alertname));
     }, { within: WITHIN, every: 500 });
     const name = alert.labels.alertname;
-    const message = await until('the message for Slack', () => stack.slack.messages.find(({ attachments }) => attachments?.[0].title.includes(name)),
+    const message = await until('the message for Slack', () => stack.pager.slack.find(({ attachments }) => attachments?.[0].title.includes(name)),
       { within: WITHIN, every: 300 });
     const [attachment] = message.attachments;
     assert.match(attachment.title, /^FIRING: /);
     assert.match(attachment.title_link, /^http:/);
     assert.ok(attachment.text.startsWith(`*${alert.annotations.summary}*\n`), attachment.text);
     assert.ok(attachment.text.includes(`Runbook: ${alert.annotations.runbook_url}`), attachment.text);
+    const page = await until('the page', () => stack.pager.pagerDuty.find(({ payload }) => payload.summary.startsWith(`${name}: `)), { within: WITHIN, every: 300 });
+    assert.deepEqual([page.event_action, page.routing_key], ['trigger', 'key-of-a-service']);
+    assert.equal(page.payload.custom_details.runbook, alert.annotations.runbook_url);
   } finally {
     await stop();
   }

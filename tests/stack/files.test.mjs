@@ -36,7 +36,7 @@ test('every uid that a file of Grafana names is provisioned', () => {
 });
 
 test('without secrets the Alertmanager starts, and says which file is missing when it is to notify', async () => {
-  const stack = await Stack.start({ slack: false });
+  const stack = await Stack.start({ secrets: false });
   try {
     const log = stack.alertmanager.child.line((line) => (/secrets\/slack_api_url/.test(line) ? line : undefined));
     const alert = { labels: { alertname: 'Trial', severity: 'warning' }, annotations: { summary: 'a trial' } };

@@ -54,10 +54,12 @@ test('addresses answer, the link finds the newest join, a dead server changes no
 });
 
 test('without any of the servers it says what is missing, and runs', async (t) => {
-  // Nothing in the cache, and nothing to build with but a Go of the past.
+  // No engine, nothing in the cache, and on the PATH a collector and a Go of the past.
   const folder = temporaryFolder('tools');
   writeFileSync(join(folder, 'go'), '#!/bin/sh\necho go1.10\n', { mode: 0o755 });
-  await observed(t, { XDG_CACHE_HOME: join(folder, 'cache'), PATH: `${folder}:${process.env.PATH}` }, async (dev) => {
+  writeFileSync(join(folder, 'otelcol-contrib'), '#!/bin/sh\necho otelcol-contrib version 0.100.0\n', { mode: 0o755 });
+  const nothing = { DOCKER_HOST: 'tcp://127.0.0.1:1', XDG_CACHE_HOME: join(folder, 'cache'), PATH: `${folder}:${process.env.PATH}` };
+  await observed(t, nothing, async (dev) => {
     const { urls } = await ready(dev);
     assert.equal((await fetch(`${urls[0]}/readyz`)).status, 200);
     assert.match(dev.stderr, /^dev: otelcol-contrib is missing: install it, or Go [\d.]+ or newer, with which it is built$/m);
