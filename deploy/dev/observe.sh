@@ -155,7 +155,8 @@ observe_with_docker() {
     -v "$PWD/otel-collector.yaml:/etc/otelcol-contrib/config.yaml:ro" -- --config=/etc/otelcol-contrib/config.yaml
   if docker image inspect "$(image_of grafana)" >/dev/null 2>&1; then
     contain grafana grafana "$grafana_port:3000" -v "$folder/grafana/provisioning:/etc/grafana/provisioning:ro" \
-      -v "$folder/grafana/dashboards:/var/lib/grafana/dashboards:ro" --
+      -v "$folder/grafana/dashboards:/var/lib/grafana/dashboards:ro" \
+      -v "$PWD/docs/runbooks:/usr/share/grafana/public/docs/runbooks:ro" --
   else
     say "the image of Grafana is missing, so it stays out; get it with: docker pull $(image_of grafana)"
   fi

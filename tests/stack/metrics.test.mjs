@@ -34,6 +34,8 @@ after(async () => {
   await stack?.close();
 });
 
+test('the table of metrics was read', () => assert.ok(METRICS.length > 30, `${METRICS.length} rows`));
+
 for (const { name, series, services, histogram } of METRICS) {
   test(`${name} is in Prometheus`, async () => {
     for (const service of services) {
