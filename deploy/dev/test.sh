@@ -19,6 +19,8 @@ run_tests() {
   if [ "$what" = all ]; then part lint lint; fi
   case $what in all | unit) part cargo cargo test --workspace --no-fail-fast ;; esac
   case $what in all | system) part system node_tests system "$@" ;; esac
+  # What clients see is the same on a Redis Cluster.
+  if [ "$what" = all ]; then part cluster node_tests cluster; fi
   if [ "$what" = stack ]; then
     need_tools || die "without the telemetry servers there is nothing to test; what is missing is said above"
     if [ $# -eq 0 ]; then part dashboards dashboard_tests; fi
@@ -30,7 +32,7 @@ run_tests() {
   [ "$failed" = 0 ]
 }
 
-# node_tests system|stack [FILE…]: all of a kind, or tests/KIND/FILE.test.mjs.
+# node_tests system|cluster|stack [FILE…]: all of a kind, or tests/KIND/FILE.test.mjs.
 node_tests() {
   local kind=$1
   shift
@@ -39,10 +41,10 @@ node_tests() {
   if [ $# -gt 0 ]; then
     set -- "${@/#/$kind/}"
     node --test --test-concurrency=1 --test-reporter=spec "${@/%/.test.mjs}"
-  elif [ "$kind" = stack ]; then
-    npm run stack
-  else
+  elif [ "$kind" = system ]; then
     npm test
+  else
+    npm run "$kind"
   fi
 }
 

@@ -50,9 +50,12 @@ export class Redis {
     return redis;
   }
 
-  constructor(durable, port) {
+  // `options` of redis-server, beside those that every test's Redis has.
+  constructor(durable, port, options = {}) {
     this.durable = durable;
     this.port = port;
+    this.options = options;
+    this.configuration = null; // the file of a sentinel
     this.folder = temporaryFolder('redis');
     this.url = `redis://127.0.0.1:${port}`;
   }
@@ -62,8 +65,12 @@ export class Redis {
     const options = {
       port: this.port, bind: '127.0.0.1', dir: this.folder, save: '', daemonize: 'no',
       appendonly: this.durable ? 'yes' : 'no', appendfsync: 'always',
+      ...this.options,
     };
-    const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
+    const words = ([name, value]) => [`--${name}`, ...String(value).split(' ')];
+    const args = this.configuration
+      ? [this.configuration, '--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.folder, '--sentinel']
+      : Object.entries(options).flatMap(words);
     this.child = new Child(`redis :${this.port}`, findServer(), args);
     await until(`Redis on port ${this.port} answers`, () => {
       if (this.child.exit) throw new Error(this.child.report());

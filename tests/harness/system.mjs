@@ -1,6 +1,7 @@
 // A whole Rollcall of a test's own: one Redis and any number of gateways, states and reapers, ready and known to each
 // other before the test sees them, and stopped for sure.
 import { Client } from './client.mjs';
+import { RedisCluster } from './cluster.mjs';
 import { Redis } from './redis.mjs';
 import { Service } from './service.mjs';
 
@@ -11,14 +12,18 @@ export const REAPER = 'presence-reaper';
 // So short that expiry can be watched; for the tests in which connections do expire.
 export const SHORT_LIVES = { PRESENCE_TTL_MS: '3000', PRESENCE_REAPER_INTERVAL_MS: '300' };
 
+// Every system of a test run on a Redis Cluster: `npm run cluster`.
+const KIND = process.env.ROLLCALL_TEST_CLUSTER === '1' ? RedisCluster : Redis;
+
 export class System {
   gateways = [];
   states = [];
   reapers = [];
   clients = [];
 
-  static async start({ gateways = 1, states = 1, reapers = 1, durable = false, env = {} } = {}) {
-    const system = new System(await Redis.start({ durable }), env);
+  // `redis`: the kind of Redis that it stands on.
+  static async start({ gateways = 1, states = 1, reapers = 1, durable = false, redis = KIND, env = {} } = {}) {
+    const system = new System(await redis.start({ durable }), env);
     try {
       // The states first: a gateway looks twice a second who is there, and must know all of them from its first request.
       await Promise.all(Array.from({ length: states }, () => system.addState()));

@@ -10,8 +10,8 @@ use std::{
 };
 
 use fred::{
-    interfaces::{ClientLike as _, EventInterface as _},
-    types::Message,
+    interfaces::{ClientLike as _, ClusterInterface as _, EventInterface as _},
+    types::{Message, config::Server},
 };
 use protocol::{
     InstanceId,
@@ -139,6 +139,36 @@ pub(crate) async fn follow_reconnects(bus: Arc<Bus>) {
         resubscribe(&bus).await;
     }
 }
+
+/// Looks which node of a cluster has which hash slots, for ever, and subscribes anew when that changed: a master that
+/// hands its slots to a replica keeps its connections, and whoever listens there hears nothing more.
+pub(crate) async fn follow_slots(bus: Arc<Bus>) {
+    let client = bus.subscriptions.client();
+    let mut tick = interval(PROBE_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut known: Option<Slots> = None;
+    loop {
+        tick.tick().await;
+        // Both: a replica takes SPUBLISH too, and answers 0 when all who listen are at the master, so that whoever goes on
+        // publishing there takes everybody for gone. An error is a cluster that cannot be asked; the connections say so.
+        if bus.commands.sync_cluster().await.is_err() || client.sync_cluster().await.is_err() {
+            continue;
+        }
+        let now = client.cached_cluster_state().map(|routing| {
+            let mut slots: Slots = routing.slots().iter().map(|range| (range.start, range.primary.clone())).collect();
+            slots.sort_unstable_by_key(|(start, _)| *start);
+            slots
+        });
+        if known.is_some() && now != known {
+            tracing::info!("slots of the cluster have moved; everything is subscribed anew");
+            resubscribe(&bus).await;
+        }
+        known = now;
+    }
+}
+
+/// The hash slots by their first one, with the node that has them.
+type Slots = Vec<(u16, Server)>;
 
 async fn resubscribe(bus: &Bus) {
     telemetry::metrics::resubscribed();

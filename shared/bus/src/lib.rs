@@ -91,6 +91,9 @@ impl Bus {
         tokio::spawn(hearing::read(Arc::clone(self)));
         tokio::spawn(hearing::follow_reconnects(Arc::clone(self)));
         tokio::spawn(hearing::probe(Arc::clone(self)));
+        if self.commands.is_clustered() {
+            tokio::spawn(hearing::follow_slots(Arc::clone(self)));
+        }
         tokio::spawn(directory::renew(Arc::clone(self)));
         tokio::spawn(request::watch(Arc::clone(self)));
         self.show();

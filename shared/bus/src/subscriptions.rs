@@ -8,19 +8,33 @@
 use std::{
     collections::HashSet,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use fred::{clients::Client, error::Error, interfaces::PubsubInterface as _};
+use fred::{
+    clients::Client,
+    error::{Error, ErrorKind},
+    interfaces::PubsubInterface as _,
+};
 use futures_util::future::try_join_all;
+use tokio::time::timeout;
 
 /// Confirmations that are waited for together. They share the time that one command may take.
 const TOGETHER: usize = 512;
+
+/// A little longer than what fred gives a command.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) struct Subscriptions {
     client: Client,
     wanted: Mutex<HashSet<String>>,
     /// Locked by the replay that is under way; whether the last one reached its end.
     complete: tokio::sync::Mutex<bool>,
+}
+
+/// Waits for confirmations, but not for ever: fred loses some while the slots of a cluster move, and waits on.
+async fn confirmed<T>(subscribed: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(CONFIRMED_WITHIN, subscribed).await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "not confirmed")))
 }
 
 impl Subscriptions {
@@ -73,9 +87,9 @@ impl Subscriptions {
         *complete = false;
         let wanted: Vec<String> = self.lock().iter().filter(|channel| *channel != last).cloned().collect();
         for channels in wanted.chunks(TOGETHER) {
-            try_join_all(channels.iter().map(|channel| self.client.ssubscribe(channel))).await?;
+            confirmed(try_join_all(channels.iter().map(|channel| self.client.ssubscribe(channel)))).await?;
         }
-        self.client.ssubscribe(last).await?;
+        confirmed(self.client.ssubscribe(last)).await?;
         *complete = true;
         Ok(())
     }

@@ -42,6 +42,9 @@ macro_rules! script {
 }
 use script;
 
+/// What fred says of a command that it could not write, while a cluster changes.
+const UNSENT: &str = "Too many failed write attempts.";
+
 /// Room keys live this many TTLs without a touch, so that nothing is left behind even if every reaper is dead.
 const EXPIRY_TTLS: u64 = 4;
 
@@ -99,9 +102,10 @@ impl Store {
         let away = matches!(
             error.kind(),
             ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Backpressure | ErrorKind::Cluster
-        ) || ["LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "OOM", "MISCONF"]
-            .iter()
-            .any(|code| error.details().starts_with(code));
+        ) || error.details() == UNSENT
+            || ["LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "OOM", "MISCONF"]
+                .iter()
+                .any(|code| error.details().starts_with(code));
         if !self.told.swap(true, Ordering::Relaxed) {
             let tell = || tracing::error!(%error, what, "Redis did not do it; the client was told (said once until it works again)");
             span.in_scope(tell);
