@@ -32,6 +32,13 @@ test('each metric in the code is in the table, and each in the table is in the c
   assert.deepEqual(inTable.filter((name) => !source.includes(`"${name}"`)), []);
 });
 
+test('each Rust example on the page is code that compiles', () => {
+  const source = read('shared/telemetry/examples/own_signals.rs');
+  const blocks = [...read('docs/telemetry.md').matchAll(/```rust\n([\s\S]*?)```/g)].map(([, block]) => block);
+  assert.ok(blocks.length >= 4);
+  for (const block of blocks) assert.ok(source.includes(block), block);
+});
+
 test('each query on a page can be read, and names what exists', () => {
   const wrong = pages.flatMap((path) => [...read(path).matchAll(/```promql\n([\s\S]*?)```/g)].flatMap(([, block]) =>
     block.trim().split(/\n\n/).flatMap((query) => complaints(query.replace(/^#.*$/gm, '')).map((complaint) => `${path}: ${complaint}\n${query}`))));

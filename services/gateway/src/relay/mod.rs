@@ -41,6 +41,7 @@ use tokio::{
     sync::{OnceCell, Semaphore},
     time::{MissedTickBehavior, interval},
 };
+use tracing::Span;
 
 pub(crate) use self::locks::{Interest, News};
 use self::room::{Heard, State};
@@ -117,22 +118,22 @@ impl Relay {
     ///
     /// # Errors
     /// `UNAVAILABLE`: Redis did not confirm the subscription.
-    pub(crate) async fn enter(self: &Arc<Self>, id: &RoomId) -> Result<Entering, Fault> {
+    pub(crate) async fn enter(self: &Arc<Self>, id: &RoomId, span: &Span) -> Result<Entering, Fault> {
         let room = self.open(id, |room| room.lock().join_began());
         let entering = Entering { relay: Arc::clone(self), room };
-        self.subscribe(&entering.room).await.map(|()| entering)
+        self.subscribe(&entering.room, span).await.map(|()| entering)
     }
 
     /// Makes sure that the room is heard as long as somebody has an interest in a lock of its channels.
     ///
     /// # Errors
     /// `UNAVAILABLE`: Redis did not confirm the subscription.
-    pub(crate) async fn listen(self: &Arc<Self>, id: &RoomId) -> Result<Interest, Fault> {
+    pub(crate) async fn listen(self: &Arc<Self>, id: &RoomId, span: &Span) -> Result<Interest, Fault> {
         let room = self.open(id, |room| {
             room.interests.fetch_add(1, Ordering::AcqRel);
         });
         let interest = Interest::new(Arc::clone(&room), Arc::clone(self));
-        self.subscribe(&room).await.map(|()| interest)
+        self.subscribe(&room, span).await.map(|()| interest)
     }
 
     /// The room, which `begin` keeps from being forgotten.
@@ -151,8 +152,12 @@ impl Relay {
         Arc::clone(room)
     }
 
-    async fn subscribe(&self, room: &Room) -> Result<(), Fault> {
-        let subscribed = room.subscribed.get_or_try_init(|| self.bus.subscribe(&room.channel)).await;
+    async fn subscribe(&self, room: &Room, span: &Span) -> Result<(), Fault> {
+        let subscribe = || {
+            let span = telemetry::span::command(span, "ssubscribe", &room.channel);
+            bus::redis::observed(span, "ssubscribe", "", self.bus.subscribe(&room.channel))
+        };
+        let subscribed = room.subscribed.get_or_try_init(subscribe).await;
         subscribed.map(|_| ()).map_err(|error| {
             tracing::debug!(%error, room = %room.id, "the room could not be subscribed");
             Fault::new(Code::Unavailable, "presence is not available right now; try again")

@@ -41,10 +41,11 @@ pub(super) async fn carry_out(session: &Arc<Session>, ask: LockAsk, answer: Answ
             let renew = Renew { lock, conn: session.conn.clone(), fence, ttl_ms };
             match call(session, Lock::Renew(renew), &answer).await {
                 Ok(Locked::Held(held)) => {
+                    let span = answer.span().clone();
                     answer.send(&LockAnswer::from(&held));
                     // Its time seemed to be over here, and was not.
                     if !session.locks(|locks| locks.renewed(&held))
-                        && let Ok(interest) = session.gateway.relay.listen(&held.lock.channel.name).await
+                        && let Ok(interest) = session.gateway.relay.listen(&held.lock.channel.name, &span).await
                     {
                         hold(session, held, interest);
                     }
@@ -96,7 +97,7 @@ async fn acquire(session: &Arc<Session>, lock: LockId, ttl_ms: u64, wait_ms: u64
         let sentence = format!("a socket may hold or wait for at most {MOST} locks");
         return answer.refuse(&Fault::new(Code::Overloaded, sentence));
     }
-    let interest = match session.gateway.relay.listen(&lock.channel.name).await {
+    let interest = match session.gateway.relay.listen(&lock.channel.name, answer.span()).await {
         Ok(interest) => interest,
         Err(fault) => return answer.refuse(&fault),
     };

@@ -75,7 +75,7 @@ async fn join(session: &Arc<Session>, room: RoomId, user: UserId, state: Box<Raw
     }
     let rejoin = before.filter(|seat| seat.joined);
     let gateway = &session.gateway;
-    let entering = match gateway.relay.enter(&room).await {
+    let entering = match gateway.relay.enter(&room, answer.span()).await {
         Ok(entering) => entering,
         Err(fault) => return answer.refuse(&fault),
     };

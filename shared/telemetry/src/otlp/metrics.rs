@@ -3,7 +3,7 @@
 
 use std::{env, time::Duration};
 
-use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry::{global, metrics::MeterProvider as _};
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::{
     Resource,
@@ -21,5 +21,7 @@ pub(super) fn begin(resource: Resource) -> Result<SdkMeterProvider, ExporterBuil
     }
     let provider = SdkMeterProvider::builder().with_reader(reader.build()).with_resource(resource).build();
     crate::metrics::bind(provider.meter("rollcall"));
+    // For metrics of others' code, which are made where they are used.
+    global::set_meter_provider(provider.clone());
     Ok(provider)
 }
