@@ -26,14 +26,15 @@ impl Sink {
         let address = listener.local_addr()?;
         let exports = Arc::new(AtomicU64::new(0));
         let counter = exports.clone();
-        let accept = move |Path(signal): Path<String>, _: Bytes| async move {
-            if signal == "traces" {
+        let accept = move |Path(path): Path<String>, _: Bytes| async move {
+            if path.ends_with("traces") {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
             // An empty body is a valid answer: a protobuf message with nothing set.
             [(CONTENT_TYPE, "application/x-protobuf")]
         };
-        let router = Router::new().route("/v1/{signal}", post(accept)).layer(DefaultBodyLimit::disable());
+        // As a collector, and as the stores behind one, which have paths of their own.
+        let router = Router::new().route("/{*path}", post(accept)).layer(DefaultBodyLimit::disable());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Self { address, exports })
     }

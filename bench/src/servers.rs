@@ -1,6 +1,7 @@
 //! Starts and stops the servers that are measured, each group on free ports of its own. Nothing that it started outlives it: a
 //! dropped process is killed by its id. It must not know what is measured.
 
+pub(crate) mod collector;
 pub(crate) mod process;
 
 use std::io;

@@ -90,5 +90,7 @@ bench() {
   build_services && cargo build --release -p bench || die "the build failed; what cargo said is above"
   # Thousands of connections, each with a file descriptor on both sides.
   ulimit -n "$(ulimit -Hn)" 2>/dev/null
+  # The collector if it was ever made here; what telemetry costs is measured with a sink else.
+  export ROLLCALL_TOOLS_DIR=$tools_here
   exec "$binaries/rollcall-bench" "$@"
 }
