@@ -68,19 +68,21 @@ fn span(session: &Session, socket: &Socket, request: &Result<Request, Fault>, ev
     if matches!(request, Ok(Request::Heartbeat { .. })) && !telemetry::sample_heartbeat() {
         return Span::none();
     }
-    let span = telemetry::span::socket_event(event, session.conn.as_str(), transport(socket));
+    let presence = match request {
+        Ok(Request::Join { .. }) => Some("join"),
+        Ok(Request::Heartbeat { .. }) => Some("heartbeat"),
+        Ok(Request::Leave) => Some("leave"),
+        _ => None,
+    };
+    let span = telemetry::span::socket_event(event, presence, session.conn.as_str(), transport(socket));
     if span.is_disabled() {
         return span;
     }
     session.connect_trace.link(&span);
     match request {
         Ok(Request::Join { room, user, .. }) => {
-            span.record("presence.operation", "join")
-                .record("presence.room_id", room.as_str())
-                .record("presence.user_id", user.as_str());
+            span.record("presence.room_id", room.as_str()).record("presence.user_id", user.as_str());
         }
-        Ok(Request::Heartbeat { .. }) => drop(span.record("presence.operation", "heartbeat")),
-        Ok(Request::Leave) => drop(span.record("presence.operation", "leave")),
         Ok(Request::Metadata(asked)) => {
             span.record("metadata.channel_name", asked.0.name.as_str())
                 .record("metadata.channel_type", asked.0.kind.as_str());
@@ -93,7 +95,7 @@ fn span(session: &Session, socket: &Socket, request: &Result<Request, Fault>, ev
                 span.record("lock.name", lock.name.as_str());
             }
         }
-        Err(_) => {}
+        Ok(Request::Heartbeat { .. } | Request::Leave) | Err(_) => {}
     }
     span
 }

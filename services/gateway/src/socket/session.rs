@@ -155,7 +155,7 @@ impl Session {
             return Some(Err(Fault::new(Code::Unavailable, "presence is not available right now; try again")));
         }
         if !span.is_disabled() {
-            span.record("presence.epoch", current as i64).record("presence.state_changed", false);
+            tracing::record_all!(span, presence.epoch = current as i64, presence.state_changed = false);
             work.heartbeat = Some(Box::new(TraceContext::of(span)));
         }
         let rejoined = self.put_back.load(Ordering::Relaxed) && self.put_back.swap(false, Ordering::Relaxed);
