@@ -22,8 +22,11 @@ run_tests() {
   # What clients see is the same on a Redis Cluster.
   if [ "$what" = all ]; then part cluster node_tests cluster; fi
   if [ "$what" = stack ]; then
-    need_tools || die "without the telemetry servers there is nothing to test; what is missing is said above"
-    if [ $# -eq 0 ]; then part dashboards dashboard_tests; fi
+    need_tools || die "without these programs there is nothing to test; what is missing is said above"
+    if [ $# -eq 0 ]; then
+      part dashboards dashboard_tests
+      part helm helm_tests
+    fi
     part stack node_tests stack "$@"
   fi
   printf '%s passed, %s failed' "$passed" "$failed"
@@ -50,6 +53,13 @@ node_tests() {
 
 # Dashboards, rules and pages by themselves: they type-check, and name only what exists.
 dashboard_tests() { cd tests/dashboards && npm ci && PROMTOOL=$tools_here/promtool npm test; }
+
+# The chart: what it renders is what Kubernetes understands, what we promise, and what the services are content with.
+helm_tests() {
+  need_kubernetes_validate && build_services && cd tests/helm || return
+  export ROLLCALL_BIN_DIR=$binaries HELM=$tools_here/helm VALIDATE_PYTHON=$tools_here/kubernetes-validate/bin/python
+  node --test --test-concurrency=2 --test-reporter=spec ./*.test.mjs
+}
 
 # part NAME COMMAND…: runs it and adds what its runners counted; a part that broke or ran no test counts as a failure.
 part() {

@@ -1,5 +1,5 @@
-# The telemetry servers as programs: on the PATH if they are new enough, else in a cache, else built into it from
-# deploy/tools (README.md there). Knows nothing of what they are used for.
+# The telemetry servers and Helm as programs: on the PATH if they are new enough, else in a cache, else built into it
+# from deploy/tools (README.md there). Knows nothing of what they are used for.
 
 # Where the tests look: a folder of links to the programs.
 tools_here="$PWD/.dev/tools"
@@ -13,6 +13,7 @@ jaeger | github.com/jaegertracing/jaeger | 2.10 | jaeger
 prometheus | github.com/prometheus/prometheus | 3.5 | prometheus promtool
 loki | github.com/grafana/loki/v3 | 3.4 | loki
 alertmanager | github.com/prometheus/alertmanager | 0.25 | alertmanager
+helm | helm.sh/helm/v3 | 3.17 | helm
 '
 
 # tool NAME [PROGRAM]: sets program to the path of the tool (or of one of its other programs), found or built. Fails,
@@ -85,4 +86,27 @@ need_tools() {
       tool "${name// /}" "$what" && ln -sf "$program" "$tools_here/$what" || return 1
     done
   done <<<"$tools"
+}
+
+# What checks the chart's objects: Python, with the packages of deploy/tools/kubernetes-validate beside it in the cache.
+need_kubernetes_validate() {
+  local name=kubernetes-validate list version target
+  list=deploy/tools/$name/requirements.txt
+  version=$(sed -n "s/^$name==//p" "$list")
+  target="$tools_cache/$name-$version"
+  if [ "$(cat "$target/made-of" 2>/dev/null)" != "$(tool_source "$name")" ] || ! "$target/bin/python" -c '' 2>/dev/null; then
+    python3 -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+      say "$name is missing, for which Python 3.11 or newer with venv is needed (on Debian: apt-get install python3-venv)"
+      return 1
+    }
+    say "installing $name into $target (once)"
+    mkdir -p "$target" || return 1
+    if ! { python3 -m venv --clear "$target" && "$target/bin/pip" install --no-input --disable-pip-version-check \
+      -r "$list"; } >"$target.log" 2>&1; then
+      say "$name cannot be installed; what Python said is in $target.log"
+      return 1
+    fi
+    tool_source "$name" >"$target/made-of"
+  fi
+  mkdir -p "$tools_here" && ln -sfn "$target" "$tools_here/$name"
 }
