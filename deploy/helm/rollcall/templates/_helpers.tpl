@@ -1,0 +1,142 @@
+{{/* The three services: the key of their values and what their objects are called. */}}
+{{- define "rollcall.services" -}}
+gateway: gateway
+presenceState: presence-state
+reaper: reaper
+{{- end }}
+
+{{- define "rollcall.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "rollcall.fullname" -}}
+{{- $whole := printf "%s-%s" .Release.Name (include "rollcall.name" .) }}
+{{- if contains (include "rollcall.name" .) .Release.Name }}{{ $whole = .Release.Name }}{{ end }}
+{{- default $whole .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{/* What chooses pods; it never changes within a release. Takes (dict "root" $ "name" NAME). */}}
+{{- define "rollcall.selector" -}}
+app.kubernetes.io/name: {{ include "rollcall.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .name }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "rollcall.labels" -}}
+{{ include "rollcall.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: rollcall
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "rollcall.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ default (include "rollcall.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{ default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "rollcall.image" -}}
+{{- $image := merge dict (default dict .service.image) .root.Values.image }}
+{{- $tag := default .root.Chart.AppVersion $image.tag }}
+{{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}{{ else }}{{ $image.repository }}:{{ $tag }}{{ end }}
+{{- end }}
+
+{{- define "rollcall.port" -}}
+{{ get (dict "gateway" 3000 "presenceState" 3101 "reaper" 3102) .key }}
+{{- end }}
+
+{{/* The variables of a service that are no secret, as YAML. Numbers go through int64: large ones would be written 8.64e+07. */}}
+{{- define "rollcall.config" -}}
+{{- $values := .root.Values -}}
+HOST: {{ $values.config.host | quote }}
+RUST_LOG: {{ $values.config.logFilter | quote }}
+LOG_FORMAT: {{ $values.config.logFormat | quote }}
+DEPLOYMENT_ENVIRONMENT: {{ $values.config.environment | quote }}
+HEARTBEAT_SAMPLE_RATIO: {{ $values.config.heartbeatSampleRatio | quote }}
+PRESENCE_TTL_MS: {{ $values.config.presenceTtlMs | int64 | quote }}
+{{- with $values.otlp.endpoint }}
+OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- if eq .key "gateway" }}
+PORT: {{ include "rollcall.port" . | quote }}
+CORS_ORIGINS: {{ .service.corsOrigins | quote }}
+DRAIN_MS: {{ .service.drainMs | int64 | quote }}
+{{- else }}
+ADMIN_PORT: {{ include "rollcall.port" . | quote }}
+{{- end }}
+{{- if eq .key "presenceState" }}
+METADATA_TTL_MS: {{ .service.metadataTtlMs | int64 | quote }}
+{{- end }}
+{{- if eq .key "reaper" }}
+PRESENCE_REAPER_INTERVAL_MS: {{ .service.intervalMs | int64 | quote }}
+{{- end }}
+{{- end }}
+
+{{/* Seconds between the order to stop and the end by force. */}}
+{{- define "rollcall.grace" -}}
+{{- if eq .key "gateway" }}
+{{- $needed := add (.service.preStopSeconds | int) (ceil (divf .service.drainMs 1000) | int) 10 }}
+{{- $given := .service.terminationGracePeriodSeconds }}
+{{- if and (not (kindIs "invalid" $given)) (lt (int64 $given) $needed) }}
+{{- fail (printf "gateway.terminationGracePeriodSeconds is %d, but preStopSeconds, drainMs and 10 s for the last leaves take %d: raise it, or leave it null" (int64 $given) $needed) }}
+{{- end }}
+{{- kindIs "invalid" $given | ternary $needed $given | int64 }}
+{{- else }}
+{{- .service.terminationGracePeriodSeconds | int64 }}
+{{- end }}
+{{- end }}
+
+{{- define "rollcall.redisSecret" -}}
+{{- default (printf "%s-redis" (include "rollcall.fullname" .)) .Values.redis.existingSecret.name }}
+{{- end }}
+
+{{- define "rollcall.redisKey" -}}
+{{- empty .Values.redis.existingSecret.name | ternary "redis-url" .Values.redis.existingSecret.key }}
+{{- end }}
+
+{{/* Names that the chart sets itself cannot be set beside it: with two of them it would be chance who wins. */}}
+{{- define "rollcall.extraEnv" -}}
+{{- $taken := list "REDIS_URL" "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "OTEL_RESOURCE_ATTRIBUTES" }}
+{{- $taken = concat $taken (include "rollcall.config" . | fromYaml | keys) }}
+{{- range concat .root.Values.extraEnv .service.extraEnv }}
+{{- if has .name $taken }}
+{{- fail (printf "%s is set by the chart: use its value, not extraEnv" .name) }}
+{{- end }}
+{{- $taken = append $taken .name }}
+{{ toYaml (list .) }}
+{{- end }}
+{{- end }}
+
+{{/* What a schema cannot say. Nothing here prints a URL of Redis. */}}
+{{- define "rollcall.check" -}}
+{{- $redis := .Values.redis }}
+{{- if and $redis.url $redis.existingSecret.name }}
+{{- fail "redis.url and redis.existingSecret.name are both set: give one of them" }}
+{{- end }}
+{{- if not (or $redis.url $redis.existingSecret.name) }}
+{{- fail "Redis is missing: set redis.existingSecret.name (and key), or redis.url for a try" }}
+{{- end }}
+{{- if and $redis.url (not (regexMatch "^(redis|rediss|valkey|valkeys)(-cluster|-sentinel)?://[^\\s]+$" $redis.url)) }}
+{{- fail "redis.url is no Redis URL: it begins with redis://, rediss://, redis-cluster://, redis-sentinel:// or valkey://" }}
+{{- end }}
+{{- range $key := list "gateway" "presenceState" }}
+{{- with (index $.Values $key).autoscaling }}
+{{- if and .enabled (gt (int64 .minReplicas) (int64 .maxReplicas)) }}
+{{- fail (printf "%s.autoscaling.minReplicas is above maxReplicas" $key) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.gateway.autoscaling }}
+{{- if and .enabled (not .cpuPercent) (not .connections.enabled) }}
+{{- fail "gateway.autoscaling has no metric: set cpuPercent, or enable connections" }}
+{{- end }}
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
+{{- fail "ingress.hosts is empty: name at least one host" }}
+{{- end }}
+{{- end }}
