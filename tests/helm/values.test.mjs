@@ -1,6 +1,9 @@
 // The values: each explained, each known to the schema, wrong ones refused in a sentence, and what becomes of them known
 // to the services.
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 
 import { COMPONENTS, Rendered, objects, read, template } from './chart.mjs';
@@ -43,6 +46,28 @@ test('the schema knows what values.yaml has, and nothing else', () => {
     return false;
   });
   assert.deepEqual(missing, []);
+});
+
+const has = (path) => path.split('.').reduce((at, key) => at?.[key], values) !== undefined;
+
+test('the README names values that there are, with their defaults, and its example is taken', () => {
+  const page = read('deploy/helm/README.md');
+  const [table] = page.match(/\| value \| default[^]*?\n\n/);
+  const paths = [...table.matchAll(/^\| (.+?) \|/gm)].slice(1).flatMap(([, cell]) => [...cell.matchAll(/`([a-zA-Z.]+)`/g)].map(([, path]) => path));
+  assert.ok(paths.length > 20);
+  for (const path of paths) assert.ok(has(path), path);
+  for (const [, path, value] of table.matchAll(/^\| `([a-zA-Z.]+)`(?:, `[^|]+)? \| `([^`|]+)` \|/gm)) {
+    const found = path.split('.').reduce((at, key) => at[key], values);
+    assert.equal(String(found), value, path);
+  }
+  const [, example] = page.match(/`my-values\.yaml`:\n\n```yaml\n([^]*?)```/);
+  const file = join(mkdtempSync(join(tmpdir(), 'rollcall-values-')), 'my-values.yaml');
+  try {
+    writeFileSync(file, example);
+    assert.equal(Rendered.of(null, ['--values', file]).kind('Ingress').length, 1);
+  } finally {
+    rmSync(dirname(file), { recursive: true });
+  }
 });
 
 test('the versions are those of the services', () => {
