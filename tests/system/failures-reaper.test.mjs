@@ -52,3 +52,15 @@ scenario('a reaper killed in the middle of its work: each leaves once', { reaper
   await watcher.sees(['watcher'], TTL_MS + 8000);
   await holds('one leave each', () => idle.every((connId) => leavesOf(watcher, connId).length === 1), { ms: 1000 });
 });
+
+scenario('rooms whose keys somebody overwrote keep no other room waiting', { env: SHORT_LIVES }, async ({ system, room }) => {
+  const broken = Array.from({ length: 32 }, (_, index) => `${room}-broken-${index}`);
+  await Promise.all(broken.map(async (name, index) => {
+    const client = await system.connect(0, { follow: false });
+    await client.join(name, 'silent');
+    await system.redis.command('SET', `prs:{room:${name}}:${index % 2 === 0 ? 'conns' : 'last_seen'}`, 'not ours');
+  }));
+  const { watcher, idle } = await watchIdle(system, room);
+  const leave = await watcher.hears({ type: 'leave', connId: idle.connId }, TTL_MS + 3000);
+  assert.equal(leave.reason, 'expired');
+});

@@ -44,7 +44,9 @@ pub(crate) async fn due_rooms(bus: &Bus, span: &Span, shard: u32, now_ms: u64) -
         let () = pipeline.zrange(key, 0, 0, None, false, None, true).await?;
     }
     let read = telemetry::span::pipeline(span, "oldest", &key, rooms.len());
-    let oldest: Vec<Vec<(String, f64)>> = redis::observed(read, "pipeline", "", pipeline.all()).await?;
+    // Each by itself: a key that holds something else is the trouble of its room alone, which presence-state then tells of.
+    let each = async { Ok(pipeline.try_all::<Vec<(String, f64)>>().await) };
+    let oldest: Vec<Result<Vec<(String, f64)>, Error>> = redis::observed(read, "pipeline", "", each).await?;
     let pipeline = bus.commands().pipeline();
     for (room, _) in &rooms {
         let () = pipeline.exists(locks(&room.as_str().into())).await?;
@@ -54,7 +56,7 @@ pub(crate) async fn due_rooms(bus: &Bus, span: &Span, shard: u32, now_ms: u64) -
     let dues = rooms.into_iter().zip(oldest.into_iter().zip(locked)).map(|((room, since), (oldest, locked))| Due {
         room: room.into(),
         since_ms: since as u64,
-        oldest_ms: oldest.first().map(|(_, seen)| *seen as u64).filter(|_| locked == 0),
+        oldest_ms: oldest.ok().and_then(|seen| Some(seen.first()?.1 as u64)).filter(|_| locked == 0),
     });
     Ok(dues.collect())
 }

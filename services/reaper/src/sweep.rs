@@ -12,7 +12,7 @@ use std::{
 use bus::Bus;
 use futures_util::{StreamExt as _, stream};
 use protocol::{
-    Fault, RoomId,
+    Code, Fault, RoomId,
     command::{Command, Outcome, Reap},
 };
 use telemetry::{
@@ -98,23 +98,36 @@ async fn sweep(bus: &Arc<Bus>, shard: u32, ttl_ms: u64, span: &Span, tally: &mut
         let now_ms = bus.redis_now_ms();
         let page = index::due_rooms(bus, span, shard, now_ms).await.map_err(|error| error.to_string())?;
         let full = page.len() as i64 == index::PAGE;
-        let (mut alive, mut stale) = (Vec::new(), Vec::new());
+        let (mut put_off, mut stale) = (Vec::new(), Vec::new());
         for due in page {
             tally.scanned += 1;
             tally.lag_ms = tally.lag_ms.max(now_ms.saturating_sub(due.since_ms));
             match due.oldest_ms {
-                Some(seen) if seen + ttl_ms > now_ms => alive.push((due.room, seen + ttl_ms)),
+                Some(seen) if seen + ttl_ms > now_ms => put_off.push((due.room, seen + ttl_ms)),
                 // Nobody left, somebody stale, or locks: presence-state looks again and puts the room where it belongs.
                 _ => stale.push(due.room),
             }
         }
-        index::put_off(bus, span, &alive).await.map_err(|error| error.to_string())?;
-        let evictions =
-            stream::iter(stale).map(|room| evict(bus, room, TraceContext::of(span))).buffer_unordered(TOGETHER);
-        for evicted in evictions.collect::<Vec<_>>().await {
-            let count = evicted.map_err(|fault| fault.to_string())?;
-            tally.evicted += count;
-            tally.rooms_changed += u64::from(count > 0);
+        let evictions = stream::iter(stale).map(async |room| (evict(bus, &room, TraceContext::of(span)).await, room));
+        let mut away = None;
+        for (evicted, room) in evictions.buffer_unordered(TOGETHER).collect::<Vec<_>>().await {
+            match evicted {
+                Ok(count) => {
+                    tally.evicted += count;
+                    tally.rooms_changed += u64::from(count > 0);
+                }
+                // A room that cannot be read shall not keep the others waiting; it is looked at again a TTL later.
+                Err(fault) if fault.code == Code::Internal => {
+                    telemetry::span::fail(span, "room", &fault.message);
+                    span.in_scope(|| tracing::error!(%room, %fault, "a room cannot be swept"));
+                    put_off.push((room, now_ms + ttl_ms));
+                }
+                Err(fault) => away = Some(fault.to_string()),
+            }
+        }
+        index::put_off(bus, span, &put_off).await.map_err(|error| error.to_string())?;
+        if let Some(fault) = away {
+            return Err(fault);
         }
         if !full {
             break;
@@ -123,7 +136,7 @@ async fn sweep(bus: &Arc<Bus>, shard: u32, ttl_ms: u64, span: &Span, tally: &mut
     Ok(())
 }
 
-async fn evict(bus: &Arc<Bus>, room: RoomId, trace: TraceContext) -> Result<u64, Fault> {
+async fn evict(bus: &Arc<Bus>, room: &RoomId, trace: TraceContext) -> Result<u64, Fault> {
     let answer = bus.call(room.as_str(), &Command::Reap(Reap { room: room.clone() }), trace).await?;
     Ok(match &*answer.outcome {
         Outcome::Evicted { count, .. } => *count,
