@@ -102,7 +102,7 @@ async fn heartbeats(store: &Arc<Store>, call: Vec<Incoming>) -> Vec<Addressed> {
             spans.iter().for_each(|span| telemetry::span::fail(span, fault.code.as_str(), &fault.message));
             return in_order(store, call).await;
         }
-        Err(fault) => spans.iter().map(|span| failed(span, fault.clone())).collect(),
+        Err(fault) => spans.iter().zip(&call).map(|(span, one)| failed(span, &one.command, fault.clone())).collect(),
     };
     addressed(call, outcomes)
 }
@@ -114,8 +114,11 @@ async fn channels(store: &Arc<Store>, call: Vec<Incoming>) -> Vec<Addressed> {
         _ => None,
     });
     let results = metadata::carry_out(store, &asked.collect::<Vec<_>>()).await;
-    let outcome = |(result, span): (Result<_, _>, _)| result.unwrap_or_else(|fault| failed(span, fault));
-    addressed(call, results.into_iter().zip(&spans).map(outcome).collect())
+    let outcomes = results.into_iter().zip(spans.iter().zip(&call));
+    let outcomes =
+        outcomes.map(|(result, (span, one))| result.unwrap_or_else(|fault| failed(span, &one.command, fault)));
+    let outcomes = outcomes.collect();
+    addressed(call, outcomes)
 }
 
 fn addressed(call: Vec<Incoming>, outcomes: Vec<Outcome>) -> Vec<Addressed> {
@@ -160,7 +163,7 @@ async fn in_order(store: &Arc<Store>, commands: Vec<Incoming>) -> Vec<Addressed>
         } else {
             let span = span(first);
             let outcome = command::carry_out(store, &span, &first.command).await;
-            let outcome = outcome.unwrap_or_else(|fault| failed(&span, fault));
+            let outcome = outcome.unwrap_or_else(|fault| failed(&span, &first.command, fault));
             answers.push((Arc::clone(&first.reply_to), vec![first.id], Arc::new(outcome)));
         }
     }
@@ -189,6 +192,9 @@ async fn joins(store: &Arc<Store>, batch: &[Incoming], answers: &mut Vec<Address
             Outcome::Joined(joined)
         }
         Err(fault) => {
+            if let Some(one) = batch.first().filter(|_| fault.code == Code::Internal) {
+                first.in_scope(|| tell(&one.command, &fault));
+            }
             for span in &spans {
                 telemetry::span::fail(span, fault.code.as_str(), &fault.message);
             }
@@ -224,12 +230,19 @@ fn span(incoming: &Incoming) -> Span {
     span
 }
 
-fn failed(span: &Span, fault: Fault) -> Outcome {
+fn failed(span: &Span, command: &Command, fault: Fault) -> Outcome {
     if fault.code == Code::Internal {
-        span.in_scope(|| tracing::error!(error = %fault, "a command failed"));
+        span.in_scope(|| tell(command, &fault));
     }
     telemetry::span::fail(span, fault.code.as_str(), &fault.message);
     Outcome::Fault(fault)
+}
+
+/// What an operator needs to find the broken room.
+fn tell(command: &Command, fault: &Fault) {
+    let (subject, verb) = command.name();
+    let room = command.room().map(RoomId::as_str).unwrap_or_default();
+    tracing::error!(room, command = format_args!("{subject}.{verb}"), error = %fault, "a command failed");
 }
 
 #[cfg(test)]
