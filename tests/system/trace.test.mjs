@@ -216,6 +216,15 @@ test('leave and disconnect are told too, the disconnect linked to its connect', 
   assert.ok(disconnect.links.some(({ spanId }) => spanId === connect.spanId), 'no link to the connect');
 });
 
+test('a join that was refused for what it sent is found by its user and by its room', async () => {
+  const cleo = await system.connect(0);
+  await cleo.ask('presence:join', { roomId: 'refused', userId: 'cleo', state: SECRET });
+  const root = await rootOf(cleo, 'presence:join');
+  assertAttributes(root, {
+    'presence.operation': 'join', 'presence.room_id': 'refused', 'presence.user_id': 'cleo', 'error.type': 'INVALID_PAYLOAD',
+  });
+});
+
 test('a failure of ours is an error with an exception', async () => {
   await Promise.all(system.states.map((state) => state.kill()));
   await until('UNAVAILABLE', async () => (await ann.ask('presence:heartbeat', { patchState: { n: 2 } })).code === 'UNAVAILABLE');

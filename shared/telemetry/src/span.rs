@@ -7,14 +7,13 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::TRACE;
 
-/// One event of a client, the root of its trace: `socket presence:join` and so on.
-///
-/// `presence` is what it is to presence, if anything; given here and not recorded later, which costs as much again.
-pub fn socket_event(event: &'static str, presence: Option<&'static str>, conn: &str, transport: &'static str) -> Span {
+/// One event of a client, the root of its trace: `socket presence:join` and so on. What is known is given here: to record
+/// it later costs as much again.
+pub fn socket_event(event: &'static str, conn: &str, transport: &'static str) -> Span {
     tracing::info_span!(
         target: TRACE, "socket", otel.name = %format_args!("socket {event}"), otel.kind = "server", otel.status_code = Empty,
         socket.event = event, socket.connection_id = conn, socket.transport = transport,
-        presence.operation = presence, presence.room_id = Empty, presence.user_id = Empty, presence.conn_id = conn,
+        presence.operation = event.strip_prefix("presence:"), presence.room_id = Empty, presence.user_id = Empty, presence.conn_id = conn,
         presence.epoch = Empty, presence.state_changed = Empty, presence.snapshot_size = Empty, "error.type" = Empty,
         metadata.channel_name = Empty, metadata.channel_type = Empty, lock.channel_name = Empty,
         lock.channel_type = Empty, lock.name = Empty, lock.waited_ms = Empty, lock.retries = Empty, lock.fence = Empty,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use protocol::{
     Fault,
-    client::{self, LockAsk, MetadataAsk, Request},
+    client::{self, LockAsk, MetadataAsk, Refused, Request},
 };
 use socketioxide::{
     adapter::LocalAdapter,
@@ -33,7 +33,10 @@ impl MessageHandler<LocalAdapter, Verbatim> for Events {
             _ => Err(Fault::invalid("binary attachments are not taken")),
         };
         let (operation, event) = name(&request);
-        let span = span(&self.0, &socket, &request, event);
+        let span = match &request {
+            Ok(request) => span(&self.0, &socket, request, event),
+            Err(_) => refused(&self.0, &socket, &arguments),
+        };
         let answer = Answer::new(Arc::clone(&self.0), ack_id, span, operation);
         match request {
             Ok(request) => self.0.take(request, answer),
@@ -64,30 +67,37 @@ fn name(request: &Result<Request, Fault>) -> (Operation, &'static str) {
     }
 }
 
-fn span(session: &Session, socket: &Socket, request: &Result<Request, Fault>, event: &'static str) -> Span {
-    if matches!(request, Ok(Request::Heartbeat { .. })) && !telemetry::sample_heartbeat() {
+/// The span of an event that could not be read, by its name and with the ids that could.
+fn refused(session: &Session, socket: &Socket, arguments: &Value) -> Span {
+    let Refused { event, room, user } = match arguments {
+        Value::Str(text, _) => Refused::read(text),
+        Value::Bytes(_) => Refused::default(),
+    };
+    let span = telemetry::span::socket_event(event.unwrap_or("invalid"), session.conn.as_str(), transport(socket));
+    session.connect_trace.link(&span);
+    room.map(|room| span.record("presence.room_id", room));
+    user.map(|user| span.record("presence.user_id", user));
+    span
+}
+
+fn span(session: &Session, socket: &Socket, request: &Request, event: &'static str) -> Span {
+    if matches!(request, Request::Heartbeat { .. }) && !telemetry::sample_heartbeat() {
         return Span::none();
     }
-    let presence = match request {
-        Ok(Request::Join { .. }) => Some("join"),
-        Ok(Request::Heartbeat { .. }) => Some("heartbeat"),
-        Ok(Request::Leave) => Some("leave"),
-        _ => None,
-    };
-    let span = telemetry::span::socket_event(event, presence, session.conn.as_str(), transport(socket));
+    let span = telemetry::span::socket_event(event, session.conn.as_str(), transport(socket));
     if span.is_disabled() {
         return span;
     }
     session.connect_trace.link(&span);
     match request {
-        Ok(Request::Join { room, user, .. }) => {
+        Request::Join { room, user, .. } => {
             span.record("presence.room_id", room.as_str()).record("presence.user_id", user.as_str());
         }
-        Ok(Request::Metadata(asked)) => {
+        Request::Metadata(asked) => {
             span.record("metadata.channel_name", asked.0.name.as_str())
                 .record("metadata.channel_type", asked.0.kind.as_str());
         }
-        Ok(Request::Lock(ask)) => {
+        Request::Lock(ask) => {
             let channel = ask.channel();
             span.record("lock.channel_name", channel.name.as_str()).record("lock.channel_type", channel.kind.as_str());
             if let LockAsk::Acquire { lock, .. } | LockAsk::Renew { lock, .. } | LockAsk::Release { lock, .. } = &**ask
@@ -95,7 +105,7 @@ fn span(session: &Session, socket: &Socket, request: &Result<Request, Fault>, ev
                 span.record("lock.name", lock.name.as_str());
             }
         }
-        Ok(Request::Heartbeat { .. } | Request::Leave) | Err(_) => {}
+        Request::Heartbeat { .. } | Request::Leave => {}
     }
     span
 }

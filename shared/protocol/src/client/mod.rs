@@ -3,6 +3,7 @@
 //!
 //! - `payload`: what the fields of every payload have in common.
 //! - `presence`: the payloads of `presence:*`. `metadata`: those of `metadata:*`. `lock`: those of `lock:*`.
+//! - `refused`: what can be told of an event that was refused.
 //! - `answer`: acknowledgements. `message`: what members are sent.
 
 mod answer;
@@ -11,6 +12,7 @@ mod message;
 mod metadata;
 mod payload;
 mod presence;
+mod refused;
 
 use serde_json::value::RawValue;
 
@@ -24,6 +26,7 @@ pub use lock::LockAsk;
 pub use message::{EventMessage, LockMessage, MetadataMessage, SyncMessage};
 pub use metadata::{MAX_CHANNEL_BYTES, MAX_ITEMS, MetadataAsk, Write};
 pub use presence::{MAX_EPOCH, empty_object};
+pub use refused::Refused;
 
 /// One event of a client, checked.
 #[derive(Debug)]
