@@ -92,8 +92,8 @@ observe_with_programs() {
     ln -sfn "$PWD/deploy/prometheus/rules" "$config/rules"
     printf -- "- targets: ['127.0.0.1:%s']\n" "$alertmanager_port" >"$config/alertmanagers.yml"
     observe prometheus "$program" --config.file="$config/prometheus.yml" --storage.tsdb.path="$observe_data/prometheus" \
-      --web.listen-address="127.0.0.1:$prometheus_port" --web.enable-otlp-receiver \
-      --enable-feature=exemplar-storage --log.level=warn
+      --web.listen-address="127.0.0.1:$prometheus_port" --web.external-url="http://127.0.0.1:$prometheus_port" \
+      --web.enable-otlp-receiver --enable-feature=exemplar-storage --log.level=warn
   fi
   if found loki loki; then
     observe loki env LOKI_HOST=127.0.0.1 LOKI_PORT="$loki_port" LOKI_GRPC_PORT="$loki_grpc" \
@@ -102,7 +102,7 @@ observe_with_programs() {
   if found alertmanager alertmanager; then
     observe alertmanager in_folder deploy/alertmanager "$program" --config.file=alertmanager.yml \
       --storage.path="$observe_data/alertmanager" --web.listen-address="127.0.0.1:$alertmanager_port" \
-      --cluster.listen-address=
+      --web.external-url="http://127.0.0.1:$alertmanager_port" --cluster.listen-address=
   fi
   if found collector otelcol-contrib; then
     observe collector env COLLECTOR_HOST=127.0.0.1 COLLECTOR_HTTP_PORT="$otlp_port" COLLECTOR_GRPC_PORT="$otlp_grpc_port" \
@@ -143,13 +143,14 @@ observe_with_docker() {
     --config=/etc/jaeger/jaeger.yaml
   contain prometheus prometheus "$prometheus_port:9090" -v "$folder/prometheus:/etc/prometheus:ro" -- \
     --config.file=/etc/prometheus/prometheus.yml --storage.tsdb.path=/prometheus --web.enable-otlp-receiver \
-    --enable-feature=exemplar-storage --log.level=warn
+    --web.external-url="http://127.0.0.1:$prometheus_port" --enable-feature=exemplar-storage --log.level=warn
   contain loki loki "$loki_port:3100" -v "$folder/loki/loki.yaml:/etc/loki/loki.yaml:ro" -- \
     -config.file=/etc/loki/loki.yaml -config.expand-env=true
   contain alertmanager alertmanager "$alertmanager_port:9093" \
     -v "$folder/alertmanager/alertmanager.yml:/etc/alertmanager/alertmanager.yml:ro" \
     -v "$folder/alertmanager/secrets:/alertmanager/secrets:ro" -- \
-    --config.file=/etc/alertmanager/alertmanager.yml --storage.path=/alertmanager --cluster.listen-address=
+    --config.file=/etc/alertmanager/alertmanager.yml --storage.path=/alertmanager --cluster.listen-address= \
+    --web.external-url="http://127.0.0.1:$alertmanager_port"
   contain collector otel-collector "$otlp_port:4318" -p "127.0.0.1:$otlp_grpc_port:4317" -p "127.0.0.1:$health_port:13133" \
     -e COLLECTOR_SAMPLE_PERCENT -e COLLECTOR_DECISION_WAIT -e COLLECTOR_SLOW_MS \
     -v "$PWD/otel-collector.yaml:/etc/otelcol-contrib/config.yaml:ro" -- --config=/etc/otelcol-contrib/config.yaml
