@@ -13,12 +13,12 @@ const START_MS = 10_000;
 let started = 0;
 
 // The process alone, with nothing from the tests' own environment but the PATH.
-export function spawnService(kind, env) {
+export function spawnService(kind, env, args = []) {
   const binary = join(BINARIES, kind);
   if (!existsSync(binary)) throw new Error(`${binary} is missing: build the workspace in release first`);
   const defaults = { PATH: process.env.PATH, PORT: '0', ADMIN_PORT: '0', LOG_FORMAT: 'json', RUST_LOG: 'info' };
   started += 1;
-  return new Child(`${kind} #${started}`, binary, [], { env: { ...defaults, ...env } });
+  return new Child(`${kind} #${started}`, binary, args, { env: { ...defaults, ...env } });
 }
 
 function listeningAddress(line) {

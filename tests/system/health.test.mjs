@@ -24,6 +24,7 @@ shared('every service tells its health, readiness and version', async ({ system 
     const version = (await service.get('/version')).body;
     assert.equal(version.service, service.kind);
     assert.match(version.version, /^\d+\.\d+\.\d+/);
+    assert.match(version.commit, /^(unknown|[0-9a-f]{7,40})$/);
     assert.ok(version.instance.startsWith(service.kind), version.instance);
     instances.add(version.instance);
   }
@@ -48,6 +49,37 @@ scenario('CORS can be narrowed', { env: { CORS_ORIGINS: 'https://app.example,htt
   assert.equal(await allowed('https://other.example'), 'https://other.example');
   assert.equal(await allowed('https://evil.example'), null);
 });
+
+for (const kind of KINDS) {
+  plainTest(`${kind} --health tells whether the one that runs is ready, and why not`, async () => {
+    const redis = await Redis.start();
+    const state = await Service.listening(STATE, { REDIS_URL: redis.url });
+    const service = await Service.listening(kind, { REDIS_URL: redis.url });
+    const port = new URL(service.url).port;
+    const ask = async (env = { PORT: port, ADMIN_PORT: port }) => {
+      const child = spawnService(kind, env, ['--health']);
+      return { ...await withTimeout('--health to end', 5000, child.exited), said: [...child.lines].join('\n') };
+    };
+    try {
+      await service.ready();
+      const well = await ask();
+      assert.equal(well.code, 0);
+      assert.match(well.said, /"ready":true/);
+      await redis.kill();
+      await service.unready({ because: 'redis' });
+      const ill = await ask({ PORT: port, ADMIN_PORT: port, HOST: '0.0.0.0' });
+      assert.equal(ill.code, 1);
+      assert.match(ill.said, /"ready":false/);
+      await service.kill();
+      assert.equal((await ask()).code, 1);
+      const lost = await ask({ PORT: '0', ADMIN_PORT: '0' });
+      assert.equal(lost.code, 1);
+      assert.match(lost.said, /PORT must be from 1/);
+    } finally {
+      await Promise.all([service.kill(), state.kill(), redis.kill()]);
+    }
+  });
+}
 
 const BAD = { REDIS_URL: 'no-url', HOST: 'no host', PORT: 'abc', ADMIN_PORT: '70000', PRESENCE_TTL_MS: '10', LOG_FORMAT: 'loud' };
 const NAMED = {

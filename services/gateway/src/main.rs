@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use service::Program;
+
 fn main() -> ExitCode {
-    service::main(
-        "presence-gateway",
-        env!("CARGO_PKG_VERSION"),
-        include_str!("../default.toml"),
-        gateway::Config::load,
-        gateway::run,
-    )
+    let program = Program {
+        service: "presence-gateway",
+        version: env!("CARGO_PKG_VERSION"),
+        defaults: include_str!("../default.toml"),
+        port: "port",
+    };
+    service::main(program, gateway::Config::load, gateway::run)
 }

@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use service::Program;
+
 fn main() -> ExitCode {
-    service::main(
-        "presence-state",
-        env!("CARGO_PKG_VERSION"),
-        include_str!("../default.toml"),
-        presence_state::Config::load,
-        presence_state::run,
-    )
+    let program = Program {
+        service: "presence-state",
+        version: env!("CARGO_PKG_VERSION"),
+        defaults: include_str!("../default.toml"),
+        port: "admin_port",
+    };
+    service::main(program, presence_state::Config::load, presence_state::run)
 }

@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use service::Program;
+
 fn main() -> ExitCode {
-    service::main(
-        "presence-reaper",
-        env!("CARGO_PKG_VERSION"),
-        include_str!("../default.toml"),
-        reaper::Config::load,
-        reaper::run,
-    )
+    let program = Program {
+        service: "presence-reaper",
+        version: env!("CARGO_PKG_VERSION"),
+        defaults: include_str!("../default.toml"),
+        port: "admin_port",
+    };
+    service::main(program, reaper::Config::load, reaper::run)
 }

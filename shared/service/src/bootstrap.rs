@@ -9,7 +9,7 @@ use std::{
 
 use telemetry::LogFormat;
 
-use crate::{Reader, Shutdown, settings::Problems, vitals};
+use crate::{Reader, Shutdown, health::COMMIT, probe, settings::Problems, vitals};
 
 /// Who this process is, for the parts that say so.
 #[derive(Debug, Clone)]
@@ -24,20 +24,45 @@ pub struct Context {
     pub host: IpAddr,
 }
 
-/// Runs a service from its start to its end: `load` reads its own settings, `run` is the service.
+/// What a service is built as.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// `presence-gateway`, `presence-state` or `presence-reaper`.
+    pub service: &'static str,
+    /// The build's version.
+    pub version: &'static str,
+    /// The embedded TOML with every setting.
+    pub defaults: &'static str,
+    /// The setting that says on which port `/readyz` is served.
+    pub port: &'static str,
+}
+
+/// Runs a service from its start to its end: `load` reads its own settings, `run` is the service. With `--health` it asks
+/// the one that runs already, with `--version` it says what it is.
 ///
 /// Settings that every service has are read here: `host`, `rust_log`, `log_format`, `deployment_environment`.
 pub fn main<C, F>(
-    service: &'static str,
-    version: &'static str,
-    defaults: &str,
+    program: Program,
     load: impl FnOnce(&mut Reader) -> Option<C>,
     run: impl FnOnce(C, Context, Shutdown) -> F,
 ) -> ExitCode
 where
     F: Future<Output = Result<(), Box<dyn Error + Send + Sync>>>,
 {
-    let (config, context, telemetry) = match settings(service, version, defaults, load) {
+    let Program { service, version, .. } = program;
+    match std::env::args().nth(1).as_deref() {
+        None => {}
+        Some("--health") => return health(program),
+        Some("--version") => {
+            println!("{service} {version} ({COMMIT})");
+            return ExitCode::SUCCESS;
+        }
+        Some(_) => {
+            eprintln!("{service}: takes nothing, --health or --version; settings are variables");
+            return ExitCode::FAILURE;
+        }
+    }
+    let (config, context, telemetry) = match settings(program, load) {
         Ok(settings) => settings,
         Err(problems) => {
             eprintln!("{service}: {problems}");
@@ -67,14 +92,31 @@ where
     code
 }
 
+/// Reads only where the service is; everything else is its own affair.
+fn health(Program { service, defaults, port, .. }: Program) -> ExitCode {
+    let place = Reader::open(defaults).and_then(|mut reader| {
+        let place = (host(&mut reader), reader.within(port, 1..=65_535) as u16);
+        reader.finish(place)
+    });
+    match place {
+        Ok((host, port)) => probe::ask(service, host, port),
+        Err(problems) => {
+            eprintln!("{service}: {problems}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn host(reader: &mut Reader) -> IpAddr {
+    reader.parse("host", str::parse, "must be an IP address").unwrap_or(Ipv4Addr::LOCALHOST.into())
+}
+
 fn settings<C>(
-    service: &'static str,
-    version: &'static str,
-    defaults: &str,
+    Program { service, version, defaults, .. }: Program,
     load: impl FnOnce(&mut Reader) -> Option<C>,
 ) -> Result<(C, Context, telemetry::Settings), Problems> {
     let mut reader = Reader::open(defaults)?;
-    let host = reader.parse("host", str::parse, "must be an IP address").unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let host = host(&mut reader);
     let filter: String = reader.get("rust_log");
     if let Err(error) = telemetry::check_filter(&filter) {
         reader.problem("rust_log", format!("is no filter: {error}"));

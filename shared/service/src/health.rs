@@ -5,6 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Json, Router, http::StatusCode, routing::get};
 use serde_json::{Value, json};
 
+/// The commit that was built, where the build was told it (`ROLLCALL_COMMIT`).
+pub const COMMIT: &str = match option_env!("ROLLCALL_COMMIT") {
+    Some(commit) if !commit.is_empty() => commit,
+    _ => "unknown",
+};
+
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// A service's readiness: named parts, each of which is fine or says why it is not.
@@ -30,7 +36,9 @@ impl Health {
 
     /// The pages.
     pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
-        let version = json!({ "service": self.service, "version": self.version, "instance": self.instance });
+        let version = json!({
+            "service": self.service, "version": self.version, "commit": COMMIT, "instance": self.instance,
+        });
         let health = Arc::new(self);
         Router::new()
             .route("/healthz", get(|| async { Json(json!({ "status": "ok" })) }))

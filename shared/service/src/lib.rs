@@ -4,11 +4,12 @@
 mod bootstrap;
 pub mod health;
 pub mod listen;
+mod probe;
 pub mod settings;
 pub mod shutdown;
 mod vitals;
 
-pub use bootstrap::{Context, main};
+pub use bootstrap::{Context, Program, main};
 pub use health::Health;
 pub use settings::Reader;
 pub use shutdown::Shutdown;
