@@ -5,14 +5,18 @@ use std::time::Duration;
 use http::HeaderValue;
 use service::Reader;
 
+use crate::http::proxies::Proxies;
+
 /// What `default.toml` lists, checked.
 pub struct Config {
-    /// `redis_url`
+    /// `redis_url`, `redis_password_file`
     pub redis: fred::types::config::Config,
     /// `port`
     pub port: u16,
     /// `cors_origins`; none means any.
     pub origins: Option<Vec<HeaderValue>>,
+    /// `trusted_proxies`
+    pub(crate) proxies: Proxies,
     /// `presence_ttl_ms`
     pub ttl: Duration,
     /// `drain_ms`
@@ -24,10 +28,12 @@ impl Config {
     pub fn load(reader: &mut Reader) -> Option<Self> {
         let port = reader.within("port", 0..=65_535) as u16;
         let origins = reader.parse("cors_origins", origins, "must be * or a list of origins separated by commas");
+        let proxies =
+            reader.parse("trusted_proxies", Proxies::parse, "must be addresses or networks separated by commas");
         let ttl = Duration::from_millis(reader.within("presence_ttl_ms", 3_000..=3_600_000));
         let drain = Duration::from_millis(reader.within("drain_ms", 0..=600_000));
-        let redis = reader.parse("redis_url", bus::redis::parse_url, "is no Redis URL")?;
-        Some(Self { redis, port, origins: origins?, ttl, drain })
+        let redis = bus::redis::settings(reader)?;
+        Some(Self { redis, port, origins: origins?, proxies: proxies?, ttl, drain })
     }
 }
 

@@ -74,7 +74,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         });
     let (layer, io) = socket::layer(Arc::clone(&gateway));
     let gate = Gate::new(shutdown.clone());
-    let app = http::app(health, layer, Arc::clone(&gate), config.origins);
+    let app = http::app(health, layer, Arc::clone(&gate), config.origins, config.proxies);
     let (connections, open) = Connections::new(listener);
     let server = tokio::spawn(async move {
         axum::serve(connections, app.into_make_service_with_connect_info::<http::connections::PeerAddress>()).await

@@ -14,6 +14,7 @@ use fred::{
         config::{Config, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
     },
 };
+use service::Reader;
 use tracing::{Instrument as _, Span};
 
 /// How long a command may take. Shorter than a request's deadline, so that presence-state can still say why.
@@ -40,6 +41,26 @@ pub struct Redis {
 /// It is none.
 pub fn parse_url(url: &str) -> Result<Config, Error> {
     Config::from_url(url)
+}
+
+/// Reads `redis_url` and `redis_password_file`. What is wrong stays with the reader.
+pub fn settings(reader: &mut Reader) -> Option<Config> {
+    let config = reader.parse("redis_url", parse_url, "is no Redis URL");
+    let password = reader.parse("redis_password_file", password, "cannot be read, or is empty");
+    let mut config = config?;
+    if let Some(password) = password? {
+        config.password = Some(password);
+    }
+    Some(config)
+}
+
+/// The first line of the file at `path`, if there is to be one.
+fn password(path: &str) -> Result<Option<String>, ()> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path).map_err(drop)?;
+    text.lines().next().filter(|line| !line.is_empty()).map(|line| Some(line.to_owned())).ok_or(())
 }
 
 /// Begins to connect and goes on trying for ever.
@@ -92,4 +113,31 @@ fn client(config: Config, broadcast_capacity: usize) -> Result<Client, Error> {
         .build()?;
     client.connect();
     Ok(client)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str, file: &str) -> Result<Option<Config>, String> {
+        let mut reader = Reader::open(&format!("redis_url = '{url}'\nredis_password_file = '{file}'")).unwrap();
+        let config = settings(&mut reader);
+        reader.finish(config).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn the_password_comes_from_the_file_before_the_url() {
+        let file = std::env::temp_dir().join(format!("rollcall-password-{}", std::process::id()));
+        let path = file.to_str().unwrap();
+        let password = |url, file| read(url, file).unwrap().unwrap().password;
+        std::fs::write(&file, "s@cret/:\n").unwrap();
+        assert_eq!(password("redis://:other@h:1", path).as_deref(), Some("s@cret/:"));
+        assert_eq!(password("redis-cluster://h:1", path).as_deref(), Some("s@cret/:"));
+        assert_eq!(password("redis://:other@h:1", "").as_deref(), Some("other"));
+        assert_eq!(password("redis://h:1", ""), None);
+        std::fs::write(&file, "\n").unwrap();
+        assert!(read("redis://h:1", path).unwrap_err().contains("REDIS_PASSWORD_FILE"));
+        std::fs::remove_file(&file).unwrap();
+        assert!(read("redis://h:1", path).unwrap_err().contains("REDIS_PASSWORD_FILE"));
+    }
 }

@@ -40,7 +40,7 @@ impl Gate {
 }
 
 /// Only the first request of a session does not name it.
-fn begins_session(uri: &Uri) -> bool {
+pub(super) fn begins_session(uri: &Uri) -> bool {
     !uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("sid="))
 }
 

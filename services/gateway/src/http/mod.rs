@@ -1,7 +1,9 @@
 //! HTTP: health pages, CORS and Socket.IO on one listener.
 
+mod affinity;
 pub(crate) mod connections;
 pub(crate) mod gate;
+pub(crate) mod proxies;
 mod slim;
 
 use std::sync::Arc;
@@ -9,14 +11,14 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    middleware::{from_fn_with_state, map_request},
+    middleware::{from_fn, from_fn_with_state, map_request, map_request_with_state},
 };
 use http::{HeaderValue, Method, header::CONTENT_TYPE};
 use service::Health;
 use socketioxide::layer::SocketIoLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use self::gate::Gate;
+use self::{gate::Gate, proxies::Proxies};
 
 /// Everything that the listener serves.
 pub(crate) fn app(
@@ -24,6 +26,7 @@ pub(crate) fn app(
     socket_io: SocketIoLayer,
     gate: Arc<Gate>,
     origins: Option<Vec<HeaderValue>>,
+    proxies: Proxies,
 ) -> Router {
     let origins = origins.map_or_else(AllowOrigin::any, AllowOrigin::list);
     let cors =
@@ -32,6 +35,8 @@ pub(crate) fn app(
     pages
         .layer(socket_io)
         .layer(map_request(slim::slim))
+        .layer(map_request_with_state(Arc::new(proxies), proxies::unveil))
+        .layer(from_fn(affinity::tell))
         .layer(from_fn_with_state(gate, gate::pass))
         .layer(cors)
         .layer(DefaultBodyLimit::max(128 * 1024))

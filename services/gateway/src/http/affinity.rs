@@ -1,0 +1,55 @@
+//! Long polling behind a balancer: every request of a session has to reach the gateway that began it. The session's id
+//! is in the query of each request but the first, whose answer tells it in the body, where a balancer cannot look. So it
+//! is told in a header too; a balancer that learns from it needs no cookie.
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::Request,
+    http::{HeaderValue, StatusCode},
+    middleware::Next,
+    response::Response,
+};
+
+use super::gate::begins_session;
+
+/// The header that a balancer learns from.
+const SESSION: &str = "x-engine-sid";
+/// An opening packet has some hundred bytes.
+const OPENING_BYTES: usize = 4096;
+
+/// Adds the header to the answer that begins a long-polling session.
+pub(super) async fn tell(request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    let polling = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "transport=polling"));
+    let opens = polling && uri.path().starts_with("/socket.io") && begins_session(uri);
+    let response = next.run(request).await;
+    if !opens || response.status() != StatusCode::OK {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let Ok(bytes) = to_bytes(body, OPENING_BYTES).await else {
+        return Response::from_parts(head, Body::empty());
+    };
+    if let Some(value) = session(&bytes).and_then(|sid| HeaderValue::from_bytes(sid).ok()) {
+        head.headers.insert(SESSION, value);
+    }
+    Response::from_parts(head, Body::from(bytes))
+}
+
+/// The id in an opening packet, `0{"sid":"…",…}`.
+fn session(packet: &[u8]) -> Option<&[u8]> {
+    let id = packet.strip_prefix(b"0{\"sid\":\"")?;
+    Some(&id[..id.iter().position(|byte| *byte == b'"')?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::session;
+
+    #[test]
+    fn only_an_opening_packet_has_an_id() {
+        assert_eq!(session(b"0{\"sid\":\"AAAx-_1\",\"upgrades\":[]}"), Some(&b"AAAx-_1"[..]));
+        assert_eq!(session(b"40{\"sid\":\"b\"}"), None);
+        assert_eq!(session(b"0{\"sid\":\"cut"), None);
+    }
+}

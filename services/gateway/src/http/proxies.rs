@@ -1,0 +1,133 @@
+//! Who a client is behind a proxy. `X-Forwarded-For` is believed only of those whom `TRUSTED_PROXIES` names: anybody
+//! else may write into it what they like.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::HeaderMap,
+};
+
+use super::connections::PeerAddress;
+
+/// What a proxy adds its peer's address to.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The addresses whose word is taken.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct Proxies(Vec<Network>);
+
+/// An address and how many of its first bits count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Proxies {
+    /// Addresses and networks (`10.0.0.0/8`) separated by commas; nothing is nobody.
+    pub(crate) fn parse(text: &str) -> Result<Self, ()> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(Network::parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(address))
+    }
+
+    /// The last address that was not added on behalf of one of ours. A proxy adds to the end, so whatever a client wrote
+    /// stands before that and is not read.
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer.to_canonical();
+        let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+        let mut hops = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+        while self.trusts(client) {
+            match hops.next().map(|hop| hop.trim().parse::<IpAddr>()) {
+                Some(Ok(hop)) => client = hop.to_canonical(),
+                _ => break,
+            }
+        }
+        client
+    }
+}
+
+impl Network {
+    fn parse(text: &str) -> Result<Self, ()> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(drop)?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(drop)?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        if bits <= most { Ok(Self { address, bits }) } else { Err(()) }
+    }
+
+    fn contains(&self, other: IpAddr) -> bool {
+        let differing = match (self.address, other) {
+            (IpAddr::V4(ours), IpAddr::V4(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
+            (IpAddr::V6(ours), IpAddr::V6(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
+            _ => return false,
+        };
+        differing >= self.bits.into()
+    }
+}
+
+/// Puts the client's address in the place of a trusted proxy's.
+pub(super) async fn unveil(State(proxies): State<Arc<Proxies>>, mut request: Request) -> Request {
+    let peer = request.extensions().get::<ConnectInfo<PeerAddress>>().map(|info| info.0.0);
+    if let Some(peer) = peer.filter(|peer| proxies.trusts(peer.ip().to_canonical())) {
+        let client = proxies.client(peer.ip(), request.headers());
+        request.extensions_mut().insert(ConnectInfo(PeerAddress(SocketAddr::new(client, peer.port()))));
+    }
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(trusted: &str, peer: &str, lines: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(FORWARDED_FOR, line.parse().unwrap());
+        }
+        Proxies::parse(trusted).unwrap().client(peer.parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn only_the_word_of_a_trusted_proxy_is_taken() {
+        assert_eq!(client("", "10.0.0.1", &["1.2.3.4"]), "10.0.0.1");
+        assert_eq!(client("10.0.0.0/8", "11.0.0.1", &["1.2.3.4"]), "11.0.0.1");
+        assert_eq!(client("10.0.0.0/8", "10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
+        assert_eq!(client("10.0.0.0/8", "::ffff:10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
+        assert_eq!(client("fd00::/8", "fd00::7", &["2001:db8::1"]), "2001:db8::1");
+    }
+
+    #[test]
+    fn what_the_client_wrote_itself_is_not_read() {
+        assert_eq!(client("10.0.0.1", "10.0.0.1", &["6.6.6.6, 1.2.3.4"]), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", "10.0.0.1", &["6.6.6.6", "1.2.3.4"]), "1.2.3.4");
+        assert_eq!(client("10.0.0.0/24", "10.0.0.1", &["6.6.6.6, 1.2.3.4, 10.0.0.9"]), "1.2.3.4");
+    }
+
+    #[test]
+    fn what_cannot_be_read_leaves_the_last_that_could() {
+        assert_eq!(client("10.0.0.1", "10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", "10.0.0.1", &["1.2.3.4, unknown"]), "10.0.0.1");
+        assert_eq!(client("0.0.0.0/0", "10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
+    }
+
+    #[test]
+    fn networks_are_addresses_with_or_without_bits() {
+        for good in ["", "10.0.0.0/8", "10.0.0.1, ::1", "0.0.0.0/0", "fd00::/8"] {
+            assert!(Proxies::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["edge", "10.0.0.0/33", "10.0.0.0/x", "::/129", "10.0.0"] {
+            assert!(Proxies::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
