@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Replaces containers of docker-compose one by one, without anyone noticing: the new one first, and the old one goes when
+# the new one is ready. Build or pull the new images before. It changes nothing where a new one does not get ready.
+#
+#   deploy/upgrade.sh                     the states, then the reapers, then the gateways
+#   deploy/upgrade.sh gateway             only these
+#
+# COMPOSE names the command where it is not found: COMPOSE='docker compose' deploy/upgrade.sh. Its own variables
+# (COMPOSE_FILE, COMPOSE_PROJECT_NAME) and .env are heeded.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# How long a new container may take, and how long the edge needs at most to find it (deploy/edge/haproxy.cfg).
+READY_WITHIN=90
+EDGE_FINDS=4
+
+say() { printf 'upgrade: %s\n' "$*" >&2; }
+
+die() {
+  say "$@"
+  exit 1
+}
+
+if [ -z "${COMPOSE:-}" ]; then
+  if docker compose version >/dev/null 2>&1; then COMPOSE='docker compose'; else COMPOSE=docker-compose; fi
+fi
+
+# Word splitting is meant: it may be two words.
+# shellcheck disable=SC2086
+compose() { $COMPOSE "$@"; }
+
+running() { compose ps -q "$1"; }
+
+health() { docker inspect --format '{{.State.Status}}/{{.State.Health.Status}}' "$1"; }
+
+# add SERVICE COUNT: one more, made from the newest image; sets fresh to it once it is healthy.
+add() {
+  local service=$1 count=$2 before now deadline=$((SECONDS + READY_WITHIN))
+  before=$(running "$service")
+  # Changed settings of those that run are none of our business here: they go one by one.
+  compose up -d --no-build --no-deps --no-recreate --scale "$service=$count" "$service" >/dev/null 2>&1 ||
+    die "$COMPOSE cannot start another $service"
+  fresh=$(running "$service" | grep -vxF "$before" | sed 1q) || true
+  [ -n "$fresh" ] || die "$COMPOSE started no other $service"
+  until now=$(health "$fresh") && [ "$now" = running/healthy ]; do
+    [ $SECONDS -lt $deadline ] || {
+      docker logs --tail 20 "$fresh" >&2 || true
+      docker rm -f "$fresh" >/dev/null
+      die "the new $service was $now for $READY_WITHIN s and is removed; the old ones go on"
+    }
+    sleep 0.5
+  done
+}
+
+upgrade() {
+  local service=$1 old count done=0 began=$SECONDS
+  old=$(running "$service")
+  [ -n "$old" ] || die "no $service is running"
+  count=$(wc -l <<<"$old")
+  for id in $old; do
+    add "$service" $((count + 1))
+    if [ "$service" = gateway ]; then sleep $EDGE_FINDS; fi
+    # Its own grace period (docker-compose.yml) is heeded.
+    docker stop "$id" >/dev/null
+    docker rm "$id" >/dev/null
+    done=$((done + 1))
+    say "$service $done of $count: ${id:0:12} is replaced by ${fresh:0:12}"
+  done
+  say "$service is done in $((SECONDS - began)) s"
+}
+
+[ $# -gt 0 ] || set -- presence-state reaper gateway
+for service in "$@"; do
+  case $service in
+    presence-state | reaper | gateway) ;;
+    *) die "presence-state, reaper and gateway are replaced one by one, '$service' is not" ;;
+  esac
+done
+for service in "$@"; do upgrade "$service"; done
