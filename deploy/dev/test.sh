@@ -1,20 +1,23 @@
 # ./dev test and ./dev bench: what proves that it works, and how fast.
 
-# run_tests [unit | system [FILE…] | stack [FILE…]]: everything but the stack, or one part. Ends with the totals of all
-# runners on one line.
+# run_tests [unit | system [FILE…] | stack [FILE…] | compose [FILE…]]: everything but the stack and the containers, or one
+# part. Ends with the totals of all runners on one line.
 run_tests() {
   local what=${1:-all}
   [ $# -eq 0 ] || shift
   case $what in
-    all | unit | system | stack) ;;
-    *) die "./dev test takes nothing, unit, system [FILE…] or stack [FILE…], not '$what'" ;;
+    all | unit | system | stack | compose) ;;
+    *) die "./dev test takes nothing, unit, system [FILE…], stack [FILE…] or compose [FILE…], not '$what'" ;;
   esac
   passed=0 failed=0 skipped=0
   test_logs="$PWD/.dev/test"
   mkdir -p "$test_logs" || die "cannot make the folder $test_logs"
-  need_rust
-  need_compiler
-  need_redis_server || die "Redis is missing; $redis_advice"
+  # In containers everything comes from images.
+  if [ "$what" != compose ]; then
+    need_rust
+    need_compiler
+    need_redis_server || die "Redis is missing; $redis_advice"
+  fi
   [ "$what" = unit ] || need_node
   if [ "$what" = all ]; then part lint lint; fi
   case $what in all | unit) part cargo cargo test --workspace --no-fail-fast ;; esac
@@ -29,6 +32,7 @@ run_tests() {
     fi
     part stack node_tests stack "$@"
   fi
+  if [ "$what" = compose ]; then compose_tests "$@"; fi
   printf '%s passed, %s failed' "$passed" "$failed"
   [ "$skipped" = 0 ] || printf ', %s skipped' "$skipped"
   printf '\n'
@@ -49,6 +53,24 @@ node_tests() {
   else
     npm run "$kind"
   fi
+}
+
+# The files by themselves, and, where there is an engine and all images, what they start.
+compose_tests() {
+  if [ $# -eq 0 ]; then part compose-files compose_node files; fi
+  if need_images; then
+    [ $# -gt 0 ] || set -- system variants
+    part compose compose_node "$@"
+  else
+    say "compose is skipped: $no_containers"
+    skipped=$((skipped + 1))
+  fi
+}
+
+compose_node() {
+  cd tests && npm ci || return
+  set -- "${@/#/compose/}"
+  node --test --test-concurrency=1 --test-reporter=spec "${@/%/.test.mjs}"
 }
 
 # Dashboards, rules and pages by themselves: they type-check, and name only what exists.

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { Child, temporaryFolder } from './child.mjs';
+import { JaegerApi, json } from './jaeger.mjs';
 import { freePort } from './redis.mjs';
 import { until } from './until.mjs';
 
@@ -28,13 +29,6 @@ export function toolPath(name) {
   const path = join(TOOLS, name);
   if (!existsSync(path)) throw new Error(`${path} is missing: run ./dev test stack, which finds or builds the telemetry servers`);
   return path;
-}
-
-async function json(url, options) {
-  const response = await fetch(url, { signal: AbortSignal.timeout(20_000), ...options });
-  const text = await response.text();
-  if (!response.ok) throw new Error(`${url} was answered ${response.status}: ${text.slice(0, 500)}`);
-  return JSON.parse(text);
 }
 
 class Server {
@@ -60,39 +54,19 @@ class Server {
   }
 }
 
-// A span as Jaeger tells it, with its tags and references as plain values.
-function readSpan(span, processes) {
-  const tags = (list) => Object.fromEntries((list ?? []).map(({ key, value }) => [key, value]));
-  const process = processes[span.processID];
-  return {
-    traceId: span.traceID,
-    spanId: span.spanID,
-    parentId: span.references?.find(({ refType, traceID }) => refType === 'CHILD_OF' && traceID === span.traceID)?.spanID ?? '',
-    name: span.operationName,
-    durationMs: span.duration / 1000,
-    tags: tags(span.tags),
-    logs: (span.logs ?? []).map(({ fields }) => tags(fields)),
-    service: process.serviceName,
-    resource: tags(process.tags),
-  };
-}
-
 class Jaeger extends Server {
-  // Traces, each a list of its spans. `tags` are sought in any span of the trace's service.
-  async traces({ service = 'presence-gateway', tags, limit = 20, ...more }) {
-    const query = { service, limit, ...(tags && { tags: JSON.stringify(tags) }), lookback: '1h', ...more };
-    const { data } = await this.get('/api/traces', query);
-    return (data ?? []).map(({ spans, processes }) => spans.map((span) => readSpan(span, processes)));
+  #api = new JaegerApi(this.url);
+
+  traces(query) {
+    return this.#api.traces(query);
   }
 
-  async trace(id) {
-    const { data } = await this.get(`/api/traces/${id}`);
-    return data[0].spans.map((span) => readSpan(span, data[0].processes));
+  trace(id) {
+    return this.#api.trace(id);
   }
 
-  // Waits for the first trace that is found so and that `pick` accepts.
-  find(what, query, pick = () => true, within = 30_000) {
-    return until(`Jaeger to find ${what}`, async () => (await this.traces(query)).find(pick), { within, every: 300 });
+  find(what, query, pick, within) {
+    return this.#api.find(what, query, pick, within);
   }
 }
 

@@ -55,7 +55,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
 
     let gateway = Arc::new(Gateway::new(Arc::clone(&bus), relay, touches, Arc::clone(&farewells)));
     gateway.show();
-    let health = Health::new(context.service, context.version, context.instance)
+    let health = Health::new(context)
         .part("redis", {
             let bus = Arc::clone(&bus);
             move || bus.check_redis()

@@ -36,7 +36,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let store = store::Store::new(Arc::clone(&bus), config.ttl_ms, config.metadata_ttl_ms);
     let dispatch = dispatch::Dispatch::start(Arc::clone(&bus), store);
     bus.start(dispatch.clone());
-    let health = Health::new(context.service, context.version, context.instance)
+    let health = Health::new(context)
         .part("redis", {
             let bus = Arc::clone(&bus);
             move || bus.check_redis()

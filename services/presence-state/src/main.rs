@@ -8,6 +8,7 @@ fn main() -> ExitCode {
     let program = Program {
         service: "presence-state",
         version: env!("CARGO_PKG_VERSION"),
+        commit: option_env!("ROLLCALL_COMMIT"),
         defaults: include_str!("../default.toml"),
         port: "admin_port",
     };

@@ -31,7 +31,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::Reaper, context.instance.as_str().into());
     bus.start(Arc::new(Deaf));
-    let health = Health::new(context.service, context.version, context.instance)
+    let health = Health::new(context)
         .part("redis", {
             let bus = Arc::clone(&bus);
             move || bus.check_redis()

@@ -9,7 +9,7 @@ use std::{
 
 use telemetry::LogFormat;
 
-use crate::{Reader, Shutdown, health::COMMIT, probe, settings::Problems, vitals};
+use crate::{Reader, Shutdown, probe, settings::Problems, vitals};
 
 /// Who this process is, for the parts that say so.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Context {
     pub service: &'static str,
     /// The build's version.
     pub version: &'static str,
+    /// The build's commit.
+    pub commit: &'static str,
     /// `<service>-<8 hex digits>`, new at each start.
     pub instance: String,
     /// The address that HTTP is served on (`HOST`).
@@ -31,10 +33,18 @@ pub struct Program {
     pub service: &'static str,
     /// The build's version.
     pub version: &'static str,
+    /// The build's commit, where the build was told it.
+    pub commit: Option<&'static str>,
     /// The embedded TOML with every setting.
     pub defaults: &'static str,
     /// The setting that says on which port `/readyz` is served.
     pub port: &'static str,
+}
+
+impl Program {
+    fn commit(&self) -> &'static str {
+        self.commit.filter(|commit| !commit.is_empty()).unwrap_or("unknown")
+    }
 }
 
 /// Runs a service from its start to its end: `load` reads its own settings, `run` is the service. With `--health` it asks
@@ -54,7 +64,7 @@ where
         None => {}
         Some("--health") => return health(program),
         Some("--version") => {
-            println!("{service} {version} ({COMMIT})");
+            println!("{service} {version} ({})", program.commit());
             return ExitCode::SUCCESS;
         }
         Some(_) => {
@@ -112,9 +122,10 @@ fn host(reader: &mut Reader) -> IpAddr {
 }
 
 fn settings<C>(
-    Program { service, version, defaults, .. }: Program,
+    program: Program,
     load: impl FnOnce(&mut Reader) -> Option<C>,
 ) -> Result<(C, Context, telemetry::Settings), Problems> {
+    let Program { service, version, defaults, .. } = program;
     let mut reader = Reader::open(defaults)?;
     let host = host(&mut reader);
     let filter: String = reader.get("rust_log");
@@ -136,7 +147,7 @@ fn settings<C>(
         heartbeat_ratio,
     };
     let config = reader.finish(config)?.ok_or_else(|| Problems(vec!["the settings are incomplete".to_owned()]))?;
-    Ok((config, Context { service, version, instance, host }, telemetry))
+    Ok((config, Context { service, version, commit: program.commit(), instance, host }, telemetry))
 }
 
 /// Everything in development, one plain heartbeat in ten elsewhere, unless `heartbeat_sample_ratio` says otherwise.

@@ -5,26 +5,20 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Json, Router, http::StatusCode, routing::get};
 use serde_json::{Value, json};
 
-/// The commit that was built, where the build was told it (`ROLLCALL_COMMIT`).
-pub const COMMIT: &str = match option_env!("ROLLCALL_COMMIT") {
-    Some(commit) if !commit.is_empty() => commit,
-    _ => "unknown",
-};
+use crate::Context;
 
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// A service's readiness: named parts, each of which is fine or says why it is not.
 pub struct Health {
-    service: &'static str,
-    version: &'static str,
-    instance: String,
+    context: Context,
     checks: Vec<(&'static str, Check)>,
 }
 
 impl Health {
     /// No checks yet: ready.
-    pub fn new(service: &'static str, version: &'static str, instance: String) -> Self {
-        Self { service, version, instance, checks: Vec::new() }
+    pub fn new(context: Context) -> Self {
+        Self { context, checks: Vec::new() }
     }
 
     /// Adds a part. Its check runs at each request and must not block.
@@ -36,9 +30,8 @@ impl Health {
 
     /// The pages.
     pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
-        let version = json!({
-            "service": self.service, "version": self.version, "commit": COMMIT, "instance": self.instance,
-        });
+        let Context { service, version, commit, instance, .. } = &self.context;
+        let version = json!({ "service": service, "version": version, "commit": commit, "instance": instance });
         let health = Arc::new(self);
         Router::new()
             .route("/healthz", get(|| async { Json(json!({ "status": "ok" })) }))

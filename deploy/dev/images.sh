@@ -1,0 +1,37 @@
+# Containers: the engine, docker-compose, and the images of docker-compose.yml, which are there, pulled, or built here.
+
+# need_images: builds our images and has the others, or sets no_containers to what is missing. Grafana may be: nothing
+# asks it. Exports ROLLCALL_COMPOSE, the command.
+need_images() {
+  local image names from
+  if ! has docker || ! docker info >/dev/null 2>&1; then
+    no_containers="there is no Docker engine"
+    return 1
+  fi
+  if docker compose version >/dev/null 2>&1; then
+    export ROLLCALL_COMPOSE='docker compose'
+  elif has docker-compose; then
+    export ROLLCALL_COMPOSE=docker-compose
+  else
+    no_containers="there is neither docker compose nor docker-compose"
+    return 1
+  fi
+  # What is tested is what is here, under a name of its own.
+  export ROLLCALL_TAG=test
+  from=$(sed -n 's/^FROM \([^ ]*[:/][^ ]*\) .*/\1/p' deploy/Dockerfile)
+  # Word splitting is meant.
+  # shellcheck disable=SC2086
+  names=$($ROLLCALL_COMPOSE config | sed -n 's/^ *image: //p' | grep -v -e '^rollcall/' -e '/grafana:')
+  for image in $(sort -u <<<"$from
+$names"); do
+    docker image inspect "$image" >/dev/null 2>&1 || docker pull -q "$image" >/dev/null 2>&1 || {
+      no_containers="the image $image is not here and cannot be pulled"
+      return 1
+    }
+  done
+  say "building the images"
+  mkdir -p .dev/test
+  # shellcheck disable=SC2086
+  ROLLCALL_COMMIT=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown) \
+    $ROLLCALL_COMPOSE build >.dev/test/images.log 2>&1 || die "the images cannot be built; what was said is in .dev/test/images.log"
+}

@@ -1,0 +1,63 @@
+// The files of the deployment by themselves: they name the same variables, versions and images. Needs no engine.
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const read = (path) => readFileSync(join(ROOT, path), 'utf8');
+const FILES = ['docker-compose.yml', ...readdirSync(join(ROOT, 'deploy/compose')).map((name) => `deploy/compose/${name}`)];
+const all = FILES.map(read).join('\n');
+
+test('.env.example has every variable, with the default that holds', () => {
+  const used = new Map([...all.matchAll(/\$\{([A-Z_]+):?-([^}]*)\}/g)].map(([, name, value]) => [name, value]));
+  const told = new Map([...read('.env.example').matchAll(/^#([A-Z_]+)=(.*)$/gm)].map(([, name, value]) => [name, value]));
+  told.delete('COMPOSE_FILE'); // docker-compose's own
+  assert.deepEqual(Object.fromEntries([...told].sort()), Object.fromEntries([...used].sort()));
+  for (const [reference] of all.matchAll(/(?<!\$)\$\{[^}]*\}/g)) assert.match(reference, /:?-/, `${reference} has no default`);
+});
+
+test('a variable with several mentions has one default', () => {
+  const seen = new Map();
+  for (const [, name, value] of all.matchAll(/\$\{([A-Z_]+):?-([^}]*)\}/g)) {
+    assert.equal(seen.get(name) ?? value, value, name);
+    seen.set(name, value);
+  }
+});
+
+test('versions are those of Cargo.toml, and images those of ./dev up --observe', () => {
+  const version = read('Cargo.toml').match(/^version = "(.*)"$/m)[1];
+  assert.ok(read('deploy/Dockerfile').includes(`ARG ROLLCALL_VERSION=${version}\n`));
+  assert.ok(all.includes(`\${ROLLCALL_VERSION:-${version}}`));
+  const observed = [...read('deploy/dev/observe.sh').matchAll(/echo (\S+\/\S+:\S+) ;;/g)].map(([, image]) => image);
+  assert.equal(observed.length, 6);
+  for (const image of observed) assert.ok(all.includes(`image: ${image}\n`), `docker-compose.yml has not ${image}`);
+});
+
+test('the toolchain that builds the images is not older than what the crates need', () => {
+  const number = (text) => Number(text.split('.')[1]);
+  const needed = read('Cargo.toml').match(/^rust-version = "(.*)"$/m)[1];
+  const builders = [...read('deploy/Dockerfile').matchAll(/^FROM rust:(\S+?)-/gm)].map(([, have]) => have);
+  assert.equal(new Set(builders).size, 1);
+  assert.ok(number(builders[0]) >= number(needed));
+});
+
+test('every service is bounded, unprivileged and restarted', () => {
+  const services = read('docker-compose.yml').split(/^services:$/m)[1].split(/^networks:$/m)[0];
+  const blocks = services.split(/^ {2}(?=[a-z-]+:$)/m).slice(1);
+  assert.equal(blocks.length, 12);
+  for (const block of blocks) {
+    const name = block.split(':')[0];
+    assert.match(block, /<<: \*(defaults|service)/, name);
+    if (name !== 'setup') assert.match(block, /cpus: [\s\S]*mem_limit: /, name);
+    assert.doesNotMatch(block, /privileged|network_mode: host|docker\.sock/, name);
+  }
+});
+
+test('the edge, the gateways and docker-compose agree on times', () => {
+  const seconds = (text) => Number(text.replace(/s$/, ''));
+  const drain = Number(all.match(/\$\{DRAIN_MS:-(\d+)\}/)[1]) / 1000;
+  const stop = seconds(all.match(/\$\{GATEWAY_STOP:-(\d+s)\}/)[1]);
+  assert.ok(stop >= drain + 8, 'a gateway would be killed while it drains');
+});

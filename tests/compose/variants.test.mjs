@@ -1,0 +1,68 @@
+// The files beside docker-compose.yml: without telemetry, and with TLS at the edge. Started by nothing but "up".
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { temporaryFolder } from '../harness/child.mjs';
+import { TRANSPORTS, Client } from '../harness/client.mjs';
+import { Compose } from '../harness/compose.mjs';
+import { freePort } from '../harness/redis.mjs';
+
+const MINUTES = { timeout: 240_000 };
+const FILES = ['docker-compose.yml', 'deploy/compose/without-telemetry.yml', 'deploy/compose/tls.yml'];
+
+let system;
+let certificate;
+let port;
+
+// One file with the certificate and its key, as HAProxy reads it.
+function selfSigned() {
+  const folder = temporaryFolder('tls');
+  const [key, crt, pem] = ['key', 'crt', 'pem'].map((name) => join(folder, `edge.${name}`));
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', crt], { stdio: 'ignore' });
+  writeFileSync(pem, readFileSync(crt, 'utf8') + readFileSync(key, 'utf8'));
+  chmodSync(folder, 0o755);
+  chmodSync(pem, 0o644);
+  return { pem, ca: readFileSync(crt) };
+}
+
+before(async () => {
+  certificate = selfSigned();
+  port = String(await freePort());
+  system = await Compose.named('variants', {
+    COMPOSE_FILE: FILES.join(':'), TLS_CERTIFICATE: certificate.pem, TLS_PORT: port, TLS_BIND: '127.0.0.1',
+  });
+  try {
+    await system.compose('up', '-d', '--no-build');
+    await system.healthy('edge', 1);
+  } catch (error) {
+    const report = await system.report();
+    await system.down();
+    throw new Error(`the system did not start\n${report}`, { cause: error });
+  }
+}, MINUTES);
+
+after(() => system?.down(), MINUTES);
+
+test('without telemetry only the system itself runs, and sends nothing', MINUTES, async () => {
+  const containers = await system.containers();
+  const services = containers.map(({ Config }) => Config.Labels['com.docker.compose.service']).sort();
+  assert.deepEqual(services, ['edge', 'gateway', 'presence-state', 'reaper', 'redis', 'setup']);
+  assert.doesNotMatch(await system.compose('logs', '--no-color', 'gateway'), /telemetry cannot|OTLP/i);
+});
+
+for (const [name, transports] of Object.entries(TRANSPORTS)) {
+  test(`a client speaks TLS by ${name}`, MINUTES, async () => {
+    const client = await Client.connect(`https://localhost:${port}`, { transports, ca: certificate.ca });
+    try {
+      await client.join('secret', `ann-${name}`);
+      assert.equal((await client.patch({ n: 1 })).changed, true);
+      assert.deepEqual(client.complaints(), []);
+    } finally {
+      client.close();
+    }
+  });
+}
