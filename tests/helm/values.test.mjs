@@ -87,6 +87,7 @@ test('each setting of each service is a value, with the same default but where a
   for (const component of COMPONENTS) {
     const defaults = settings(component);
     assert.ok(defaults.delete('REDIS_URL'));
+    assert.ok(defaults.delete('REDIS_PASSWORD_FILE')); // the Secret has the whole URL
     for (const [name] of defaults) if (cluster[name]) defaults.set(name, cluster[name]);
     const { data } = chart.one('ConfigMap', component);
     assert.deepEqual(data, Object.fromEntries(defaults), component);
@@ -107,6 +108,7 @@ const REFUSED = [
   ['a name to listen on', 'default', ['config.host=localhost'], /at '\/config\/host'/],
   ['a log format', 'default', ['config.logFormat=xml'], /at '\/config\/logFormat': value must be one of 'text', 'json'/],
   ['an origin without a scheme', 'default', ['gateway.corsOrigins=app.example.com'], /at '\/gateway\/corsOrigins'/],
+  ['a proxy by its name', 'default', ['gateway.trustedProxies=ingress'], /at '\/gateway\/trustedProxies'/],
   ['a collector without a scheme', 'default', ['otlp.endpoint=collector:4318'], /at '\/otlp\/endpoint'/],
   ['a share above one', 'default', ['config.heartbeatSampleRatio="2"'], /at '\/config\/heartbeatSampleRatio'/],
   ['an attribute that breaks the list', 'default', ['otlp.resourceAttributes.team=a=b'], /at '\/otlp\/resourceAttributes\/team'/],

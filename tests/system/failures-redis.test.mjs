@@ -35,6 +35,10 @@ scenario('Redis paused for 5 s: UNAVAILABLE, then all is back and nobody has lef
   await assertRefused(load, pausedAt);
   for (const service of system.services) await service.unready({ because: 'redis', within: 4000 });
   await until('plain heartbeats to be refused', async () => (await members[0].ask('presence:heartbeat', {})).code === 'UNAVAILABLE');
+  const asked = Date.now();
+  const inLine = await Promise.all(Array.from({ length: 5 }, () => tryPatch(members[1])));
+  assert.ok(inLine.every(({ code }) => code === 'UNAVAILABLE'), JSON.stringify(inLine));
+  assert.ok(Date.now() - asked < 2500, `requests of one socket waited for each other: ${Date.now() - asked} ms`);
   await sleep(Math.max(0, 5000 - (Date.now() - pausedAt))); // the length of the pause is the point
   assert.ok(load.slowestMs() < 2500, `an answer took ${load.slowestMs()} ms`);
   system.redis.resume();

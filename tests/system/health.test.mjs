@@ -44,10 +44,11 @@ shared('what does not exist is 404', async ({ system }) => {
 scenario('CORS can be narrowed', { env: { CORS_ORIGINS: 'https://app.example,https://other.example' } }, async ({ system }) => {
   const allowed = async (origin) => {
     const { headers } = await system.gateways[0].get('/socket.io/?EIO=4&transport=polling', { headers: { origin } });
-    return headers.get('access-control-allow-origin');
+    return [headers.get('access-control-allow-origin'), headers.get('access-control-allow-credentials')];
   };
-  assert.equal(await allowed('https://other.example'), 'https://other.example');
-  assert.equal(await allowed('https://evil.example'), null);
+  // With cookies, by which an edge keeps a client on its gateway.
+  assert.deepEqual(await allowed('https://other.example'), ['https://other.example', 'true']);
+  assert.equal((await allowed('https://evil.example'))[0], null);
 });
 
 for (const kind of KINDS) {

@@ -193,6 +193,11 @@ impl Bus {
         }
     }
 
+    /// Whether Redis once answered and does so no more.
+    fn is_silent(&self) -> bool {
+        self.directory.age_ms().is_some_and(|age| age >= SILENT_AFTER_MS)
+    }
+
     /// Whether the own inbox is heard.
     ///
     /// # Errors

@@ -65,6 +65,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 {{- if eq .key "gateway" }}
 PORT: {{ include "rollcall.port" . | quote }}
 CORS_ORIGINS: {{ .service.corsOrigins | quote }}
+TRUSTED_PROXIES: {{ .service.trustedProxies | quote }}
 DRAIN_MS: {{ .service.drainMs | int64 | quote }}
 {{- else }}
 ADMIN_PORT: {{ include "rollcall.port" . | quote }}

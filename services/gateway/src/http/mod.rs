@@ -28,9 +28,14 @@ pub(crate) fn app(
     origins: Option<Vec<HeaderValue>>,
     proxies: Proxies,
 ) -> Router {
+    // Cookies, by which an edge keeps a client on its gateway, only from pages that are named: browsers refuse them for *.
+    let are_named = origins.is_some();
     let origins = origins.map_or_else(AllowOrigin::any, AllowOrigin::list);
-    let cors =
-        CorsLayer::new().allow_origin(origins).allow_methods([Method::GET, Method::POST]).allow_headers([CONTENT_TYPE]);
+    let cors = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_credentials(are_named)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([CONTENT_TYPE]);
     let pages: Router = health.router();
     pages
         .layer(socket_io)
