@@ -1,11 +1,9 @@
 // The files beside docker-compose.yml: without telemetry, and with TLS at the edge. Started by nothing but "up".
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 
-import { temporaryFolder } from '../harness/child.mjs';
+import { certificates } from '../harness/certificates.mjs';
 import { TRANSPORTS, Client } from '../harness/client.mjs';
 import { Compose } from '../harness/compose.mjs';
 import { freePort } from '../harness/redis.mjs';
@@ -17,20 +15,8 @@ let system;
 let certificate;
 let port;
 
-// One file with the certificate and its key, as HAProxy reads it.
-function selfSigned() {
-  const folder = temporaryFolder('tls');
-  const [key, crt, pem] = ['key', 'crt', 'pem'].map((name) => join(folder, `edge.${name}`));
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', crt], { stdio: 'ignore' });
-  writeFileSync(pem, readFileSync(crt, 'utf8') + readFileSync(key, 'utf8'));
-  chmodSync(folder, 0o755);
-  chmodSync(pem, 0o644);
-  return { pem, ca: readFileSync(crt) };
-}
-
 before(async () => {
-  certificate = selfSigned();
+  certificate = certificates();
   port = String(await freePort());
   system = await Compose.named('variants', {
     COMPOSE_FILE: FILES.join(':'), TLS_CERTIFICATE: certificate.pem, TLS_PORT: port, TLS_BIND: '127.0.0.1',
@@ -56,7 +42,7 @@ test('without telemetry only the system itself runs, and sends nothing', MINUTES
 
 for (const [name, transports] of Object.entries(TRANSPORTS)) {
   test(`a client speaks TLS by ${name}`, MINUTES, async () => {
-    const client = await Client.connect(`https://localhost:${port}`, { transports, ca: certificate.ca });
+    const client = await Client.connect(`https://localhost:${port}`, { transports, ca: readFileSync(certificate.ca) });
     try {
       await client.join('secret', `ann-${name}`);
       assert.equal((await client.patch({ n: 1 })).changed, true);

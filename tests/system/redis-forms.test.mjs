@@ -1,0 +1,101 @@
+// The Redis of somebody else: with a password from a file, over TLS, behind Sentinel. What works with one Redis works there.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { certificates } from '../harness/certificates.mjs';
+import { Child, temporaryFolder } from '../harness/child.mjs';
+import { freePort } from '../harness/redis.mjs';
+import { System } from '../harness/system.mjs';
+import { until } from '../harness/until.mjs';
+
+const PASSWORD = 's3cret/:@%';
+
+const options = (settings) => Object.entries(settings).flatMap(([name, value]) => [`--${name}`, ...[value].flat().map(String)]);
+
+class Server {
+  constructor(t, name, settings, args = []) {
+    this.folder = temporaryFolder('redis');
+    this.child = new Child(name, 'redis-server', [...args, ...options({ bind: '127.0.0.1', dir: this.folder, save: '', ...settings })]);
+    t.after(() => this.child.kill());
+  }
+}
+
+const cli = (port, ...args) => execFileSync('redis-cli', ['-p', port, '-a', PASSWORD, '--no-auth-warning', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+// Its complaints while it does not yet listen are nobody's business.
+const answers = (port) => until(`${port} to answer`, () => cli(port, 'PING') === 'PONG', { every: 100 });
+
+async function works(t, url, env, servers, then = () => {}) {
+  const system = new System({ url, child: servers[0].child, kill: () => Promise.all(servers.map(({ child }) => child.kill())) }, env);
+  try {
+    await system.addState();
+    await Promise.all([system.addReaper(), system.addGateway()]);
+    const [ann, bob] = await system.connectMany(2);
+    await ann.join('room', 'ann');
+    await bob.join('room', 'bob');
+    await ann.hears({ type: 'join', userId: 'bob' });
+    assert.equal((await bob.patch({ n: 1 })).changed, true);
+    await ann.hears({ type: 'update', userId: 'bob' });
+    await ann.metadata('setChannel', 'room', 'T', [{ key: 'k', value: 1 }]);
+    const { fence } = await ann.lock('acquire', 'room', 'turn');
+    assert.equal((await ann.lock('release', 'room', 'turn', { fence })).ok, true);
+    await then(system, ann);
+    for (const { lines } of system.services.map(({ child }) => child)) {
+      assert.ok(!lines.join('\n').includes(PASSWORD), 'the password is in the log');
+    }
+  } catch (error) {
+    t.diagnostic(system.report());
+    throw error;
+  } finally {
+    await system.close();
+  }
+}
+
+function secret() {
+  const file = join(temporaryFolder('secret'), 'password');
+  writeFileSync(file, `${PASSWORD}\n`);
+  return file;
+}
+
+test('a password comes from a file', async (t) => {
+  const port = await freePort();
+  const server = new Server(t, 'redis', { port, requirepass: PASSWORD });
+  await answers(port);
+  await works(t, `redis://127.0.0.1:${port}`, { REDIS_PASSWORD_FILE: secret() }, [server]);
+});
+
+test('rediss:// speaks TLS with whoever the certificates of SSL_CERT_FILE vouch for', async (t) => {
+  const { ca, crt, key } = certificates();
+  const port = await freePort();
+  const server = new Server(t, 'redis', {
+    port: 0, 'tls-port': port, 'tls-cert-file': crt, 'tls-key-file': key, 'tls-ca-cert-file': ca, 'tls-auth-clients': 'no', requirepass: PASSWORD,
+  });
+  await works(t, `rediss://localhost:${port}`, { REDIS_PASSWORD_FILE: secret(), SSL_CERT_FILE: ca }, [server]);
+});
+
+test('behind Sentinel the services follow the master', async (t) => {
+  const [first, second, watcher] = [await freePort(), await freePort(), await freePort()];
+  const auth = { requirepass: PASSWORD, masterauth: PASSWORD };
+  const servers = [new Server(t, 'master', { port: first, ...auth }), new Server(t, 'replica', { port: second, replicaof: ['127.0.0.1', first], ...auth })];
+  await answers(first);
+  await until('the replica to follow', () => cli(second, 'INFO', 'replication').includes('master_link_status:up'));
+  const file = join(temporaryFolder('sentinel'), 'sentinel.conf');
+  writeFileSync(file, [`port ${watcher}`, 'bind 127.0.0.1', `dir ${temporaryFolder('sentinel')}`, `sentinel monitor presence 127.0.0.1 ${first} 1`,
+    `sentinel auth-pass presence ${PASSWORD}`, 'sentinel down-after-milliseconds presence 1000', 'sentinel failover-timeout presence 5000', ''].join('\n'));
+  const sentinel = { child: new Child('sentinel', 'redis-server', [file, '--sentinel']) };
+  t.after(() => sentinel.child.kill());
+  const told = () => execFileSync('redis-cli', ['-p', watcher, 'SENTINEL', 'get-master-addr-by-name', 'presence'], { encoding: 'utf8' }).split('\n')[1];
+  await until('Sentinel to know the replica', () => execFileSync('redis-cli', ['-p', watcher, 'SENTINEL', 'replicas', 'presence'], { encoding: 'utf8' }).includes(String(second)), { within: 15_000 });
+  const url = `redis-sentinel://127.0.0.1:${watcher}/?sentinelServiceName=presence`;
+  await works(t, url, { REDIS_PASSWORD_FILE: secret() }, [...servers, sentinel], async (system, ann) => {
+    await servers[0].child.kill();
+    await until('Sentinel to name the other', () => told() === String(second), { within: 20_000 });
+    await Promise.all(system.services.map((service) => service.ready(20_000)));
+    const channel = await ann.metadata('getChannel', 'room', 'T');
+    assert.equal(channel.metadata.k.value, 1);
+    assert.equal((await ann.patch({ after: true })).changed, true);
+    await ann.sees(['ann', 'bob']);
+  });
+});
