@@ -77,17 +77,17 @@ test('rediss:// speaks TLS with whoever the certificates of SSL_CERT_FILE vouch 
 
 test('behind Sentinel the services follow the master', async (t) => {
   const [first, second, watcher] = [await freePort(), await freePort(), await freePort()];
-  const auth = { requirepass: PASSWORD, masterauth: PASSWORD };
+  const auth = { requirepass: PASSWORD, masterauth: PASSWORD, 'repl-diskless-sync-delay': 0 };
   const servers = [new Server(t, 'master', { port: first, ...auth }), new Server(t, 'replica', { port: second, replicaof: ['127.0.0.1', first], ...auth })];
   await answers(first);
-  await until('the replica to follow', () => cli(second, 'INFO', 'replication').includes('master_link_status:up'));
+  await until('the replica to follow', () => cli(second, 'INFO', 'replication').includes('master_link_status:up'), { within: 15_000, every: 100 });
   const file = join(temporaryFolder('sentinel'), 'sentinel.conf');
   writeFileSync(file, [`port ${watcher}`, 'bind 127.0.0.1', `dir ${temporaryFolder('sentinel')}`, `sentinel monitor presence 127.0.0.1 ${first} 1`,
     `sentinel auth-pass presence ${PASSWORD}`, 'sentinel down-after-milliseconds presence 1000', 'sentinel failover-timeout presence 5000', ''].join('\n'));
   const sentinel = { child: new Child('sentinel', 'redis-server', [file, '--sentinel']) };
   t.after(() => sentinel.child.kill());
-  const told = () => execFileSync('redis-cli', ['-p', watcher, 'SENTINEL', 'get-master-addr-by-name', 'presence'], { encoding: 'utf8' }).split('\n')[1];
-  await until('Sentinel to know the replica', () => execFileSync('redis-cli', ['-p', watcher, 'SENTINEL', 'replicas', 'presence'], { encoding: 'utf8' }).includes(String(second)), { within: 15_000 });
+  const told = () => execFileSync('redis-cli', ['-p', watcher, 'SENTINEL', 'get-master-addr-by-name', 'presence'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')[1];
+  await until('Sentinel to know the replica', () => execFileSync('redis-cli', ['-p', watcher, 'SENTINEL', 'replicas', 'presence'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).includes(String(second)), { within: 15_000 });
   const url = `redis-sentinel://127.0.0.1:${watcher}/?sentinelServiceName=presence`;
   await works(t, url, { REDIS_PASSWORD_FILE: secret() }, [...servers, sentinel], async (system, ann) => {
     await servers[0].child.kill();
