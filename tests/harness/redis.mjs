@@ -55,7 +55,6 @@ export class Redis {
     this.durable = durable;
     this.port = port;
     this.options = options;
-    this.configuration = null; // the file of a sentinel
     this.folder = temporaryFolder('redis');
     this.url = `redis://127.0.0.1:${port}`;
   }
@@ -67,10 +66,7 @@ export class Redis {
       appendonly: this.durable ? 'yes' : 'no', appendfsync: 'always',
       ...this.options,
     };
-    const words = ([name, value]) => [`--${name}`, ...String(value).split(' ')];
-    const args = this.configuration
-      ? [this.configuration, '--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.folder, '--sentinel']
-      : Object.entries(options).flatMap(words);
+    const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
     this.child = new Child(`redis :${this.port}`, findServer(), args);
     await until(`Redis on port ${this.port} answers`, () => {
       if (this.child.exit) throw new Error(this.child.report());
