@@ -43,8 +43,10 @@ run_tests() {
 node_tests() {
   local kind=$1
   shift
-  build_services && cd tests && npm ci || return
-  export ROLLCALL_BIN_DIR=$binaries ROLLCALL_TOOLS_DIR=$tools_here
+  build_services || return
+  if [ "$kind" = system ]; then build_next || return; fi
+  cd tests && npm ci || return
+  export ROLLCALL_BIN_DIR=$binaries ROLLCALL_NEXT_DIR=$next_binaries ROLLCALL_TOOLS_DIR=$tools_here
   if [ $# -gt 0 ]; then
     set -- "${@/#/$kind/}"
     node --test --test-concurrency=1 --test-reporter=spec "${@/%/.test.mjs}"

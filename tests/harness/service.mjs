@@ -8,13 +8,15 @@ import { Child } from './child.mjs';
 import { until, withTimeout } from './until.mjs';
 
 const BINARIES = process.env.ROLLCALL_BIN_DIR ?? fileURLToPath(new URL('../../target/release', import.meta.url));
+// The same with a field more in everything that they send each other (deploy/dev/build.sh: build_next).
+const NEXT = process.env.ROLLCALL_NEXT_DIR ?? fileURLToPath(new URL('../../.dev/next/bin', import.meta.url));
 const START_MS = 10_000;
 
 let started = 0;
 
-// The process alone, with nothing from the tests' own environment but the PATH.
-export function spawnService(kind, env, args = []) {
-  const binary = join(BINARIES, kind);
+// The process alone, with nothing from the tests' own environment but the PATH. With `next` it is of a later version.
+export function spawnService(kind, { next, ...env }, args = []) {
+  const binary = join(next ? NEXT : BINARIES, kind);
   if (!existsSync(binary)) throw new Error(`${binary} is missing: build the workspace in release first`);
   const defaults = { PATH: process.env.PATH, PORT: '0', ADMIN_PORT: '0', LOG_FORMAT: 'json', RUST_LOG: 'info' };
   started += 1;

@@ -52,12 +52,12 @@ export class System {
     return this.#add(GATEWAY, this.gateways, env);
   }
 
-  addState() {
-    return this.#add(STATE, this.states);
+  addState(env) {
+    return this.#add(STATE, this.states, env);
   }
 
-  addReaper() {
-    return this.#add(REAPER, this.reapers);
+  addReaper(env) {
+    return this.#add(REAPER, this.reapers, env);
   }
 
   // A connected client at the gateway of that number.
