@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # How long a new container may take, and how long the edge needs at most to find it (deploy/edge/haproxy.cfg).
-READY_WITHIN=90
+READY_WITHIN=${READY_WITHIN:-90}
 EDGE_FINDS=4
 
 say() { printf 'upgrade: %s\n' "$*" >&2; }
@@ -31,7 +31,7 @@ compose() { $COMPOSE "$@"; }
 
 running() { compose ps -q "$1"; }
 
-health() { docker inspect --format '{{.State.Status}}/{{.State.Health.Status}}' "$1"; }
+health() { docker inspect --format '{{.State.Status}}/{{if .State.Health}}{{.State.Health.Status}}{{end}}' "$1"; }
 
 # add SERVICE COUNT: one more, made from the newest image; sets fresh to it once it is healthy.
 add() {

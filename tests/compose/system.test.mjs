@@ -150,7 +150,7 @@ step('Redis asks for a password and is not reachable from outside', async () => 
 });
 
 step('states and reapers are replaced one by one, and nobody notices', async (t) => {
-  t.diagnostic((await system.script('deploy/upgrade.sh', 'presence-state', 'reaper')).trim());
+  t.diagnostic((await system.script('deploy/upgrade.sh', ['presence-state', 'reaper'])).trim());
   await nomads.flows();
   unnoticed();
   t.diagnostic(`the slowest answer took ${nomads.slowestMs} ms`);
@@ -158,7 +158,7 @@ step('states and reapers are replaced one by one, and nobody notices', async (t)
 
 step('all gateways are replaced one by one, and everyone is back in its room', async (t) => {
   const before = await system.ids('gateway');
-  t.diagnostic((await system.script('deploy/upgrade.sh', 'gateway')).trim());
+  t.diagnostic((await system.script('deploy/upgrade.sh', ['gateway'])).trim());
   await nomads.exact();
   assert.equal((await system.ids('gateway')).filter((id) => before.includes(id)).length, 0);
   assert.deepEqual(nomads.refusals, []);

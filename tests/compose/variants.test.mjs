@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 
 import { certificates } from '../harness/certificates.mjs';
 import { TRANSPORTS, Client } from '../harness/client.mjs';
-import { Compose } from '../harness/compose.mjs';
+import { Compose, docker } from '../harness/compose.mjs';
 import { freePort } from '../harness/redis.mjs';
 
 const MINUTES = { timeout: 240_000 };
@@ -52,3 +52,17 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     }
   });
 }
+
+test('an upgrade to what never gets ready changes nothing', MINUTES, async () => {
+  // An image that is anything but a gateway.
+  const broken = 'rollcall/presence-gateway:broken';
+  await docker('tag', 'redis:7.4-bookworm', broken);
+  try {
+    const before = await system.ids('gateway');
+    await assert.rejects(system.script('deploy/upgrade.sh', ['gateway'], { ROLLCALL_TAG: 'broken', READY_WITHIN: '6' }), /is removed; the old ones go on/);
+    assert.deepEqual(await system.ids('gateway'), before);
+    await system.healthy('gateway', 1);
+  } finally {
+    await docker('rmi', broken);
+  }
+});

@@ -46,8 +46,8 @@ export class Compose {
   }
 
   // A script of the project, under the same variables.
-  async script(path, ...args) {
-    const { stdout, stderr } = await run(path, args, { cwd: ROOT, env: { ...this.env, COMPOSE: COMPOSE.join(' ') }, timeout: COMMAND_MS });
+  async script(path, args, env = {}) {
+    const { stdout, stderr } = await run(path, args, { cwd: ROOT, env: { ...this.env, ...env, COMPOSE: COMPOSE.join(' ') }, timeout: COMMAND_MS });
     return stdout + stderr;
   }
 
