@@ -2,20 +2,38 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-static STEP: AtomicU32 = AtomicU32::new(0);
-static PHASE: AtomicU32 = AtomicU32::new(0);
+static HEARTBEATS: Share = Share::none();
 
 pub(crate) fn set_ratio(ratio: f64) {
-    STEP.store((ratio.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32, Ordering::Relaxed);
+    HEARTBEATS.set(ratio);
 }
 
-/// Whether this heartbeat is one of the traced share. Even rather than random: each call moves a phase by the ratio and
-/// says yes when it wraps.
+/// Whether this heartbeat is one of the traced share.
 pub fn sample_heartbeat() -> bool {
-    match STEP.load(Ordering::Relaxed) {
-        0 => false,
-        u32::MAX => true,
-        step => PHASE.fetch_add(step, Ordering::Relaxed).checked_add(step).is_none(),
+    HEARTBEATS.take()
+}
+
+/// A share of what comes. Even rather than random: each one moves a phase by the ratio and is taken when it wraps.
+struct Share {
+    step: AtomicU32,
+    phase: AtomicU32,
+}
+
+impl Share {
+    const fn none() -> Self {
+        Self { step: AtomicU32::new(0), phase: AtomicU32::new(0) }
+    }
+
+    fn set(&self, ratio: f64) {
+        self.step.store((ratio.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> bool {
+        match self.step.load(Ordering::Relaxed) {
+            0 => false,
+            u32::MAX => true,
+            step => self.phase.fetch_add(step, Ordering::Relaxed).checked_add(step).is_none(),
+        }
     }
 }
 
@@ -26,8 +44,9 @@ mod tests {
     #[test]
     fn the_share_is_exact() {
         for (ratio, of_thousand) in [(0.0, 0), (0.1, 100), (1.0, 1000)] {
-            set_ratio(ratio);
-            let taken = (0..1000).filter(|_| sample_heartbeat()).count();
+            let share = Share::none();
+            share.set(ratio);
+            let taken = (0..1000).filter(|_| share.take()).count();
             assert!(taken.abs_diff(of_thousand) <= 1, "{ratio}: {taken}");
         }
     }
