@@ -90,6 +90,8 @@ test('behind Sentinel the services follow the master', async (t) => {
   await until('Sentinel to know the replica', () => execFileSync('redis-cli', ['-p', watcher, 'SENTINEL', 'replicas', 'presence'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).includes(String(second)), { within: 15_000 });
   const url = `redis-sentinel://127.0.0.1:${watcher}/?sentinelServiceName=presence`;
   await works(t, url, { REDIS_PASSWORD_FILE: secret() }, [...servers, sentinel], async (system, ann) => {
+    // Replication is asynchronous; nobody else waits for it.
+    assert.equal(cli(first, 'WAIT', 1, 5000), '1');
     await servers[0].child.kill();
     await until('Sentinel to name the other', () => told() === String(second), { within: 20_000 });
     await Promise.all(system.services.map((service) => service.ready(20_000)));
