@@ -62,9 +62,8 @@ test('each panel asks a question, explains the answer, and has units and a runbo
   }
 });
 
-test('each datasource is provisioned', (t) => {
+test('each datasource is provisioned', () => {
   const known = provisioned();
-  if (known.size === 0) return t.skip('nothing is provisioned');
   const used = [...panels.flatMap(({ panel }) => [panel.datasource, ...panel.targets.map((target) => target.datasource)]),
     ...links.flatMap(({ url }) => panesOf(url).flatMap((pane) => pane.queries.map((query) => query.datasource)))];
   for (const { uid, type } of used) assert.equal(known.get(uid), type, uid);

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test does not expect may end it")]
 
+mod cases;
 mod events;
 mod evict;
 mod expiry;

@@ -1,22 +1,15 @@
 //! Random lives of two locks among four connections, played against Redis and against a list of who comes next.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::{BTreeMap, VecDeque},
-};
+use std::collections::{BTreeMap, VecDeque};
 
-use proptest::{
-    collection::vec,
-    prelude::*,
-    test_runner::{Config, TestRunner},
-};
+use proptest::prelude::*;
 use protocol::{
     command::lock::Locked,
     event::lock::{Change, LockEvent},
 };
 
 use super::held;
-use crate::site::Site;
+use crate::{cases::play_cases, site::Site};
 
 const CASES: u32 = 64;
 const STEPS: usize = 40;
@@ -69,20 +62,7 @@ struct Lock {
 
 #[test]
 fn whatever_is_asked_the_locks_are_whose_the_model_says() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let site = RefCell::new(runtime.block_on(Site::open()));
-    let case = Cell::new(0);
-    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
-    let result = runner.run(&vec(step(), 1..STEPS), |steps| {
-        case.set(case.get() + 1);
-        let mut site = site.borrow_mut();
-        site.room = format!("locks {}", case.get()).into();
-        runtime.block_on(play(&site, &steps));
-        Ok(())
-    });
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
+    play_cases(CASES, STEPS, step(), play);
 }
 
 async fn play(site: &Site, steps: &[Step]) {

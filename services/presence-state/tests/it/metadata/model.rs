@@ -1,23 +1,16 @@
 //! Random writes of several connections to two channels, played against Redis and against a map in Rust.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-};
+use std::collections::BTreeMap;
 
 use presence_state::store::Written;
-use proptest::{
-    collection::vec,
-    prelude::*,
-    test_runner::{Config, TestRunner},
-};
+use proptest::prelude::*;
 use protocol::{
     command::metadata::{Act, Rejected},
     event::metadata::{MetadataEvent, Operation},
 };
 
 use super::{change, item, items};
-use crate::site::Site;
+use crate::{cases::play_cases, site::Site};
 
 const CASES: u32 = 64;
 const STEPS: usize = 40;
@@ -142,20 +135,7 @@ impl Member {
 
 #[test]
 fn whatever_is_written_the_channels_are_what_the_model_says() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let site = RefCell::new(runtime.block_on(Site::open()));
-    let case = Cell::new(0);
-    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
-    let result = runner.run(&vec(step(), 1..STEPS), |steps| {
-        case.set(case.get() + 1);
-        let mut site = site.borrow_mut();
-        site.room = format!("case {}", case.get()).into();
-        runtime.block_on(play(&site, &steps));
-        Ok(())
-    });
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
+    play_cases(CASES, STEPS, step(), play);
 }
 
 async fn play(site: &Site, steps: &[Step]) {
