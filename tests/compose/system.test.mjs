@@ -19,11 +19,7 @@ let system;
 let nomads;
 
 before(async () => {
-  system = await Compose.named('system', {
-    COLLECTOR_SAMPLE_PERCENT: '100', COLLECTOR_DECISION_WAIT: '3s', DRAIN_MS: '5000',
-    // Nobody tells a gateway that a long-polling session was cut off with the edge: it is shown until it expires.
-    PRESENCE_TTL_MS: '15000',
-  });
+  system = await Compose.named('system', { COLLECTOR_SAMPLE_PERCENT: '100', COLLECTOR_DECISION_WAIT: '3s', DRAIN_MS: '5000' });
   const scales = Object.entries(SCALES).flatMap(([service, count]) => ['--scale', `${service}=${count}`]);
   try {
     await system.compose('up', '-d', '--no-build', ...scales, ...SERVICES, ...ONES);
