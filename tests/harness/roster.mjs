@@ -50,7 +50,7 @@ export class Roster {
     this.#checkFields(event);
     if (event.resync) this.repairing = true;
     else this.#checkOrder(event);
-    const seen = this.#epochs.has(event.connId);
+    const seen = this.#epochs.get(event.connId) >= event.epoch;
     this.#checkEpoch(event.connId, event.epoch, event.type);
     if (!event.resync && !this.settling) this.#checkChange(event, seen);
     if (event.type === 'leave') this.members.delete(event.connId);
@@ -94,7 +94,7 @@ export class Roster {
     this.#epochs.set(connId, Math.max(before, epoch));
   }
 
-  // What a change must look like while nothing was lost: `seen` is whether this member was ever shown to us.
+  // What a change must look like while nothing was lost: `seen` is whether this member was ever shown to us, in this life of it.
   #checkChange(event, seen) {
     const here = this.members.has(event.connId);
     if (event.type === 'join') {

@@ -1,9 +1,9 @@
-//! Evictions that the reaper asks for. The scripts decide who is stale; here the indexes follow.
+//! Evictions, most of them asked for by the reaper. The scripts decide who is stale; here the indexes follow.
 
 use std::sync::Arc;
 
 use protocol::{
-    Fault,
+    Fault, RoomId,
     command::{EvictNode, Outcome, Reap},
 };
 use telemetry::propagation::TraceContext;
@@ -23,11 +23,16 @@ pub(crate) async fn reap(store: &Arc<Store>, span: &Span, reap: &Reap, trace: &T
         Some(due_ms) => store.due(&reap.room, due_ms).await,
         None => store.emptied(&reap.room).await,
     }
-    telemetry::metrics::published("leave", evicted.count);
-    if evicted.count > 0 {
-        tracing::info!(room = %reap.room, evicted = evicted.count, remaining = evicted.remaining, "evicted the expired");
-    }
+    expired(&reap.room, evicted.count);
     Ok(Outcome::Evicted { count: evicted.count, remaining: evicted.remaining })
+}
+
+/// So many have outlived their TTL and were evicted.
+pub(super) fn expired(room: &RoomId, count: u64) {
+    telemetry::metrics::published("leave", count);
+    if count > 0 {
+        tracing::info!(%room, evicted = count, "evicted the expired");
+    }
 }
 
 pub(crate) async fn evict_node(

@@ -28,7 +28,8 @@ pub(crate) async fn join(store: &Arc<Store>, span: &Span, joins: &[(&Join, Trace
     // The indexes first: a gateway that dies right after the join must be found to have been in the room.
     let indexes = future::join_all(nodes.into_iter().map(|node| store.entered(span, room, node)));
     let (_, joined) = future::join(indexes, store.join(span, room, joins)).await;
-    let joined = joined?;
+    let (joined, evicted) = joined?;
+    super::evict::expired(room, evicted);
     // Who replaces a record of its own comes alone, and is an update to the others.
     let is_again = joins.len() == 1 && joined.before.iter().any(|member| member.conn_id == first.conn);
     let count = joined.joins.iter().filter(|join| join.member.is_some()).count();

@@ -1,4 +1,5 @@
--- How a connection leaves a room, for whatever reason; behind room.lua and locks.lua.
+-- How connections leave a room, for whatever reason; behind room.lua and locks.lua.
+
 -- Takes a connection out of the room and says so; its locks end with it. The keys of an empty room vanish with its last member.
 local function remove(conn, record, reason, traceparent)
   redis.call('HDEL', conns, conn)
@@ -12,4 +13,20 @@ local function remove(conn, record, reason, traceparent)
     return 0
   end
   return redis.call('HLEN', conns)
+end
+
+-- Evicts those who have outlived their TTL, the most silent first and `limit` of them at most, but for the `spared`; says
+-- how many.
+local function evict_expired(ttl, limit, spared, traceparent)
+  local evicted = 0
+  for _, conn in ipairs(redis.call('ZRANGEBYSCORE', last_seen, '-inf', now - ttl, 'LIMIT', 0, limit)) do
+    local record = read(conn)
+    if not record then
+      redis.call('ZREM', last_seen, conn)
+    elseif not spared[conn] then
+      remove(conn, record, 'expired', traceparent)
+      evicted = evicted + 1
+    end
+  end
+  return evicted
 end

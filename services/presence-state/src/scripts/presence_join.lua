@@ -1,17 +1,24 @@
--- Puts connections into a room, in order, and tells who was there before.
+-- Puts connections into a room, in order, and tells who was there before. Who joins is shown nobody that has outlived its
+-- TTL: such are evicted first. Not by a restore, whose gateway was away, as may be those who are silent.
 -- KEYS  as in room.lua and locks.lua
--- ARGV  1 ttl ms  2 expiry of the room's keys ms  then for each join: conn, user, node, op, known epoch, restore 0|1,
---       state, traceparent
--- Returns {gen, now ms, {conn, record, ...} before, {conn, last seen ms, ...} of the living before,
---          {seq, epoch, the record's op, new 0|1, ...} for each join}
+-- ARGV  1 ttl ms  2 the most to evict  3 expiry of the room's keys ms  then for each join: conn, user, node, op,
+--       known epoch, restore 0|1, state, traceparent
+-- Returns {gen, now ms, {conn, record, ...} before, {conn, last seen ms, ...} before,
+--          {seq, epoch, the record's op, new 0|1, ...} for each join, evicted}
 -- A repeated join (same op) changes nothing. A restore of a record that is there changes nothing. An older op than the
 -- record's is answered with epoch 0: it was overtaken.
-local ttl, expiry = tonumber(ARGV[1]), tonumber(ARGV[2])
+local FIRST, FIELDS = 4, 8
+local joining, fresh = {}, nil
+for i = FIRST, #ARGV, FIELDS do
+  joining[ARGV[i]] = true
+  if ARGV[i + 5] == '0' then fresh = fresh or i end
+end
+local evicted = fresh and evict_expired(tonumber(ARGV[1]), tonumber(ARGV[2]), joining, ARGV[fresh + 7]) or 0
 local before = redis.call('HGETALL', conns)
-local living = redis.call('ZRANGEBYSCORE', last_seen, now - ttl + 1, '+inf', 'WITHSCORES')
+local seen = redis.call('ZRANGE', last_seen, 0, -1, 'WITHSCORES')
 local gen = birth()
 local joins = {}
-for i = 3, #ARGV, 8 do
+for i = FIRST, #ARGV, FIELDS do
   local conn, op, known, restore = ARGV[i], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5] == '1'
   local record = read(conn)
   local seq, epoch, new = nil, nil, 0
@@ -42,5 +49,5 @@ for i = 3, #ARGV, 8 do
   joins[#joins + 1] = int(record.op)
   joins[#joins + 1] = new
 end
-expire(expiry)
-return { gen, int(now), before, living, joins }
+expire(tonumber(ARGV[3]))
+return { gen, int(now), before, seen, joins, evicted }

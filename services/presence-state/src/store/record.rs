@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use protocol::client::Member;
 use serde_json::value::RawValue;
 
-/// The living members from a room's records and its last-seen scores, in the order of the latter.
-pub(super) fn members(records: Vec<String>, living: Vec<String>) -> Vec<Member> {
+/// Members from a room's records and its last-seen scores, in the order of the latter: who has not both is none.
+pub(super) fn members(records: Vec<String>, seen: Vec<String>) -> Vec<Member> {
     let mut records: HashMap<String, String> = pairs(records).collect();
-    pairs(living)
+    pairs(seen)
         .filter_map(|(conn, seen)| {
             let record = records.remove(&conn)?;
             member(conn, &record, seen.parse().unwrap_or(0))
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_living_are_members() {
+    fn who_has_a_record_and_a_score_is_a_member() {
         let records = text(&["a", "7\n1\nnode\nuser\n{\"x\":1e400}", "b", "8\n1\nnode\nuser\n{}", "c", "broken"]);
         let members = members(records, text(&["a", "1000", "ghost", "1000", "c", "1000"]));
         assert_eq!(members.len(), 1);

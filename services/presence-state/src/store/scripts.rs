@@ -22,8 +22,8 @@ static REAP: LazyLock<Script> = script!("clock", "room", "lock", "locks", "depar
 static EVICT_NODE: LazyLock<Script> = script!("clock", "room", "lock", "locks", "departure", "presence_evict_node");
 static SNAPSHOT: LazyLock<Script> = script!("clock", "room", "presence_snapshot");
 
-/// The most that one reap evicts; a script blocks Redis while it runs.
-const REAP_LIMIT: i64 = 200;
+/// The most that one reap or join evicts; a script blocks Redis while it runs.
+const EVICTED_AT_MOST: i64 = 200;
 
 /// What became of a heartbeat.
 #[derive(Debug)]
@@ -70,12 +70,17 @@ pub struct Evicted {
 pub type Eviction = (Evicted, Option<u64>);
 
 impl Store {
-    /// Puts connections into a room, in order.
+    /// Puts connections into a room, in order; answers also how many that have outlived their TTL were evicted for it.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn join(&self, span: &Span, room: &RoomId, joins: &[(&Join, TraceContext)]) -> Result<Joined, Fault> {
-        let mut args: Vec<Value> = vec![int(self.ttl_ms), int(self.expiry_ms())];
+    pub async fn join(
+        &self,
+        span: &Span,
+        room: &RoomId,
+        joins: &[(&Join, TraceContext)],
+    ) -> Result<(Joined, u64), Fault> {
+        let mut args: Vec<Value> = vec![int(self.ttl_ms), EVICTED_AT_MOST.into(), int(self.expiry_ms())];
         for (join, trace) in joins {
             args.extend([
                 join.conn.as_str().into(),
@@ -88,11 +93,11 @@ impl Store {
                 traceparent(trace),
             ]);
         }
-        type Answer = (u64, u64, Vec<String>, Vec<String>, Vec<u64>);
-        let (birth, now, records, living, results): Answer =
+        type Answer = (u64, u64, Vec<String>, Vec<String>, Vec<u64>, u64);
+        let (birth, now, records, seen, results, evicted): Answer =
             self.script(span, &JOIN, keys_with_locks(room), args, joins.len()).await?;
         self.worked();
-        let mut before = members(records, living);
+        let mut before = members(records, seen);
         let joins = joins.iter().zip(results.chunks_exact(4)).map(|((join, _), result)| {
             let [seq, epoch, op, new] = [result[0], result[1], result[2], result[3]];
             let member = (new == 1).then(|| {
@@ -108,7 +113,7 @@ impl Store {
             JoinedOne { seq, epoch, op, member }
         });
         let joins = joins.collect();
-        Ok(Joined { birth, before, joins })
+        Ok((Joined { birth, before, joins }, evicted))
     }
 
     /// Hears of connections, in order, of any rooms of one [place](Store::place); changes their states or adopts their
@@ -160,7 +165,7 @@ impl Store {
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn reap(&self, span: &Span, room: &RoomId, trace: &TraceContext) -> Result<Eviction, Fault> {
-        let args = vec![int(self.ttl_ms), REAP_LIMIT.into(), traceparent(trace)];
+        let args = vec![int(self.ttl_ms), EVICTED_AT_MOST.into(), traceparent(trace)];
         let (count, remaining, due): (u64, u64, u64) = self.script(span, &REAP, keys_with_locks(room), args, 1).await?;
         self.worked();
         Ok((Evicted { count, remaining }, Some(due).filter(|due| *due > 0)))
@@ -189,15 +194,15 @@ impl Store {
         known: Option<(u64, u64)>,
     ) -> Result<Option<Snapshot>, Fault> {
         let (birth, seq) = known.map_or_else(Default::default, |(birth, seq)| (birth.to_string(), seq.to_string()));
-        let args = vec![int(self.ttl_ms), birth.into(), seq.into()];
+        let args = vec![birth.into(), seq.into()];
         let answer: Value = self.script(span, &SNAPSHOT, keys(&[room]), args, 1).await?;
         self.worked();
         if matches!(&answer, Value::Array(parts) if parts.is_empty()) {
             return Ok(None);
         }
-        let (birth, seq, records, living): (u64, u64, Vec<String>, Vec<String>) =
+        let (birth, seq, records, seen): (u64, u64, Vec<String>, Vec<String>) =
             answer.convert().map_err(|_| broken())?;
-        Ok(Some(Snapshot { birth, seq, members: members(records, living) }))
+        Ok(Some(Snapshot { birth, seq, members: members(records, seen) }))
     }
 }
 

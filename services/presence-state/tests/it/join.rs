@@ -1,9 +1,12 @@
 //! Joins: first and further connections of a user, joins made together, joining again.
 
 use fred::interfaces::HashesInterface as _;
-use protocol::{command::Join, event::Kind};
+use protocol::{
+    command::Join,
+    event::{Kind, Reason},
+};
 
-use crate::site::{Site, conns, join, json};
+use crate::site::{Site, TTL_MS, conns, join, json};
 
 #[tokio::test]
 async fn a_users_first_connection_says_so_and_the_next_does_not() {
@@ -152,4 +155,34 @@ async fn a_connection_alone_that_joins_as_another_user_begins_the_room_anew() {
     let snapshot = site.snapshot().await;
     assert_eq!((joined.birth, joined.joins[0].seq, joined.joins[1].seq), (snapshot.birth, 1, 2));
     assert_eq!(joined.seen_by(1).count(), 2);
+}
+
+#[tokio::test]
+async fn who_joins_is_shown_nobody_that_has_outlived_its_ttl() {
+    let site = Site::open().await;
+    site.join_together(&[join("c1", "ann", 1), join("c2", "bob", 1), join("c3", "cyd", 1)]).await;
+    for silent in ["c1", "c3"] {
+        site.silence(silent, TTL_MS + 1).await;
+    }
+    site.silence("c2", TTL_MS - 1_000).await;
+    let mut events = site.listen().await;
+    let joined = site.join_together(&[join("c4", "ann", 1), join("c3", "cyd", 2)]).await;
+    assert_eq!(conns(joined.seen_by(1)), ["c2", "c4", "c3"]);
+    let events = events.so_far().await;
+    let gists: Vec<_> = events.iter().map(|event| event.gist()).collect();
+    let expected = [
+        (4, Kind::Leave, "c1", Some(Reason::Expired), true),
+        (5, Kind::Join, "c4", None, true),
+        (6, Kind::Update, "c3", None, false),
+    ];
+    assert_eq!(gists, expected, "it left before it was joined for, and who joins is heard of");
+}
+
+#[tokio::test]
+async fn who_is_put_back_evicts_nobody() {
+    let site = Site::open().await;
+    site.join_together(&[join("c1", "ann", 1)]).await;
+    site.silence("c1", TTL_MS + 1).await;
+    site.join(Join { restore: true, known_epoch: 7, ..join("c2", "bob", 1) }).await;
+    assert_eq!(conns(&site.snapshot().await.members), ["c1", "c2"], "its gateway was away, as that of c1 may be");
 }

@@ -72,7 +72,7 @@ impl Site {
 
     pub(crate) async fn join_together(&self, joins: &[Join]) -> Joined {
         let joins: Vec<_> = joins.iter().map(|join| (join, TraceContext::default())).collect();
-        self.store.join(&Span::none(), &self.room, &joins).await.unwrap()
+        self.store.join(&Span::none(), &self.room, &joins).await.unwrap().0
     }
 
     pub(crate) async fn join(&self, join: Join) -> JoinedOne {

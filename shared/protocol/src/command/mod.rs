@@ -261,7 +261,7 @@ pub struct Snapshot {
     pub birth: u64,
     /// Its last event.
     pub seq: u64,
-    /// Everyone in it.
+    /// Everyone in it who is not evicted.
     pub members: Vec<Member>,
 }
 
@@ -271,7 +271,7 @@ pub struct Joined {
     /// The room's birth.
     #[serde(rename = "gen")]
     pub birth: u64,
-    /// Who was there before them.
+    /// Who was there before them; what had outlived its TTL was evicted.
     pub before: Vec<Member>,
     /// Who joined, in order; each stands where its request's id stands in the reply.
     pub joins: Vec<JoinedOne>,

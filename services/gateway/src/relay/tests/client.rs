@@ -23,6 +23,8 @@ pub(super) struct Told {
     pub(super) view: View,
     /// By the answer and the events alone.
     pub(super) view_by_events: View,
+    /// Whoever it was shown since the answer, and the last epoch.
+    seen: BTreeMap<String, u64>,
     pub(super) complaints: Vec<String>,
     /// How often the room was told that it is gone.
     pub(super) evictions: usize,
@@ -46,6 +48,7 @@ impl Client {
         told.at = at;
         told.view = members.map(entry).collect();
         told.view_by_events = told.view.clone();
+        told.seen = told.view.iter().map(|(conn, (_, epoch, _))| (conn.clone(), *epoch)).collect();
         (told.resyncing, told.settling) = (false, false);
         told.log.clear();
     }
@@ -76,6 +79,7 @@ impl Told {
         let at = position(event);
         let marked = event["resync"] == true;
         let (kind, conn, user) = (text("type"), text("connId"), text("userId"));
+        let epoch = event["epoch"].as_u64().unwrap();
         let edge = event["userJoined"].as_bool().or(event["userLeft"].as_bool());
         let edge = edge.map(|edge| if edge { " first or last" } else { "" }).unwrap_or_default();
         self.log.push(format!("{kind} {conn}{edge}{}", if marked { " resync" } else { "" }));
@@ -96,12 +100,21 @@ impl Told {
         if kind == "leave" && marked && !known {
             self.complain("takes out whom it was not shown", event);
         }
+        if kind == "leave"
+            && !marked
+            && !self.settling
+            && !known
+            && self.seen.get(&conn).is_some_and(|seen| *seen >= epoch)
+        {
+            self.complain("takes out whom it was told to be gone", event);
+        }
+        self.seen.insert(conn.clone(), epoch);
         for view in [&mut self.view, &mut self.view_by_events] {
             if kind == "leave" {
                 view.remove(&conn);
             } else {
                 let state = event["state"].to_string();
-                view.insert(conn.clone(), (user.clone(), event["epoch"].as_u64().unwrap(), state));
+                view.insert(conn.clone(), (user.clone(), epoch, state));
             }
         }
         let others = self.view_by_events.iter().any(|(other, (of, ..))| *other != conn && *of == user);

@@ -2,7 +2,7 @@
 //! [`State`] that may be late, lost, doubled or in another order.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -30,6 +30,8 @@ pub(super) struct World {
     pub(super) at: Position,
     pub(super) members: BTreeMap<String, Member>,
     births: u64,
+    /// Who has outlived its TTL and is not evicted yet.
+    silent: BTreeSet<String>,
     /// Whoever lives, with the last record: what gateways put back.
     pub(super) alive: BTreeMap<String, Member>,
     /// Events under way to this gateway.
@@ -51,6 +53,7 @@ impl World {
             at: Position::default(),
             members: BTreeMap::new(),
             births: 0,
+            silent: BTreeSet::new(),
             alive: BTreeMap::new(),
             wire: VecDeque::new(),
             answers: VecDeque::new(),
@@ -87,6 +90,7 @@ impl World {
         let conn = member.conn_id.as_str().to_owned();
         let kind = if kind == "join" && self.members.contains_key(&conn) { "update" } else { kind };
         let edge = self.is_alone(&member);
+        self.silent.remove(&conn);
         self.publish(kind, "-", &member, edge);
         self.alive.insert(conn.clone(), member.clone());
         self.members.insert(conn, member);
@@ -97,6 +101,10 @@ impl World {
         if here {
             self.room.join_began();
             self.room.hold(&ConnId::from(conn));
+        }
+        self.silent.remove(conn);
+        for silent in std::mem::take(&mut self.silent) {
+            self.evict(&silent, "expired");
         }
         let epoch = self.alive.get(conn).map_or(self.at.seq + 1, |member| member.epoch) + 1;
         let member = member(conn, user, epoch, "{\"joined\":true}");
@@ -124,12 +132,15 @@ impl World {
         self.room.join_ended();
     }
 
-    /// The n-th answer is lost. A first join is not repeated: its record stays until somebody evicts it.
+    /// The n-th answer is lost. A first join is not repeated: its record stays until somebody evicts it. Nor is that of who
+    /// was closed meanwhile, having been behind for too long.
     pub(super) fn lose_answer(&mut self, n: usize) {
         let Some((conn, _)) = self.answers.remove(n) else { return };
-        if self.clients.contains_key(&conn) {
+        if self.room.seats.contains_key(conn.as_str()) {
             self.room.release(&ConnId::from(conn.as_str()));
             self.repair();
+        } else {
+            self.clients.remove(&conn);
         }
         self.room.join_ended();
     }
@@ -153,6 +164,7 @@ impl World {
     /// A record is taken out.
     pub(super) fn evict(&mut self, conn: &str, reason: &str) {
         if let Some(member) = self.members.remove(conn) {
+            self.silent.remove(conn);
             let edge = self.is_alone(&member);
             self.publish("leave", reason, &member, edge);
         }
@@ -167,9 +179,19 @@ impl World {
         }
     }
 
+    /// Somebody has not been heard of for too long: who joins next evicts it, unless it is heard of before.
+    pub(super) fn fall_silent(&mut self, conn: &str, silent: bool) {
+        if !silent {
+            self.silent.remove(conn);
+        } else if self.members.contains_key(conn) {
+            self.silent.insert(conn.to_owned());
+        }
+    }
+
     /// Redis loses everything.
     pub(super) fn lose_everything(&mut self) {
         self.members.clear();
+        self.silent.clear();
         self.at = Position::default();
     }
 

@@ -118,7 +118,12 @@ impl Play<'_> {
         match &act {
             Act::Join(join) => {
                 let answer = self.site.join_together(std::slice::from_ref(join)).await.joins.remove(0);
+                let events = self.hear().await;
+                if !join.restore {
+                    self.evicted_for(join, &events);
+                }
                 self.model.join(join, &answer);
+                self.agree(&events);
                 self.learn(join.conn.as_str(), answer.epoch);
             }
             Act::Beat(beat) => {
@@ -193,6 +198,17 @@ impl Play<'_> {
         self.agree(&events);
     }
 
+    /// Who joins is shown nobody that has outlived its TTL: the events tell in which order they went.
+    fn evicted_for(&mut self, join: &Join, events: &[Published]) {
+        let expired = events.iter().map(Published::read).take_while(|event| event.reason == Some(Reason::Expired));
+        for conn in expired.map(|event| event.conn) {
+            assert!(self.model.records[conn].silent && conn != join.conn.as_str(), "{conn} was evicted");
+            self.model.remove(conn, Reason::Expired);
+        }
+        let mut others = self.model.records.iter().filter(|(conn, _)| *conn != join.conn.as_str());
+        assert!(others.all(|(_, record)| !record.silent), "one was overlooked");
+    }
+
     async fn hear(&mut self) -> Vec<Published> {
         let events = self.events.so_far().await;
         self.heard.extend(events.iter().cloned());
@@ -210,9 +226,8 @@ impl Play<'_> {
         let snapshot = self.site.snapshot().await;
         let mut members: Vec<_> = snapshot.members.iter().collect();
         members.sort_by_key(|member| &member.conn_id);
-        let living: Vec<_> = self.model.records.iter().filter(|(_, record)| !record.silent).collect();
-        assert_eq!(members.len(), living.len(), "{members:?} {living:?}");
-        for (member, (conn, record)) in members.iter().zip(living) {
+        assert_eq!(members.len(), self.model.records.len(), "{members:?} {:?}", self.model.records);
+        for (member, (conn, record)) in members.iter().zip(&self.model.records) {
             assert_eq!((member.conn_id.as_str(), member.user_id.as_str()), (conn.as_str(), record.user.as_str()));
             assert_eq!((member.epoch, member.state.get()), (record.epoch, record.state.as_str()));
         }
