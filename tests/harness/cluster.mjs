@@ -122,6 +122,12 @@ export class RedisCluster {
     await this.#healthy();
   }
 
+  // After kill(): the same nodes with the same slots, and nothing in them.
+  async restartEmpty() {
+    await Promise.all(this.nodes.map((node) => node.restartEmpty()));
+    await this.#healthy();
+  }
+
   async kill() {
     await Promise.all(this.nodes.map((node) => node.kill()));
   }

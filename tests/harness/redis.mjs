@@ -75,7 +75,8 @@ export class Redis {
   }
 
   async restartEmpty() {
-    rmSync(join(this.folder, 'appendonlydir'), { recursive: true, force: true });
+    // The dump is what a replica wrote when it fetched its master's data.
+    for (const data of ['appendonlydir', 'dump.rdb']) rmSync(join(this.folder, data), { recursive: true, force: true });
     await this.restart();
   }
 
