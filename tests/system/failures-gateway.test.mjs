@@ -41,6 +41,18 @@ scenario('kill -9 of a gateway: one leave each within 10 s, node_lost', { gatewa
   assert.equal((await watcher.patch({ n: 1 })).changed, true);
 });
 
+scenario('a lost gateway is done with, also where one of its rooms cannot be read', { gateways: 2 }, async ({ system, room }) => {
+  const { watcher } = await watchOthers(system, room);
+  const broken = await system.connect(1, { follow: false });
+  await broken.join(`${room}-broken`, 'nobody');
+  await system.redis.command('SET', `prs:{room:${room}-broken}:conns`, 'not ours');
+  await system.gateways[1].kill();
+  await watcher.sees(['watcher'], 10_000);
+  const said = (message) => system.reapers[0].child.lines.filter((line) => line.includes(message));
+  await until('the reaper to have done with it', () => said('a gateway was lost; its connections were evicted').length === 1);
+  assert.equal(said('a room cannot be cleared of a lost gateway').length, 1);
+});
+
 scenario('SIGTERM of a gateway: unready, no new sockets, closed over a window, nothing left', { gateways: 2, env: { DRAIN_MS: '2000' } }, async ({ system, room }) => {
   const { watcher, users } = await watchOthers(system, room);
   const gateway = system.gateways[1];
