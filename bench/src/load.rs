@@ -1,6 +1,7 @@
 //! How load is put on servers and what is measured meanwhile. The roles say what is sent; the scenarios say how much.
 
 mod closed_loop;
+pub(crate) mod crowd;
 pub(crate) mod lane;
 pub(crate) mod measure;
 mod paced;

@@ -1,7 +1,7 @@
 //! `rollcall-bench`: puts load on Rollcall and on a bare socketioxide server, and prints the figures side by side.
 //!
 //! The way through: `options` says which scenarios, each `scenario` starts its `servers`, lets `actor`s put `load` on them and
-//! hands in its part of the `report`. It exits with 1 if anything was answered wrong, never because a figure is not reached.
+//! hands in its part of the `report`. Where `options` names a running system, a `load::crowd` is put on that. It exits with 1 if anything was answered wrong, never because a figure is not reached.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -67,6 +67,9 @@ async fn main() -> ExitCode {
 /// Runs the scenarios one after the other. A scenario that fails is a fault and does not keep the others from running.
 async fn measure(options: &Options) -> io::Result<Report> {
     allow_open_files()?;
+    if !options.crowd.at.is_empty() {
+        return scenario::crowd::run(&options.crowd).await;
+    }
     let bench = Bench { quick: options.quick, sink: Sink::start().await? };
     let start = Instant::now();
     let mut report = Report::default();

@@ -2,6 +2,7 @@
 
 mod channels;
 mod closed_loop;
+pub(crate) mod crowd;
 mod everyday;
 mod fan_out;
 mod growth;

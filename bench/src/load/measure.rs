@@ -68,15 +68,20 @@ impl Measure {
 
     /// The latency in milliseconds under which `share` of all answers stayed.
     pub(crate) fn latency_ms(&self, share: f64) -> f64 {
-        let mut sorted = self.latencies_us.clone();
-        sorted.sort_unstable();
-        let rank = (sorted.len() as f64 * share) as usize;
-        sorted.get(rank.min(sorted.len().saturating_sub(1))).map_or(f64::NAN, |us| f64::from(*us) / 1000.0)
+        quantile_ms(&self.latencies_us, share)
     }
 
     fn per_answer_us(&self, time: Duration) -> f64 {
         time.as_secs_f64() * 1e6 / self.answers as f64
     }
+}
+
+/// The milliseconds under which `share` of all these microseconds stay.
+pub(crate) fn quantile_ms(latencies_us: &[u32], share: f64) -> f64 {
+    let mut sorted = latencies_us.to_vec();
+    sorted.sort_unstable();
+    let rank = (sorted.len() as f64 * share) as usize;
+    sorted.get(rank.min(sorted.len().saturating_sub(1))).map_or(f64::NAN, |us| f64::from(*us) / 1000.0)
 }
 
 /// What was used between two readings.
