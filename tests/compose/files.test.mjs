@@ -43,9 +43,19 @@ test('the toolchain that builds the images is not older than what the crates nee
   assert.ok(number(builders[0]) >= number(needed));
 });
 
+const services = read('docker-compose.yml').split(/^services:$/m)[1].split(/^networks:$/m)[0];
+const blocks = services.split(/^ {2}(?=[a-z-]+:$)/m).slice(1);
+
+test('whoever can be asked whether it is ready is asked', () => {
+  const image = read('deploy/Dockerfile');
+  const silent = blocks.filter((block) => !block.includes('\n    healthcheck:\n')).map((block) => block.split(':')[0]);
+  // Ours have a check in their image; the first ends, and the collector's image has no program but the collector.
+  const ours = silent.filter((name) => image.includes(`AS ${name}\n`));
+  assert.equal(ours.length, image.match(/^HEALTHCHECK /gm).length);
+  assert.deepEqual(silent.filter((name) => !ours.includes(name)), ['setup', 'otel-collector']);
+});
+
 test('every service is bounded, unprivileged and restarted', () => {
-  const services = read('docker-compose.yml').split(/^services:$/m)[1].split(/^networks:$/m)[0];
-  const blocks = services.split(/^ {2}(?=[a-z-]+:$)/m).slice(1);
   assert.equal(blocks.length, 12);
   for (const block of blocks) {
     const name = block.split(':')[0];
