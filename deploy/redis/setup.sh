@@ -3,8 +3,16 @@
 set -eu
 given=/given/redis_password kept=/data/redis_password
 
+fail() {
+  echo "deploy/secrets$1" >&2
+  exit 1
+}
+
+# What cannot be read is not "none given".
+[ -x /given ] || fail " cannot be entered by user $(id -u), who is Redis: chmod 755 deploy/secrets"
 if [ -e "$given" ]; then
-  IFS= read -r password <"$given" || [ -n "$password" ]
+  [ -r "$given" ] || fail "/redis_password cannot be read by user $(id -u), who is Redis: chown $(id -u) it, or chmod 644"
+  IFS= read -r password <"$given" || : # it may end without a newline
 elif [ -s "$kept" ]; then
   IFS= read -r password <"$kept"
 else
@@ -12,8 +20,7 @@ else
 fi
 case $password in
   '' | *[\"\\]*)
-    echo "deploy/secrets/redis_password must have one line, without quotes and backslashes" >&2
-    exit 1
+    fail "/redis_password must have one line, without quotes and backslashes"
     ;;
 esac
 # Redis and the services are different users; nobody else has this volume.

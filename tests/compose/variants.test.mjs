@@ -1,15 +1,32 @@
-// The files beside docker-compose.yml: without telemetry, and with TLS at the edge. Started by nothing but "up".
+// The files beside docker-compose.yml: without telemetry, and with TLS at the edge; and a password that was given. Started
+// by nothing but "up".
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import { certificates } from '../harness/certificates.mjs';
 import { TRANSPORTS, Client } from '../harness/client.mjs';
 import { Compose, docker } from '../harness/compose.mjs';
 import { freePort } from '../harness/redis.mjs';
+import { until } from '../harness/until.mjs';
 
 const MINUTES = { timeout: 240_000 };
 const FILES = ['docker-compose.yml', 'deploy/compose/without-telemetry.yml', 'deploy/compose/tls.yml'];
+
+const PASSWORD = 'of our own, with $ and # and 100 %';
+
+// What an operator writes: a password in place of deploy/secrets, and a Redis that reads its file as slowly as one that has
+// a hundred times as much to read.
+const folder = mkdtempSync(join(tmpdir(), 'rollcall-given-'));
+chmodSync(folder, 0o755); // Redis' image has a user of its own
+writeFileSync(join(folder, 'redis_password'), `${PASSWORD}\n`);
+const OWN = join(folder, 'own.yml');
+writeFileSync(OWN, `services:
+  setup: {volumes: ["${folder}:/given:ro"]}
+  redis: {command: [redis-server, /etc/redis/rollcall.conf, --maxmemory, 512mb, --key-load-delay, "30"]}
+`);
 
 let system;
 let certificate;
@@ -19,7 +36,7 @@ before(async () => {
   certificate = certificates();
   port = String(await freePort());
   system = await Compose.named('variants', {
-    COMPOSE_FILE: FILES.join(':'), TLS_CERTIFICATE: certificate.pem, TLS_PORT: port, TLS_BIND: '127.0.0.1',
+    COMPOSE_FILE: [...FILES, OWN].join(':'), TLS_CERTIFICATE: certificate.pem, TLS_PORT: port, TLS_BIND: '127.0.0.1',
   });
   try {
     await system.compose('up', '-d', '--no-build');
@@ -31,7 +48,10 @@ before(async () => {
   }
 }, MINUTES);
 
-after(() => system?.down(), MINUTES);
+after(async () => {
+  await system?.down();
+  rmSync(folder, { recursive: true });
+}, MINUTES);
 
 test('without telemetry only the system itself runs, and sends nothing', MINUTES, async () => {
   const containers = await system.containers();
@@ -52,6 +72,43 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     }
   });
 }
+
+test('a password that is given is the one, and stays it', MINUTES, async () => {
+  const [{ Id }] = await system.containers('redis');
+  const ping = async (password) => (await docker('exec', '-e', `REDISCLI_AUTH=${password}`, Id, 'redis-cli', 'PING')).split('\n').pop();
+  assert.equal(await ping(PASSWORD), 'PONG');
+  assert.notEqual(await ping('another'), 'PONG');
+});
+
+test('everyone waits for a Redis that has much to read', MINUTES, async (t) => {
+  const [{ Id }] = await system.containers('redis');
+  const redis = (...words) => docker('exec', '-e', `REDISCLI_AUTH=${PASSWORD}`, Id, 'redis-cli', ...words);
+  await redis('EVAL', "for i = 1, 100000 do redis.call('SET', 'filler:' .. i, i) end", '0');
+  await system.compose('stop');
+  const up = system.compose('up', '-d', '--no-build');
+  let loading = 0;
+  await until('Redis to be healthy', async () => {
+    if ((await redis('PING').catch(() => '')).includes('LOADING')) loading += 1;
+    return await system.health(Id) === 'healthy';
+  }, { within: 60_000, every: 200 });
+  await up;
+  await system.healthy('edge', 1);
+  assert.ok(loading > 5, `Redis was loading ${loading} times only`);
+  const [{ State }] = await system.containers('redis');
+  const healthy = State.Health.Log.find(({ ExitCode }) => ExitCode === 0);
+  const began = new Date(State.StartedAt);
+  for (const [before, service] of [[new Date(healthy.End), 'presence-state'], [began, 'gateway'], [began, 'reaper']]) {
+    const [{ State: { StartedAt } }] = await system.containers(service);
+    assert.ok(new Date(StartedAt) >= before, `${service} was started before Redis was healthy`);
+  }
+  t.diagnostic(`Redis was ready after ${new Date(healthy.End) - began} ms`);
+  const client = await Client.connect(`https://localhost:${port}`, { transports: TRANSPORTS.websocket, ca: readFileSync(certificate.ca) });
+  try {
+    await client.join('after', 'ann');
+  } finally {
+    client.close();
+  }
+});
 
 test('an upgrade to what never gets ready changes nothing', MINUTES, async () => {
   // An image that is anything but a gateway.
