@@ -65,6 +65,12 @@ test('every service is bounded, unprivileged and restarted', () => {
   }
 });
 
+test('a gateway runs out of files before it runs out of memory', () => {
+  const [files] = all.match(/(?<=\$\{GATEWAY_OPEN_FILES:-)\d+/);
+  const [gibibytes] = all.match(/(?<=\$\{GATEWAY_MEMORY:-)\d+(?=g\})/);
+  assert.ok(files * 28 < gibibytes * 1024 * 1024 - 64 * 1024, 'KiB of connections and of the rest');
+});
+
 test('the edge, the gateways and docker-compose agree on times', () => {
   const seconds = (text) => Number(text.replace(/s$/, ''));
   const drain = Number(all.match(/\$\{DRAIN_MS:-(\d+)\}/)[1]) / 1000;

@@ -24,13 +24,13 @@ export class Compose {
   // Nothing runs yet. `env`: variables of .env.example.
   static async named(name, env = {}) {
     const ports = Object.fromEntries(await Promise.all(PORTS.map(async (variable) => [variable, String(await freePort())])));
+    // No more open files than the engine itself may have.
+    const files = execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).trim().replace('unlimited', '65536');
     const third = 1 + (process.pid % 250);
     return new Compose({
-      PATH: process.env.PATH, HOME: process.env.HOME, DOCKER_HOST: process.env.DOCKER_HOST ?? '',
+      PATH: process.env.PATH, HOME: process.env.HOME, DOCKER_HOST: process.env.DOCKER_HOST ?? '', DOCKER_CONFIG: process.env.DOCKER_CONFIG ?? '',
       ROLLCALL_TAG: process.env.ROLLCALL_TAG ?? 'latest', COMPOSE_PROJECT_NAME: `rollcall-${name}-${process.pid}`, EDGE_SUBNET: `10.213.${third}.0/24`, EDGE_BIND: '127.0.0.1',
-      // No more open files than the engine itself may have.
-      OPEN_FILES: execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).trim().replace('unlimited', '65536'),
-      EDGE_MAX_CONNECTIONS: '4000', ...ports, ...env,
+      OPEN_FILES: files, GATEWAY_OPEN_FILES: String(Math.min(Number(files), 32768)), EDGE_MAX_CONNECTIONS: '4000', ...ports, ...env,
     });
   }
 
