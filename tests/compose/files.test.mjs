@@ -68,6 +68,8 @@ test('every service is bounded, unprivileged and restarted', () => {
 test('a gateway runs out of files before it runs out of memory', () => {
   const [files] = all.match(/(?<=\$\{GATEWAY_OPEN_FILES:-)\d+/);
   const [gibibytes] = all.match(/(?<=\$\{GATEWAY_MEMORY:-)\d+(?=g\})/);
+  const [connections] = all.match(/(?<=\$\{GATEWAY_MAX_CONNECTIONS:-)\d+/);
+  assert.ok(Number(connections) <= files - 1000, 'the edge fills a gateway to the brim');
   assert.ok(files * 28 < gibibytes * 1024 * 1024 - 64 * 1024, 'KiB of connections and of the rest');
 });
 
