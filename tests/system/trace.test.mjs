@@ -137,6 +137,10 @@ test('a plain heartbeat is one span of the gateway, reported by a touch that lin
   await ann.beat();
   const root = await rootOf(ann, 'presence:heartbeat');
   assert.deepEqual([root.kind, root.parentId, root.service], ['SERVER', '', GATEWAY]);
+  assert.deepEqual(root.attributes, {
+    'socket.event': 'presence:heartbeat', 'socket.connection_id': ann.connId, 'socket.transport': 'websocket',
+    'presence.operation': 'heartbeat', 'presence.conn_id': ann.connId, 'presence.epoch': answer.self.epoch, 'presence.state_changed': false,
+  });
   assert.ok(root.links.length > 0, 'no link to the connect');
   const links = (span) => span.links.some(({ spanId }) => spanId === root.spanId);
   const touch = await otlp.span('presence.touch', (span) => span.name === 'presence.touch' && span.kind === 'PRODUCER' && links(span));
@@ -164,6 +168,21 @@ test('a refused event is an error with its code and an exception', async () => {
   const span = await refusal(ann, 'ROOM_CONFLICT');
   assert.equal(span.status, 'ERROR');
   assert.ok(span.events.includes('exception'), span.events.join());
+});
+
+test('a plain heartbeat that is refused, or concerns more than the gateway, is traced as other events are', async () => {
+  const cat = await system.connect(0);
+  assert.equal((await cat.ask('presence:heartbeat', {})).code, 'NOT_JOINED');
+  const refused = await refusal(cat, 'NOT_JOINED');
+  assert.deepEqual([refused.name, refused.status], ['socket presence:heartbeat', 'ERROR']);
+  assert.ok(refused.events.includes('exception'), refused.events.join());
+  const { self } = await cat.join('alone', 'cat');
+  await cat.beat({ epoch: self.epoch + 1 });
+  const work = await otlp.span('presence.heartbeat', isOf(cat, 'presence.heartbeat'));
+  const root = (await ancestors(work)).at(-1);
+  assert.equal(root.name, 'socket presence:heartbeat');
+  assertAttributes(root, { 'presence.epoch': self.epoch + 1, 'presence.room_id': 'alone' });
+  cat.close();
 });
 
 test('a write of metadata is one trace to the members, and a conflict no error of the service', async () => {

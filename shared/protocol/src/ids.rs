@@ -21,6 +21,10 @@ macro_rules! id {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+            /// The identifier as text that can be kept without copying it.
+            pub fn shared(&self) -> &Arc<str> {
+                &self.0
+            }
         }
         impl From<&str> for $name {
             fn from(text: &str) -> Self {

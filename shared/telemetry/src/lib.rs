@@ -3,12 +3,13 @@
 //! never handed to it.
 //!
 //! - `span`: the list of spans. `metrics`: the list of metrics. `format`: how a log line looks.
-//! - `otlp`: how they leave. `propagation`: traces across services. `sampling`: which heartbeats are traced.
+//! - `heartbeat`: the one span that is built without `tracing`. `otlp`: how they leave. `propagation`: traces across services. `sampling`: which heartbeats are traced.
 //!
 //! Spans have the target [`TRACE`] and go to the exporter alone; log lines have any other target and go to stdout and to
 //! the exporter. With no exporter configured nobody asks for spans, so `tracing` turns each of them into one relaxed load.
 
 mod format;
+pub mod heartbeat;
 pub mod metrics;
 mod otlp;
 pub mod propagation;
@@ -51,8 +52,11 @@ static SPEAKER: OnceLock<(String, String)> = OnceLock::new();
 /// the exporter's blocking client may not be built on it.
 pub fn init(settings: &Settings) -> Guard {
     let _ = SPEAKER.set((settings.service.to_owned(), settings.instance.clone()));
-    sampling::set_ratio(settings.heartbeat_ratio);
     let otlp::Layers { spans, lines, guard } = otlp::begin(settings);
+    // With nowhere to go none is taken.
+    if spans.is_some() {
+        sampling::set_ratio(settings.heartbeat_ratio);
+    }
     let wanted = || EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let stdout = tracing_subscriber::fmt::layer()
         .event_format(format::Lines { format: settings.format })

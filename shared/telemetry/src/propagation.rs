@@ -20,7 +20,11 @@ impl TraceContext {
         if span.is_disabled() {
             return Self::default();
         }
-        Self(Some(span.context().span().span_context().clone()).filter(SpanContext::is_valid))
+        Self::from(span.context().span().span_context())
+    }
+
+    pub(crate) fn span_context(&self) -> Option<&SpanContext> {
+        self.0.as_ref()
     }
 
     /// Reads the two header values; what is no context is an empty one.
@@ -63,6 +67,12 @@ impl TraceContext {
 
     fn for_span(&self, span: &Span) -> Option<&SpanContext> {
         self.0.as_ref().filter(|_| !span.is_disabled())
+    }
+}
+
+impl From<&SpanContext> for TraceContext {
+    fn from(context: &SpanContext) -> Self {
+        Self(Some(context.clone()).filter(SpanContext::is_valid))
     }
 }
 

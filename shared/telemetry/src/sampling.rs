@@ -1,4 +1,4 @@
-//! Which plain heartbeats are traced. Decided before a span is built, since building one costs more than the heartbeat.
+//! Which plain heartbeats are traced. Decided before a span is built, so that the others pay nothing.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

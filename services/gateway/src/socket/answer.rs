@@ -14,7 +14,10 @@ use socketioxide::{
     extract::AckSender,
     handler::{FromMessageParts as _, Value},
 };
-use telemetry::metrics::{self, Operation};
+use telemetry::{
+    heartbeat::Beat,
+    metrics::{self, Operation},
+};
 use tokio::time::sleep;
 use tracing::Span;
 
@@ -31,13 +34,33 @@ pub(crate) struct Answer {
     session: Arc<Session>,
     ack_id: Option<i64>,
     span: Span,
+    /// In place of the span while a heartbeat may be answered on the spot.
+    beat: Option<Beat>,
     operation: Operation,
     began: Instant,
 }
 
 impl Answer {
     pub(crate) fn new(session: Arc<Session>, ack_id: Option<i64>, span: Span, operation: Operation) -> Self {
-        Self { session, ack_id, span, operation, began: Instant::now() }
+        Self { session, ack_id, span, beat: None, operation, began: Instant::now() }
+    }
+
+    /// The answer of a heartbeat that may be given on the spot. `beat` traces it.
+    pub(crate) fn at_once(session: Arc<Session>, ack_id: Option<i64>, beat: Option<Beat>) -> Self {
+        Self { beat, ..Self::new(session, ack_id, Span::none(), Operation::Heartbeat) }
+    }
+
+    /// It cannot be given on the spot.
+    pub(crate) fn later(mut self) -> Self {
+        if let Some(beat) = self.beat.take() {
+            self.span = beat.in_full();
+        }
+        self
+    }
+
+    /// What traces a heartbeat that may be answered on the spot.
+    pub(crate) fn beat(&mut self) -> Option<&mut Beat> {
+        self.beat.as_mut()
     }
 
     /// The event's span.
@@ -46,8 +69,15 @@ impl Answer {
     }
 
     /// Answers. An event without an acknowledgement has acted all the same.
-    pub(crate) fn send(self, answer: &impl Serialize) {
+    pub(crate) fn send(mut self, answer: &impl Serialize) {
         metrics::operation(self.operation, self.began.elapsed());
+        self.acknowledge(answer);
+        if let Some(beat) = self.beat.take() {
+            beat.end();
+        }
+    }
+
+    fn acknowledge(&self, answer: &impl Serialize) {
         let Some(ack_id) = self.ack_id else { return };
         if acknowledge(&self.session, ack_id, answer) {
             return;
@@ -64,9 +94,12 @@ impl Answer {
     }
 
     /// Refuses with an answer that says more.
-    pub(crate) fn refuse_with(self, fault: &Fault, answer: &impl Serialize) {
+    pub(crate) fn refuse_with(mut self, fault: &Fault, answer: &impl Serialize) {
         metrics::error(self.operation.name(), fault.code.as_str());
         telemetry::span::fail(&self.span, fault.code.as_str(), &fault.message);
+        if let Some(beat) = &mut self.beat {
+            beat.fail(fault.code.as_str(), &fault.message);
+        }
         self.send(answer);
     }
 }

@@ -12,7 +12,7 @@ use socketioxide::{
     handler::{MessageHandler, Value},
     socket::Socket,
 };
-use telemetry::metrics::Operation;
+use telemetry::{heartbeat::Beat, metrics::Operation};
 use tracing::Span;
 
 use super::{
@@ -32,12 +32,19 @@ impl MessageHandler<LocalAdapter, Verbatim> for Events {
             Value::Str(text, None) => client::parse(text),
             _ => Err(Fault::invalid("binary attachments are not taken")),
         };
-        let (operation, event) = name(&request);
-        let span = match &request {
-            Ok(request) => span(&self.0, &socket, request, event),
-            Err(_) => refused(&self.0, &socket, &arguments),
+        let answer = match &request {
+            Ok(Request::Heartbeat { patch: None, .. }) => {
+                Answer::at_once(Arc::clone(&self.0), ack_id, beat(&self.0, &socket))
+            }
+            _ => {
+                let (operation, event) = name(&request);
+                let span = match &request {
+                    Ok(request) => span(&self.0, &socket, request, event),
+                    Err(_) => refused(&self.0, &socket, &arguments),
+                };
+                Answer::new(Arc::clone(&self.0), ack_id, span, operation)
+            }
         };
-        let answer = Answer::new(Arc::clone(&self.0), ack_id, span, operation);
         match request {
             Ok(request) => self.0.take(request, answer),
             Err(fault) => answer.refuse(&fault),
@@ -65,6 +72,13 @@ fn name(request: &Result<Request, Fault>) -> (Operation, &'static str) {
         },
         Err(_) => (Operation::Invalid, "invalid"),
     }
+}
+
+/// What traces a heartbeat without a patch, if it is one of the traced share.
+fn beat(session: &Session, socket: &Socket) -> Option<Beat> {
+    telemetry::sample_heartbeat()
+        .then(|| Beat::arrived(session.conn.shared(), transport(socket), &session.connect_trace))
+        .flatten()
 }
 
 /// The span of an event that could not be read, by its name and with the ids that could.

@@ -131,8 +131,14 @@ async fn heartbeat(
     patch: Option<Box<RawValue>>,
     span: &Span,
 ) -> Result<HeartbeatAnswer, Fault> {
+    let trace = |epoch| {
+        (!span.is_disabled()).then(|| {
+            tracing::record_all!(span, presence.epoch = epoch as i64, presence.state_changed = false);
+            TraceContext::of(span)
+        })
+    };
     if patch.is_none()
-        && let Some(done) = session.plain_heartbeat(epoch, span)
+        && let Some(done) = session.plain_heartbeat(epoch, trace)
     {
         return done;
     }

@@ -18,7 +18,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use socketioxide::{SendError, SocketError, TransportType, extract::SocketRef, socket::Socket};
 use telemetry::{metrics, propagation::TraceContext};
-use tracing::Span;
 
 use super::{Gateway, answer::Answer, held::Locks, locks, presence};
 use crate::touch::{Pulse, now_ms};
@@ -111,30 +110,32 @@ impl Session {
     }
 
     /// An event of the client, checked.
-    pub(super) fn take(self: &Arc<Self>, request: Request, answer: Answer) {
+    pub(super) fn take(self: &Arc<Self>, request: Request, mut answer: Answer) {
         let work = self.lock();
         if let Request::Heartbeat { epoch, patch: None } = &request
             && !work.busy
         {
             drop(work);
-            match self.plain_heartbeat(*epoch, answer.span()) {
+            let trace = |epoch| answer.beat().map(|beat| beat.good(epoch));
+            match self.plain_heartbeat(*epoch, trace) {
                 Some(Ok(done)) => answer.send(&done),
                 Some(Err(fault)) => answer.refuse(&fault),
-                None => self.enqueue(self.lock(), Op::Request(request, answer)),
+                None => self.enqueue(self.lock(), Op::Request(request, answer.later())),
             }
         } else if work.queue.len() >= QUEUE {
             drop(work);
             answer.refuse(&Fault::new(Code::Overloaded, "too many events are waiting; slow down"));
         } else {
-            self.enqueue(work, Op::Request(request, answer));
+            self.enqueue(work, Op::Request(request, answer.later()));
         }
     }
 
-    /// Answers a heartbeat that concerns nobody else; `None` when it has to take the full way.
+    /// Answers a heartbeat that concerns nobody else; `None` when it has to take the full way. `trace` notes its epoch in
+    /// its span and says the context of that, if it has one.
     pub(super) fn plain_heartbeat(
         self: &Arc<Self>,
         epoch: Option<u64>,
-        span: &Span,
+        trace: impl FnOnce(u64) -> Option<TraceContext>,
     ) -> Option<Result<HeartbeatAnswer, Fault>> {
         let mut work = self.lock();
         let Some(seat) = work.seat.as_ref().filter(|seat| seat.joined) else {
@@ -154,9 +155,8 @@ impl Session {
         if self.pulse.is_late(now) {
             return Some(Err(Fault::new(Code::Unavailable, "presence is not available right now; try again")));
         }
-        if !span.is_disabled() {
-            tracing::record_all!(span, presence.epoch = current as i64, presence.state_changed = false);
-            work.heartbeat = Some(Box::new(TraceContext::of(span)));
+        if let Some(trace) = trace(current) {
+            work.heartbeat = Some(Box::new(trace));
         }
         let rejoined = self.put_back.load(Ordering::Relaxed) && self.put_back.swap(false, Ordering::Relaxed);
         Some(Ok(HeartbeatAnswer { ok: true, epoch: current, rejoined, ..Default::default() }))

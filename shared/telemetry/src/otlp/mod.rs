@@ -4,7 +4,7 @@
 mod backlog;
 mod logs;
 mod metrics;
-mod traces;
+pub(crate) mod traces;
 
 use std::{
     env,

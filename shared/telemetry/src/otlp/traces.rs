@@ -18,6 +18,8 @@ use super::backlog::Backlog;
 
 /// Spans that may wait, some 1.5 KiB each: 25 MiB. The SDK's default of 2,048 drops under load.
 const QUEUE: usize = 16_384;
+/// What all spans say they are made by.
+const SCOPE: &str = "rollcall";
 
 pub(super) fn begin(resource: Resource) -> Result<SdkTracerProvider, ExporterBuildError> {
     let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build()?;
@@ -26,14 +28,16 @@ pub(super) fn begin(resource: Resource) -> Result<SdkTracerProvider, ExporterBui
     let exporter = Counted { inner: exporter, backlog: Arc::clone(&backlog) };
     let inner = BatchSpanProcessor::builder(exporter).with_batch_config(batch).build();
     let processor = Bounded { inner, backlog };
-    Ok(SdkTracerProvider::builder().with_span_processor(processor).with_resource(resource).build())
+    let provider = SdkTracerProvider::builder().with_span_processor(processor).with_resource(resource).build();
+    crate::heartbeat::begin(provider.tracer(SCOPE));
+    Ok(provider)
 }
 
-pub(super) fn layer<S>(provider: &SdkTracerProvider) -> OpenTelemetryLayer<S, Tracer>
+pub(crate) fn layer<S>(provider: &SdkTracerProvider) -> OpenTelemetryLayer<S, Tracer>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
-    OpenTelemetryLayer::new(provider.tracer("rollcall"))
+    OpenTelemetryLayer::new(provider.tracer(SCOPE))
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
