@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{Context, trace::TracerProvider as _};
-use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_otlp::{ExporterBuildError, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -14,7 +14,11 @@ use opentelemetry_sdk::{
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::backlog::Backlog;
+use super::{
+    backlog::Backlog,
+    body::{Body, Replacing},
+    encode,
+};
 
 /// Spans that may wait, some 1.5 KiB each: 25 MiB. The SDK's default of 2,048 drops under load.
 const QUEUE: usize = 16_384;
@@ -22,10 +26,13 @@ const QUEUE: usize = 16_384;
 const SCOPE: &str = "rollcall";
 
 pub(super) fn begin(resource: Resource) -> Result<SdkTracerProvider, ExporterBuildError> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build()?;
+    let body = Body::default();
+    let client =
+        Replacing::with(body.clone()).map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().with_http_client(client).build()?;
     let backlog = Backlog::new("traces", "OTEL_BSP_MAX_QUEUE_SIZE", QUEUE);
     let batch = BatchConfigBuilder::default().with_max_queue_size(backlog.limit()).build();
-    let exporter = Counted { inner: exporter, backlog: Arc::clone(&backlog) };
+    let exporter = Counted { inner: exporter, body, resource: Vec::new(), backlog: Arc::clone(&backlog) };
     let inner = BatchSpanProcessor::builder(exporter).with_batch_config(batch).build();
     let processor = Bounded { inner, backlog };
     let provider = SdkTracerProvider::builder().with_span_processor(processor).with_resource(resource).build();
@@ -75,17 +82,21 @@ impl SpanProcessor for Bounded {
     }
 }
 
-/// Tells the backlog what left.
+/// Writes the requests, which `inner` sends, and tells the backlog what left.
 #[derive(Debug)]
 struct Counted {
     inner: opentelemetry_otlp::SpanExporter,
+    body: Body,
+    resource: Vec<u8>,
     backlog: Arc<Backlog>,
 }
 
 impl SpanExporter for Counted {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
-        let result = self.inner.export(batch).await;
+        self.body.set(encode::request(&batch, SCOPE, &self.resource));
+        drop(batch);
+        let result = self.inner.export(Vec::new()).await;
         self.backlog.left(count, &result);
         result
     }
@@ -99,6 +110,6 @@ impl SpanExporter for Counted {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
+        self.resource = encode::resource(resource);
     }
 }
