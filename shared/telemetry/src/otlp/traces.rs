@@ -20,7 +20,7 @@ use super::{
     encode,
 };
 
-/// Spans that may wait, some 1.5 KiB each: 25 MiB. The SDK's default of 2,048 drops under load.
+/// Spans that may wait, up to some 1.5 KiB each: 25 MiB; heartbeats' take less. The SDK's default of 2,048 drops under load.
 const QUEUE: usize = 16_384;
 /// What all spans say they are made by.
 const SCOPE: &str = "rollcall";
