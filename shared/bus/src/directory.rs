@@ -97,6 +97,8 @@ pub(crate) struct Directory {
     leases: Mutex<HashMap<InstanceId, u64>>,
     clock_offset_ms: AtomicI64,
     renewed_at_ms: AtomicU64,
+    /// When Redis last answered again after it had been silent; 0 when it never was.
+    returned_at_ms: AtomicU64,
     /// The goodbye was said: what is under way still needs the view, but no lease any more.
     leaving: AtomicBool,
     /// Somebody wants a newer view.
@@ -119,6 +121,17 @@ impl Directory {
             0 => None,
             at => Some(local_ms().saturating_sub(at)),
         }
+    }
+
+    /// Whether Redis once answered and does so no more.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.age_ms().is_some_and(|age| age >= crate::SILENT_AFTER_MS)
+    }
+
+    /// Whether Redis is silent, or was so within `time`.
+    pub(crate) fn was_silent(&self, time: Duration) -> bool {
+        let returned = self.returned_at_ms.load(Ordering::Relaxed);
+        self.is_silent() || (returned > 0 && u128::from(local_ms().saturating_sub(returned)) < time.as_millis())
     }
 
     /// Drops an instance that nobody hears any more from the view.
@@ -157,6 +170,9 @@ impl Directory {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
         let local = local_ms();
         self.clock_offset_ms.store(now_ms as i64 - local as i64, Ordering::Relaxed);
+        if self.is_silent() {
+            self.returned_at_ms.store(local, Ordering::Relaxed);
+        }
         self.renewed_at_ms.store(local.max(1), Ordering::Relaxed);
         self.updated.notify_waiters();
     }

@@ -18,9 +18,12 @@ pub mod script;
 pub mod subjects;
 mod subscriptions;
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use fred::{clients::Client, interfaces::ClientLike as _};
@@ -42,7 +45,7 @@ use crate::{directory::Directory, hearing::Hearing, request::Requests, subscript
 /// and with it everything that the gateway hears.
 pub const REPLY_LIMIT: usize = 8 * 1024 * 1024;
 /// Redis counts as away when it has not answered for this long, three renewals of the lease.
-const SILENT_AFTER_MS: u64 = 1_500;
+pub(crate) const SILENT_AFTER_MS: u64 = 1_500;
 
 /// What a service does with what it hears. Called on the one task that reads the subscription, in order: it must not
 /// block.
@@ -193,9 +196,9 @@ impl Bus {
         }
     }
 
-    /// Whether Redis once answered and does so no more.
-    fn is_silent(&self) -> bool {
-        self.directory.age_ms().is_some_and(|age| age >= SILENT_AFTER_MS)
+    /// Whether Redis is away, or was within `time`: what depends on who was heard of lately is not to be trusted then.
+    pub fn was_redis_away(&self, time: Duration) -> bool {
+        self.directory.was_silent(time)
     }
 
     /// Whether the own inbox is heard.

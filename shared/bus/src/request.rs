@@ -103,11 +103,11 @@ impl Bus {
         if !self.commands.is_connected() {
             return Err(unavailable());
         }
-        if self.is_silent() {
+        if self.directory.is_silent() {
             // Asked once more, shortly. A request that waited its whole time in vain would keep all that its socket sends
             // after it waiting too.
             self.directory.look_again().await;
-            if self.is_silent() {
+            if self.directory.is_silent() {
                 return Err(unavailable());
             }
         }

@@ -30,6 +30,9 @@ pub(crate) async fn join(store: &Arc<Store>, span: &Span, joins: &[(&Join, Trace
     let (_, joined) = future::join(indexes, store.join(span, room, joins)).await;
     let (joined, evicted) = joined?;
     super::evict::expired(room, evicted);
+    if evicted > 0 {
+        span.record("presence.evicted", evicted as i64);
+    }
     // Who replaces a record of its own comes alone, and is an update to the others.
     let is_again = joins.len() == 1 && joined.before.iter().any(|member| member.conn_id == first.conn);
     let count = joined.joins.iter().filter(|join| join.member.is_some()).count();

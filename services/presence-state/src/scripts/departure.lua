@@ -21,8 +21,10 @@ local function evict_expired(ttl, limit, spared, traceparent)
   local evicted = 0
   for _, conn in ipairs(redis.call('ZRANGEBYSCORE', last_seen, '-inf', now - ttl, 'LIMIT', 0, limit)) do
     local record = read(conn)
-    if not record then
+    if not (record and record.user) then
+      -- Gone, or of a form that is not ours: nobody was shown it.
       redis.call('ZREM', last_seen, conn)
+      redis.call('HDEL', conns, conn)
     elseif not spared[conn] then
       remove(conn, record, 'expired', traceparent)
       evicted = evicted + 1

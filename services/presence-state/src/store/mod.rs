@@ -9,9 +9,12 @@ mod record;
 mod scripts;
 mod touch;
 
-use std::sync::{
-    Arc, LazyLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use bus::{Bus, redis, script::Script};
@@ -47,6 +50,9 @@ const UNSENT: &str = "Too many failed write attempts.";
 
 /// Room keys live this many TTLs without a touch, so that nothing is left behind even if every reaper is dead.
 const EXPIRY_TTLS: u64 = 4;
+
+/// After Redis was away everybody seems silent; within this time gateways have said who is not.
+const TRUCE: Duration = Duration::from_secs(5);
 
 /// The way to Redis.
 pub struct Store {
@@ -103,7 +109,7 @@ impl Store {
             error.kind(),
             ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Backpressure | ErrorKind::Cluster
         ) || error.details() == UNSENT
-            || ["LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "OOM", "MISCONF"]
+            || ["LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "OOM", "MISCONF"]
                 .iter()
                 .any(|code| error.details().starts_with(code));
         if !self.told.swap(true, Ordering::Relaxed) {

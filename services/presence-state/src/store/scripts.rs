@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use super::{Store, broken, int, keys, keys_with_locks, record::members, script, traceparent};
+use super::{Store, TRUCE, broken, int, keys, keys_with_locks, record::members, script, traceparent};
 
 static JOIN: LazyLock<Script> = script!("clock", "room", "lock", "locks", "departure", "presence_join");
 static HEARTBEAT: LazyLock<Script> = script!("clock", "room", "presence_heartbeat");
@@ -80,7 +80,8 @@ impl Store {
         room: &RoomId,
         joins: &[(&Join, TraceContext)],
     ) -> Result<(Joined, u64), Fault> {
-        let mut args: Vec<Value> = vec![int(self.ttl_ms), EVICTED_AT_MOST.into(), int(self.expiry_ms())];
+        let most = if self.bus.was_redis_away(TRUCE) { 0 } else { EVICTED_AT_MOST };
+        let mut args: Vec<Value> = vec![int(self.ttl_ms), most.into(), int(self.expiry_ms())];
         for (join, trace) in joins {
             args.extend([
                 join.conn.as_str().into(),
