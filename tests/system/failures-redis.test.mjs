@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 
 import { Load, populate } from '../harness/load.mjs';
 import { scenario } from '../harness/scenario.mjs';
+import { SHORT_LIVES } from '../harness/system.mjs';
 import { holds, sleep, until } from '../harness/until.mjs';
 
 const ROOMS = 6;
@@ -152,4 +153,21 @@ scenario('a leave whose answer is lost is a leave all the same', {}, async ({ sy
   await staying.sees(['staying']);
   assert.equal((await leaving.ask('presence:heartbeat', {})).code, 'NOT_JOINED');
   await holds('nobody puts it back', () => staying.roster.members.size === 1, { ms: 2000 });
+});
+
+scenario('a Redis that hung for longer than a TTL: who joins at once evicts nobody who lives', { env: SHORT_LIVES }, async ({ system, room }) => {
+  await Promise.all(system.reapers.map((reaper) => reaper.kill()));
+  const watcher = await system.connect(0);
+  await watcher.join(room, 'watcher');
+  watcher.pulse();
+  const guest = await system.connect(0);
+  system.redis.pause();
+  await sleep(Number(SHORT_LIVES.PRESENCE_TTL_MS) + 1000);
+  system.redis.resume();
+  const joined = await until('the guest to be let in', async () => {
+    const answer = await guest.ask('presence:join', { roomId: room, userId: 'guest' });
+    return answer.ok && answer;
+  }, { within: 10_000, every: 20 });
+  assert.deepEqual(joined.snapshot.map(({ userId }) => userId).sort(), ['guest', 'watcher']);
+  await holds('the watcher stays', () => guest.count({ type: 'leave' }) === 0, { ms: 1000 });
 });
