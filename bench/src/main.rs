@@ -1,7 +1,8 @@
 //! `rollcall-bench`: puts load on Rollcall and on a bare socketioxide server, and prints the figures side by side.
 //!
 //! The way through: `options` says which scenarios, each `scenario` starts its `servers`, lets `actor`s put `load` on them and
-//! hands in its part of the `report`. Where `options` names a running system, a `load::crowd` is put on that. It exits with 1 if anything was answered wrong, never because a figure is not reached.
+//! hands in its part of the `report`. Where `options` names a running system, a `load::crowd` is put on that. It exits with
+//! 1 if anything was answered wrong, never because a figure is not reached.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

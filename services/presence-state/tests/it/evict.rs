@@ -1,6 +1,6 @@
 //! Evictions: what has outlived its TTL, and what a lost gateway held.
 
-use fred::interfaces::KeysInterface as _;
+use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use presence_state::store::Evicted;
 use protocol::{
     command::Join,
@@ -101,4 +101,17 @@ async fn a_lost_gateway_that_held_the_whole_room_leaves_no_key() {
     let lease_end = site.bus.redis_now_ms() + 1_000;
     assert_eq!(site.evict_node(NODE, lease_end).await, Evicted { count: 2, remaining: 0 });
     assert_eq!(site.redis().exists::<u64, _>(site.keys().into_vec()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_record_of_a_form_that_is_not_ours_keeps_nobody_from_being_evicted() {
+    let site = Site::open().await;
+    site.join_together(&[join("c1", "ann", 1), join("c2", "bob", 1), join("c3", "cyd", 1)]).await;
+    for silent in ["c1", "c2"] {
+        site.silence(silent, TTL_MS + 1).await;
+    }
+    let () = site.redis().hset(site.keys().conns, ("c1", "not ours")).await.unwrap();
+    let (evicted, _) = site.reap().await;
+    assert_eq!(evicted, Evicted { count: 1, remaining: 1 });
+    assert_eq!(conns(&site.snapshot().await.members), ["c3"]);
 }
