@@ -1,8 +1,9 @@
 # ./dev up --observe: the telemetry servers beside the services, with the files that deploy/ has for them. The services
 # never depend on them: one that is missing, dies or does not start is told, and everything else goes on.
 #
-# They run from pinned images if an engine and all images are there already, else as programs (tools.sh). In both cases
-# the files are the same; programs are told by variables where the others listen.
+# They run from pinned images if an engine and the images are there already, else as programs (tools.sh). In both cases
+# the files are the same; programs are told by variables where the others listen. Loki and Grafana are never built: they
+# are left out where the user does not have them, and without Loki the collector throws log lines away.
 
 observe_kinds="collector jaeger prometheus loki alertmanager grafana network"
 
@@ -58,9 +59,15 @@ start_observing() {
 images_are_there() {
   local name
   has docker && docker info >/dev/null 2>&1 || return 1
-  for name in collector jaeger prometheus loki alertmanager; do
-    docker image inspect "$(image_of "$name")" >/dev/null 2>&1 || return 1
+  for name in collector jaeger prometheus alertmanager; do
+    image_is_here "$(image_of "$name")" || return 1
   done
+}
+
+# leave_out_loki ADVICE
+leave_out_loki() {
+  say "Loki is left out, and log lines go to stdout only; $1"
+  export COLLECTOR_LOGS_EXPORTER=nop
 }
 
 # observe NAME COMMAND…: starts a server whose log goes to a file of its own.
@@ -75,7 +82,7 @@ in_folder() { cd "$1" && shift && exec "$@"; }
 
 observe_with_programs() {
   local config="$observe_data/prometheus-config" jaeger_otlp jaeger_grpc loki_grpc
-  say "Grafana runs only with Docker and its images; the others run as programs"
+  say "Grafana is left out, because it runs only with Docker and the images; the others run as programs"
   start build 1 find_programs
   while lives build 1; do rest_short; done
   rm -f "$run/build/1"
@@ -95,9 +102,12 @@ observe_with_programs() {
       --web.listen-address="127.0.0.1:$prometheus_port" --web.external-url="http://127.0.0.1:$prometheus_port" \
       --web.enable-otlp-receiver --enable-feature=exemplar-storage --log.level=warn
   fi
-  if found loki loki; then
+  if [ -e "$run/program-loki" ]; then
+    read -r program <"$run/program-loki"
     observe loki env LOKI_HOST=127.0.0.1 LOKI_PORT="$loki_port" LOKI_GRPC_PORT="$loki_grpc" \
       LOKI_DATA="$observe_data/loki" "$program" -config.file="$PWD/deploy/loki/loki.yaml" -config.expand-env=true
+  else
+    leave_out_loki "$(advice_for loki)"
   fi
   if found alertmanager alertmanager; then
     observe alertmanager in_folder deploy/alertmanager "$program" --config.file=alertmanager.yml \
@@ -115,9 +125,10 @@ observe_with_programs() {
 # In a process of its own, because it may build for minutes: each path it finds is a line of a file.
 find_programs() {
   local name
-  for name in otelcol-contrib jaeger prometheus loki alertmanager; do
+  for name in otelcol-contrib jaeger prometheus alertmanager; do
     if tool "$name"; then printf '%s\n' "$program" >"$run/program-$name"; fi
   done
+  if find_loki; then printf '%s\n' "$program" >"$run/program-loki"; fi
 }
 
 # found NAME TOOL: sets program.
@@ -144,22 +155,27 @@ observe_with_docker() {
   contain prometheus prometheus "$prometheus_port:9090" -v "$folder/prometheus:/etc/prometheus:ro" -- \
     --config.file=/etc/prometheus/prometheus.yml --storage.tsdb.path=/prometheus --web.enable-otlp-receiver \
     --web.external-url="http://127.0.0.1:$prometheus_port" --enable-feature=exemplar-storage --log.level=warn
-  contain loki loki "$loki_port:3100" -v "$folder/loki/loki.yaml:/etc/loki/loki.yaml:ro" -- \
-    -config.file=/etc/loki/loki.yaml -config.expand-env=true
+  if image_is_here "$(image_of loki)"; then
+    contain loki loki "$loki_port:3100" -v "$folder/loki/loki.yaml:/etc/loki/loki.yaml:ro" -- \
+      -config.file=/etc/loki/loki.yaml -config.expand-env=true
+  else
+    # A program on the PATH would not be in the containers' network.
+    leave_out_loki "to have it beside the other images, run: docker pull $(image_of loki)"
+  fi
   contain alertmanager alertmanager "$alertmanager_port:9093" \
     -v "$folder/alertmanager/alertmanager.yml:/etc/alertmanager/alertmanager.yml:ro" \
     -v "$folder/alertmanager/secrets:/alertmanager/secrets:ro" -- \
     --config.file=/etc/alertmanager/alertmanager.yml --storage.path=/alertmanager --cluster.listen-address= \
     --web.external-url="http://127.0.0.1:$alertmanager_port"
   contain collector otel-collector "$otlp_port:4318" -p "127.0.0.1:$otlp_grpc_port:4317" -p "127.0.0.1:$health_port:13133" \
-    -e COLLECTOR_SAMPLE_PERCENT -e COLLECTOR_DECISION_WAIT -e COLLECTOR_SLOW_MS \
+    -e COLLECTOR_SAMPLE_PERCENT -e COLLECTOR_DECISION_WAIT -e COLLECTOR_SLOW_MS -e COLLECTOR_LOGS_EXPORTER \
     -v "$PWD/otel-collector.yaml:/etc/otelcol-contrib/config.yaml:ro" -- --config=/etc/otelcol-contrib/config.yaml
-  if docker image inspect "$(image_of grafana)" >/dev/null 2>&1; then
+  if image_is_here "$(image_of grafana)"; then
     contain grafana grafana "$grafana_port:3000" -v "$folder/grafana/provisioning:/etc/grafana/provisioning:ro" \
       -v "$folder/grafana/dashboards:/var/lib/grafana/dashboards:ro" \
       -v "$PWD/docs/runbooks:/usr/share/grafana/public/docs/runbooks:ro" --
   else
-    say "the image of Grafana is missing, so it stays out; get it with: docker pull $(image_of grafana)"
+    say "Grafana is left out; $(advice_for grafana)"
   fi
 }
 

@@ -11,7 +11,6 @@ tools='
 otelcol-contrib | go.opentelemetry.io/collector/otelcol | 0.159 | otelcol-contrib
 jaeger | github.com/jaegertracing/jaeger | 2.10 | jaeger
 prometheus | github.com/prometheus/prometheus | 3.5 | prometheus promtool
-loki | github.com/grafana/loki/v3 | 3.4 | loki
 alertmanager | github.com/prometheus/alertmanager | 0.25 | alertmanager
 helm | helm.sh/helm/v3 | 3.17 | helm
 '
@@ -29,6 +28,33 @@ tool() {
   [ -x "$program" ] && [ "$(cat "$tools_cache/$folder/made-of" 2>/dev/null)" = "$(tool_source "$name")" ] && return 0
   build_tool "$name" "$tools_cache/$folder" || return 1
   tool_source "$name" >"$tools_cache/$folder/made-of"
+}
+
+# find_loki: sets program to the path of Loki 3.4 or newer. Loki is under the AGPL: it is never built here, only used
+# where the user has it, on the PATH or as an image, out of which the program is copied into the cache. Fails where it is
+# neither, and where the image's program does not run on this system.
+find_loki() {
+  local image folder container status=0
+  if tool_on_path loki 3.4; then return 0; fi
+  image=$(image_of loki) folder="$tools_cache/loki-${image##*:}" program="$folder/loki"
+  if ! image_is_here "$image"; then return 1; fi
+  if [ ! -x "$program" ]; then
+    mkdir -p "$folder" && container=$(docker create "$image") || return 1
+    docker cp "$container:/usr/bin/loki" "$program" >/dev/null 2>&1 || status=1
+    docker rm "$container" >/dev/null
+    [ $status = 0 ] || return 1
+  fi
+  "$program" -version >/dev/null 2>&1
+}
+
+image_is_here() { has docker && docker image inspect "$1" >/dev/null 2>&1; }
+
+# How to get a program that is never built here.
+advice_for() {
+  case $1 in
+    loki) echo "to have it, put loki on the PATH or run: docker pull $(image_of loki)" ;;
+    grafana) echo "to have it, run: docker pull $(image_of grafana)" ;;
+  esac
 }
 
 # Debian calls it prometheus-alertmanager; everything else is called by its own name.
@@ -57,7 +83,7 @@ tool_folder() {
 tool_source() { cat "deploy/tools/$1"/* | cksum; }
 
 build_tool() {
-  local name=$1 target=$2 packages
+  local name=$1 target=$2 packages refused
   # Go from before 1.21 cannot fetch a newer one by itself.
   has go && at_least "$(go env GOVERSION | sed 's/^go//')" 1.21 || {
     say "$name is missing: install it, or Go 1.26 or newer, with which it is built"
@@ -69,6 +95,11 @@ build_tool() {
     "deploy/tools/$name/go.mod")
   # Word splitting is meant: Prometheus has two programs. -mod=readonly: what go.sum does not know is not built.
   # shellcheck disable=SC2086
+  if refused=$(agpl_modules "$name" ${packages:-.}); [ -n "$refused" ]; then
+    say "$name is not built, because it would contain what is under the AGPL: $refused"
+    return 1
+  fi
+  # shellcheck disable=SC2086
   if ! (cd "deploy/tools/$name" && GOFLAGS='-mod=readonly -buildvcs=false' go build -trimpath -ldflags='-s -w' \
     -o "$target/" ${packages:-.}) >"$target/build.log" 2>&1; then
     say "$name cannot be built; what Go said is in $target/build.log"
@@ -77,10 +108,27 @@ build_tool() {
   [ -x "$target/$name" ]
 }
 
-# All of them, linked in one folder; one after the other, for builds want the whole machine.
+# agpl_modules NAME PACKAGE…: the folders of those modules in a program whose licence is the AGPL, by its title. The list in
+# lint.sh has the modules that are asked for; this finds what they bring along.
+agpl_modules() {
+  local folder
+  (cd "deploy/tools/$1" && shift && GOFLAGS=-mod=readonly go list -deps -f '{{with .Module}}{{.Dir}}{{end}}' "$@" 2>/dev/null) |
+    sort -u | while read -r folder; do
+    if cat "$folder"/LICEN[CS]E* 2>/dev/null | sed 5q | grep -qi affero; then echo "$folder"; fi
+  done
+}
+
+# All of them, linked in one folder; one after the other, for builds want the whole machine. Loki only where the user
+# has it: its tests are skipped, and counted, where it is missing.
 need_tools() {
   local name programs what
   mkdir -p "$tools_here" || return 1
+  if find_loki; then
+    ln -sf "$program" "$tools_here/loki"
+  else
+    rm -f "$tools_here/loki"
+    say "Loki is not here: its tests are skipped and counted; $(advice_for loki)"
+  fi
   while IFS='|' read -r name _ _ programs; do
     for what in $programs; do
       tool "${name// /}" "$what" && ln -sf "$program" "$tools_here/$what" || return 1

@@ -25,6 +25,9 @@ export const ruleFiles = () => (existsSync(repository(RULES)) ? readdirSync(repo
 // Minutes become seconds: no test waits five minutes for an alert.
 export const soon = (yaml) => yaml.replace(/^(\s*(?:- )?(?:for|interval|keep_firing_for|evaluation_interval):\s*)\S+/gm, '$12s');
 
+// Loki is never built, only used where the user has it: why its tests are skipped, or false.
+export const WITHOUT_LOKI = !existsSync(join(TOOLS, 'loki')) && 'Loki is neither on the PATH nor here as an image';
+
 export function toolPath(name) {
   const path = join(TOOLS, name);
   if (!existsSync(path)) throw new Error(`${path} is missing: run ./dev test stack, which finds or builds the telemetry servers`);
@@ -133,11 +136,12 @@ class Pager {
 }
 
 export class Stack {
-  // `collector`: variables of otel-collector.yaml. Unset, traces are sampled as in production.
-  static async start({ collector = {}, secrets = true } = {}) {
+  // `collector`: variables of otel-collector.yaml. Unset, traces are sampled as in production. `config`: what is different
+  // from that file, as YAML. `logs`: the URL of a server that stands in for Loki.
+  static async start({ collector = {}, config = '', secrets = true, logs } = {}) {
     const stack = new Stack();
     try {
-      await stack.#start(collector, secrets);
+      await stack.#start(collector, config, secrets, logs);
       return stack;
     } catch (error) {
       const report = stack.report();
@@ -148,7 +152,7 @@ export class Stack {
 
   servers = [];
 
-  async #start(collector, secrets) {
+  async #start(collector, config, secrets, logs) {
     const folder = temporaryFolder('stack');
     const ports = Object.fromEntries(await Promise.all(
       ['jaeger', 'jaegerOtlp', 'jaegerGrpc', 'prometheus', 'loki', 'lokiGrpc', 'alertmanager', 'http', 'grpc', 'health']
@@ -162,10 +166,13 @@ export class Stack {
       },
       port: ports.jaeger, path: '/api/services',
     }));
-    this.loki = this.#add(new Loki('loki', 'loki', [`-config.file=${repository('deploy/loki/loki.yaml')}`, '-config.expand-env=true'], {
-      env: { LOKI_HOST: '127.0.0.1', LOKI_PORT: ports.loki, LOKI_GRPC_PORT: ports.lokiGrpc, LOKI_DATA: join(folder, 'loki') },
-      port: ports.loki, path: '/ready',
-    }));
+    if (!logs && !WITHOUT_LOKI) {
+      this.loki = this.#add(new Loki('loki', 'loki', [`-config.file=${repository('deploy/loki/loki.yaml')}`, '-config.expand-env=true'], {
+        env: { LOKI_HOST: '127.0.0.1', LOKI_PORT: ports.loki, LOKI_GRPC_PORT: ports.lokiGrpc, LOKI_DATA: join(folder, 'loki') },
+        port: ports.loki, path: '/ready',
+      }));
+    }
+    const logsTo = logs ?? this.loki?.url;
     this.prometheus = this.#add(new Prometheus('prometheus', 'prometheus', [
       `--config.file=${this.#prometheusFiles(join(folder, 'prometheus'), ports.alertmanager)}`,
       `--storage.tsdb.path=${join(folder, 'tsdb')}`, `--web.listen-address=127.0.0.1:${ports.prometheus}`,
@@ -176,11 +183,13 @@ export class Stack {
       `--storage.path=${join(folder, 'alertmanager/data')}`, `--web.listen-address=127.0.0.1:${ports.alertmanager}`,
       '--cluster.listen-address=',
     ], { cwd: join(folder, 'alertmanager'), port: ports.alertmanager, path: '/-/ready' }));
-    this.collector = this.#add(new Server('collector', 'otelcol-contrib', [`--config=${repository('otel-collector.yaml')}`], {
+    const files = [repository('otel-collector.yaml'), ...(config ? [`yaml:${config}`] : [])];
+    this.collector = this.#add(new Server('collector', 'otelcol-contrib', files.map((file) => `--config=${file}`), {
       env: {
         COLLECTOR_HOST: '127.0.0.1', COLLECTOR_HTTP_PORT: ports.http, COLLECTOR_GRPC_PORT: ports.grpc,
         COLLECTOR_HEALTH_PORT: ports.health, COLLECTOR_DECISION_WAIT: '3s', COLLECTOR_FLUSH_INTERVAL: '1s', COLLECTOR_FLUSH_MS: '1000',
-        JAEGER_OTLP: `127.0.0.1:${ports.jaegerOtlp}`, PROMETHEUS_URL: this.prometheus.url, LOKI_URL: this.loki.url, ...collector,
+        JAEGER_OTLP: `127.0.0.1:${ports.jaegerOtlp}`, PROMETHEUS_URL: this.prometheus.url,
+        ...(logsTo ? { LOKI_URL: logsTo } : { COLLECTOR_LOGS_EXPORTER: 'nop' }), ...collector,
       },
       port: ports.health, path: '/',
     }));

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import { METRICS } from '../harness/metrics.mjs';
-import { ROOT, Stack, read } from '../harness/stack.mjs';
+import { ROOT, Stack, WITHOUT_LOKI, read } from '../harness/stack.mjs';
 import { SHORT_LIVES, System } from '../harness/system.mjs';
 import { until } from '../harness/until.mjs';
 import { everything } from '../harness/usage.mjs';
@@ -57,7 +57,7 @@ test('every series says which service and instance it is of', async () => {
   await stack.prometheus.has(`presence_connections_active{${labels},service_version="${body.version}",deployment_environment_name="development"}`);
 });
 
-test('a log line carries the trace that opens in Jaeger', async () => {
+test('in Loki, a log line carries the trace that opens in Jaeger', { skip: WITHOUT_LOKI }, async () => {
   const withTrace = '{service_namespace="rollcall"} | trace_id != ""';
   const { labels } = await until('a log line of a trace', async () => (await stack.loki.query(withTrace))[0], { within: 30_000, every: 300 });
   const trace = await until(`trace ${labels.trace_id}`, () => stack.jaeger.trace(labels.trace_id), { within: 15_000, every: 300 });
@@ -101,7 +101,8 @@ for (const file of files) {
   for (const panel of panelsOf(dashboard.panels)) {
     for (const target of panel.targets ?? []) {
       const uid = target.datasource?.uid ?? panel.datasource?.uid;
-      test(`${file}: ${panel.title} (${target.refId}) returns data`, async (t) => {
+      const skip = uid === 'loki' && WITHOUT_LOKI;
+      test(`${file}: ${panel.title} (${target.refId}) returns data`, { skip }, async (t) => {
         if (!['prometheus', 'loki'].includes(uid)) return t.diagnostic(`not a query of Prometheus or Loki but of ${uid}`);
         const expression = filledIn(target.expr, dashboard);
         const empty = MAY_BE_EMPTY.find((part) => target.expr.includes(part));

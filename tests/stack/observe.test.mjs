@@ -9,9 +9,10 @@ import { test } from 'node:test';
 import { temporaryFolder } from '../harness/child.mjs';
 import { Client } from '../harness/client.mjs';
 import { STOP_MS, devUp, ended, nothingLeft, ready } from '../harness/dev-up.mjs';
+import { WITHOUT_LOKI } from '../harness/stack.mjs';
 import { until, withTimeout } from '../harness/until.mjs';
 
-const PAGES = { Jaeger: '/api/services', Prometheus: '/-/ready', Loki: '/ready', Alertmanager: '/-/ready' };
+const PAGES = { Jaeger: '/api/services', Prometheus: '/-/ready', Alertmanager: '/-/ready', ...(!WITHOUT_LOKI && { Loki: '/ready' }) };
 
 async function observed(t, settings, body) {
   const dev = devUp(['--observe'], { OBSERVE_PORTS: 'any', ...settings });
@@ -33,6 +34,7 @@ const address = (dev, name) => dev.lines.map((line) => line.match(new RegExp(`^ 
 test('addresses answer, the link finds the newest join, a dead server changes nothing, Ctrl-C ends all', async (t) => {
   await observed(t, {}, async (dev) => {
     const { urls } = await ready(dev);
+    assert.equal(/^dev: Loki is left out, [^\n]+docker pull grafana\/loki:\S+$/m.test(dev.stderr), Boolean(WITHOUT_LOKI), dev.stderr);
     for (const [name, path] of Object.entries(PAGES)) assert.equal((await fetch(address(dev, name) + path)).status, 200, name);
 
     const client = await Client.connect(urls[0]);
