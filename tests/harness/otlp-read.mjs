@@ -80,11 +80,13 @@ function readMetric(bytes, resource) {
   };
 }
 
-// logs.v1.LogRecord: severity_text 3, body 5, attributes 6, trace_id 9, span_id 10
+// logs.v1.LogRecord: severity_number 2, severity_text 3, body 5, attributes 6, trace_id 9, span_id 10
 function readLine(bytes, resource) {
   return {
+    resource,
     service: resource['service.name'],
     level: text(first(bytes, 3)),
+    severity: Number(first(bytes, 2) ?? 0n),
     message: readValue(first(bytes, 5)),
     attributes: readAttributes(each(bytes, 6)),
     traceId: hex(first(bytes, 9)),

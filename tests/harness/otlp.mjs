@@ -1,5 +1,5 @@
 // A receiver of traces, metrics and logs as any collector would be: OTLP over HTTP, protobuf. It keeps the bytes for what
-// must never be in them, and lets a test wait for what is told.
+// must never be in them, and lets a test wait for what is told. Below /otlp it takes them as Loki does.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { gunzipSync } from 'node:zlib';
@@ -18,8 +18,7 @@ export class OtlpReceiver {
 
   static async start() {
     const receiver = new OtlpReceiver();
-    receiver.server.listen(0, '127.0.0.1');
-    await once(receiver.server, 'listening');
+    await receiver.listen(0);
     return receiver;
   }
 
@@ -37,15 +36,30 @@ export class OtlpReceiver {
     });
   }
 
+  async listen(port) {
+    this.server.listen(port, '127.0.0.1');
+    await once(this.server, 'listening');
+    this.port = this.server.address().port;
+    this.url = `http://127.0.0.1:${this.port}`;
+  }
+
   // The environment that makes a service export to here, quickly.
   get env() {
     return {
-      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${this.server.address().port}`,
+      OTEL_EXPORTER_OTLP_ENDPOINT: this.url,
       OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf',
       OTEL_BSP_SCHEDULE_DELAY: '100',
       OTEL_BLRP_SCHEDULE_DELAY: '100',
       OTEL_METRIC_EXPORT_INTERVAL: '200',
     };
+  }
+
+  // Waits for the first log line that `pick` wants.
+  line(what, pick, within = 10_000) {
+    return until(`the line ${what}`, () => {
+      if (this.unreadable) throw this.unreadable;
+      return this.lines.find(pick);
+    }, { within });
   }
 
   // Waits for the first span that `pick` wants.
@@ -91,7 +105,7 @@ export class OtlpReceiver {
     const body = Buffer.concat(chunks);
     const message = request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body;
     this.bytes = Buffer.concat([this.bytes, message]);
-    switch (request.url) {
+    switch (request.url.replace(/^\/otlp/, '')) {
       case '/v1/traces': this.spans.push(...readSpans(message)); break;
       case '/v1/logs': this.lines.push(...readLines(message)); break;
       case '/v1/metrics':

@@ -41,3 +41,23 @@ test('a span is read with all that tests look at', async () => {
     receiver.close();
   }
 });
+
+const record = message(2,
+  varint(2, 17), string(3, 'ERROR'), message(5, string(1, 'a command failed')), attribute(6, 'room', string(1, 'lobby')),
+  bytes(9, TRACE), bytes(10, SPAN));
+const log = message(1, message(1, attribute(1, 'service.name', string(1, 'presence-state'))), message(2, record));
+
+test('a log line is read with all that tests look at, also at the path that Loki has', async () => {
+  for (const path of ['/v1/logs', '/otlp/v1/logs']) {
+    const receiver = await OtlpReceiver.start();
+    try {
+      assert.equal((await fetch(receiver.url + path, { method: 'POST', body: log })).status, 200);
+      assert.deepEqual(await receiver.line('about the command', ({ service }) => service === 'presence-state'), {
+        resource: { 'service.name': 'presence-state' }, service: 'presence-state', level: 'ERROR', severity: 17,
+        message: 'a command failed', attributes: { room: 'lobby' }, traceId: TRACE.toString('hex'), spanId: SPAN.toString('hex'),
+      });
+    } finally {
+      receiver.close();
+    }
+  }
+});

@@ -1,0 +1,17 @@
+// What a log line is found by in Loki, as the table of docs/telemetry.md says: labels, which a stream selector takes, and
+// fields, which a filter behind it takes. Both are OTLP's names with underscores.
+import { readFileSync } from 'node:fs';
+
+const page = readFileSync(new URL('../../docs/telemetry.md', import.meta.url), 'utf8');
+const rows = page.split('\n## Logs\n')[1].split('\n## ')[0].split('\n').filter((line) => line.startsWith('| '));
+const named = (kind) => rows.map((row) => row.split('|')[2].trim()).filter((cell) => cell.startsWith(kind))
+  .flatMap((cell) => [...cell.matchAll(/`([a-z_]+)`/g)].map(([, name]) => name));
+
+export const LABELS = named('label');
+export const FIELDS = named('field');
+
+// The resource attributes of which Loki makes labels unless it is told otherwise (distributor.otlp_config in its
+// documentation), as far as services of ours may have them.
+export const INDEXED = ['service.name', 'service.namespace', 'service.instance.id', 'deployment.environment', 'deployment.environment.name'];
+
+export const inLoki = (name) => name.replaceAll('.', '_');
