@@ -63,7 +63,7 @@ test('each panel asks a question, explains the answer, and has units and a runbo
 });
 
 test('each datasource is provisioned', () => {
-  const known = provisioned();
+  const known = new Map(provisioned().map(({ uid, type }) => [uid, type]));
   const used = [...panels.flatMap(({ panel }) => [panel.datasource, ...panel.targets.map((target) => target.datasource)]),
     ...links.flatMap(({ url }) => panesOf(url).flatMap((pane) => pane.queries.map((query) => query.datasource)))];
   for (const { uid, type } of used) assert.equal(known.get(uid), type, uid);

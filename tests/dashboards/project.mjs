@@ -51,11 +51,11 @@ export const dashboards = list('deploy/grafana/dashboards', '.json').map((path) 
 export const panels = dashboards.flatMap(({ path, board }) =>
   board.panels.map((panel) => ({ path, panel, where: `${path}, "${panel.title}"` })));
 
-/** The uids of provisioned datasources and their types, from whichever file provisions them. */
+/** The datasources, from whichever file provisions them. */
 export function provisioned() {
   const folder = 'deploy/grafana/provisioning/datasources';
   const files = [...list(folder, '.yaml'), ...list(folder, '.yml')];
-  return new Map(files.flatMap((path) => parse(read(path)).datasources ?? []).map(({ uid, type }) => [uid, type]));
+  return files.flatMap((path) => parse(read(path)).datasources ?? []);
 }
 
 /** Whether a link `path#anchor` in this repository leads somewhere. */
