@@ -1,9 +1,10 @@
 # Containers: the engine, docker-compose, and the images of docker-compose.yml, which are there, pulled, or built here.
 
-# need_images: builds our images and has the others, or sets no_containers to what is missing. Grafana may be: nothing
-# asks it. Exports ROLLCALL_COMPOSE, the command.
+# need_images: builds our images and has the others, or sets no_containers to what is missing. Loki and Grafana may be
+# missing: they are not pulled, but used if the user has pulled them. Exports ROLLCALL_COMPOSE, the command, and
+# ROLLCALL_WITHOUT, the names of those two that are missing.
 need_images() {
-  local image names from
+  local image names from name
   if ! has docker || ! docker info >/dev/null 2>&1; then
     no_containers="there is no Docker engine"
     return 1
@@ -21,13 +22,19 @@ need_images() {
   from=$(sed -n 's/^FROM \([^ ]*[:/][^ ]*\) .*/\1/p' deploy/Dockerfile)
   # Word splitting is meant.
   # shellcheck disable=SC2086
-  names=$($ROLLCALL_COMPOSE config | sed -n 's/^ *image: //p' | grep -v -e '^rollcall/' -e '/grafana:')
+  names=$($ROLLCALL_COMPOSE config | sed -n 's/^ *image: //p' | grep -v -e '^rollcall/' -e '^grafana/')
   for image in $(sort -u <<<"$from
 $names"); do
     docker image inspect "$image" >/dev/null 2>&1 || docker pull -q "$image" >/dev/null 2>&1 || {
       no_containers="the image $image is not here and cannot be pulled"
       return 1
     }
+  done
+  export ROLLCALL_WITHOUT=
+  for name in loki grafana; do
+    if image_is_here "$(image_of $name)"; then continue; fi
+    ROLLCALL_WITHOUT="$ROLLCALL_WITHOUT $name"
+    say "the image of $name is not here: its tests are skipped and counted; $(advice_for $name)"
   done
   say "building the images"
   mkdir -p .dev/test

@@ -5,15 +5,16 @@ import { readdirSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 
 import { TRANSPORTS } from '../harness/client.mjs';
-import { Compose, docker } from '../harness/compose.mjs';
+import { Compose, WITHOUT, docker } from '../harness/compose.mjs';
 import { JaegerApi } from '../harness/jaeger.mjs';
 import { Nomads } from '../harness/nomads.mjs';
 import { holds, until } from '../harness/until.mjs';
 
 const SCALES = { gateway: 3, 'presence-state': 2, reaper: 2 };
-// Of the telemetry, those that can be asked (docker-compose.yml).
-const ASKED = ['jaeger', 'prometheus', 'alertmanager', 'loki'];
-const ONES = ['redis', 'edge', 'otel-collector', ...ASKED];
+// Of the telemetry, those that can be asked (docker-compose.yml), and those that are only there if the user has pulled them.
+const ASKED = ['jaeger', 'prometheus', 'alertmanager'];
+const OPTIONAL = ['loki', 'grafana'];
+const ONES = ['redis', 'edge', 'otel-collector', ...ASKED, ...OPTIONAL.filter((service) => !WITHOUT.includes(service))];
 const MINUTES = { timeout: 300_000 };
 const SERVICES = Object.keys(SCALES);
 
@@ -21,7 +22,10 @@ let system;
 let nomads;
 
 before(async () => {
-  system = await Compose.named('system', { COLLECTOR_SAMPLE_PERCENT: '100', COLLECTOR_DECISION_WAIT: '3s', DRAIN_MS: '5000' });
+  system = await Compose.named('system', {
+    COLLECTOR_SAMPLE_PERCENT: '100', COLLECTOR_DECISION_WAIT: '3s', DRAIN_MS: '5000',
+    COMPOSE_FILE: ['docker-compose.yml', ...(WITHOUT.includes('loki') ? ['deploy/compose/without-loki.yml'] : [])].join(':'),
+  });
   const scales = Object.entries(SCALES).flatMap(([service, count]) => ['--scale', `${service}=${count}`]);
   try {
     await system.compose('up', '-d', '--no-build', ...scales, ...SERVICES, ...ONES);
@@ -42,8 +46,8 @@ after(async () => {
 }, MINUTES);
 
 // One step of the story: before it all is well, and afterwards again.
-function step(name, body) {
-  test(name, MINUTES, async (t) => {
+function step(name, body, options = {}) {
+  test(name, { ...MINUTES, ...options }, async (t) => {
     try {
       nomads.forget();
       await body(t);
@@ -125,6 +129,14 @@ step('a join is one trace through all of it, under the address of the client and
   assert.ok(addresses.size > 0);
   for (const address of ['6.6.6.6', ...own]) assert.ok(!addresses.has(address), `a client is known as ${address}`);
 });
+
+step('without Loki, the collector takes log lines and does not look for it', async () => {
+  const [{ Config }] = await system.containers('otel-collector');
+  assert.ok(Config.Env.includes('COLLECTOR_LOGS_EXPORTER=nop'), Config.Env.join());
+  const log = (await system.compose('logs', '--no-color', 'otel-collector')).split('\n');
+  assert.ok(log.some((line) => line.includes('Everything is ready')), log.slice(0, 5).join('\n'));
+  assert.deepEqual(log.filter((line) => /loki/i.test(line)), []);
+}, { skip: !WITHOUT.includes('loki') && 'Loki is here' });
 
 step('no container is root, may become it, or wrote where it may not', async () => {
   for (const { Id, Name, Config, HostConfig, Mounts } of await system.containers()) {
@@ -226,21 +238,32 @@ step('Redis restarts and has everything: who is where, and what was written down
   t.diagnostic(`${nomads.refusals.length} requests were refused meanwhile`);
 });
 
-step('every health check goes red and green again', async () => {
+const turn = (ids, wanted) => Promise.all(ids.map((id) =>
+  until(`${id} to be ${wanted}`, async () => await system.health(id) === wanted, { within: 120_000, every: 300 })));
+
+// Stopped in the middle of what it does: it is there and does not answer.
+async function redAndGreen(stopped, others) {
+  await turn([stopped, ...others], 'healthy');
+  await system.signal(stopped, 'SIGSTOP');
+  try {
+    await turn([stopped, ...others], 'unhealthy');
+  } finally {
+    await system.signal(stopped, 'SIGCONT');
+  }
+  await turn([stopped, ...others], 'healthy');
+}
+
+for (const service of OPTIONAL) {
+  const skip = WITHOUT.includes(service) && `the image of ${service} is not here`;
+  step(`the health check of ${service} goes red and green again`, async () => {
+    const [id] = await system.ids(service);
+    await redAndGreen(id, []);
+  }, { skip });
+}
+
+step('every other health check goes red and green again', async () => {
   const [[redis], [edge], ...telemetry] = await Promise.all(['redis', 'edge', ...ASKED].map((service) => system.ids(service)));
   const dependents = (await Promise.all(SERVICES.map((service) => system.ids(service)))).flat();
-  const turn = (ids, wanted) => Promise.all(ids.map((id) => until(`${id} to be ${wanted}`, async () => await system.health(id) === wanted, { within: 120_000, every: 300 })));
-  // Stopped in the middle of what it does: it is there and does not answer.
-  const redAndGreen = async (stopped, others) => {
-    await turn([stopped, ...others], 'healthy');
-    await system.signal(stopped, 'SIGSTOP');
-    try {
-      await turn([stopped, ...others], 'unhealthy');
-    } finally {
-      await system.signal(stopped, 'SIGCONT');
-    }
-    await turn([stopped, ...others], 'healthy');
-  };
   // Without Redis nobody is ready, and without a gateway the edge is not.
   await Promise.all([redAndGreen(redis, [edge, ...dependents]), ...telemetry.map(([id]) => redAndGreen(id, []))]);
   await nomads.exact(60_000);

@@ -12,6 +12,8 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const run = promisify(execFile);
 const COMPOSE = (process.env.ROLLCALL_COMPOSE ?? 'docker-compose').split(' ');
 const COMMAND_MS = 300_000;
+// Servers whose images are not here, although docker-compose.yml has them.
+export const WITHOUT = (process.env.ROLLCALL_WITHOUT ?? '').split(' ').filter(Boolean);
 const PORTS = ['EDGE_PORT', 'JAEGER_PORT', 'PROMETHEUS_PORT', 'ALERTMANAGER_PORT', 'LOKI_PORT', 'GRAFANA_PORT'];
 
 export async function docker(...args) {
