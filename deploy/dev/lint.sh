@@ -21,7 +21,7 @@ keyspace: protocol telemetry service
 bus: protocol telemetry service testkit
 gateway: protocol telemetry service bus
 presence-state: protocol telemetry service bus keyspace testkit
-reaper: protocol telemetry service bus keyspace
+reaper: protocol telemetry service bus keyspace testkit
 bench: protocol telemetry service bus
 '
 

@@ -30,6 +30,7 @@ export class Client {
   raw = []; // with the option `raw`: every Socket.IO packet that came, as text
   #strays = [];
   #inRoom = false;
+  #connId;
   #rawAcks = FIRST_RAW_ACK;
   #unanswered = new Set();
 
@@ -53,8 +54,14 @@ export class Client {
     this.socket.on('metadata:event', (change) => this.#hearChange(change));
   }
 
+  // As the answer of its last join told it.
   get connId() {
-    return this.socket.id;
+    return this.#connId;
+  }
+
+  // Whether it is a member of a room, as far as it knows.
+  get inRoom() {
+    return this.#inRoom;
   }
 
   get engine() {
@@ -202,6 +209,7 @@ export class Client {
   #learn(event, payload, answer) {
     if (!answer?.ok) return;
     if (event === 'presence:join') {
+      this.#connId = answer.self.connId;
       this.rosters.push(new Roster(payload.roomId, this.connId, answer, { syncSuffices: this.slow }));
       this.#inRoom = true;
     }

@@ -14,9 +14,9 @@ const readNodes = (text) => text.trim().split('\n').map((line) => {
 });
 
 // Tests side by side may choose the same port at the same moment: who comes second chooses again.
-async function startNode(durable, tries = 3) {
+async function startNode(durable, timeoutMs, tries = 3) {
   const node = new Redis(durable, await freePort(), {
-    'cluster-enabled': 'yes', 'cluster-node-timeout': '1500', 'cluster-config-file': 'nodes.conf',
+    'cluster-enabled': 'yes', 'cluster-node-timeout': String(timeoutMs), 'cluster-config-file': 'nodes.conf',
     // Its bus would else be ten thousand ports further up, where systems take ports by themselves.
     'cluster-port': await freePort(),
   });
@@ -24,14 +24,15 @@ async function startNode(durable, tries = 3) {
     await node.restart();
     return node;
   } catch (error) {
-    if (tries > 1 && node.child.exit) return startNode(durable, tries - 1);
+    if (tries > 1 && node.child.exit) return startNode(durable, timeoutMs, tries - 1);
     throw error;
   }
 }
 
 export class RedisCluster {
-  static async start({ durable = false } = {}) {
-    const nodes = await Promise.all(Array.from({ length: MASTERS * 2 }, () => startNode(durable)));
+  // `timeoutMs`: how long a node is away until it counts as failed.
+  static async start({ durable = false, timeoutMs = 1500 } = {}) {
+    const nodes = await Promise.all(Array.from({ length: MASTERS * 2 }, () => startNode(durable, timeoutMs)));
     const cluster = new RedisCluster(nodes);
     try {
       await cluster.#form();
@@ -102,21 +103,31 @@ export class RedisCluster {
     return lists.flat().sort();
   }
 
+  // It can be asked, as long as no test leaves it in pieces.
+  get isUp() {
+    return this.nodes.some((node) => node.isUp);
+  }
+
+  // The replica of a master.
+  async replicaOf(master) {
+    const id = await master.command('CLUSTER', 'MYID');
+    const [{ port }] = readNodes(await master.command('CLUSTER', 'NODES')).filter((node) => node.master === id);
+    return this.nodes.find((node) => node.port === port);
+  }
+
   // kill -9 of a master; resolves when its replica has taken over.
   async lose(master) {
     await master.kill();
     await until('a replica to take over', async () => {
       const masters = await this.masters();
       return masters.length === MASTERS && !masters.includes(master);
-    }, { within: FORM_MS, every: 100 });
+    }, { within: 2 * FORM_MS, every: 100 });
     await this.#healthy();
   }
 
   // Master and replica change places, as for an upgrade of the master's machine.
   async swap(master) {
-    const id = await master.command('CLUSTER', 'MYID');
-    const [replica] = readNodes(await master.command('CLUSTER', 'NODES')).filter((node) => node.master === id);
-    const node = this.nodes.find(({ port }) => port === replica.port);
+    const node = await this.replicaOf(master);
     await node.command('CLUSTER', 'FAILOVER');
     await until('the replica to be master', async () => (await this.masters()).includes(node), { within: FORM_MS });
     await this.#healthy();

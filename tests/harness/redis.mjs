@@ -89,11 +89,18 @@ export class Redis {
     return (await this.command('KEYS', pattern)).sort();
   }
 
+  // Whether it can be asked.
+  get isUp() {
+    return !this.child.exit && !this.isPaused;
+  }
+
   pause() {
+    this.isPaused = true;
     this.child.pause();
   }
 
   resume() {
+    this.isPaused = false;
     this.child.resume();
   }
 

@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 
 import { OtlpReceiver } from './otlp.mjs';
 import { System } from './system.mjs';
+import { assertTruth } from './truth.mjs';
 import { until, withTimeout } from './until.mjs';
 
 const BODY_MS = 60_000;
@@ -17,6 +18,7 @@ async function run(t, system, body, within) {
   try {
     await withTimeout(t.name, within, body({ system, room, t }));
     await until('every client to be brought up to date', () => system.clients.every((client) => !client.unsettled));
+    await assertTruth(system);
     assert.deepEqual(system.complaints(), [], 'what clients heard breaks the protocol');
   } catch (error) {
     t.diagnostic(system.report());

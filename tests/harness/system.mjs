@@ -4,13 +4,14 @@ import { Client } from './client.mjs';
 import { RedisCluster } from './cluster.mjs';
 import { Redis } from './redis.mjs';
 import { Service } from './service.mjs';
+import { until } from './until.mjs';
 
 export const GATEWAY = 'presence-gateway';
 export const STATE = 'presence-state';
 export const REAPER = 'presence-reaper';
 
 // So short that expiry can be watched; for the tests in which connections do expire.
-export const SHORT_LIVES = { PRESENCE_TTL_MS: '3000', PRESENCE_REAPER_INTERVAL_MS: '300' };
+export const SHORT_LIVES = { PRESENCE_LIVENESS: 'heartbeat', PRESENCE_TTL_MS: '3000', PRESENCE_REAPER_INTERVAL_MS: '300' };
 
 // Every system of a test run on a Redis Cluster: `npm run cluster`.
 const KIND = process.env.ROLLCALL_TEST_CLUSTER === '1' ? RedisCluster : Redis;
@@ -75,6 +76,14 @@ export class System {
   // What any client heard that the protocol does not allow.
   complaints() {
     return this.clients.flatMap((client) => client.complaints());
+  }
+
+  // A truce begins with each service, in which no one is evicted; resolves when those of all are over.
+  async evictionsAllowed() {
+    const began = (service) => service.child.lines.some((line) => line.includes('eviction truce began'));
+    const ended = (service) => service.child.lines.filter((line) => line.includes('eviction truce ended')).length
+      === service.child.lines.filter((line) => line.includes('eviction truce began')).length;
+    await until('every truce to be over', () => this.services.filter(({ running }) => running).every((service) => began(service) && ended(service)), { within: 20_000 });
   }
 
   closeClients() {

@@ -172,7 +172,8 @@ test('pods are replaced when their own settings change, and no others', () => {
   const differ = (args, key) => sums(args).map((annotations, index) => annotations[key] !== before[index][key]);
   assert.deepEqual(differ(['--set', 'gateway.drainMs=9000'], 'checksum/config'), [true, false, false]);
   assert.deepEqual(differ(['--set', 'reaper.intervalMs=9000'], 'checksum/config'), [false, false, true]);
-  assert.deepEqual(differ(['--set', 'config.presenceTtlMs=9000'], 'checksum/config'), [true, true, true]);
+  assert.deepEqual(differ(['--set', 'config.presenceTtlMs=9000'], 'checksum/config'), [true, false, false]);
+  assert.deepEqual(differ(['--set', 'redis.keyPrefix=other'], 'checksum/config'), [true, true, true]);
   assert.deepEqual(differ(['--set', 'redis.url=redis://elsewhere'], 'checksum/redis'), [true, true, true]);
   assert.deepEqual(differ(['--set', 'reaper.replicas=7'], 'checksum/config'), [false, false, false]);
   assert.match(before[0]['checksum/redis'], /^[0-9a-f]{6}$/);
@@ -194,7 +195,7 @@ test('telemetry goes out with the name of its pod, or not at all', () => {
 
 test('large numbers are written out', () => {
   assert.equal(rendered.everything.one('ConfigMap', 'presence-state').data.METADATA_TTL_MS, '31536000000');
-  assert.equal(rendered.everything.one('ConfigMap', 'reaper').data.PRESENCE_TTL_MS, '3600000');
+  assert.equal(rendered.everything.one('ConfigMap', 'gateway').data.PRESENCE_TTL_MS, '3600000');
 });
 
 test('NetworkPolicies: the edge reaches gateways, nobody reaches the others, all reach Redis, collector and DNS', () => {

@@ -1,7 +1,8 @@
-// Nothing stays in Redis: after everyone has left only the services' own directory entries do, and after these have
-// stopped not even they.
+// Nothing stays in Redis: after everyone has left only the directory does, and after the services have stopped no more of it
+// than a number and some names.
 import assert from 'node:assert/strict';
 
+import { ROOM_KEYS } from '../harness/keys.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { SHORT_LIVES } from '../harness/system.mjs';
 import { until } from '../harness/until.mjs';
@@ -38,29 +39,26 @@ scenario('after everyone left nothing but the directory stays, and after SIGTERM
   const directory = await system.redis.keys();
   assert.ok(directory.length > 0, 'the services are in no directory');
   const clients = await liveALittle(system, room);
-  assert.ok((await system.redis.keys('prs:{room:*')).length > 0);
+  assert.ok((await system.redis.keys(ROOM_KEYS)).length > 0);
   await Promise.all(clients.slice(0, 10).map((client) => client.leave()));
   clients.forEach((client) => client.close());
   await keysBecome(system.redis, directory, EXPIRED_MS);
 
   await Promise.all(system.services.map((service) => service.terminate()));
-  await keysBecome(system.redis, [], 8000);
+  await keysBecome(system.redis, directory.filter((key) => !key.endsWith(':leases')), 8000);
 }, { within: 80_000 });
 
-scenario('after kill -9 of everything the expiries alone clean up', OPTIONS, async ({ system, room }) => {
+scenario('after kill -9 of everything the next system cleans up', OPTIONS, async ({ system, room }) => {
   await liveALittle(system, room);
   await Promise.all(system.services.map((service) => service.kill()));
-  for (const key of await system.redis.keys()) {
-    const ttl = await system.redis.command('PTTL', key);
-    assert.ok(ttl > 0 || ttl === -2, `${key} would stay for ever (PTTL ${ttl})`);
-  }
-  await until('every room key to be gone', async () => (await system.redis.keys('prs:{room:*')).length === 0, { within: EXPIRED_MS, every: 200 });
   system.closeClients();
+  await Promise.all([system.addState(), system.addReaper()]);
+  await until('every room key to be gone', async () => (await system.redis.keys(ROOM_KEYS)).length === 0, { within: EXPIRED_MS, every: 200 });
 });
 
 scenario('two who leave together leave no room behind with their gateway', {}, async ({ system, room }) => {
   const members = await system.connectMany(40, { follow: false });
   await Promise.all(members.map((member, index) => member.ask('presence:join', { roomId: `${room}-${index >> 1}`, userId: 'u' })));
   await Promise.all(members.map((member) => member.ask('presence:leave')));
-  await until('the gateway to be in no room', async () => (await system.redis.keys('prs:node:*')).length === 0, { within: 3000 });
+  await until('the gateway to be in no room', async () => (await system.redis.keys(ROOM_KEYS)).length === 0, { within: 3000 });
 });

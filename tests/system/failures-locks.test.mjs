@@ -1,10 +1,11 @@
 // Locks while things break: the queue goes on, fences grow, and who was paused cannot overwrite its successor.
 import assert from 'node:assert/strict';
 
+import { waitersKey } from '../harness/keys.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { until } from '../harness/until.mjs';
 
-const waiters = (system, room) => system.redis.command('ZCARD', `prs:{room:${room}}:waiters`);
+const waiters = (system, room) => system.redis.command('ZCARD', waitersKey(room));
 
 async function queue(system, room, gateways) {
   const sockets = [];
@@ -47,6 +48,7 @@ function assertOrder(turns, count, after) {
 }
 
 scenario('the holder\'s gateway is killed: the queue goes on', { gateways: 2, states: 2 }, async ({ system, room }) => {
+  await system.evictionsAllowed();
   const [holder, ...sockets] = await queue(system, room, [0, 1, 1, 1, 1, 1]);
   const held = await holder.lock('acquire', room, 'pen', { ttlMs: 60_000 });
   const { turns, done } = await takeTurns(system, room, sockets);
@@ -69,6 +71,7 @@ scenario('the state that serves the lock is killed: the queue goes on', { gatewa
 });
 
 scenario('subscriptions that drop cost nobody a grant', { gateways: 2 }, async ({ system, room }) => {
+  await system.evictionsAllowed();
   const [holder, ...sockets] = await queue(system, room, [0, 1, 1, 1, 1, 1]);
   const held = await holder.lock('acquire', room, 'pen', { ttlMs: 60_000 });
   const { turns, done } = await takeTurns(system, room, sockets);

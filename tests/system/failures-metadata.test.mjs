@@ -2,6 +2,7 @@
 // again.
 import assert from 'node:assert/strict';
 
+import { ROOM_KEYS } from '../harness/keys.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { SHORT_LIVES } from '../harness/system.mjs';
 import { sleep, until } from '../harness/until.mjs';
@@ -121,5 +122,5 @@ scenario('metadata expires after its time without writes and members, and not be
   assert.equal(await count(room), 1, 'somebody is in its room');
   await pulse.stop();
   await member.leave();
-  await until('every key of the channels to be gone', async () => (await system.redis.keys('prs:{room:*')).length === 0, { within: 40_000, every: 200 });
+  await until('every key of the channels to be gone', async () => (await system.redis.keys(ROOM_KEYS)).length === 0, { within: 40_000, every: 200 });
 });

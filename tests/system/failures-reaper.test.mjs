@@ -1,70 +1,91 @@
-// When reapers die: who joins is shown no stale member, and what they did not do is done when one is back.
+// When reapers die: who joins is shown no one of a gateway that is gone, and what they did not do is done when one is back.
 import assert from 'node:assert/strict';
 
+import { membersKey } from '../harness/keys.mjs';
 import { scenario } from '../harness/scenario.mjs';
-import { SHORT_LIVES } from '../harness/system.mjs';
 import { holds, until } from '../harness/until.mjs';
 
-const TTL_MS = Number(SHORT_LIVES.PRESENCE_TTL_MS);
+// An eviction truce of 10 s begins with each service; a lease lasts 5 s.
+const GONE_MS = 20_000;
 
-// A watcher that lives, and an idle connection that will outlive its record.
-async function watchIdle(system, room) {
+// A watcher at gateway 0 and others at gateway 1, which is about to die.
+async function watchOthers(system, room, count) {
   const watcher = await system.connect(0);
   await watcher.join(room, 'watcher');
-  watcher.pulse();
-  const idle = await system.connect(0, { follow: false });
-  await idle.join(room, 'idle');
-  await watcher.hears({ type: 'join', userId: 'idle' });
-  return { watcher, idle };
+  const others = await Promise.all(Array.from({ length: count }, async (_, index) => {
+    const other = await system.connect(1, { follow: false });
+    await other.join(room, `other-${index}`);
+    return other.connId;
+  }));
+  await watcher.sees(['watcher', ...others.map((_, index) => `other-${index}`)]);
+  return { watcher, others };
 }
 
 const leavesOf = (watcher, connId) => watcher.events.filter((event) => event.type === 'leave' && event.connId === connId);
 
-scenario('kill -9 of every reaper: who joins is shown nobody stale, elsewhere the leave comes when one is back', { reapers: 2, env: SHORT_LIVES }, async ({ system, room }) => {
+function assertOneLeaveEach({ watcher, others }) {
+  for (const connId of others) {
+    const leaves = leavesOf(watcher, connId);
+    assert.deepEqual(leaves.map(({ reason }) => reason), ['node_lost'], connId);
+  }
+}
+
+scenario('kill -9 of every reaper and of a gateway: a newcomer is shown no one of it, elsewhere the leaves come when one is back', { gateways: 2, reapers: 2 }, async ({ system, room }) => {
+  const quiet = await watchOthers(system, `${room}-quiet`, 5);
+  const watched = await watchOthers(system, room, 5);
   await Promise.all(system.reapers.map((reaper) => reaper.kill()));
-  const quiet = await watchIdle(system, `${room}-quiet`);
-  const { watcher, idle } = await watchIdle(system, room);
+  await system.gateways[1].kill();
   const guest = await system.connect(0);
   const look = async () => (await guest.join(room, 'guest')).snapshot.map(({ userId }) => userId).sort();
-  await until('idle is no longer shown', async () => !(await look()).includes('idle'), { within: TTL_MS + 1000 });
-  const leave = await watcher.hears({ type: 'leave', connId: idle.connId });
-  assert.equal(leave.reason, 'expired');
-  await holds('idle stays away, the watcher stays', async () => (await look()).join() === 'guest,watcher', { ms: 1500, every: 100 });
-
-  assert.equal(leavesOf(quiet.watcher, quiet.idle.connId).length, 0, 'nobody looked there');
+  await until('the others are no longer shown', async () => (await look()).join() === 'guest,watcher', { within: GONE_MS });
+  await watched.watcher.sees(['guest', 'watcher']);
+  assertOneLeaveEach(watched);
+  await holds('no one looks at the other room', () => quiet.watcher.count({ type: 'leave' }) === 0, { ms: 2000 });
   await system.addReaper();
-  assert.equal((await quiet.watcher.hears({ type: 'leave', connId: quiet.idle.connId })).reason, 'expired');
-  await holds('one leave only', () => leavesOf(watcher, idle.connId).length === 1 && leavesOf(quiet.watcher, quiet.idle.connId).length === 1, { ms: 1500 });
-});
+  await quiet.watcher.sees(['watcher'], GONE_MS);
+  assertOneLeaveEach(quiet);
+}, { within: 90_000 });
 
-scenario('SIGTERM of one of two reapers: the other one does its work', { reapers: 2, env: SHORT_LIVES }, async ({ system, room }) => {
-  assert.deepEqual(await system.reapers[0].terminate(), { code: 0, signal: null });
-  const { watcher, idle } = await watchIdle(system, room);
-  const leave = await watcher.hears({ type: 'leave', connId: idle.connId }, TTL_MS + 3000);
-  assert.equal(leave.reason, 'expired');
-});
-
-scenario('a reaper killed in the middle of its work: each leaves once', { reapers: 2, env: SHORT_LIVES }, async ({ system, room }) => {
-  const { watcher } = await watchIdle(system, room);
-  const idle = await Promise.all(Array.from({ length: 40 }, async (_, index) => {
-    const client = await system.connect(0, { follow: false });
-    await client.join(room, `idle-${index}`);
-    return client.connId;
-  }));
-  await watcher.hears({ type: 'leave' }, TTL_MS + 3000);
+scenario('more members than one call evicts: a newcomer is shown none of them, and each is told once', { gateways: 2 }, async ({ system, room }) => {
+  const watched = await watchOthers(system, room, 450);
   await system.reapers[0].kill();
-  await watcher.sees(['watcher'], TTL_MS + 8000);
-  await holds('one leave each', () => idle.every((connId) => leavesOf(watcher, connId).length === 1), { ms: 1000 });
+  await system.gateways[1].kill();
+  const guest = await system.connect(0, { follow: false });
+  const look = async () => (await guest.join(room, 'guest')).snapshot.length;
+  await until('only two are shown', async () => (await look()) === 2, { within: GONE_MS });
+  await until('everyone else to be told', async () => {
+    await look();
+    return watched.watcher.roster.members.size === 2;
+  }, { within: 10_000, every: 50 });
+  assertOneLeaveEach(watched);
+}, { within: 90_000 });
+
+scenario('SIGTERM of one of two reapers: the other one does its work', { gateways: 2, reapers: 2 }, async ({ system, room }) => {
+  assert.deepEqual(await system.reapers[0].terminate(), { code: 0, signal: null });
+  const watched = await watchOthers(system, room, 5);
+  await system.gateways[1].kill();
+  await watched.watcher.sees(['watcher'], GONE_MS);
+  assertOneLeaveEach(watched);
 });
 
-scenario('rooms whose keys somebody overwrote keep no other room waiting', { env: SHORT_LIVES }, async ({ system, room }) => {
-  const broken = Array.from({ length: 32 }, (_, index) => `${room}-broken-${index}`);
-  await Promise.all(broken.map(async (name, index) => {
-    const client = await system.connect(0, { follow: false });
-    await client.join(name, 'silent');
-    await system.redis.command('SET', `prs:{room:${name}}:${index % 2 === 0 ? 'conns' : 'last_seen'}`, 'not ours');
+scenario('a reaper killed in the middle of its work: each leaves once', { gateways: 2, reapers: 2 }, async ({ system, room }) => {
+  const all = await Promise.all(Array.from({ length: 40 }, (_, index) => watchOthers(system, `${room}-${index}`, 1)));
+  await system.gateways[1].kill();
+  await until('the first leave', () => all.some(({ watcher }) => watcher.count({ type: 'leave' }) > 0), { within: GONE_MS, every: 1 });
+  await system.reapers[0].kill();
+  await Promise.all(all.map(({ watcher }) => watcher.sees(['watcher'], GONE_MS)));
+  all.forEach(assertOneLeaveEach);
+}, { within: 90_000 });
+
+scenario('rooms whose keys somebody overwrote keep no other room waiting', { gateways: 2 }, async ({ system, room }) => {
+  await Promise.all(Array.from({ length: 32 }, async (_, index) => {
+    const client = await system.connect(1, { follow: false });
+    await client.join(`${room}-broken-${index}`, 'ghost');
+    await system.redis.command('DEL', membersKey(`${room}-broken-${index}`));
+    await system.redis.command('SET', membersKey(`${room}-broken-${index}`), 'not ours');
   }));
-  const { watcher, idle } = await watchIdle(system, room);
-  const leave = await watcher.hears({ type: 'leave', connId: idle.connId }, TTL_MS + 3000);
-  assert.equal(leave.reason, 'expired');
+  const watched = await watchOthers(system, room, 3);
+  await system.gateways[1].kill();
+  await watched.watcher.sees(['watcher'], GONE_MS);
+  assertOneLeaveEach(watched);
 });

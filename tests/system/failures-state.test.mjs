@@ -86,7 +86,7 @@ scenario('without any state: UNAVAILABLE within 2 s, sockets stay, all well with
     const { checks } = await gateway.unready({ because: 'presence-state', within: 5000 });
     assert.equal(checks.redis, 'ok');
   }
-  await until('plain heartbeats to be refused too', async () => (await members[0].ask('presence:heartbeat', {})).code === 'UNAVAILABLE', { within: 4000 });
+  assert.equal((await members[0].beat()).ok, true, 'the gateway answers for its own connections');
   const newcomer = await system.connect(0);
   assert.equal((await newcomer.ask('presence:join', { roomId: room, userId: 'new' })).code, 'UNAVAILABLE');
   await holds('every answer is a refusal', () => load.answers.every(({ sentAt, code }) => sentAt < deadAt || code !== null), { ms: 1000 });

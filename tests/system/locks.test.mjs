@@ -1,6 +1,7 @@
 // Locks, end to end: who holds, who waits, what a lock guards, with two gateways and two state instances.
 import assert from 'node:assert/strict';
 
+import { waitersKey } from '../harness/keys.mjs';
 import { sharedSystem } from '../harness/scenario.mjs';
 import { holds, until } from '../harness/until.mjs';
 
@@ -106,7 +107,7 @@ test('who waits has the lock when it is released, or is told who holds it', asyn
   const late = await bob.lock('acquire', room, 'pen', { waitMs: 300 });
   assert.deepEqual([late.code, late.owner, late.expiresAt], ['LOCK_HELD', 'ann', held.expiresAt]);
   const waiting = bob.lock('acquire', room, 'pen', { waitMs: 8000 });
-  await until('bob to stand in line', async () => (await system.redis.command('ZCARD', `prs:{room:${room}}:waiters`)) === 1);
+  await until('bob to stand in line', async () => (await system.redis.command('ZCARD', waitersKey(room))) === 1);
   assert.equal((await bob.lock('acquire', room, 'pen', { waitMs: 100 })).code, 'LOCK_HELD', 'it waits already');
   assert.equal((await bob.beat()).ok, true, 'who waits goes on beating');
   const began = Date.now();
@@ -134,7 +135,7 @@ test('50 sockets queue for one lock, some of them vanish, and each other has it 
   await holder.join(room, 'holder');
   const first = await holder.lock('acquire', room, 'pen', { ttlMs: 60_000 });
   const granted = [];
-  const standing = async (count) => until(`${count} to stand in line`, async () => (await system.redis.command('ZCARD', `prs:{room:${room}}:waiters`)) === count);
+  const standing = async (count) => until(`${count} to stand in line`, async () => (await system.redis.command('ZCARD', waitersKey(room))) === count);
   const waits = [];
   for (const [n, socket] of sockets.entries()) {
     waits.push(socket.lock('acquire', room, 'pen', { waitMs: 10_000, ttlMs: 60_000 }).then(async (answer) => {
@@ -193,7 +194,7 @@ test('a socket that leaves while it waits is told so, and never has the lock', a
   const { ann, bob } = await annAndBob(system, room);
   const held = await ann.lock('acquire', room, 'pen', { ttlMs: 60_000 });
   const waiting = bob.lock('acquire', room, 'pen', { waitMs: 8000 });
-  await until('bob to stand in line', async () => (await system.redis.command('ZCARD', `prs:{room:${room}}:waiters`)) === 1);
+  await until('bob to stand in line', async () => (await system.redis.command('ZCARD', waitersKey(room))) === 1);
   await bob.leave();
   assert.equal((await waiting).code, 'NOT_JOINED');
   await ann.lock('release', room, 'pen', { fence: held.fence });

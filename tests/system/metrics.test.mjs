@@ -1,6 +1,7 @@
 // Metrics and log lines, read from an OTLP receiver as a collector would.
 import assert from 'node:assert/strict';
 
+import { ROOM_KEYS } from '../harness/keys.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { GATEWAY, REAPER, SHORT_LIVES, STATE } from '../harness/system.mjs';
 import { until } from '../harness/until.mjs';
@@ -95,21 +96,21 @@ told('who expired is counted', { env: SHORT_LIVES }, async ({ system, room, otlp
   const [ann, bob] = await system.connectMany(2);
   await ann.join(room, 'ann');
   await bob.join(room, 'bob');
-  await otlp.adds('reaper.evicted.total', { reason: 'expired' }, 2);
+  await otlp.adds('presence.eviction.total', { reason: 'expired' }, 2);
 });
 
 told('who was lost with a gateway is counted', { gateways: 2 }, async ({ system, room, otlp }) => {
   const bob = await system.connect(1);
   await bob.join(room, 'bob');
   system.gateways[1].kill();
-  await otlp.adds('reaper.evicted.total', { reason: 'node_lost' }, 1);
+  await otlp.adds('presence.eviction.total', { reason: 'node_lost' }, 1, 20_000);
 });
 
 told('a line about a fault of a traced event has its trace', {}, async ({ system, room, otlp }) => {
-  const ann = await system.connect();
+  const ann = await system.connect(0, { follow: false });
   // A room that cannot be read: its record is of another type.
   await ann.join(room, 'ann', { secret: SECRET });
-  const [key] = (await system.redis.keys('prs:{room:*')).filter((name) => name.endsWith(':conns'));
+  const [key] = (await system.redis.keys(ROOM_KEYS)).filter((name) => name.includes(':members:'));
   await system.redis.command('DEL', key);
   await system.redis.command('SET', key, 'no hash');
   const refused = await ann.ask('presence:heartbeat', { patchState: { status: SECRET } });

@@ -6,7 +6,10 @@ import { scenario } from '../harness/scenario.mjs';
 
 const CLAIM = { extraHeaders: { 'X-Forwarded-For': '6.6.6.6, 203.0.113.7' } };
 
-function addressOf(otlp, { connId }) {
+// Its connection's id is told to it when it joins.
+async function addressOf(otlp, client) {
+  await client.join('addresses', 'ann');
+  const { connId } = client;
   const connects = (span) => span.name === 'socket.connect' && Object.values(span.attributes).includes(connId);
   return otlp.span(`the connect of ${connId}`, connects).then(({ attributes }) => attributes['client.address']);
 }

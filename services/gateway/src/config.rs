@@ -5,22 +5,33 @@ use std::time::Duration;
 use http::HeaderValue;
 use service::Reader;
 
-use crate::http::proxies::Proxies;
+use crate::{http::proxies::Proxies, liveness::Mode};
 
 /// What `default.toml` lists, checked.
 pub struct Config {
     /// `redis_url`, `redis_password_file`
-    pub redis: fred::types::config::Config,
+    pub redis: bus::redis::Settings,
     /// `port`
     pub port: u16,
     /// `cors_origins`; none means any.
     pub origins: Option<Vec<HeaderValue>>,
     /// `trusted_proxies`
     pub(crate) proxies: Proxies,
-    /// `presence_ttl_ms`
-    pub ttl: Duration,
+    /// `presence_liveness`, `presence_ttl_ms`
+    pub liveness: Mode,
+    /// `ping_interval_ms`, `ping_timeout_ms`
+    pub pings: Pings,
     /// `drain_ms`
     pub drain: Duration,
+}
+
+/// Engine.IO's pings, which find connections that are dead without a word.
+#[derive(Debug, Clone, Copy)]
+pub struct Pings {
+    /// From one ping to the next.
+    pub interval: Duration,
+    /// How long the client may take to answer one.
+    pub timeout: Duration,
 }
 
 impl Config {
@@ -31,9 +42,22 @@ impl Config {
         let proxies =
             reader.parse("trusted_proxies", Proxies::parse, "must be addresses or networks separated by commas");
         let ttl = Duration::from_millis(reader.within("presence_ttl_ms", 3_000..=3_600_000));
+        let liveness = reader.parse("presence_liveness", |text| mode(text, ttl), "must be transport or heartbeat");
+        let pings = Pings {
+            interval: Duration::from_millis(reader.within("ping_interval_ms", 1_000..=300_000)),
+            timeout: Duration::from_millis(reader.within("ping_timeout_ms", 1_000..=300_000)),
+        };
         let drain = Duration::from_millis(reader.within("drain_ms", 0..=600_000));
         let redis = bus::redis::settings(reader)?;
-        Some(Self { redis, port, origins: origins?, proxies: proxies?, ttl, drain })
+        Some(Self { redis, port, origins: origins?, proxies: proxies?, liveness: liveness?, pings, drain })
+    }
+}
+
+fn mode(text: &str, ttl: Duration) -> Result<Mode, ()> {
+    match text {
+        "transport" => Ok(Mode::Transport),
+        "heartbeat" => Ok(Mode::Heartbeat(ttl)),
+        _ => Err(()),
     }
 }
 

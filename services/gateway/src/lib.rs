@@ -1,18 +1,23 @@
 //! The gateway: terminates Socket.IO, keeps one session for each socket, turns each event into one request on the bus,
-//! relays what rooms say to its own sockets, answers plain heartbeats itself and reports who was alive. It writes nothing
-//! to Redis but messages and its own entry in the directory; it cannot name a presence key.
+//! relays what rooms say to its own sockets, and answers plain heartbeats itself. It writes nothing to Redis but messages and
+//! its own entry in the directory; it cannot name a presence key. As long as its lease lives, it is responsible for its
+//! members: for their leaves, and for their records if Redis loses them.
 //!
 //! - `http`: the listener and what stands on it.
 //! - `socket`: sockets, their sessions, what their events do.
-//! - `relay`: rooms: events in, sockets out, and the repair of gaps.
-//! - `touch`: who was alive. `farewell`: leaves of the disconnected.
+//! - `relay`: rooms: events in, sockets out, and the repair of gaps. `listener`: what comes from the bus.
+//! - `liveness`: clients that fell silent. `pending_leaves`: leaves that have to be carried out.
+//! - `reassert`: what Redis lost is restored, and compared now and then. `backoff`: how long to wait for another try.
 
+mod backoff;
 mod config;
-mod farewell;
 mod http;
+mod listener;
+mod liveness;
+mod pending_leaves;
+mod reassert;
 mod relay;
 mod socket;
-mod touch;
 
 use std::{
     error::Error,
@@ -25,18 +30,21 @@ use bus::{Bus, Role};
 use service::{Context, Health, Shutdown};
 use tokio::time::sleep;
 
-pub use config::Config;
+pub use config::{Config, Pings};
+pub use liveness::Mode;
 
 use crate::{
-    farewell::Farewells,
     http::{connections::Connections, gate::Gate},
+    listener::GatewayListener,
+    liveness::Liveness,
+    pending_leaves::PendingLeaves,
+    reassert::Reassert,
     relay::Relay,
     socket::Gateway,
-    touch::Touches,
 };
 
 /// How long the leaves of the last sockets may take.
-const FAREWELL: Duration = Duration::from_secs(3);
+const LAST_LEAVES: Duration = Duration::from_secs(3);
 
 /// Runs the service until `shutdown`.
 ///
@@ -46,15 +54,23 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let address = SocketAddr::new(context.host, config.port);
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::Gateway, context.instance.as_str().into());
-    let touches = Touches::new(Arc::clone(&bus), config.ttl);
-    let relay = Relay::new(Arc::clone(&bus), Arc::clone(&touches));
-    let farewells = Farewells::new(Arc::clone(&bus), config.ttl);
-    bus.start(relay.clone());
-    touches.start();
+    let pending_leaves = PendingLeaves::new(Arc::clone(&bus));
+    let reassert = Reassert::new(Arc::clone(&bus), Arc::clone(&pending_leaves));
+    let relay = Relay::new(Arc::clone(&bus), Arc::clone(&reassert));
+    let liveness = Liveness::new(config.liveness);
+    bus.start(Arc::new(GatewayListener {
+        bus: Arc::clone(&bus),
+        relay: Arc::clone(&relay),
+        reassert: Arc::clone(&reassert),
+        pending_leaves: Arc::clone(&pending_leaves),
+    }));
+    reassert.start(&relay);
     relay.start();
+    liveness.start();
 
-    let gateway = Arc::new(Gateway::new(Arc::clone(&bus), relay, touches, Arc::clone(&farewells)));
-    gateway.show();
+    let gateway = Gateway::new(Arc::clone(&bus), relay, reassert, liveness, Arc::clone(&pending_leaves));
+    let gateway = Arc::new(gateway);
+    gateway.register_metrics();
     let health = Health::new(context)
         .part("redis", {
             let bus = Arc::clone(&bus);
@@ -72,7 +88,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
             let shutdown = shutdown.clone();
             move || shutdown.check()
         });
-    let (layer, io) = socket::layer(Arc::clone(&gateway));
+    let (layer, io) = socket::layer(Arc::clone(&gateway), config.pings);
     let gate = Gate::new(shutdown.clone());
     let app = http::app(health, layer, Arc::clone(&gate), config.origins, config.proxies);
     let (connections, open) = Connections::new(listener);
@@ -83,12 +99,12 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     shutdown.asked().await;
     let begun = Instant::now();
     open.close_over(config.drain).await;
-    // Whoever is told by Socket.IO that its session ended does not come back by itself: from here on nobody has a
-    // connection, nor gets one.
+    // A client that is told by Socket.IO that its session ended does not come back by itself: from here on no one has a
+    // connection, or gets one.
     gate.shut();
     open.close_all();
-    let unsaid = || gateway.sessions.load(Ordering::Acquire) + farewells.open();
-    while unsaid() > 0 && begun.elapsed() < config.drain + FAREWELL {
+    let unsaid = || gateway.sessions.load(Ordering::Acquire) + pending_leaves.open();
+    while unsaid() > 0 && begun.elapsed() < config.drain + LAST_LEAVES {
         // Long-polling sessions between two polls. (`SocketIo::close` would end them without a word to their handlers.)
         for socket in io.sockets() {
             let _ = socket.disconnect();
@@ -97,7 +113,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     }
     match unsaid() {
         0 => bus.goodbye().await,
-        // Without a goodbye the lease runs out and the reaper takes out whoever is left, as of a gateway that died.
+        // The lease runs out and the reaper evicts the rest, as those of a gateway that died.
         count => tracing::warn!(count, "stopped before all leaves were taken; the reaper will evict the rest"),
     }
     server.abort();

@@ -11,7 +11,10 @@ use protocol::{
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use crate::{command, metadata, presence, store::Store};
+use crate::{
+    command, metadata, presence,
+    store::{Caller, Store},
+};
 
 /// Joins of one room, or heartbeats or channels of several, that one script call sees to; a script blocks Redis while it runs.
 const SHARED: usize = 128;
@@ -57,13 +60,13 @@ fn sharing(room: &[Incoming]) -> Option<Sharing> {
     first.filter(|_| room.iter().all(|incoming| of(incoming) == first))
 }
 
-/// Puts rooms of one place together that want the same, as long as a call is not full.
+/// Puts rooms of one slot together that want the same, as long as a call is not full.
 fn shared_calls(store: &Store, rooms: Vec<Vec<Incoming>>) -> Vec<Vec<Incoming>> {
     let mut full = Vec::new();
     let mut open: HashMap<_, Vec<Incoming>> = HashMap::new();
     for room in rooms {
-        let place = room.first().and_then(|first| first.command.room()).map_or(0, |room| store.place(room));
-        let call = open.entry((sharing(&room), place)).or_default();
+        let slot = room.first().map_or(0, |first| store.slot(first.command.partition()));
+        let call = open.entry((sharing(&room), slot)).or_default();
         call.extend(room);
         if call.len() >= SHARED {
             full.push(std::mem::take(call));
@@ -75,15 +78,20 @@ fn shared_calls(store: &Store, rooms: Vec<Vec<Incoming>>) -> Vec<Vec<Incoming>> 
 
 /// Commands of one kind in order: no script call takes more than [`SHARED`], however many one room has.
 async fn in_shared_calls(store: &Arc<Store>, mut call: Vec<Incoming>) -> Vec<Addressed> {
-    let now = wall_clock_ms();
-    call.retain(|incoming| now <= incoming.deadline_ms);
     let mut answers = Vec::with_capacity(call.len());
     while !call.is_empty() {
         let later = call.split_off(call.len().min(SHARED));
-        let call = std::mem::replace(&mut call, later);
+        let mut call = std::mem::replace(&mut call, later);
+        // Each time: the calls before may have taken long. What reaches Redis too late is refused there.
+        let now = wall_clock_ms();
+        call.retain(|incoming| now <= incoming.deadline_ms);
+        if call.is_empty() {
+            continue;
+        }
         answers.extend(match sharing(&call) {
             Some(Sharing::Metadata) => channels(store, call).await,
-            _ => heartbeats(store, call).await,
+            // Boxed: it may go on to carry out each by itself, for which there would be room in every call.
+            _ => Box::pin(heartbeats(store, call)).await,
         });
     }
     answers
@@ -95,7 +103,7 @@ async fn heartbeats(store: &Arc<Store>, call: Vec<Incoming>) -> Vec<Addressed> {
         Command::Heartbeat(beat) => Some((beat, span)),
         _ => None,
     });
-    let outcomes = match presence::heartbeats(store, &beats.collect::<Vec<_>>()).await {
+    let outcomes = match presence::heartbeats(store, deadline_ms(&call), &beats.collect::<Vec<_>>()).await {
         Ok(outcomes) => outcomes,
         // One room that cannot be read shall not spoil the others: each by itself, which repeats some, harmlessly.
         Err(fault) if fault.code == Code::Internal && call.len() > 1 => {
@@ -113,7 +121,7 @@ async fn channels(store: &Arc<Store>, call: Vec<Incoming>) -> Vec<Addressed> {
         Command::Metadata(asked) => Some((asked, span)),
         _ => None,
     });
-    let results = metadata::carry_out(store, &asked.collect::<Vec<_>>()).await;
+    let results = metadata::carry_out(store, deadline_ms(&call), &asked.collect::<Vec<_>>()).await;
     let outcomes = results.into_iter().zip(spans.iter().zip(&call));
     let outcomes =
         outcomes.map(|(result, (span, one))| result.unwrap_or_else(|fault| failed(span, &one.command, fault)));
@@ -121,12 +129,17 @@ async fn channels(store: &Arc<Store>, call: Vec<Incoming>) -> Vec<Addressed> {
     addressed(call, outcomes)
 }
 
+/// The earliest deadline of a call.
+fn deadline_ms(call: &[Incoming]) -> u64 {
+    call.iter().map(|incoming| incoming.deadline_ms).min().unwrap_or(u64::MAX)
+}
+
 fn addressed(call: Vec<Incoming>, outcomes: Vec<Outcome>) -> Vec<Addressed> {
     let answers = call.into_iter().zip(outcomes);
     answers.map(|(incoming, outcome)| (incoming.reply_to, vec![incoming.id], Arc::new(outcome))).collect()
 }
 
-/// Splits a batch by room; within a room the order stays. A touch stands alone.
+/// Splits a batch by room; within a room the order stays. What is about a partition stands alone.
 fn by_room(batch: impl Iterator<Item = Incoming>) -> Vec<Vec<Incoming>> {
     let mut rooms: Vec<Vec<Incoming>> = Vec::new();
     let mut places: HashMap<RoomId, usize> = HashMap::new();
@@ -162,7 +175,8 @@ async fn in_order(store: &Arc<Store>, commands: Vec<Incoming>) -> Vec<Addressed>
             joins(store, now, &mut answers).await;
         } else {
             let span = span(first);
-            let outcome = command::carry_out(store, &span, &first.command).await;
+            let caller = Caller { span: &span, deadline_ms: first.deadline_ms };
+            let outcome = command::carry_out(store, caller, &first.command).await;
             let outcome = outcome.unwrap_or_else(|fault| failed(&span, &first.command, fault));
             answers.push((Arc::clone(&first.reply_to), vec![first.id], Arc::new(outcome)));
         }
@@ -186,9 +200,9 @@ async fn joins(store: &Arc<Store>, batch: &[Incoming], answers: &mut Vec<Address
         .collect();
     // The script call belongs to the first traced join; the others are linked to it by their own spans.
     let first = spans.iter().find(|span| !span.is_disabled()).cloned().unwrap_or_else(Span::none);
-    let outcome = match presence::join(store, &first, &joins).await {
+    let outcome = match presence::join(store, Caller { span: &first, deadline_ms: deadline_ms(batch) }, &joins).await {
         Ok(joined) => {
-            spans.iter().enumerate().for_each(|(index, span)| presence::tell(span, &joined, index));
+            spans.iter().enumerate().for_each(|(index, span)| presence::note(span, &joined, index));
             Outcome::Joined(joined)
         }
         Err(fault) => {
@@ -267,9 +281,9 @@ mod tests {
         Command::Heartbeat(Heartbeat {
             room: room.into(),
             conn: "c".into(),
-            node: "n".into(),
             op: 2,
             base_op: 1,
+            known_epoch: 7,
             epoch: None,
             state: None,
         })
@@ -291,14 +305,18 @@ mod tests {
         let bus = Bus::connect(connections, Role::State, "presence-state-00000001".into());
         bus.start(Arc::new(Deaf));
         until("Redis answers", async || bus.check_redis().ok()).await;
-        let record = |room: &str| keyspace::RoomKeys::of(&room.into()).conns;
-        for room in ["before", "after"] {
-            let () = bus.commands().hset(record(room), ("c", "7\n1\nn\nann\n{}")).await.unwrap();
+        let base = |room: &RoomId| bus.subjects().partition(room.partition());
+        let record = |room: &RoomId| keyspace::members(&base(room), room);
+        for room in ["before", "after"].map(RoomId::from) {
+            let head = (keyspace::room(&base(&room), &room), ("head", "1 1 1 10 1 00000000"));
+            let () = bus.commands().hset(head.0, head.1).await.unwrap();
+            let () = bus.commands().hset(record(&room), ("c", "7\n1\nn\nann\n{}")).await.unwrap();
         }
-        for key in [record("broken"), keyspace::revisions(&"broken".into())] {
+        let broken = RoomId::from("broken");
+        for key in [record(&broken), keyspace::revisions(&base(&broken), &broken)] {
             let () = bus.commands().set(key, "no hash", None, None, false).await.unwrap();
         }
-        let store = Arc::new(Store::new(Arc::clone(&bus), 60_000, 60_000));
+        let store = Arc::new(Store::new(Arc::clone(&bus), 60_000));
 
         let rooms = ["before", "broken", "after"];
         let commands = rooms.map(heartbeat).into_iter().chain(rooms.map(metadata));

@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -48,7 +47,7 @@ impl Dispatch {
     pub(crate) fn start(bus: Arc<Bus>, store: Store) -> Arc<Self> {
         let store = Arc::new(store);
         let open = Arc::new(AtomicUsize::new(0));
-        let workers = (0..WORKERS)
+        let workers = (0..=WORKERS)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(QUEUE);
                 tokio::spawn(work(Arc::clone(&bus), Arc::clone(&store), receiver, Arc::clone(&open)));
@@ -71,9 +70,9 @@ impl Dispatch {
     }
 
     fn worker(&self, command: &Command) -> &mpsc::Sender<Incoming> {
-        let hasher = BuildHasherDefault::<DefaultHasher>::default();
-        let at = command.room().map_or(0, |room| hasher.hash_one(room) as usize);
-        &self.workers[at % self.workers.len()]
+        // What is about a whole partition takes long, and has a worker of its own.
+        let at = if command.room().is_some() { command.partition().index() % WORKERS } else { WORKERS };
+        &self.workers[at]
     }
 
     fn refuse(&self, reply_to: &str, ids: Vec<u64>, fault: Fault) {

@@ -33,7 +33,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let address = SocketAddr::new(context.host, config.admin_port);
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::State, context.instance.as_str().into());
-    let store = store::Store::new(Arc::clone(&bus), config.ttl_ms, config.metadata_ttl_ms);
+    let store = store::Store::new(Arc::clone(&bus), config.metadata_ttl_ms);
     let dispatch = dispatch::Dispatch::start(Arc::clone(&bus), store);
     bus.start(dispatch.clone());
     let health = Health::new(context)

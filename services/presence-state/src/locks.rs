@@ -1,62 +1,44 @@
-//! Locks: which script each command runs, and what else has to be kept.
-
-use std::sync::Arc;
+//! Locks: which script each command runs.
 
 use protocol::{
-    Fault, InstanceId, RoomId,
+    Fault,
     command::{
         Outcome,
         lock::{Lock, Locked},
     },
 };
-use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use crate::store::Store;
+use crate::store::{Caller, Store};
 
 /// Carries out what is asked of locks.
-pub(crate) async fn carry_out(
-    store: &Arc<Store>,
-    span: &Span,
-    asked: &Lock,
-    trace: &TraceContext,
-) -> Result<Outcome, Fault> {
+pub(crate) async fn carry_out(store: &Store, caller: Caller<'_>, asked: &Lock) -> Result<Outcome, Fault> {
+    let span = caller.span;
     span.record("lock.channel_name", asked.room().as_str());
     let locked = match asked {
         Lock::Acquire(acquire) => {
             name(span, &acquire.lock, &acquire.conn);
-            let locked = store.acquire(span, acquire, trace).await?;
-            if let Locked::Held(_) | Locked::Waits { .. } = locked {
-                // A gateway that dies must be found to have had a lock or a waiter here.
-                store.refresh(span, asked.room(), &acquire.node).await;
-            }
-            locked
+            store.acquire(caller, acquire).await?
         }
         Lock::Renew(renew) => {
             name(span, &renew.lock, &renew.conn);
-            store.renew(span, renew, trace).await?
+            store.renew(caller, renew).await?
         }
         Lock::Release(release) => {
             name(span, &release.lock, &release.conn);
-            let locked = store.release(span, release, trace).await?;
-            leave(store, asked.room(), release.leaving.as_ref()).await;
-            locked
+            store.release(caller, release).await?
         }
         Lock::Withdraw(withdraw) => {
             name(span, &withdraw.lock, &withdraw.conn);
-            let locked = store.withdraw(span, withdraw, trace).await?;
-            leave(store, asked.room(), withdraw.leaving.as_ref()).await;
-            locked
+            store.withdraw(caller, withdraw).await?
         }
         Lock::Drop(drop) => {
             span.record("presence.conn_id", drop.conn.as_str());
-            store.drop_locks(span, drop, trace).await?;
-            leave(store, asked.room(), drop.leaving.as_ref()).await;
+            store.drop_locks(caller, drop).await?;
             Locked::Done
         }
-        Lock::Expire { room, leaving } => {
-            store.expire_locks(span, room, trace).await?;
-            leave(store, room, leaving.as_ref()).await;
+        Lock::Expire { room } => {
+            store.expire_locks(caller, room).await?;
             Locked::Done
         }
         Lock::Get { channel, name } => {
@@ -65,13 +47,6 @@ pub(crate) async fn carry_out(
     };
     tell(span, &locked);
     Ok(Outcome::Lock(locked))
-}
-
-/// A gateway has nothing to do with the room any more.
-async fn leave(store: &Store, room: &RoomId, gateway: Option<&InstanceId>) {
-    if let Some(gateway) = gateway {
-        store.node_left(room, gateway).await;
-    }
 }
 
 fn name(span: &Span, lock: &protocol::LockId, conn: &protocol::ConnId) {

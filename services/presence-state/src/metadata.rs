@@ -1,7 +1,9 @@
 //! Metadata of channels: what is asked of it, and what members of a room may have missed.
 
+use std::collections::{HashMap, HashSet};
+
 use protocol::{
-    ChannelId, Fault,
+    ChannelId, ChannelType, Fault,
     command::{
         Catchup, Outcome,
         metadata::{Act, Change, Metadata, Record, Rejected, TypedRecord, WriteOptions},
@@ -9,14 +11,18 @@ use protocol::{
 };
 use tracing::Span;
 
-use crate::store::{Store, Written};
+use crate::store::{Caller, Store, Written};
 
-/// Carries out what is asked of channels, in order, of any rooms of one place.
-pub(crate) async fn carry_out(store: &Store, asked: &[(&Metadata, &Span)]) -> Vec<Result<Outcome, Fault>> {
+/// Carries out what is asked of channels, in order, in any rooms of one slot.
+pub(crate) async fn carry_out(
+    store: &Store,
+    deadline_ms: u64,
+    asked: &[(&Metadata, &Span)],
+) -> Vec<Result<Outcome, Fault>> {
     for (asked, span) in asked {
         describe(span, asked);
     }
-    let written = store.channels(asked).await;
+    let written = store.channels(deadline_ms, asked).await;
     written.into_iter().zip(asked).map(|(written, (asked, span))| Ok(outcome(written?, &asked.act, span))).collect()
 }
 
@@ -51,42 +57,52 @@ fn outcome(written: Written, act: &Act, span: &Span) -> Outcome {
     }
 }
 
-/// The records of a room's channels that are not as its members know them, and all their locks. A record that Redis lost is born anew, empty: its
-/// members are told so by an event like any other, under a revision above all that they know.
-pub(crate) async fn catch_up(store: &Store, span: &Span, asked: &Catchup) -> Result<Outcome, Fault> {
+/// The records of a room's channels that are not as its members know them, and all their locks. A record that Redis lost begins
+/// again, empty, and one whose last changes it lost is renewed: members are told so by an event like any other, under a
+/// revision above all that they know.
+pub(crate) async fn catch_up(store: &Store, caller: Caller<'_>, asked: &Catchup) -> Result<Outcome, Fault> {
+    let span = caller.span;
     span.record("metadata.channel_name", asked.room.as_str());
     let stored = store.revisions(span, &asked.room).await?;
+    let known: HashMap<_, _> = asked.known.iter().map(|(kind, revision)| (kind, *revision)).collect();
+    let channel = |kind: &ChannelType| ChannelId { name: asked.room.clone(), kind: kind.clone() };
     let mut records = Vec::new();
     for (kind, revision) in &stored {
-        if !asked.known.contains(&(kind.clone(), *revision)) {
-            let channel = ChannelId { name: asked.room.clone(), kind: kind.clone() };
-            let record = store.metadata(span, &channel).await?;
-            records.push(TypedRecord { kind: channel.kind, record });
-        }
+        let record = match known.get(kind) {
+            Some(known) if known == revision && !asked.all => continue,
+            Some(known) if known > revision => write_again(store, caller, channel(kind), *revision, Act::Renew).await?,
+            _ => store.metadata(caller, &channel(kind)).await?,
+        };
+        records.push(TypedRecord { kind: kind.clone(), record });
     }
-    for (kind, _) in &asked.known {
-        if !stored.iter().any(|(other, _)| other == kind) {
-            let channel = ChannelId { name: asked.room.clone(), kind: kind.clone() };
-            let record = bear_again(store, span, channel).await?;
-            records.push(TypedRecord { kind: kind.clone(), record });
-        }
+    let stored: HashSet<_> = stored.iter().map(|(kind, _)| kind).collect();
+    for kind in known.into_keys().filter(|kind| !stored.contains(kind)) {
+        let record = write_again(store, caller, channel(kind), 0, Act::Set).await?;
+        records.push(TypedRecord { kind: kind.clone(), record });
     }
     let locks = store.locks(span, &asked.room, None, None).await?;
     Ok(Outcome::Catchup { records, locks })
 }
 
-/// Makes an empty record where there is none; several gateways may ask for it at once.
-async fn bear_again(store: &Store, span: &Span, channel: ChannelId) -> Result<Record, Fault> {
+/// Writes a record whose revision is `expected`, with nothing new in it; several gateways may ask for it at once, and the first
+/// one does it.
+async fn write_again(
+    store: &Store,
+    caller: Caller<'_>,
+    channel: ChannelId,
+    expected: u64,
+    act: fn(Change) -> Act,
+) -> Result<Record, Fault> {
     let change = Change {
         conn: "".into(),
         op: 0,
         author: None,
         items: Vec::new(),
-        options: WriteOptions { major_revision: Some(0), ..WriteOptions::default() },
+        options: WriteOptions { major_revision: Some(expected), ..WriteOptions::default() },
     };
-    let asked = Metadata { channel, act: Act::Set(change) };
-    match store.write_metadata(span, &asked).await? {
+    let asked = Metadata { channel, act: act(change) };
+    match store.write_metadata(caller, &asked).await? {
         Written::Done(record) => Ok(record),
-        Written::Rejected(_) => store.metadata(span, &asked.channel).await,
+        Written::Rejected(_) => store.metadata(caller, &asked.channel).await,
     }
 }

@@ -6,12 +6,10 @@ use service::Reader;
 
 /// What `default.toml` lists, checked.
 pub struct Config {
-    /// `redis_url`, `redis_password_file`
-    pub redis: fred::types::config::Config,
+    /// `redis_url`, `redis_password_file`, `redis_key_prefix`
+    pub redis: bus::redis::Settings,
     /// `admin_port`
     pub admin_port: u16,
-    /// `presence_ttl_ms`
-    pub ttl_ms: u64,
     /// `presence_reaper_interval_ms`
     pub interval: Duration,
 }
@@ -20,9 +18,8 @@ impl Config {
     /// Reads the settings; what is wrong with them stays with the reader.
     pub fn load(reader: &mut Reader) -> Option<Self> {
         let admin_port = reader.within("admin_port", 0..=65_535) as u16;
-        let ttl_ms = reader.within("presence_ttl_ms", 3_000..=3_600_000);
         let interval_ms = reader.within("presence_reaper_interval_ms", 100..=600_000);
         let redis = bus::redis::settings(reader)?;
-        Some(Self { redis, admin_port, ttl_ms, interval: Duration::from_millis(interval_ms) })
+        Some(Self { redis, admin_port, interval: Duration::from_millis(interval_ms) })
     }
 }

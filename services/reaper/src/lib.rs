@@ -1,13 +1,15 @@
-//! The reaper: finds what is gone and asks presence-state to evict it, which checks again. It reads presence and writes
-//! none of it; its own are the times in the index at which rooms are due. Any number of reapers share the work by
-//! rendezvous hash, and two that do the same thing for a moment do no harm.
+//! The reaper: finds records of gateways whose lease has ended, and locks whose time is over, and has presence-state end them,
+//! which checks again. It reads presence and writes none of it. Any number of reapers share the partitions by rendezvous hash,
+//! and two that do the same thing for a moment do no harm.
 //!
-//! - `index`: the rooms that are due, and their oldest connection.
-//! - `sweep`: connections that outlived their TTL. `lost`: gateways that died.
+//! - `sweep`: the loop. `look`: what there may be to do. `reap`: a partition's work, step by step.
+//! - `lost`: which gateways are gone, and what was evicted with them.
 
 mod config;
-mod index;
+mod figures;
+mod look;
 mod lost;
+mod reap;
 mod sweep;
 
 use std::{error::Error, net::SocketAddr, sync::Arc};
@@ -50,18 +52,11 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         });
     let app: Router = health.router();
     let pages = tokio::spawn(async move { axum::serve(listener, app).await });
-    let sweeps = tokio::spawn(sweep::run(Arc::clone(&bus), config.ttl_ms, config.interval));
-    let lost = tokio::spawn(lost::run(Arc::clone(&bus)));
+    let sweeps = tokio::spawn(sweep::run(Arc::clone(&bus), config.interval));
     shutdown.asked().await;
-    // What is under way may be cut off anywhere: the next reaper finds the same rooms due.
+    // What is under way may be cut off anywhere: the next reaper finds the same work.
     sweeps.abort();
-    lost.abort();
     bus.goodbye().await;
     pages.abort();
     Ok(())
-}
-
-/// Whether this reaper is the one for `key`.
-fn is_ours(bus: &Bus, key: &str) -> bool {
-    bus.view().serving(Role::Reaper, key) == Some(bus.instance())
 }

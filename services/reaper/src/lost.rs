@@ -1,84 +1,82 @@
-//! Lost gateways: a lease that ended without a goodbye. What such a gateway held is evicted at once, room by room, and
-//! only then is its entry forgotten, so that a reaper that dies meanwhile leaves the rest to the next.
+//! Gateways whose lease ended and that still have records: since when, and what became of them. No I/O and no clock.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
-
-use bus::{Bus, Peer};
-use fred::interfaces::SetsInterface as _;
-use futures_util::{StreamExt as _, stream};
-use protocol::{
-    Code, Fault, RoomId,
-    command::{Command, EvictNode, Outcome},
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
 };
-use telemetry::propagation::TraceContext;
-use tokio::time::{MissedTickBehavior, interval};
 
-use crate::is_ours;
+use protocol::InstanceId;
 
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Rooms that are evicted from at a time.
-const TOGETHER: usize = 32;
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Lost(HashMap<InstanceId, Loss>);
 
-/// Looks for lost gateways, for ever.
-pub(crate) async fn run(bus: Arc<Bus>) {
-    let mut tick = interval(LOOK_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Whose rooms could not be cleared; each is told once, however often it is tried.
-    let mut failing = HashSet::new();
-    loop {
-        tick.tick().await;
-        let view = bus.view();
-        failing.retain(|gateway| view.lost_gateways().iter().any(|lost| lost.instance == *gateway));
-        for gateway in view.lost_gateways() {
-            if is_ours(&bus, gateway.instance.as_str())
-                && let Err(fault) = evict(&bus, gateway).await
-                && failing.insert(gateway.instance.clone())
-            {
-                tracing::warn!(fault, gateway = %gateway.instance, "a lost gateway's rooms were not all cleared; tried until they are");
-            }
+#[derive(Debug)]
+struct Loss {
+    since: Instant,
+    total: Total,
+}
+
+/// What was evicted with a gateway.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Total {
+    /// Connections.
+    pub(crate) evicted: u64,
+    /// Rooms that they were in. One that took more than one step counts once for each.
+    pub(crate) rooms: u64,
+}
+
+impl Lost {
+    /// Takes the gateways that were found to have records and no lease, `everywhere` or in some partitions; answers for how long
+    /// the first of them has been so.
+    pub(crate) fn found(&mut self, gone: &HashSet<InstanceId>, everywhere: bool, now: Instant) -> Duration {
+        self.0.retain(|gateway, _| !everywhere || gone.contains(gateway));
+        for gateway in gone {
+            self.0.entry(gateway.clone()).or_insert(Loss { since: now, total: Total::default() });
         }
+        self.0.values().map(|loss| now.duration_since(loss.since)).max().unwrap_or_default()
+    }
+
+    /// Connections of a gateway were evicted.
+    pub(crate) fn evicted(&mut self, gateway: &InstanceId, evicted: u64, rooms: u64) {
+        if let Some(Loss { total, .. }) = self.0.get_mut(gateway) {
+            total.evicted += evicted;
+            total.rooms += rooms;
+        }
+    }
+
+    /// The gateways that are done with, with what was evicted: all but those that have something `left`. Each is answered once.
+    pub(crate) fn done(&mut self, left: &HashSet<InstanceId>) -> Vec<(InstanceId, Total)> {
+        let done = self.0.iter_mut().filter(|(gateway, loss)| loss.total.evicted > 0 && !left.contains(*gateway));
+        done.map(|(gateway, loss)| (gateway.clone(), std::mem::take(&mut loss.total))).collect()
     }
 }
 
-async fn evict(bus: &Arc<Bus>, gateway: &Peer) -> Result<(), String> {
-    let rooms: Vec<String> =
-        bus.commands().smembers(keyspace::node_rooms(&gateway.instance)).await.map_err(|error| error.to_string())?;
-    let count = rooms.len();
-    let evictions = stream::iter(rooms).map(|room| evict_room(bus, gateway, room.into())).buffer_unordered(TOGETHER);
-    let (mut evicted, mut away) = (0, None);
-    for result in evictions.collect::<Vec<_>>().await {
-        match result {
-            Ok(count) => evicted += count,
-            Err(fault) => away = Some(fault.to_string()),
-        }
-    }
-    telemetry::metrics::evicted("node_lost", evicted);
-    if let Some(fault) = away {
-        return Err(fault);
-    }
-    if bus.forget(gateway).await {
-        tracing::warn!(gateway = %gateway.instance, rooms = count, evicted, "a gateway was lost; its connections were evicted");
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How many were evicted.
-async fn evict_room(bus: &Arc<Bus>, gateway: &Peer, room: RoomId) -> Result<u64, Fault> {
-    let command = Command::EvictNode(EvictNode {
-        room: room.clone(),
-        node: gateway.instance.clone(),
-        lease_end_ms: gateway.lease_end_ms,
-    });
-    match bus.call(room.as_str(), &command, TraceContext::default()).await {
-        Ok(answer) => Ok(match &*answer.outcome {
-            Outcome::Evicted { count, .. } => *count,
-            _ => 0,
-        }),
-        // A room that cannot be read is not better the next time; what is left in it runs out by itself.
-        Err(fault) if fault.code == Code::Internal => {
-            tracing::error!(%room, %fault, gateway = %gateway.instance, "a room cannot be cleared of a lost gateway");
-            Ok(0)
-        }
-        Err(fault) => Err(fault),
+    #[test]
+    fn a_gateway_is_told_once_with_all_that_was_evicted() {
+        let (a, b): (InstanceId, InstanceId) = ("presence-gateway-a".into(), "presence-gateway-b".into());
+        let mut lost = Lost::default();
+        let now = Instant::now();
+        let both = HashSet::from([a.clone(), b.clone()]);
+        assert_eq!(lost.found(&both, true, now), Duration::ZERO);
+        lost.evicted(&a, 200, 3);
+        lost.evicted(&b, 1, 1);
+        let left = HashSet::from([a.clone()]);
+        assert_eq!(lost.done(&left), [(b.clone(), Total { evicted: 1, rooms: 1 })]);
+        assert_eq!(lost.found(&left, true, now + Duration::from_secs(3)), Duration::from_secs(3), "it is still there");
+        lost.evicted(&a, 50, 1);
+        assert_eq!(lost.done(&HashSet::new()), [(a, Total { evicted: 250, rooms: 4 })]);
+        assert_eq!(lost.done(&HashSet::new()), []);
+        let none = HashSet::new();
+        assert_eq!(
+            lost.found(&none, false, now + Duration::from_secs(6)),
+            Duration::from_secs(6),
+            "it may be elsewhere"
+        );
+        assert_eq!(lost.found(&none, true, now + Duration::from_secs(9)), Duration::ZERO);
     }
 }

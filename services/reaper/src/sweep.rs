@@ -1,145 +1,190 @@
-//! The sweep: rooms that are due are looked at; what is stale in them is evicted, the others are put off. A sweep costs
-//! what is due, not what exists.
+//! The sweep: every few seconds, and at once when an instance came or went, this reaper looks at its partitions and has
+//! presence-state end what is due there and what gateways left behind whose lease has ended.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use bus::Bus;
-use futures_util::{StreamExt as _, stream};
-use protocol::{
-    Code, Fault, RoomId,
-    command::{Command, Outcome, Reap},
-};
-use telemetry::{
-    metrics::{self, Reading},
-    propagation::TraceContext,
-};
+use bus::{Bus, Role, View};
+use futures_util::{TryStreamExt as _, stream};
+use protocol::{InstanceId, Partition};
+use telemetry::metrics;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::Span;
 
-use crate::{index, is_ours};
+use crate::{
+    figures::Figures,
+    look::{Seen, look},
+    lost::Lost,
+    reap::{Task, reap},
+};
 
-/// Rooms that are evicted from at a time.
+/// Partitions that are worked on at a time.
 const TOGETHER: usize = 32;
-/// Pages of one shard in one cycle; what is left is due at the next.
-const PAGES: usize = 20;
 
+/// What one cycle did.
+#[derive(Debug, Default)]
+pub(crate) struct Cycle {
+    /// Connections evicted, and rooms changed by it.
+    pub(crate) evicted: u64,
+    pub(crate) rooms: u64,
+    /// Gateways that have something left, which the next cycle is for.
+    pub(crate) left: HashSet<InstanceId>,
+}
+
+/// What is remembered from one cycle to the next.
 #[derive(Default)]
-struct Tally {
-    scanned: u64,
-    evicted: u64,
-    rooms_changed: u64,
-    lag_ms: u64,
-    /// All rooms of the shards that were swept, due or not.
-    rooms: u64,
+pub(crate) struct Sweeper {
+    lost: Mutex<Lost>,
+    cycle: Mutex<Cycle>,
+    /// Partitions that cannot be read; each is logged once.
+    broken: Mutex<HashSet<Partition>>,
+    /// Why the last cycle did not reach its end.
+    fault: Mutex<Option<String>>,
 }
 
-/// What metrics look at between two cycles.
-#[derive(Default)]
-struct Figures {
-    lag_ms: AtomicU64,
-    rooms: AtomicU64,
-}
-
-impl Figures {
-    fn shown() -> Arc<Self> {
-        metrics::begin_reaper();
-        let figures = Arc::<Self>::default();
-        let seen = Arc::clone(&figures);
-        metrics::observe(Reading::ReaperLag, move || Some(seen.lag_ms.load(Ordering::Relaxed) as f64 / 1e3));
-        let seen = Arc::clone(&figures);
-        metrics::observe(Reading::RoomsActive, move || Some(seen.rooms.load(Ordering::Relaxed) as f64));
-        figures
-    }
-}
-
-/// Sweeps, for ever.
-pub(crate) async fn run(bus: Arc<Bus>, ttl_ms: u64, every: Duration) {
+/// Sweeps, forever.
+pub(crate) async fn run(bus: Arc<Bus>, every: Duration) {
     let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let figures = Figures::shown();
+    let mut changes = bus.changes();
+    let (sweeper, figures) = (Sweeper::default(), Figures::registered());
+    let mut paused = false;
     loop {
-        tick.tick().await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            // The sender lives as long as the bus.
+            _ = changes.changed() => {}
+        }
+        let truce = bus.truce();
+        if let Some(truce) = truce.filter(|_| !paused) {
+            tracing::info!(why = truce.why.as_str(), "evictions paused by a truce");
+        }
+        paused = truce.is_some();
+        sweeper.cycle(&bus, &figures, paused).await;
+    }
+}
+
+impl Sweeper {
+    /// Looks at what there is and, unless evictions are paused, has it done.
+    async fn cycle(&self, bus: &Arc<Bus>, figures: &Figures, paused: bool) {
         let began = Instant::now();
         let span = telemetry::span::reaper_cycle();
-        let mut tally = Tally::default();
-        for shard in 0..keyspace::DUE_SHARDS {
-            if is_ours(&bus, &format!("due:{shard}"))
-                && let Err(fault) = sweep(&bus, shard, ttl_ms, &span, &mut tally).await
-            {
-                telemetry::span::fail(&span, "sweep", &fault);
-                span.in_scope(|| tracing::warn!(shard, fault, "a shard was not swept; it stays due"));
-                break;
+        *lock(&self.cycle) = Cycle::default();
+        let (seen, fault) = self.look(bus).await;
+        let scanned = seen.len() as u64;
+        let lag = if paused { Duration::ZERO } else { self.note(&seen, &bus.view(), fault.is_none()) };
+        figures.set(lag, seen.iter().map(|seen| seen.rooms).sum());
+        let due = if paused { Vec::new() } else { seen };
+        let result = self.work(bus, &span, due).await.and(fault.map_or(Ok(()), Err));
+        let Cycle { evicted, rooms, left } = std::mem::take(&mut *lock(&self.cycle));
+        span.record("reaper.scanned", scanned as i64)
+            .record("reaper.evicted", evicted as i64)
+            .record("reaper.rooms_changed", rooms as i64)
+            .record("reaper.lag_ms", lag.as_millis() as i64);
+        metrics::reaper_cycle(began.elapsed(), scanned, rooms);
+        if !paused {
+            span.in_scope(|| self.conclude(&span, result, &left));
+        }
+    }
+
+    /// Looks at the partitions that are this reaper's; also answers why some of them could not be looked at.
+    async fn look(&self, bus: &Bus) -> (Vec<Seen>, Option<String>) {
+        let view = bus.view();
+        let own: Vec<_> = Partition::all().filter(|partition| is_ours(&view, bus.instance(), *partition)).collect();
+        let (seen, error) = look(bus, &own, view.peers(Role::Gateway).len()).await;
+        for Seen { partition, wrong, .. } in &seen {
+            if let Some(wrong) = wrong {
+                self.is_broken(*partition, wrong);
             }
         }
-        span.record("reaper.scanned", tally.scanned as i64)
-            .record("reaper.evicted", tally.evicted as i64)
-            .record("reaper.rooms_changed", tally.rooms_changed as i64)
-            .record("reaper.lag_ms", tally.lag_ms as i64);
-        metrics::reaper_cycle(began.elapsed(), tally.scanned, tally.rooms_changed);
-        metrics::evicted("expired", tally.evicted);
-        figures.lag_ms.store(tally.lag_ms, Ordering::Relaxed);
-        figures.rooms.store(tally.rooms, Ordering::Relaxed);
-        if tally.evicted > 0 {
-            let Tally { evicted, rooms_changed, lag_ms, .. } = tally;
-            span.in_scope(|| tracing::info!(evicted, rooms = rooms_changed, lag_ms, "swept"));
+        (seen, error.map(|error| error.to_string()))
+    }
+
+    /// Remembers who is lost, as far as it was looked for; answers for how long the most overdue work has been due.
+    fn note(&self, seen: &[Seen], view: &View, everywhere: bool) -> Duration {
+        let gone = seen.iter().flat_map(|seen| &seen.gateways).filter(|gateway| !view.is_alive(gateway)).cloned();
+        let lost = lock(&self.lost).found(&gone.collect(), everywhere, Instant::now());
+        let overdue_ms = seen.iter().filter_map(|seen| seen.overdue_ms).max().unwrap_or_default();
+        lost.max(Duration::from_millis(overdue_ms))
+    }
+
+    /// Has done what was found.
+    async fn work(&self, bus: &Arc<Bus>, span: &Span, seen: Vec<Seen>) -> Result<(), String> {
+        let lost = |seen: &Seen, view: &View| seen.gateways.iter().any(|gateway| !view.is_alive(gateway));
+        let view = bus.view();
+        if seen.iter().any(|seen| lost(seen, &view)) && !bus.look_again().await {
+            // A gateway may have come after the view, and its records before the look.
+            return Err("no newer view came; nothing was evicted".to_owned());
+        }
+        let view = bus.view();
+        let tasks = seen.into_iter().filter_map(|seen| {
+            let (partition, is_fine) = (seen.partition, seen.wrong.is_none());
+            let task = Task::of(seen, &view);
+            if task.is_none() && is_fine {
+                self.is_fine(partition);
+            }
+            task
+        });
+        let work = stream::iter(tasks.map(Ok));
+        work.try_for_each_concurrent(TOGETHER, |task| reap(self, bus, span, task)).await
+    }
+
+    /// A step of a task was done.
+    pub(crate) fn evicted(&self, gateway: Option<&InstanceId>, evicted: u64, rooms: u64) {
+        let mut cycle = lock(&self.cycle);
+        cycle.evicted += evicted;
+        cycle.rooms += rooms;
+        if let Some(gateway) = gateway {
+            lock(&self.lost).evicted(gateway, evicted, rooms);
+        }
+    }
+
+    /// Something of a gateway is left for the next cycle.
+    pub(crate) fn is_left(&self, gateway: Option<&InstanceId>) {
+        lock(&self.cycle).left.extend(gateway.cloned());
+    }
+
+    /// A partition cannot be worked on, which must not stop the others.
+    pub(crate) fn is_broken(&self, partition: Partition, fault: &str) {
+        if lock(&self.broken).insert(partition) {
+            tracing::error!(%partition, fault, "a partition cannot be cleaned; tried again every cycle");
+        }
+    }
+
+    /// A partition was worked on, or has nothing to do.
+    pub(crate) fn is_fine(&self, partition: Partition) {
+        lock(&self.broken).remove(&partition);
+    }
+
+    fn conclude(&self, span: &Span, result: Result<(), String>, left: &HashSet<InstanceId>) {
+        let mut last = lock(&self.fault);
+        match result {
+            Ok(()) => {
+                *last = None;
+                for (gateway, total) in lock(&self.lost).done(left) {
+                    let (evicted, rooms) = (total.evicted, total.rooms);
+                    tracing::warn!(%gateway, evicted, rooms, "gateway lease expired");
+                }
+            }
+            Err(fault) => {
+                telemetry::span::fail(span, "sweep", &fault);
+                if last.as_ref() != Some(&fault) {
+                    tracing::warn!(fault, "cycle cut short; what is left is due in the next");
+                }
+                *last = Some(fault);
+            }
         }
     }
 }
 
-async fn sweep(bus: &Arc<Bus>, shard: u32, ttl_ms: u64, span: &Span, tally: &mut Tally) -> Result<(), String> {
-    tally.rooms += index::rooms(bus, shard).await.map_err(|error| error.to_string())?;
-    for _ in 0..PAGES {
-        let now_ms = bus.redis_now_ms();
-        let page = index::due_rooms(bus, span, shard, now_ms).await.map_err(|error| error.to_string())?;
-        let full = page.len() as i64 == index::PAGE;
-        let (mut put_off, mut stale) = (Vec::new(), Vec::new());
-        for due in page {
-            tally.scanned += 1;
-            tally.lag_ms = tally.lag_ms.max(now_ms.saturating_sub(due.since_ms));
-            match due.oldest_ms {
-                Some(seen) if seen + ttl_ms > now_ms => put_off.push((due.room, seen + ttl_ms)),
-                // Nobody left, somebody stale, or locks: presence-state looks again and puts the room where it belongs.
-                _ => stale.push(due.room),
-            }
-        }
-        let evictions = stream::iter(stale).map(async |room| (evict(bus, &room, TraceContext::of(span)).await, room));
-        let mut away = None;
-        for (evicted, room) in evictions.buffer_unordered(TOGETHER).collect::<Vec<_>>().await {
-            match evicted {
-                Ok(count) => {
-                    tally.evicted += count;
-                    tally.rooms_changed += u64::from(count > 0);
-                }
-                // A room that cannot be read shall not keep the others waiting; it is looked at again a TTL later.
-                Err(fault) if fault.code == Code::Internal => {
-                    telemetry::span::fail(span, "room", &fault.message);
-                    span.in_scope(|| tracing::error!(%room, %fault, "a room cannot be swept"));
-                    put_off.push((room, now_ms + ttl_ms));
-                }
-                Err(fault) => away = Some(fault.to_string()),
-            }
-        }
-        index::put_off(bus, span, &put_off).await.map_err(|error| error.to_string())?;
-        if let Some(fault) = away {
-            return Err(fault);
-        }
-        if !full {
-            break;
-        }
-    }
-    Ok(())
+/// Whether this reaper is the one for a partition.
+fn is_ours(view: &View, own: &InstanceId, partition: Partition) -> bool {
+    view.serving(Role::Reaper, &partition.to_string()) == Some(own)
 }
 
-async fn evict(bus: &Arc<Bus>, room: &RoomId, trace: TraceContext) -> Result<u64, Fault> {
-    let answer = bus.call(room.as_str(), &Command::Reap(Reap { room: room.clone() }), trace).await?;
-    Ok(match &*answer.outcome {
-        Outcome::Evicted { count, .. } => *count,
-        _ => 0,
-    })
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use fred::{
-    interfaces::{ClientLike as _, ClusterInterface as _, EventInterface as _},
-    types::{Message, config::Server},
+    interfaces::{ClientLike as _, EventInterface as _},
+    types::Message,
 };
 use protocol::{
     InstanceId,
@@ -23,7 +23,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use crate::{Bus, directory::local_ms, outbox, subjects};
+use crate::{Bus, clock::local_ms, outbox};
 
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Unheard for this long, an instance is deaf.
@@ -84,7 +84,7 @@ fn hear(bus: &Arc<Bus>, message: &Message) {
         tracing::warn!(channel = %message.channel, "dropped a message that is not text");
         return;
     };
-    if !message.channel.starts_with("prs:inbox:") {
+    if !bus.subjects.is_inbox(&message.channel) {
         if let Some(listener) = bus.listener.get() {
             listener.on_event(&message.channel, text);
         }
@@ -140,39 +140,9 @@ pub(crate) async fn follow_reconnects(bus: Arc<Bus>) {
     }
 }
 
-/// Looks which node of a cluster has which hash slots, for ever, and subscribes anew when that changed: a master that
-/// hands its slots to a replica keeps its connections, and whoever listens there hears nothing more.
-pub(crate) async fn follow_slots(bus: Arc<Bus>) {
-    let client = bus.subscriptions.client();
-    let mut tick = interval(PROBE_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known: Option<Slots> = None;
-    loop {
-        tick.tick().await;
-        // Both: a replica takes SPUBLISH too, and answers 0 when all who listen are at the master, so that whoever goes on
-        // publishing there takes everybody for gone. An error is a cluster that cannot be asked; the connections say so.
-        if bus.commands.sync_cluster().await.is_err() || client.sync_cluster().await.is_err() {
-            continue;
-        }
-        let now = client.cached_cluster_state().map(|routing| {
-            let mut slots: Slots = routing.slots().iter().map(|range| (range.start, range.primary.clone())).collect();
-            slots.sort_unstable_by_key(|(start, _)| *start);
-            slots
-        });
-        if known.is_some() && now != known {
-            tracing::info!("slots of the cluster have moved; everything is subscribed anew");
-            resubscribe(&bus).await;
-        }
-        known = now;
-    }
-}
-
-/// The hash slots by their first one, with the node that has them.
-type Slots = Vec<(u16, Server)>;
-
-async fn resubscribe(bus: &Bus) {
+pub(crate) async fn resubscribe(bus: &Bus) {
     telemetry::metrics::resubscribed();
-    let own = subjects::inbox(bus.instance());
+    let own = bus.subjects.inbox(bus.instance());
     if let Err(error) = bus.subscriptions.replay(&own).await {
         return tracing::warn!(%error, "could not subscribe; the probe will try again");
     }
@@ -189,7 +159,7 @@ async fn resubscribe(bus: &Bus) {
 
 /// Asks itself whether it still hears, for ever.
 pub(crate) async fn probe(bus: Arc<Bus>) {
-    let own = subjects::inbox(bus.instance());
+    let own = bus.subjects.inbox(bus.instance());
     let mut tick = interval(PROBE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

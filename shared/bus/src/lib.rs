@@ -4,51 +4,62 @@
 //!
 //! - `redis`: the two connections, commands and subscriptions.
 //! - `directory`: who is alive, by leases; who serves a key, by rendezvous hash.
+//! - `contact`: what a server's answers say about its history; `truce`: when no one may be evicted because of that;
+//!   `history`: which partitions may have lost changes.
+//! - `health`: what the bus says of itself: whether Redis answers, the age of the lease, the truce.
+//! - `slots`: where the partitions of a cluster are.
 //! - `request`: the sending side; `outbox`: what leaves together.
 //! - `hearing`: the receiving side, with the probe of the own inbox.
 //! - `subscriptions`: the channels that must survive a reconnect.
 
+mod clock;
+mod contact;
 mod directory;
+mod health;
 mod hearing;
+mod history;
 mod outbox;
 pub mod redis;
 mod rendezvous;
 mod request;
 pub mod script;
-pub mod subjects;
+mod slots;
+mod subjects;
 mod subscriptions;
+mod trouble;
+mod truce;
 
-use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
 };
 
 use fred::{clients::Client, interfaces::ClientLike as _};
 use protocol::{
-    Code, Fault, InstanceId,
+    Code, Fault, InstanceId, Partition,
     command::Outcome,
     envelope::{Envelope, Item, Kind, VERSION, wall_clock_ms},
 };
 use serde_json::value::RawValue;
-use telemetry::metrics::{self, Reading};
 
-pub use directory::{Peer, Role, View};
+pub use directory::{Role, View};
 pub use rendezvous::choose;
 pub use request::{Answer, DEADLINE};
+pub use subjects::Subjects;
+pub use truce::{Truce, Why};
 
-use crate::{directory::Directory, hearing::Hearing, request::Requests, subscriptions::Subscriptions};
+use crate::{
+    directory::Directory, hearing::Hearing, history::Histories, request::Requests, subscriptions::Subscriptions,
+};
 
 /// Bytes of one answer. A larger one would come near what Redis keeps for a subscriber (32 MiB) before it cuts it off,
 /// and with it everything that the gateway hears.
 pub const REPLY_LIMIT: usize = 8 * 1024 * 1024;
-/// Redis counts as away when it has not answered for this long, three renewals of the lease.
+/// Redis counts as silent when it has not answered for this long, three renewals of the lease.
 pub(crate) const SILENT_AFTER_MS: u64 = 1_500;
 
-/// What a service does with what it hears. Called on the one task that reads the subscription, in order: it must not
-/// block.
+/// What a service does with what it hears. None of these may block: requests and events come from the one task that reads the
+/// subscription, in order, the others from tasks of the bus.
 pub trait Listener: Send + Sync + 'static {
     /// Requests came.
     fn on_request(&self, _envelope: &Envelope<'_>) {}
@@ -56,6 +67,10 @@ pub trait Listener: Send + Sync + 'static {
     fn on_event(&self, _channel: &str, _text: &str) {}
     /// Something may have been missed: the subscription was away or too slow.
     fn on_gap(&self) {}
+    /// What Redis holds of these partitions may be older than what it said before, or gone: their server has another
+    /// replication id, was silent for 1.5 s or longer, has a clock that stepped, or has a new connection; or they have moved to
+    /// another server. Called when the server answers again. May be called twice for one fault; never for the own start.
+    fn on_history(&self, _partitions: &[Partition]) {}
 }
 
 /// An instance's place on the bus.
@@ -63,25 +78,30 @@ pub struct Bus {
     instance: InstanceId,
     role: Role,
     commands: Client,
+    subjects: Subjects,
     subscriptions: Subscriptions,
     directory: Directory,
     requests: Requests,
     hearing: Hearing,
+    histories: Histories,
     listener: OnceLock<Arc<dyn Listener>>,
     next_id: AtomicU64,
 }
 
 impl Bus {
-    /// Connects, without waiting for Redis: until it answers, the instance is unready and every call is refused.
+    /// Connects, without waiting for Redis: until it answers, the instance is unready and every call is refused. The name
+    /// begins with [`Role::service`] and a `-`, or no one finds the instance.
     pub fn connect(redis: redis::Redis, role: Role, instance: InstanceId) -> Arc<Self> {
         Arc::new(Self {
             instance,
             role,
             commands: redis.commands,
+            subjects: redis.subjects,
             subscriptions: Subscriptions::new(redis.subscriber),
             directory: Directory::default(),
             requests: Requests::default(),
             hearing: Hearing::default(),
+            histories: Histories::default(),
             listener: OnceLock::new(),
             next_id: AtomicU64::new(1),
         })
@@ -90,35 +110,29 @@ impl Bus {
     /// Begins to listen and to renew the own lease.
     pub fn start(self: &Arc<Self>, listener: Arc<dyn Listener>) {
         let _ = self.listener.set(listener);
-        self.subscriptions.want(subjects::inbox(&self.instance));
+        self.subscriptions.want(self.subjects.inbox(&self.instance));
         tokio::spawn(hearing::read(Arc::clone(self)));
         tokio::spawn(hearing::follow_reconnects(Arc::clone(self)));
         tokio::spawn(hearing::probe(Arc::clone(self)));
         if self.commands.is_clustered() {
-            tokio::spawn(hearing::follow_slots(Arc::clone(self)));
+            tokio::spawn(slots::follow(Arc::clone(self)));
+            tokio::spawn(history::follow_primaries(Arc::clone(self)));
         }
+        self.histories.start(self);
+        tokio::spawn(health::follow_errors(Arc::clone(self)));
         tokio::spawn(directory::renew(Arc::clone(self)));
         tokio::spawn(request::watch(Arc::clone(self)));
         self.show();
     }
 
-    /// Has metrics look at the bus.
-    fn show(self: &Arc<Self>) {
-        let show = |reading, see: fn(&Self) -> f64| {
-            let bus = Arc::clone(self);
-            metrics::observe(reading, move || Some(see(&bus)));
-        };
-        show(Reading::RedisUp, |bus| f64::from(bus.check_redis().is_ok()));
-        show(Reading::SubscriptionDeaf, |bus| f64::from(bus.check_hearing().is_err()));
-        // presence-state answers and asks nothing.
-        if self.role != Role::State {
-            show(Reading::RequestsPending, |bus| bus.requests.pending() as f64);
-        }
-    }
-
     /// The own name.
     pub fn instance(&self) -> &InstanceId {
         &self.instance
+    }
+
+    /// The names of channels and keys.
+    pub fn subjects(&self) -> &Subjects {
+        &self.subjects
     }
 
     /// The connection for commands.
@@ -155,14 +169,10 @@ impl Bus {
         }
     }
 
-    /// Takes the own entry out of the directory: the goodbye that tells a stopped gateway from a lost one.
+    /// Removes the own entry from the directory, for good: the lease is not renewed after this call. Redis is waited for 1.5 s
+    /// at most; if it does not answer, the lease ends by itself.
     pub async fn goodbye(&self) {
         directory::goodbye(self).await;
-    }
-
-    /// Forgets a lost gateway for which everything was done; `false` when it is back, or Redis did not answer.
-    pub async fn forget(&self, gateway: &Peer) -> bool {
-        directory::forget(self, gateway).await
     }
 
     /// Answers requests of `reply_to`; each item has the ids that it answers. An answer over [`REPLY_LIMIT`] is refused
@@ -181,49 +191,13 @@ impl Bus {
         }
     }
 
-    /// Whether commands reach Redis: connected, and the lease was renewed lately.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong.
-    pub fn check_redis(&self) -> Result<(), String> {
-        if !self.commands.is_connected() {
-            return Err("not connected".to_owned());
-        }
-        match self.directory.age_ms() {
-            Some(age) if age < SILENT_AFTER_MS => Ok(()),
-            Some(age) => Err(format!("no answer for {age} ms")),
-            None => Err("no answer yet".to_owned()),
-        }
-    }
-
-    /// Whether Redis is away, or was within `time`: what depends on who was heard of lately is not to be trusted then.
-    pub fn was_redis_away(&self, time: Duration) -> bool {
-        self.directory.was_silent(time)
-    }
-
-    /// Whether the own inbox is heard.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong.
-    pub fn check_hearing(&self) -> Result<(), String> {
-        self.hearing.check()
-    }
-
-    /// Whether a presence-state instance is there to ask.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong.
-    pub fn check_states(&self) -> Result<(), String> {
-        if self.view().peers(Role::State).is_empty() { Err("no instance is alive".to_owned()) } else { Ok(()) }
-    }
-
     fn envelope<'a>(&self, kind: Kind, items: Vec<Item<'a>>) -> Envelope<'a> {
         Envelope {
             version: VERSION,
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             kind,
             sender: self.instance.clone(),
-            reply_to: subjects::inbox(&self.instance),
+            reply_to: self.subjects.inbox(&self.instance),
             deadline_ms: wall_clock_ms() + DEADLINE.as_millis() as u64,
             items,
         }

@@ -13,7 +13,7 @@ use telemetry::propagation::TraceContext;
 use tokio::sync::mpsc;
 use tracing::Span;
 
-use crate::{Bus, redis, subjects};
+use crate::{Bus, redis};
 
 /// Requests that may wait for one instance.
 pub(crate) const OUTBOX: usize = 8_192;
@@ -31,7 +31,7 @@ pub(crate) struct Outgoing {
 
 /// Sends what comes, until the outbox is dropped.
 pub(crate) async fn run(bus: Arc<Bus>, target: InstanceId, mut waiting: mpsc::Receiver<Outgoing>) {
-    let channel = subjects::inbox(&target);
+    let channel = bus.subjects.inbox(&target);
     let mut batch: Vec<Outgoing> = Vec::new();
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         let mut rest = batch.as_slice();

@@ -28,7 +28,6 @@ use tokio::{
 use crate::{
     Bus, Role,
     outbox::{self, OUTBOX, Outgoing},
-    subjects,
 };
 
 /// How long a request may take, repeats included. Under two seconds, so that a client is told within two.
@@ -69,18 +68,19 @@ pub(crate) struct Requests {
 }
 
 impl Bus {
-    /// Asks the presence-state instance that serves `key`.
+    /// Asks the presence-state instance that serves the command's partition.
     ///
     /// # Errors
     /// `UNAVAILABLE`: nobody is there, or Redis is not. `TIMEOUT`: it went out and no reply came. `OVERLOADED`: a queue
     /// is full. Or the fault that the instance answered.
-    pub async fn call(self: &Arc<Self>, key: &str, command: &Command, trace: TraceContext) -> Result<Answer, Fault> {
+    pub async fn call(self: &Arc<Self>, command: &Command, trace: TraceContext) -> Result<Answer, Fault> {
         let body: Arc<RawValue> = serde_json::value::to_raw_value(command)
             .map_err(|_| Fault::new(Code::Internal, "the request could not be written"))?
             .into();
         let deadline = Instant::now() + DEADLINE;
+        let key = command.partition().to_string();
         loop {
-            let answer = self.attempt(key, &body, &trace, deadline).await?;
+            let answer = self.attempt(&key, &body, &trace, deadline).await?;
             match answer {
                 Some(answer) => match &*answer.outcome {
                     Outcome::Fault(fault) => return Err(fault.clone()),
@@ -149,7 +149,7 @@ pub(crate) async fn watch(bus: Arc<Bus>) {
     loop {
         tick.tick().await;
         for target in bus.requests.owing() {
-            let heard = outbox::publish(&bus, Kind::Probe, &subjects::inbox(&target), Vec::new()).await;
+            let heard = outbox::publish(&bus, Kind::Probe, &bus.subjects.inbox(&target), Vec::new()).await;
             if let Ok(0) = heard {
                 bus.requests.target_gone(&bus, &target);
             }

@@ -1,103 +1,96 @@
 //! The names of the keys that presence lives in. Only presence-state, which writes them, and the reaper, which reads
 //! them, may know this crate.
 //!
+//! Everything of a partition begins with the same `base`, such as `prs:{p17}` (`bus::Subjects::partition`), and so shares a
+//! hash slot: one script sees and changes all of it at once. The scripts build the same names from the base.
+//!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `prs:{room:<tag>}:conns` | hash | connId → record (see [`RoomKeys::conns`]) |
-//! | `prs:{room:<tag>}:last_seen` | sorted set | connId → when it was last heard of, ms |
-//! | `prs:{room:<tag>}:users` | hash | userId → number of its connections |
-//! | `prs:{room:<tag>}:info` | hash | `gen`, `seq` |
-//! | `prs:{room:<tag>}:revisions` | hash | channelType → `majorRevision` and when it changed, of the channels of that name; '' → the last fence |
-//! | `prs:{room:<tag>}:meta:<type>` | hash | key → item of one channel |
-//! | `prs:{room:<tag>}:locks` | hash | channelType and lockName → who holds it, of the channels of that name |
-//! | `prs:{room:<tag>}:waiters` | sorted set | who waits for them → place in line |
-//! | `prs:{room:<tag>}:done:<conn>` | string | a connection's last write to those channels, for a while |
-//! | `prs:due:<shard>` | sorted set | room → when one of its connections can be stale, ms |
-//! | `prs:node:<gateway>:rooms` | set | the rooms in which a gateway has connections |
+//! | `<base>:room:<room>` | hash | `head` → generation, sequence number, token, bytes, users, history; `g:<gateway>` and `u:<user>` → their connections; `scan` → how far an eviction came |
+//! | `<base>:members:<room>` | hash | connId → record: epoch, operation, gateway, user, state |
+//! | `<base>:locks:<room>` | hash | channelType and lockName → who holds it, of the channels of that name |
+//! | `<base>:waiters:<room>` | sorted set | who waits for them → place in line |
+//! | `<base>:revisions:<room>` | hash | channelType → `majorRevision`, when it changed, in which history; '' → the last fence |
+//! | `<base>:meta:<bytes of the type>:<type>:<room>` | hash | key → item of one channel |
+//! | `<base>:done:<conn>:<room>` | string | a connection's last write to those channels, for 30 s |
+//! | `<base>:rooms` | set | rooms that have members |
+//! | `<base>:rooms:<gateway>` | set | rooms in which a gateway has members, locks or waiters |
+//! | `<base>:gateways` | set | gateways that have such rooms |
+//! | `<base>:due` | sorted set | room → when the first of its locks or waiters ends, ms |
 //!
-//! All of a room's share a hash slot with its event channel, so that one script sees them all. The last two lie elsewhere; they are written after the script, best-effort, and repaired by touches and the reaper.
+//! A gateway is written as its code: its instance name without the service's name.
 
 use protocol::{ChannelId, ConnId, InstanceId, RoomId};
 
-/// How many sorted sets the index of rooms is spread over.
-pub const DUE_SHARDS: u32 = 16;
+const GATEWAY_PREFIX: &str = "presence-gateway-";
 
-/// The keys of one room.
-#[derive(Debug, Clone)]
-pub struct RoomKeys {
-    /// A record is lines of text: `epoch`, `op` (the connection's last operation), the gateway's instance, `userId`,
-    /// and the state's JSON to the end.
-    pub conns: String,
-    /// Scores only grow.
-    pub last_seen: String,
-    /// Decides who joined first and who left last.
-    pub users: String,
-    /// The room's birth and its last event.
-    pub info: String,
+/// A gateway as it stands in keys and records: the eight hex digits of its name. Short, for it stands in every record.
+pub fn gateway_code(gateway: &InstanceId) -> &str {
+    gateway.as_str().strip_prefix(GATEWAY_PREFIX).filter(|code| is_code(code)).unwrap_or(gateway.as_str())
 }
 
-impl RoomKeys {
-    /// The keys of `room`.
-    pub fn of(room: &RoomId) -> Self {
-        let key = |part| of_room(room, part);
-        Self { conns: key("conns"), last_seen: key("last_seen"), users: key("users"), info: key("info") }
-    }
-
-    /// All four, in the order in which scripts take them.
-    pub fn into_vec(self) -> Vec<String> {
-        vec![self.conns, self.last_seen, self.users, self.info]
-    }
+/// The gateway of a [code](gateway_code).
+pub fn gateway_of(code: &str) -> InstanceId {
+    if is_code(code) { format!("{GATEWAY_PREFIX}{code}").into() } else { code.into() }
 }
 
-/// The revisions of the channels that have a room's name.
-pub fn revisions(room: &RoomId) -> String {
-    of_room(room, "revisions")
+fn is_code(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A room's position, sizes and counts.
+pub fn room(base: &str, room: &RoomId) -> String {
+    format!("{base}:room:{room}")
+}
+
+/// The records of a room.
+pub fn members(base: &str, room: &RoomId) -> String {
+    format!("{base}:members:{room}")
 }
 
 /// The locks of the channels that have a room's name.
-pub fn locks(room: &RoomId) -> String {
-    of_room(room, "locks")
+pub fn locks(base: &str, room: &RoomId) -> String {
+    format!("{base}:locks:{room}")
 }
 
 /// Who waits for them.
-pub fn waiters(room: &RoomId) -> String {
-    of_room(room, "waiters")
+pub fn waiters(base: &str, room: &RoomId) -> String {
+    format!("{base}:waiters:{room}")
 }
 
-/// The items of a channel.
-pub fn meta(channel: &ChannelId) -> String {
-    format!("{}{}", of_room(&channel.name, "meta:"), channel.kind)
+/// The revisions of the channels that have a room's name.
+pub fn revisions(base: &str, room: &RoomId) -> String {
+    format!("{base}:revisions:{room}")
+}
+
+/// The items of a channel. The length tells where the type ends: both may have colons in them.
+pub fn meta(base: &str, channel: &ChannelId) -> String {
+    format!("{base}:meta:{}:{}:{}", channel.kind.as_str().len(), channel.kind, channel.name)
 }
 
 /// The last write of a connection to the channels of a name.
-pub fn done(room: &RoomId, conn: &ConnId) -> String {
-    format!("{}{conn}", of_room(room, "done:"))
+pub fn done(base: &str, room: &RoomId, conn: &ConnId) -> String {
+    format!("{base}:done:{conn}:{room}")
 }
 
-fn of_room(room: &RoomId, part: &str) -> String {
-    format!("prs:{{room:{}}}:{part}", room.tag())
+/// The rooms of a partition that have members.
+pub fn rooms(base: &str) -> String {
+    format!("{base}:rooms")
 }
 
-/// The index that `room` stands in.
-pub fn due(room: &RoomId) -> String {
-    due_shard(shard(room))
+/// The rooms of a partition in which a gateway has members, locks or waiters.
+pub fn rooms_of(base: &str, gateway: &InstanceId) -> String {
+    format!("{base}:rooms:{}", gateway_code(gateway))
 }
 
-/// The index with this number.
-pub fn due_shard(shard: u32) -> String {
-    format!("prs:due:{shard}")
+/// The codes of the gateways that have such rooms.
+pub fn gateways(base: &str) -> String {
+    format!("{base}:gateways")
 }
 
-/// The rooms of a gateway.
-pub fn node_rooms(node: &InstanceId) -> String {
-    format!("prs:node:{node}:rooms")
-}
-
-/// FNV-1a, so that every build agrees.
-fn shard(room: &RoomId) -> u32 {
-    let hash =
-        room.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    (hash ^ (hash >> 16)) % DUE_SHARDS
+/// When the first lock or waiter of each room ends.
+pub fn due(base: &str) -> String {
+    format!("{base}:due")
 }
 
 #[cfg(test)]
@@ -105,21 +98,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rooms_spread_over_the_shards() {
-        let mut counts = [0; DUE_SHARDS as usize];
-        for n in 0..1600 {
-            counts[shard(&format!("room-{n}").as_str().into()) as usize] += 1;
+    fn a_gateway_is_found_by_its_code() {
+        assert_eq!(gateway_code(&"presence-gateway-1a2b3c4d".into()), "1a2b3c4d");
+        assert_eq!(gateway_of("1a2b3c4d"), "presence-gateway-1a2b3c4d".into());
+        for other in ["other", "n", "presence-gateway-node"] {
+            assert_eq!(gateway_of(other), other.into());
         }
-        assert!(counts.iter().all(|n| *n > 40), "{counts:?}");
     }
 
     #[test]
-    fn awkward_rooms_keep_one_hash_tag() {
-        for name in ["a{b}", "}", "%7D", "日本"] {
-            let keys = RoomKeys::of(&name.into());
-            assert_eq!(keys.conns.matches('}').count(), 1);
-            assert_ne!(keys.conns, RoomKeys::of(&"other".into()).conns);
-        }
-        assert_ne!(RoomKeys::of(&"}".into()).conns, RoomKeys::of(&"%7D".into()).conns);
+    fn channels_of_awkward_names_share_nothing() {
+        let key = |name: &str, kind: &str| meta("b", &ChannelId { name: name.into(), kind: kind.into() });
+        assert_ne!(key("a:b", "c"), key("b", "c:a"));
+        assert_ne!(key("1:x:y", "z"), key("y", "z:1:x"));
     }
 }

@@ -63,7 +63,7 @@ id! {
     UserId
 }
 id! {
-    /// One connection: the Socket.IO socket id.
+    /// One connection: a random id of its session. It is not the Engine.IO session id, which is a secret.
     ConnId
 }
 id! {
@@ -102,16 +102,40 @@ pub struct LockId {
     pub name: LockName,
 }
 
-impl RoomId {
-    /// The name as it stands between the braces of a Redis key: a `}` in it would end the hash tag early and set the
-    /// room's keys apart on a cluster.
-    pub fn tag(&self) -> String {
-        self.0.replace('%', "%25").replace('}', "%7D")
+/// One of the [`Partition::COUNT`] groups that rooms are spread over by a hash of their name. Everything that Redis holds of
+/// a partition shares one hash slot, so that one script can work on many rooms of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Partition(u16);
+
+impl Partition {
+    /// How many there are. A constant: with another number every room would lie somewhere else.
+    pub const COUNT: u16 = 1_024;
+
+    /// All of them.
+    pub fn all() -> impl ExactSizeIterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
     }
 
-    /// The room of a [`tag`](Self::tag).
-    pub fn from_tag(tag: &str) -> Self {
-        Self::from(tag.replace("%7D", "}").replace("%25", "%"))
+    /// Its number, below [`COUNT`](Self::COUNT).
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p{}", self.0)
+    }
+}
+
+impl RoomId {
+    /// The partition that the room lies in: FNV-1a, mixed, so that every build agrees.
+    pub fn partition(&self) -> Partition {
+        let hash =
+            self.0.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let mixed = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+        Partition(((mixed ^ (mixed >> 13)) % u32::from(Partition::COUNT)) as u16)
     }
 }
 
@@ -142,6 +166,17 @@ mod tests {
         for name in ["a{b}", "日本", "../x", " ", &"x".repeat(256)] {
             assert_eq!(check_id("roomId", name), Ok(()), "{name}");
         }
+    }
+
+    #[test]
+    fn rooms_spread_over_the_partitions() {
+        let mut counts = vec![0; usize::from(Partition::COUNT)];
+        for n in 0..102_400 {
+            counts[RoomId::from(format!("room-{n}")).partition().index()] += 1;
+        }
+        assert!(counts.iter().all(|count| (50..200).contains(count)), "{counts:?}");
+        // Where a room lies never changes from one build to the next.
+        assert_eq!(RoomId::from("lobby").partition().to_string(), "p261");
     }
 
     #[test]

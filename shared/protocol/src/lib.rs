@@ -8,7 +8,9 @@ pub mod event;
 pub mod fault;
 pub mod ids;
 mod json;
+mod position;
 pub mod state;
 
 pub use fault::{Code, Fault};
-pub use ids::{ChannelId, ChannelType, ConnId, InstanceId, ItemKey, LockId, LockName, RoomId, UserId};
+pub use ids::{ChannelId, ChannelType, ConnId, InstanceId, ItemKey, LockId, LockName, Partition, RoomId, UserId};
+pub use position::Position;

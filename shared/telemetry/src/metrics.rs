@@ -29,8 +29,10 @@ struct List {
     errors: Counter<u64>,
     connection_duration: Histogram<f64>,
     deliveries: Counter<u64>,
-    touch_duration: Histogram<f64>,
     gaps: Counter<u64>,
+    audit_differences: Counter<u64>,
+    evictions: Counter<u64>,
+    history_changes: Counter<u64>,
     slow_readers: Counter<u64>,
     lock_wait: Histogram<f64>,
     events: Counter<u64>,
@@ -40,7 +42,6 @@ struct List {
     cycle_duration: Histogram<f64>,
     scanned: Counter<u64>,
     rooms_changed: Counter<u64>,
-    evicted: Counter<u64>,
     bus_lag: Histogram<f64>,
     resubscriptions: Counter<u64>,
     scheduling_lag: Histogram<f64>,
@@ -71,8 +72,18 @@ pub(crate) fn bind(meter: Meter) {
         errors: counter("presence.error.total", "{error}", "Refusals, by what was asked and the code of the answer."),
         connection_duration: histogram("presence.connection.duration", "How long sockets were connected.", &LIFETIME),
         deliveries: counter("presence.delivery.total", "{event}", "Events of rooms that were handed to sockets."),
-        touch_duration: latency("presence.touch.duration", "From sending a touch to its acknowledgement."),
         gaps: counter("presence.gap.total", "{gap}", "Repairs of rooms whose events may have been missed."),
+        audit_differences: counter(
+            "presence.audit.difference.total",
+            "{room}",
+            "Rooms in which an audit found that Redis and a gateway disagreed.",
+        ),
+        evictions: counter("presence.eviction.total", "{connection}", "Connections evicted, by reason."),
+        history_changes: counter(
+            "redis.history.change.total",
+            "{change}",
+            "Times that Redis was seen to be one that may have lost or changed data.",
+        ),
         slow_readers: counter(
             "presence.slow_reader.total",
             "{connection}",
@@ -91,9 +102,8 @@ pub(crate) fn bind(meter: Meter) {
         ),
         redis_duration: latency("redis.command.duration", "From sending a command to Redis to its answer."),
         cycle_duration: latency("reaper.cycle.duration", "How long the reaper's cycles took."),
-        scanned: counter("reaper.scanned.total", "{room}", "Due rooms that the reaper looked at."),
+        scanned: counter("reaper.scanned.total", "{partition}", "Partitions that the reaper looked at."),
         rooms_changed: counter("reaper.rooms_changed.total", "{room}", "Rooms that the reaper's evictions changed."),
-        evicted: counter("reaper.evicted.total", "{connection}", "Connections evicted."),
         bus_lag: latency("bus.lag", "From publishing to the own inbox to hearing it."),
         resubscriptions: counter(
             "bus.resubscription.total",
@@ -104,8 +114,13 @@ pub(crate) fn bind(meter: Meter) {
         meter: meter.clone(),
     };
     list.resubscriptions.add(0, &[]);
+    list.history_changes.add(0, &[]);
     let _ = LIST.set(list);
 }
+
+/// The reasons of evictions, as leaves name them.
+const EXPIRED: &str = "expired";
+const NODE_LOST: &str = "node_lost";
 
 /// Faults of ours, by the codes that clients are answered.
 const FAULTS: [&str; 4] = ["UNAVAILABLE", "TIMEOUT", "OVERLOADED", "INTERNAL"];
@@ -119,12 +134,14 @@ pub fn begin_gateway() {
     });
     let heartbeat_latency = list.heartbeat_latency.bind(&[]);
     let _ = BOUND.set(Bound { operations: operations.collect(), heartbeat_latency });
-    for operation in Operation::ALL.iter().map(|operation| operation.name()).chain(["touch"]) {
+    for operation in Operation::ALL {
         for fault in FAULTS {
-            let labels = [KeyValue::new("operation", operation), KeyValue::new("error_type", fault)];
+            let labels = [KeyValue::new("operation", operation.name()), KeyValue::new("error_type", fault)];
             list.errors.add(0, &labels);
         }
     }
+    list.evictions.add(0, &[KeyValue::new("reason", EXPIRED)]);
+    list.audit_differences.add(0, &[]);
     list.gaps.add(0, &[]);
     list.slow_readers.add(0, &[]);
 }
@@ -132,6 +149,7 @@ pub fn begin_gateway() {
 /// See [`begin_gateway`].
 pub fn begin_state() {
     let Some(list) = LIST.get() else { return };
+    list.evictions.add(0, &[KeyValue::new("reason", NODE_LOST)]);
     list.conflicts.add(0, &[]);
     for event in ["join", "update", "leave"] {
         list.events.add(0, &[KeyValue::new("event_type", event)]);
@@ -141,9 +159,8 @@ pub fn begin_state() {
 /// See [`begin_gateway`].
 pub fn begin_reaper() {
     let Some(list) = LIST.get() else { return };
-    for reason in ["expired", "node_lost"] {
-        list.evicted.add(0, &[KeyValue::new("reason", reason)]);
-    }
+    list.scanned.add(0, &[]);
+    list.rooms_changed.add(0, &[]);
 }
 
 /// Has a value looked at before each export; `None` leaves it out.
@@ -188,10 +205,18 @@ pub fn delivered(event: &'static str, recipients: usize) {
     }
 }
 
-/// A touch was acknowledged.
-pub fn touched(took: Duration) {
+/// An audit found that Redis and this gateway disagreed about `differing` rooms. Counted by the gateway that asked.
+pub fn audited(differing: u64) {
     if let Some(list) = LIST.get() {
-        list.touch_duration.record(took.as_secs_f64(), &[]);
+        list.audit_differences.add(differing, &[]);
+    }
+}
+
+/// This instance noticed that Redis may have lost or changed data: another replication id, a silence or a new connection,
+/// moved slots, or a clock step. Its own start does not count.
+pub fn history_changed() {
+    if let Some(list) = LIST.get() {
+        list.history_changes.add(1, &[]);
     }
 }
 
@@ -247,7 +272,7 @@ pub fn redis(command: &'static str, script: &'static str, took: Duration) {
     }
 }
 
-/// The reaper finished a cycle.
+/// The reaper finished a cycle: it looked at `scanned` partitions, and its evictions changed `rooms_changed` rooms.
 pub fn reaper_cycle(took: Duration, scanned: u64, rooms_changed: u64) {
     if let Some(list) = LIST.get() {
         list.cycle_duration.record(took.as_secs_f64(), &[]);
@@ -256,10 +281,11 @@ pub fn reaper_cycle(took: Duration, scanned: u64, rooms_changed: u64) {
     }
 }
 
-/// Connections were evicted: `expired`, or with their gateway `node_lost`.
+/// Connections were evicted. Counted once, by the service that decides: `expired` by the gateway (heartbeat mode),
+/// `node_lost` by presence-state, whether a reap, a join or a snapshot led to it. The reaper counts none.
 pub fn evicted(reason: &'static str, count: u64) {
-    if let Some(list) = LIST.get() {
-        list.evicted.add(count, &[KeyValue::new("reason", reason)]);
+    if let Some(list) = LIST.get().filter(|_| count > 0) {
+        list.evictions.add(count, &[KeyValue::new("reason", reason)]);
     }
 }
 

@@ -56,14 +56,15 @@ pub fn deliver(destination: &str, room: &str, recipients: usize) -> Span {
     )
 }
 
-/// Presence-state carries out a command: `presence.join`, `presence.heartbeat`, …
+/// presence-state carries out a command: `presence.join`, `presence.restore`, `presence.audit`, `presence.reap`, …
+/// `presence.connections` is the number of members in a restore, `presence.rooms` that of rooms which a reap changed.
 pub fn presence(verb: &'static str) -> Span {
     tracing::info_span!(
         target: TRACE, "presence", otel.name = %format_args!("presence.{verb}"), otel.kind = "consumer",
         otel.status_code = Empty, "error.type" = Empty, messaging.system = "redis", presence.operation = verb,
         presence.room_id = Empty, presence.user_id = Empty, presence.conn_id = Empty, presence.epoch = Empty,
         presence.state_changed = Empty, presence.snapshot_size = Empty, presence.connections = Empty,
-        presence.rooms = Empty, presence.missing = Empty, presence.evicted = Empty,
+        presence.rooms = Empty, presence.evicted = Empty,
         presence.reason = Empty, presence.remaining = Empty,
     )
 }
@@ -104,16 +105,8 @@ pub fn metadata_conflict(span: &Span, key: Option<&str>, expected: u64, actual: 
     );
 }
 
-/// The gateway reports who was alive: `presence.touch`.
-pub fn touch(connections: usize, rooms: usize) -> Span {
-    tracing::info_span!(
-        target: TRACE, parent: None, "presence.touch", otel.kind = "producer", otel.status_code = Empty,
-        "error.type" = Empty, messaging.system = "redis", presence.operation = "touch",
-        presence.connections = connections as i64, presence.rooms = rooms as i64, presence.missing = Empty,
-    )
-}
-
-/// A script runs in Redis: `EVALSHA presence_join`. None where `parent` is none, as for every call to Redis.
+/// A script runs in Redis: `EVALSHA presence_join`. No span where `parent` is none, as for every call to Redis. A call that
+/// carries more than one command (`batch`) is a pipeline, and has the script's name as `redis.pipeline`.
 pub fn script(parent: &Span, name: &'static str, key: &str, batch: usize) -> Span {
     if parent.is_disabled() {
         return Span::none();
@@ -122,20 +115,8 @@ pub fn script(parent: &Span, name: &'static str, key: &str, batch: usize) -> Spa
         target: TRACE, parent: parent, "redis", otel.name = %format_args!("EVALSHA {name}"), otel.kind = "client",
         otel.status_code = Empty, "error.type" = Empty, db.system.name = "redis", db.system = "redis",
         db.operation.name = "EVALSHA", db.stored_procedure.name = name, db.operation.batch.size = batch as i64,
-        redis.command = "evalsha", redis.command_count = batch as i64, redis.key = key, redis.latency_ms = Empty,
-    )
-}
-
-/// Commands go to Redis together: `PIPELINE <name>`. `key` is the first command's.
-pub fn pipeline(parent: &Span, name: &'static str, key: &str, commands: usize) -> Span {
-    if parent.is_disabled() {
-        return Span::none();
-    }
-    tracing::info_span!(
-        target: TRACE, parent: parent, "redis", otel.name = %format_args!("PIPELINE {name}"), otel.kind = "client",
-        otel.status_code = Empty, "error.type" = Empty, db.system.name = "redis", db.system = "redis",
-        db.operation.name = "PIPELINE", db.operation.batch.size = commands as i64, redis.command = "pipeline",
-        redis.pipeline = name, redis.command_count = commands as i64, redis.key = key, redis.latency_ms = Empty,
+        redis.command = "evalsha", redis.command_count = batch as i64, redis.pipeline = (batch > 1).then_some(name),
+        redis.key = key, redis.latency_ms = Empty,
     )
 }
 
@@ -151,7 +132,7 @@ pub fn command(parent: &Span, name: &'static str, key: &str) -> Span {
     )
 }
 
-/// The reaper looks at what is due: `reaper.cycle`.
+/// The reaper looks at its partitions: `reaper.cycle`.
 pub fn reaper_cycle() -> Span {
     tracing::info_span!(
         target: TRACE, parent: None, "reaper.cycle", otel.kind = "internal", otel.status_code = Empty,

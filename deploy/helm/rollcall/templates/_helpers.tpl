@@ -58,7 +58,7 @@ RUST_LOG: {{ $values.config.logFilter | quote }}
 LOG_FORMAT: {{ $values.config.logFormat | quote }}
 DEPLOYMENT_ENVIRONMENT: {{ $values.config.environment | quote }}
 HEARTBEAT_SAMPLE_RATIO: {{ $values.config.heartbeatSampleRatio | quote }}
-PRESENCE_TTL_MS: {{ $values.config.presenceTtlMs | int64 | quote }}
+REDIS_KEY_PREFIX: {{ $values.redis.keyPrefix | quote }}
 {{- with $values.otlp.endpoint }}
 OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 {{- end }}
@@ -66,6 +66,10 @@ OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 PORT: {{ include "rollcall.port" . | quote }}
 CORS_ORIGINS: {{ .service.corsOrigins | quote }}
 TRUSTED_PROXIES: {{ .service.trustedProxies | quote }}
+PRESENCE_LIVENESS: {{ .service.liveness | quote }}
+PRESENCE_TTL_MS: {{ $values.config.presenceTtlMs | int64 | quote }}
+PING_INTERVAL_MS: {{ .service.pingIntervalMs | int64 | quote }}
+PING_TIMEOUT_MS: {{ .service.pingTimeoutMs | int64 | quote }}
 DRAIN_MS: {{ .service.drainMs | int64 | quote }}
 {{- else }}
 ADMIN_PORT: {{ include "rollcall.port" . | quote }}

@@ -21,7 +21,7 @@ impl Relay {
     /// A channel of the room's name changed.
     pub(super) fn on_metadata(&self, room: &Arc<Room>, text: &str) {
         let Some(event) = MetadataEvent::read(text) else {
-            tracing::warn!(channel = room.channel, "dropped a change of metadata that is none");
+            tracing::warn!(channel = room.channel, "dropped malformed metadata event");
             return;
         };
         let (missed, recipients) = {
@@ -48,12 +48,12 @@ impl Relay {
 
     async fn run_catchup(self: Arc<Self>, room: Arc<Room>) {
         loop {
-            let Some(known) = room.lock().known_metadata() else { return };
-            let command = Command::Catchup(Catchup { room: room.id.clone(), known });
+            let Some((known, all)) = room.lock().known_metadata() else { return };
+            let command = Command::Catchup(Catchup { room: room.id.clone(), known, all });
             let answer = {
                 // Closed only when the process ends.
                 let _permit = self.repairs.acquire().await;
-                self.bus.call(room.id.as_str(), &command, TraceContext::default()).await
+                self.bus.call(&command, TraceContext::default()).await
             };
             let (records, locks) = match answer.as_ref().map(|answer| &*answer.outcome) {
                 Ok(Outcome::Catchup { records, locks }) => (records, locks),

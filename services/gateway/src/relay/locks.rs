@@ -1,13 +1,7 @@
 //! Locks of the channels of a room's name, as this gateway hears of them: sockets here that wait for one, and what members
 //! were told of who holds which.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc};
 
 use protocol::{
     ChannelId, ChannelType, ConnId, LockId, LockName, RoomId,
@@ -19,7 +13,7 @@ use serde_json::value::RawValue;
 use telemetry::propagation::TraceContext;
 use tokio::sync::watch;
 
-use super::{Relay, Room, room::State, seat::Sink};
+use super::{Relay, Room, guard::Kept, room::State, seat::Sink};
 
 /// What a waiter hears of its lock. Only the last counts.
 #[derive(Debug, Clone)]
@@ -43,9 +37,16 @@ type Key = (ChannelType, LockName);
 /// See the module.
 #[derive(Default)]
 pub(super) struct Locks {
-    waiting: HashMap<Key, HashMap<ConnId, watch::Sender<News>>>,
+    waiting: HashMap<Key, HashMap<ConnId, Waiter>>,
     /// What members were told of locks that are held: fence and owner.
     told: HashMap<Key, (u64, String)>,
+}
+
+/// Someone who waits for a lock.
+struct Waiter {
+    /// The operation that began to wait.
+    op: u64,
+    news: watch::Sender<News>,
 }
 
 impl<S: Sink> State<S> {
@@ -104,9 +105,11 @@ impl Locks {
         if event.change != Change::Acquired {
             return;
         }
-        if let Some(waiter) = waiters.remove(event.conn) {
+        // A grant of an earlier operation, which gave up meanwhile and lets the lock go again, is not this one's.
+        let granted = waiters.get(event.conn).is_some_and(|waiter| waiter.op == event.op);
+        if let Some(waiter) = granted.then(|| waiters.remove(event.conn)).flatten() {
             let channel = ChannelId { name: id.clone(), kind: key.0.clone() };
-            waiter.send_replace(News::Granted(Held {
+            waiter.news.send_replace(News::Granted(Held {
                 lock: LockId { channel, name: key.1.clone() },
                 owner: event.owner.into(),
                 conn: event.conn.into(),
@@ -115,12 +118,12 @@ impl Locks {
             }));
         }
         let news = News::Holder { expires_at_ms: event.expires_at_ms };
-        waiters.values().for_each(|waiter| drop(waiter.send_replace(news.clone())));
+        waiters.values().for_each(|waiter| drop(waiter.news.send_replace(news.clone())));
     }
 
     /// Has all who wait ask again.
     pub(super) fn doubt(&self) {
-        self.waiting.values().flat_map(HashMap::values).for_each(|waiter| drop(waiter.send_replace(News::Unsure)));
+        self.waiting.values().flat_map(HashMap::values).for_each(|waiter| drop(waiter.news.send_replace(News::Unsure)));
     }
 }
 
@@ -128,7 +131,7 @@ impl Relay {
     /// A lock of the room's name changed hands.
     pub(super) fn on_lock(&self, room: &Arc<Room>, text: &str) {
         let Some(event) = LockEvent::read(text) else {
-            tracing::warn!(channel = room.channel, "dropped a change of a lock that is none");
+            tracing::warn!(channel = room.channel, "dropped malformed lock event");
             return;
         };
         let (recipients, is_lacking) = {
@@ -148,63 +151,38 @@ impl Relay {
 
 /// A connection's interest in a lock of a room: the room is heard as long as it lives.
 #[derive(Clone)]
-pub(crate) struct Interest(Arc<Counted>);
-
-struct Counted {
-    room: Arc<Room>,
-    relay: Arc<Relay>,
-    ended: AtomicBool,
-}
-
-impl Counted {
-    /// Says whether nothing is left; of two that end together one is the last.
-    fn end(&self) -> bool {
-        if self.ended.swap(true, Ordering::AcqRel) {
-            return false;
-        }
-        let last = self.room.interests.fetch_sub(1, Ordering::AcqRel) == 1 && self.room.lock().is_idle();
-        self.relay.note_if_empty(&self.room);
-        last
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
+pub(crate) struct Interest(Arc<Kept>);
 
 impl Interest {
-    pub(super) fn new(room: Arc<Room>, relay: Arc<Relay>) -> Self {
-        Self(Arc::new(Counted { room, relay, ended: AtomicBool::new(false) }))
+    pub(super) fn new(kept: Kept) -> Self {
+        Self(Arc::new(kept))
     }
 
-    /// Hears from now on what becomes of a lock that `conn` waits for; `None` if it does already.
-    pub(crate) fn wait(&self, lock: &LockId, conn: &ConnId) -> Option<watch::Receiver<News>> {
-        let mut state = self.0.room.lock();
+    pub(super) fn room(&self) -> &Room {
+        &self.0.room
+    }
+
+    /// Hears from now on what becomes of a lock for which `conn` waits by its operation `op`; `None` if it waits already.
+    pub(crate) fn wait(&self, lock: &LockId, conn: &ConnId, op: u64) -> Option<watch::Receiver<News>> {
+        let mut state = self.room().lock();
         let waiters = state.locks.waiting.entry(key(lock)).or_default();
         if waiters.contains_key(conn) {
             return None;
         }
-        let (sender, receiver) = watch::channel(News::None);
-        waiters.insert(conn.clone(), sender);
+        let (news, receiver) = watch::channel(News::None);
+        waiters.insert(conn.clone(), Waiter { op, news });
         Some(receiver)
     }
 
     /// Hears no more of it.
     pub(crate) fn wait_no_more(&self, lock: &LockId, conn: &ConnId) {
-        let mut state = self.0.room.lock();
+        let mut state = self.room().lock();
         if let Some(waiters) = state.locks.waiting.get_mut(&key(lock)) {
             waiters.remove(conn);
             if waiters.is_empty() {
                 state.locks.waiting.remove(&key(lock));
             }
         }
-    }
-
-    /// Ends it; says whether this gateway has nothing to do with the room any more.
-    pub(crate) fn end(self) -> bool {
-        self.0.end()
     }
 }
 

@@ -26,7 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// See the module.
 #[derive(Default)]
 pub(super) struct Channels {
-    /// The last change that everybody was told, but for seats that lack some; none where nobody can say.
+    /// The last change that everybody was told, but for seats that lack some; none where no one can say.
     told: HashMap<ChannelType, u64>,
     /// The whole is being fetched: a change of a channel of which nothing was told may not be the next one.
     fetching: bool,
@@ -81,16 +81,17 @@ impl<S: Sink> State<S> {
         !self.channels.again
     }
 
-    /// What everybody here knows, and so need not be fetched; none when nobody is left to be told.
-    pub(super) fn known_metadata(&mut self) -> Option<Vec<(ChannelType, u64)>> {
+    /// What everybody here knows, and whether it has to be fetched all the same, because somebody lacks some; none when no one
+    /// is left to be told.
+    pub(super) fn known_metadata(&mut self) -> Option<(Vec<(ChannelType, u64)>, bool)> {
         if self.seats.is_empty() {
             self.channels = Channels::default();
             return None;
         }
         self.channels.again = false;
         self.channels.of_all = self.somebody_lacks();
-        let known = self.channels.told.iter().filter(|_| !self.channels.of_all);
-        Some(known.map(|(kind, told)| (kind.clone(), *told)).collect())
+        let known = self.channels.told.iter().map(|(kind, told)| (kind.clone(), *told)).collect();
+        Some((known, self.channels.of_all))
     }
 
     /// The whole was fetched, but for what everybody knows.
@@ -136,7 +137,7 @@ impl<S: Sink> State<S> {
         Caught { again, late }
     }
 
-    /// Nobody here knows anything of the channels any more.
+    /// No one here knows anything of the channels any more.
     pub(super) fn forget_metadata(&mut self) {
         self.channels.told = HashMap::new();
     }

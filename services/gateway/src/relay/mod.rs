@@ -5,11 +5,15 @@
 //! - `seat`: one member's place: where it stands, what it was shown. `roster`: who is there.
 //! - `publication`: an event as its members receive it.
 //! - `repair`: the way back from a gap; `reconcile`: what a snapshot does to a room; `truth`: what it says to a member.
-//! - `metadata`, `locks`: what members were told of channels, and who waits for a lock; `catchup`: the way back when they missed a change.
+//! - `metadata`, `locks`: what members were told of channels, and who waits for a lock; `catchup`: the way back when they
+//!   missed a change.
+//! - `own`: the members here, as the gateway restores them. `guard`: what keeps a room from being forgotten.
 
 mod catchup;
+mod guard;
 mod locks;
 mod metadata;
+mod own;
 mod publication;
 mod reconcile;
 mod repair;
@@ -24,15 +28,15 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use bus::{Bus, Listener, subjects};
+use bus::Bus;
 use protocol::{
-    Code, ConnId, Fault, RoomId,
-    client::{JoinAnswer, OwnConn},
+    Code, ConnId, Fault, Partition, RoomId,
+    client::{JoinAnswer, Member, OwnConn},
     command::Joined,
     event::{RoomEvent, lock::LockEvent, metadata::MetadataEvent},
 };
@@ -43,11 +47,17 @@ use tokio::{
 };
 use tracing::Span;
 
-pub(crate) use self::locks::{Interest, News};
-use self::room::{Heard, State};
+use self::{
+    guard::Kept,
+    room::{Heard, State},
+};
+pub(crate) use self::{
+    guard::Leaving,
+    locks::{Interest, News},
+};
 use crate::{
+    reassert::Reassert,
     socket::{answer::Answer, session::Session},
-    touch::Touches,
 };
 
 /// A room without sockets stays subscribed this long: who leaves often comes back.
@@ -61,11 +71,19 @@ pub(crate) struct Relay {
     /// Itself, for the tasks that it starts.
     me: Weak<Relay>,
     bus: Arc<Bus>,
-    touches: Arc<Touches>,
-    rooms: Mutex<HashMap<RoomId, Arc<Room>>>,
+    reassert: Arc<Reassert>,
+    partitions: Vec<Rooms>,
     /// Rooms that lost their last socket, and when.
     emptied: Mutex<VecDeque<(Instant, RoomId)>>,
     repairs: Semaphore,
+}
+
+/// The rooms of one partition.
+#[derive(Default)]
+struct Rooms {
+    open: Mutex<HashMap<RoomId, Arc<Room>>>,
+    /// Whether there ever was one.
+    had_some: AtomicBool,
 }
 
 /// A room that this gateway listens to.
@@ -75,13 +93,17 @@ struct Room {
     subscribed: OnceCell<()>,
     /// Sockets here that hold a lock of the room's channels or wait for one, in the room or not.
     interests: AtomicUsize,
+    /// Leaves of sockets here that are not carried out yet.
+    leaving: AtomicUsize,
     state: Mutex<State<Arc<Session>>>,
 }
 
 impl Room {
     /// Whether nobody here has anything to do with it.
     fn is_idle(&self) -> bool {
-        self.interests.load(Ordering::Acquire) == 0 && self.lock().is_idle()
+        self.interests.load(Ordering::Acquire) == 0
+            && self.leaving.load(Ordering::Acquire) == 0
+            && self.lock().is_idle()
     }
 
     fn lock(&self) -> MutexGuard<'_, State<Arc<Session>>> {
@@ -90,12 +112,12 @@ impl Room {
 }
 
 impl Relay {
-    pub(crate) fn new(bus: Arc<Bus>, touches: Arc<Touches>) -> Arc<Self> {
+    pub(crate) fn new(bus: Arc<Bus>, reassert: Arc<Reassert>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             bus,
-            touches,
-            rooms: Mutex::default(),
+            reassert,
+            partitions: Partition::all().map(|_| Rooms::default()).collect(),
             emptied: Mutex::default(),
             repairs: Semaphore::new(REPAIRS),
         })
@@ -129,22 +151,30 @@ impl Relay {
     /// # Errors
     /// `UNAVAILABLE`: Redis did not confirm the subscription.
     pub(crate) async fn listen(self: &Arc<Self>, id: &RoomId, span: &Span) -> Result<Interest, Fault> {
-        let room = self.open(id, |room| {
-            room.interests.fetch_add(1, Ordering::AcqRel);
-        });
-        let interest = Interest::new(Arc::clone(&room), Arc::clone(self));
-        self.subscribe(&room, span).await.map(|()| interest)
+        let interest = Interest::new(self.keep(id, |room| &room.interests));
+        self.subscribe(interest.room(), span).await.map(|()| interest)
+    }
+
+    /// The room, which is not forgotten as long as the guard lives, and counts it.
+    fn keep(self: &Arc<Self>, id: &RoomId, counter: fn(&Room) -> &AtomicUsize) -> Kept {
+        let count = |room: &Room| {
+            counter(room).fetch_add(1, Ordering::AcqRel);
+        };
+        Kept { room: self.open(id, count), relay: Arc::clone(self), counter }
     }
 
     /// The room, which `begin` keeps from being forgotten.
     fn open(&self, id: &RoomId, begin: impl FnOnce(&Room)) -> Arc<Room> {
-        let mut rooms = lock(&self.rooms);
-        let room = rooms.entry(id.clone()).or_insert_with(|| {
+        let rooms = self.rooms(id.partition());
+        rooms.had_some.store(true, Ordering::Relaxed);
+        let mut open = lock(&rooms.open);
+        let room = open.entry(id.clone()).or_insert_with(|| {
             Arc::new(Room {
                 id: id.clone(),
-                channel: subjects::room_events(id),
+                channel: self.bus.subjects().room_events(id),
                 subscribed: OnceCell::new(),
                 interests: AtomicUsize::new(0),
+                leaving: AtomicUsize::new(0),
                 state: Mutex::default(),
             })
         });
@@ -164,19 +194,33 @@ impl Relay {
         })
     }
 
-    /// Takes a socket out of its room; says whether nobody else here has anything to do with it.
-    pub(crate) fn exit(&self, id: &RoomId, conn: &ConnId) -> bool {
-        let Some(room) = self.room(id) else { return true };
-        room.lock().exit(conn);
-        self.note_if_empty(&room);
-        room.is_idle()
+    /// Removes a socket from its room. Its leave has to be sent, and the guard dropped when that is carried out.
+    pub(crate) fn exit(self: &Arc<Self>, id: &RoomId, conn: &ConnId) -> Leaving {
+        let leaving = self.leave(id);
+        leaving.room().lock().exit(conn);
+        leaving
+    }
+
+    /// A leave of a socket that stays in the relay, or never came there, is about to be sent.
+    pub(crate) fn leave(self: &Arc<Self>, id: &RoomId) -> Leaving {
+        Leaving::new(self.keep(id, |room| &room.leaving))
+    }
+
+    fn rooms(&self, partition: Partition) -> &Rooms {
+        &self.partitions[partition.index()]
     }
 
     fn room(&self, id: &RoomId) -> Option<Arc<Room>> {
-        lock(&self.rooms).get(id).cloned()
+        lock(&self.rooms(id.partition()).open).get(id).cloned()
     }
 
-    fn note_if_empty(&self, room: &Room) {
+    /// The rooms of a partition.
+    fn rooms_of(&self, partition: Partition) -> Vec<Arc<Room>> {
+        lock(&self.rooms(partition).open).values().cloned().collect()
+    }
+
+    /// Notes that a room may have become idle.
+    fn forget_soon(&self, room: &Room) {
         if room.is_idle() {
             lock(&self.emptied).push_back((Instant::now(), room.id.clone()));
         }
@@ -193,9 +237,9 @@ impl Relay {
             };
             let Some(id) = id else { return };
             let unsubscribed = {
-                let mut rooms = lock(&self.rooms);
-                let idle = rooms.get(&id).is_some_and(|room| room.is_idle());
-                let forgotten = if idle { rooms.remove(&id) } else { None };
+                let mut open = lock(&self.rooms(id.partition()).open);
+                let idle = open.get(&id).is_some_and(|room| room.is_idle());
+                let forgotten = if idle { open.remove(&id) } else { None };
                 // Before anybody can enter the room anew, and subscribe.
                 forgotten.map(|room| Box::pin(self.bus.unsubscribe(&room.channel)))
             };
@@ -206,9 +250,10 @@ impl Relay {
     }
 }
 
-impl Listener for Relay {
-    fn on_event(&self, channel: &str, text: &str) {
-        let Some(room) = subjects::room_of(channel).and_then(|id| self.room(&id)) else { return };
+impl Relay {
+    /// A room said something.
+    pub(crate) fn on_event(&self, channel: &str, text: &str) {
+        let Some(room) = self.bus.subjects().room_of(channel).and_then(|id| self.room(&id)) else { return };
         if MetadataEvent::is(text) {
             return self.on_metadata(&room, text);
         }
@@ -216,15 +261,15 @@ impl Listener for Relay {
             return self.on_lock(&room, text);
         }
         let Some(event) = RoomEvent::read(text) else {
-            tracing::warn!(channel, "dropped an event that is none");
+            tracing::warn!(channel, "dropped malformed room event");
             return;
         };
         let mut state = room.lock();
         let heard = state.hear(&room.id, text, &event);
         let recipients = state.seats.len();
-        let fell_behind = state.take_fell_behind();
+        let needs_snapshot = state.take_needs_snapshot();
         drop(state);
-        if fell_behind {
+        if needs_snapshot {
             self.repair(&room);
         }
         match heard {
@@ -240,13 +285,26 @@ impl Listener for Relay {
         }
     }
 
-    fn on_gap(&self) {
-        let rooms: Vec<_> = lock(&self.rooms).values().cloned().collect();
-        for room in &rooms {
-            self.repair(room);
-            self.catch_up(room);
-            room.lock().locks.doubt();
+    /// Something may have been missed in any room.
+    pub(crate) fn on_gap(&self) {
+        Partition::all().flat_map(|partition| self.rooms_of(partition)).for_each(|room| self.look_again(&room));
+    }
+
+    /// What Redis holds of these partitions may be older than what it said before. Until `recovers_until`, the members of their
+    /// rooms are not told that someone left only because Redis lacks the record.
+    pub(crate) fn on_history(&self, partitions: &[Partition], recovers_until: Instant) {
+        let calm_ms = self.bus.calm_ms();
+        for room in partitions.iter().flat_map(|partition| self.rooms_of(*partition)) {
+            room.lock().begin_recovery(recovers_until, calm_ms);
+            self.look_again(&room);
         }
+    }
+
+    /// Members are brought up to date with everything of the room, and those who wait for a lock ask again.
+    fn look_again(&self, room: &Arc<Room>) {
+        self.repair(room);
+        self.catch_up(room);
+        room.lock().locks.doubt();
     }
 }
 
@@ -269,17 +327,16 @@ impl Entering {
     }
 
     /// Answers the join and seats the member: the answer first, then every event after it.
-    pub(crate) fn admit(self, session: &Arc<Session>, joined: &Joined, index: usize, answer: Answer) {
-        let own = &joined.joins[index];
+    pub(crate) fn admit(self, session: &Arc<Session>, joined: &Joined, index: usize, epoch: u64, answer: Answer) {
         let mut state = self.room.lock();
         state.begin(&self.room.id, joined, index);
-        let snapshot: Vec<_> = joined.seen_by(index).collect();
+        let snapshot: Vec<_> = joined.seen_by(index).map(|member| Member::new(member, joined.seen_ms)).collect();
         answer.span().record("presence.snapshot_size", snapshot.len() as i64);
         answer.send(&JoinAnswer {
             ok: true,
             snapshot,
-            own: OwnConn { conn_id: &session.conn, epoch: own.epoch },
-            seq: own.seq,
+            own: OwnConn { conn_id: &session.conn, epoch },
+            seq: joined.joins[index].seq,
             birth: joined.birth,
         });
         let complete = state.seat(&self.room.id, &session.conn, Arc::clone(session), joined, index);
@@ -293,7 +350,7 @@ impl Entering {
 impl Drop for Entering {
     fn drop(&mut self) {
         self.room.lock().join_ended();
-        self.relay.note_if_empty(&self.room);
+        self.relay.forget_soon(&self.room);
     }
 }
 

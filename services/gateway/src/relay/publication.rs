@@ -1,17 +1,20 @@
 //! An event as members receive it: written once, sent to each.
 
+use std::collections::HashMap;
+
 use protocol::{
-    ConnId, RoomId,
+    ConnId, Position, RoomId,
     client::EventMessage,
     event::{Kind, RoomEvent},
 };
 use serde_json::value::RawValue;
 
-use super::{room::Position, roster::Known, seat::Sink};
+use super::{roster::Known, seat::Sink};
 
 /// See the module.
 pub(super) struct Publication {
     pub(super) at: Position,
+    pub(super) previous_token: u64,
     pub(super) conn: ConnId,
     /// The connection since.
     pub(super) after: Option<Known>,
@@ -23,19 +26,19 @@ pub(super) struct Publication {
 impl Publication {
     /// An event of the room, which says of `conn` that it is `after` now; `kind` is the event's as members see it.
     pub(super) fn new(room: &RoomId, event: &RoomEvent<'_>, kind: Kind, conn: ConnId, after: Option<Known>) -> Self {
-        let message = message(room, event, kind, false);
-        Self { at: Position::of(event), conn, after, message, as_join: None }
+        let message = message(room, event, kind, event.user_edge, false);
+        Self { at: event.at, previous_token: event.previous_token, conn, after, message, as_join: None }
     }
 
     /// An event that makes up for what was missed.
     pub(super) fn resync(room: &RoomId, event: &RoomEvent<'_>, conn: ConnId, after: Option<Known>) -> Self {
-        let message = message(room, event, event.kind, true);
-        Self { at: Position::of(event), conn, after, message, as_join: None }
+        let message = message(room, event, event.kind, event.user_edge, true);
+        Self { at: event.at, previous_token: event.previous_token, conn, after, message, as_join: None }
     }
 
     /// Some members may not have been shown the connection: they receive a join.
     pub(super) fn with_join(self, room: &RoomId, event: &RoomEvent<'_>) -> Self {
-        Self { as_join: Some(message(room, event, Kind::Join, false)), ..self }
+        Self { as_join: Some(message(room, event, Kind::Join, event.user_edge, false)), ..self }
     }
 
     /// Sends it, to a member that `lacked` the connection or knew it; says whether there was room for it.
@@ -44,7 +47,27 @@ impl Publication {
     }
 }
 
-fn message(room: &RoomId, event: &RoomEvent<'_>, kind: Kind, resync: bool) -> Box<RawValue> {
+/// An event of a room that recovers, for members that do not have the whole yet: marked as a part of the repair, so that
+/// `seq` may jump, and each form written once.
+pub(super) struct Marked<'a> {
+    room: &'a RoomId,
+    event: &'a RoomEvent<'a>,
+    forms: HashMap<(&'static str, bool), Box<RawValue>>,
+}
+
+impl<'a> Marked<'a> {
+    pub(super) fn new(room: &'a RoomId, event: &'a RoomEvent<'a>) -> Self {
+        Self { room, event, forms: HashMap::new() }
+    }
+
+    /// The event as `kind`; `edge` is whether it is the first or last connection of its user that the member knows.
+    pub(super) fn message(&mut self, kind: Kind, edge: bool) -> &RawValue {
+        let Self { room, event, forms } = self;
+        forms.entry((kind.as_str(), edge)).or_insert_with(|| message(room, event, kind, edge, true))
+    }
+}
+
+fn message(room: &RoomId, event: &RoomEvent<'_>, kind: Kind, user_edge: bool, resync: bool) -> Box<RawValue> {
     let message = EventMessage {
         kind,
         room_id: room,
@@ -53,11 +76,11 @@ fn message(room: &RoomId, event: &RoomEvent<'_>, kind: Kind, resync: bool) -> Bo
         state: event.state,
         ts: event.ts,
         epoch: event.epoch,
-        seq: event.seq,
-        birth: event.birth,
+        seq: event.at.seq,
+        birth: event.at.birth,
         reason: event.reason,
-        user_joined: (kind == Kind::Join).then_some(event.user_edge),
-        user_left: (kind == Kind::Leave).then_some(event.user_edge),
+        user_joined: (kind == Kind::Join).then_some(user_edge),
+        user_left: (kind == Kind::Leave).then_some(user_edge),
         resync,
     };
     serde_json::value::to_raw_value(&message).unwrap_or_default()

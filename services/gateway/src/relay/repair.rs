@@ -1,5 +1,5 @@
 //! The way back from a gap: fetch a snapshot, bring the members here up to date, go on with what came meanwhile. A room
-//! that began anew settles first: its connections are put back by their gateways, and nobody is told a false leave.
+//! that Redis may have lost recovers first: gateways restore its members, and no one is told a false leave.
 
 use std::{
     sync::Arc,
@@ -7,13 +7,16 @@ use std::{
 };
 
 use protocol::{
-    Fault,
+    Fault, Position,
     command::{Command, Outcome, SnapshotQuery},
 };
 use telemetry::propagation::TraceContext;
 use tokio::time::{sleep, sleep_until};
 
-use super::{Relay, Room, reconcile::Repaired, room::Position};
+use super::{
+    Relay, Room,
+    reconcile::{RECOVERY, Repaired},
+};
 
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// What went missing while a snapshot was fetched wants another; not at once, so that no room can keep us busy.
@@ -24,7 +27,7 @@ enum Step {
     /// Something is missing still.
     Fetch { after: Duration },
     /// The room goes on.
-    Done { look_again: Option<Instant> },
+    Done { look_again: Vec<Instant> },
 }
 
 impl Relay {
@@ -48,42 +51,47 @@ impl Relay {
     async fn run_repair(self: Arc<Self>, room: Arc<Room>) {
         let next = loop {
             let (known, heard) = {
-                let state = room.lock();
-                (state.known_position(), state.heard())
+                let mut state = room.lock();
+                (state.ask(), state.heard())
             };
+            let asked_at = Instant::now();
             let outcome = self.fetch(&room, known).await;
-            match self.apply(&room, heard, outcome) {
+            match self.apply(&room, heard, asked_at, outcome) {
                 Step::Fetch { after } => sleep(after).await,
                 Step::Done { look_again } => break look_again,
             }
         };
-        if let Some(at) = next {
+        for at in next {
             sleep_until(at.into()).await;
             self.repair(&room);
         }
     }
 
-    fn apply(&self, room: &Room, heard: u64, outcome: Result<Outcome, Fault>) -> Step {
+    fn apply(&self, room: &Room, heard: u64, asked_at: Instant, outcome: Result<Outcome, Fault>) -> Step {
         let mut state = room.lock();
         if state.is_idle() {
             state.forget();
             state.repairing = false;
-            return Step::Done { look_again: None };
+            return Step::Done { look_again: Vec::new() };
         }
         let now = Instant::now();
         match outcome {
             Ok(Outcome::Unchanged) => {}
             Ok(Outcome::Snapshot(snapshot)) => {
-                let missing = state.reconcile(&room.id, &snapshot, now);
-                missing.iter().for_each(|session| self.touches.nudge(session));
+                let truce = self.bus.truce().map(|truce| truce.left).unwrap_or_default();
+                let lost = state.reconcile(&room.id, &snapshot, asked_at, RECOVERY.max(truce), self.bus.calm_ms());
+                if !lost.is_empty() {
+                    self.reassert.restore(&room.id);
+                }
             }
             Ok(_) | Err(_) => return Step::Fetch { after: RETRY_EVERY },
         }
         match state.go_on(&room.id, heard, now) {
             Repaired::Not => Step::Fetch { after: AGAIN_AFTER },
-            Repaired::Done { settles_at, behind, late } => {
+            Repaired::Done { recovers_until, behind, late } => {
                 late.iter().for_each(|session| session.doom("it stayed behind the room's events"));
-                Step::Done { look_again: settles_at.or_else(|| behind.then(|| now + RETRY_EVERY)) }
+                let retry = behind.then(|| now + RETRY_EVERY);
+                Step::Done { look_again: retry.into_iter().chain(recovers_until).collect() }
             }
         }
     }
@@ -91,9 +99,8 @@ impl Relay {
     async fn fetch(&self, room: &Room, known: Option<Position>) -> Result<Outcome, Fault> {
         // Closed only when the process ends.
         let _permit = self.repairs.acquire().await;
-        let known = known.map(|position| (position.birth, position.seq));
         let query = Command::Snapshot(SnapshotQuery { room: room.id.clone(), known });
-        let answer = self.bus.call(room.id.as_str(), &query, TraceContext::default()).await?;
+        let answer = self.bus.call(&query, TraceContext::default()).await?;
         Arc::try_unwrap(answer.outcome)
             .map_err(|_| Fault::new(protocol::Code::Internal, "a snapshot was answered to somebody else too"))
     }

@@ -1,21 +1,19 @@
 //! One room as its members here know it: the position in its events, the roster, the seats. Events are applied in `seq`
 //! order or not at all; what does not fit waits for a repair. No I/O but the sends to sockets' queues.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Instant,
-};
+use std::collections::{HashMap, VecDeque};
 
 use protocol::{
-    ConnId, RoomId,
+    ConnId, Position, RoomId,
     command::Joined,
-    event::{Kind, Reason, RoomEvent},
+    event::{Kind, RoomEvent},
 };
 
 use super::{
     locks::Locks,
     metadata::Channels,
-    publication::Publication,
+    publication::{Marked, Publication},
+    reconcile::Recovery,
     roster::{Known, Roster},
     seat::{Seat, Sink},
 };
@@ -23,21 +21,37 @@ use super::{
 /// Events that are kept for joins and repairs under way; beyond it a snapshot takes their place.
 const KEPT: usize = 16_384;
 
-/// A place in a room's events. A later life of the room is after every place of an earlier one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Position {
-    pub(super) birth: u64,
-    pub(super) seq: u64,
+/// Where an event stands, as seen from a position.
+enum Place {
+    /// It is the next one.
+    Next,
+    /// It is an earlier one, or the one that the position is of.
+    Known,
+    /// Something is missing before it, or it is of another history: Redis came back with older data and went on from there.
+    Apart {
+        /// Nothing is missing and it is later in time, so it is certainly of another history.
+        forked: bool,
+    },
 }
 
-impl Position {
-    pub(super) fn of(event: &RoomEvent<'_>) -> Self {
-        Self { birth: event.birth, seq: event.seq }
+impl Place {
+    fn of(event: &RoomEvent<'_>, here: Position) -> Self {
+        let at = event.at;
+        let is_earlier = (at.birth, at.seq) <= (here.birth, here.seq);
+        let follows = at.birth == here.birth && at.seq == here.seq + 1;
+        if follows && event.previous_token == here.token {
+            Place::Next
+        } else if is_earlier && at.token <= here.token {
+            Place::Known
+        } else {
+            Place::Apart { forked: (is_earlier || follows) && at.token > here.token }
+        }
     }
+}
 
-    fn is_next(self, at: Self) -> bool {
-        at.birth == self.birth && at.seq == self.seq + 1
-    }
+/// Whether two positions cannot be of one history: in time one is the later one, by their numbers it is not.
+pub(super) fn contradict(one: Position, other: Position) -> bool {
+    (one.birth, one.seq).cmp(&(other.birth, other.seq)) != one.token.cmp(&other.token)
 }
 
 /// What became of an event.
@@ -65,8 +79,11 @@ pub(super) struct State<S> {
     waiting: VecDeque<String>,
     /// How many events ever waited.
     kept: u64,
-    /// Somebody did not take an event since this was last looked at.
-    fell_behind: bool,
+    /// A snapshot is needed since this was last looked at: somebody did not take an event, or the last member that the room
+    /// waited for was restored.
+    needs_snapshot: bool,
+    /// An event of another history was heard since the last snapshot.
+    pub(super) forked: bool,
     /// A snapshot is being fetched.
     pub(super) repairing: bool,
     /// Something else went missing meanwhile.
@@ -74,8 +91,8 @@ pub(super) struct State<S> {
     /// What members were told of the channels of the room's name.
     pub(super) channels: Channels,
     pub(super) locks: Locks,
-    /// The room began anew; until then its connections have time to come back.
-    pub(super) settles_at: Option<Instant>,
+    /// Redis may have lost what it said before: its members have time to be restored.
+    pub(super) recovery: Option<Recovery>,
 }
 
 impl<S> Default for State<S> {
@@ -88,12 +105,13 @@ impl<S> Default for State<S> {
             recent: VecDeque::new(),
             waiting: VecDeque::new(),
             kept: 0,
-            fell_behind: false,
+            needs_snapshot: false,
+            forked: false,
             repairing: false,
             repair_again: false,
             channels: Channels::default(),
             locks: Locks::default(),
-            settles_at: None,
+            recovery: None,
         }
     }
 }
@@ -109,13 +127,18 @@ impl<S: Sink> State<S> {
         self.position.is_some()
     }
 
+    /// Whether a join is under way.
+    pub(super) fn is_joining(&self) -> bool {
+        self.joining > 0
+    }
+
     /// Forgets what the room said; the next join begins anew.
     pub(super) fn forget(&mut self) {
         self.position = None;
         self.roster = Roster::default();
         self.waiting = VecDeque::new();
         self.recent = VecDeque::new();
-        self.settles_at = None;
+        (self.recovery, self.forked) = (None, false);
         self.forget_metadata();
     }
 
@@ -152,9 +175,9 @@ impl<S: Sink> State<S> {
         }
     }
 
-    /// Whether somebody did not take an event since this was last asked.
-    pub(super) fn take_fell_behind(&mut self) -> bool {
-        std::mem::take(&mut self.fell_behind)
+    /// Whether a snapshot became necessary since this was last asked.
+    pub(super) fn take_needs_snapshot(&mut self) -> bool {
+        std::mem::take(&mut self.needs_snapshot)
     }
 
     /// The room said something.
@@ -163,20 +186,22 @@ impl<S: Sink> State<S> {
             self.keep(text);
             return Heard::Kept;
         };
-        let at = Position::of(event);
-        if at <= position {
-            return Heard::Kept;
+        match Place::of(event, position) {
+            Place::Known => Heard::Kept,
+            Place::Next => {
+                self.apply(id, event);
+                Heard::Delivered
+            }
+            Place::Apart { .. } if self.is_idle() => {
+                self.forget();
+                Heard::Kept
+            }
+            Place::Apart { forked } => {
+                self.forked |= forked;
+                self.keep(text);
+                Heard::Gap
+            }
         }
-        if position.is_next(at) {
-            self.apply(id, event);
-            return Heard::Delivered;
-        }
-        if self.is_idle() {
-            self.forget();
-            return Heard::Kept;
-        }
-        self.keep(text);
-        Heard::Gap
     }
 
     fn keep(&mut self, text: &str) {
@@ -203,42 +228,56 @@ impl<S: Sink> State<S> {
     }
 
     fn apply(&mut self, id: &RoomId, event: &RoomEvent<'_>) {
-        self.position = Some(Position::of(event));
+        // What Redis came back with is older than what its gateway will restore. The event counts, and says what is known.
+        let is_newer = |known: &&Known| event.kind != Kind::Leave && known.age() > (event.epoch, event.op);
+        let known = self.roster.get(event.conn).filter(|_| self.recovery.is_some()).filter(is_newer).cloned();
+        if let Some(Known { epoch, op, state, .. }) = &known
+            && let Ok(state) = serde_json::from_str(state)
+        {
+            return self.apply_current(id, &RoomEvent { epoch: *epoch, op: *op, state, ..*event });
+        }
+        let was_last = self.recovery.as_mut().is_some_and(|recovery| recovery.hear(event.conn));
+        self.needs_snapshot |= was_last;
+        self.apply_current(id, event);
+    }
+
+    fn apply_current(&mut self, id: &RoomId, event: &RoomEvent<'_>) {
+        self.position = Some(event.at);
         let (conn, after) = (ConnId::from(event.conn), Known::after(event));
         let before = self.roster.take(&conn, after.as_ref());
-        let kind = match event.kind {
-            Kind::Restore if before.is_some() => Kind::Update,
-            Kind::Restore => Kind::Join,
-            kind => kind,
-        };
-        // Data came back that those who settle never missed.
-        let absorbed = event.kind == Kind::Restore && before.as_ref().is_some_and(|known| known.is(event));
-        if kind == Kind::Leave {
-            match (event.reason, self.seats.get(event.conn)) {
-                (_, Some(seat)) if seat.at >= Position::of(event) => {} // It has joined again since.
-                (Some(Reason::Expired | Reason::NodeLost), Some(seat)) => seat.sink.evicted(),
-                // Who asked for it is told by its answer, and hears nothing of the room after it.
-                _ => drop(self.seats.remove(event.conn)),
-            }
-        }
-        let mut publication = Publication::new(id, event, kind, conn.clone(), after);
-        // Who joined while Redis had lost others was not shown them, and is told that they join when they are back.
-        if kind == Kind::Update
-            && (event.kind == Kind::Restore || self.seats.values().any(|s| s.shown.get(&conn) == Some(None)))
+        if event.kind == Kind::Leave
+            && let Some(seat) = self.seats.get(event.conn).filter(|seat| seat.at.token < event.at.token)
         {
-            publication = publication.with_join(id, event);
+            // It did not ask for this: its seat is taken away before its leave is sent.
+            seat.sink.evicted(event.op);
         }
+        // A record that was rolled back may leave before it is restored; its epoch must not go back.
+        let known_epoch = before.as_ref().filter(|_| event.kind == Kind::Leave).map_or(0, |known| known.epoch);
+        let mut event = RoomEvent { epoch: event.epoch.max(known_epoch), ..*event };
+        // A snapshot left it out, for its gateway seemed to be gone.
+        if event.kind == Kind::Update && before.is_none() {
+            event.kind = Kind::Join;
+            event.user_edge =
+                !self.roster.iter().any(|(other, known)| known.user.as_str() == event.user && *other != conn);
+        }
+        let event = &event;
+        let publication = self.publication(id, event, &conn, before.as_ref(), after);
+        let mut marked = Marked::new(id, event);
         for seat in self.seats.values_mut() {
-            let was_behind = seat.is_behind();
-            let lacks = seat.shown.get(&conn) == Some(None);
-            let is_known = absorbed && seat.settling && !lacks;
-            if !is_known && seat.send(&publication, lacks) {
+            let (was_behind, was_forked) = (seat.is_behind(), seat.forked);
+            let sent = if seat.settling {
+                seat.send_marked(&mut marked, event, &conn, before.as_ref(), &self.roster)
+            } else {
+                seat.send(&publication, seat.shown.get(&conn) == Some(None))
+            };
+            if sent {
                 seat.shown.forget(&conn);
             } else {
                 seat.shown.note(&conn, before.as_ref());
                 seat.shown.compare_one(&conn, publication.after.as_ref());
             }
-            self.fell_behind |= !was_behind && seat.is_behind();
+            self.needs_snapshot |= !was_behind && seat.is_behind();
+            self.forked |= seat.forked && !was_forked;
         }
         if self.joining > 0 {
             if self.recent.len() >= KEPT {
@@ -246,6 +285,31 @@ impl<S: Sink> State<S> {
             }
             self.recent.push_back(publication);
         }
+    }
+
+    /// The event as members receive it, before which the roster said `before` of its connection. What Redis calls a join, or
+    /// has put back, is an update for those who knew the connection all the time.
+    fn publication(
+        &self,
+        id: &RoomId,
+        event: &RoomEvent<'_>,
+        conn: &ConnId,
+        before: Option<&Known>,
+        after: Option<Known>,
+    ) -> Publication {
+        let is_known = before.is_some_and(|known| known.user.as_str() == event.user);
+        let kind = match event.kind {
+            Kind::Join | Kind::Restore if is_known => Kind::Update,
+            Kind::Join | Kind::Restore => Kind::Join,
+            kind => kind,
+        };
+        let publication = Publication::new(id, event, kind, conn.clone(), after);
+        // Who joined while Redis had lost others was not shown them, and is told that they join when they are restored.
+        let lacks = |seat: &Seat<S>| seat.shown.get(conn) == Some(None);
+        if kind == Kind::Update && (event.kind != Kind::Update || self.seats.values().any(lacks)) {
+            return publication.with_join(id, event);
+        }
+        publication
     }
 
     /// The room goes on at `at` from a snapshot: what it said between is nowhere.
@@ -257,16 +321,16 @@ impl<S: Sink> State<S> {
     /// The first join was answered: the room begins where its answer stands. Answers of joins that were made together
     /// may be taken in any order, so what the room said before is kept for those that stand earlier.
     pub(super) fn begin(&mut self, id: &RoomId, joined: &Joined, index: usize) {
-        let here = Position { birth: joined.birth, seq: joined.joins[index].seq };
+        let here = joined.position(index);
         if self.position.is_some() {
             return;
         }
         self.roster = Roster::of(joined.seen_by(index));
         self.position = Some(here);
         while let Some(text) = self.waiting.pop_front_if(|text| is_up_to(text, here)) {
-            let Some(event) = RoomEvent::read(&text).filter(|event| event.birth == here.birth) else { continue };
+            let Some(event) = RoomEvent::read(&text).filter(|event| event.at.birth == here.birth) else { continue };
             let kind = if event.kind == Kind::Restore { Kind::Join } else { event.kind };
-            if self.recent.back().is_none_or(|last| last.at < Position::of(&event)) {
+            if self.recent.back().is_none_or(|last| last.at.token < event.at.token) {
                 let conn = ConnId::from(event.conn);
                 self.recent.push_back(Publication::new(id, &event, kind, conn, Known::after(&event)));
             }
@@ -275,12 +339,19 @@ impl<S: Sink> State<S> {
 
     /// Seats who has been answered, and sends what came since; says whether nothing is missing.
     pub(super) fn seat(&mut self, id: &RoomId, conn: &ConnId, sink: S, joined: &Joined, index: usize) -> bool {
-        let at = Position { birth: joined.birth, seq: joined.joins[index].seq };
+        let at = joined.position(index);
         let here = self.position.unwrap_or_default();
         // An answer may be taken after events that it does not know; some of them may be kept nowhere.
-        let since = self.recent.iter().filter(|publication| publication.at > at && publication.at.birth == at.birth);
-        let missed = here.birth > at.birth || (here > at && since.count() as u64 != here.seq - at.seq);
+        let since = || self.recent.iter().filter(|publication| publication.at.token > at.token);
+        let follow = |token: u64, next: &Publication| (next.previous_token == token).then_some(next.at.token);
+        let misses_some = here.token > at.token && since().try_fold(at.token, follow) != Some(here.token);
+        let has_all = here.birth == at.birth && since().count() as u64 == here.seq.saturating_sub(at.seq);
+        // An answer of an earlier life of the room, or of another history: Redis has lost it since.
+        let forked = here.birth > at.birth || contradict(here, at) || (misses_some && has_all);
+        let missed = forked || misses_some;
+        self.forked |= forked;
         let mut seat = Seat::new(sink, at, self.roster.unlike(joined.seen_by(index)));
+        seat.forked = forked;
         if missed {
             seat.fall_behind();
         } else {
@@ -297,24 +368,26 @@ impl<S: Sink> State<S> {
         // An answer of a room that began anew may be here before the room has said so.
         let complete = !seat.is_behind() && here.birth == at.birth;
         self.seats.insert(conn.clone(), seat);
-        complete && (self.repairing || self.catch_up(id)) && !self.take_fell_behind()
+        complete && (self.repairing || self.catch_up(id)) && !self.take_needs_snapshot()
     }
 
     /// Applies what waited; says whether it fits.
     pub(super) fn catch_up(&mut self, id: &RoomId) -> bool {
-        self.catch_up_to(id, Position { birth: u64::MAX, seq: 0 })
+        self.catch_up_to(id, Position { birth: u64::MAX, seq: 0, token: 0 })
     }
 
     /// Applies what waited, up to `limit`.
     pub(super) fn catch_up_to(&mut self, id: &RoomId, limit: Position) -> bool {
         while let (Some(position), Some(text)) = (self.position, self.waiting.pop_front()) {
             let Some(event) = RoomEvent::read(&text) else { continue };
-            let at = Position::of(&event);
-            if at <= limit && position.is_next(at) {
-                self.apply(id, &event);
-            } else if at > position {
-                self.waiting.push_front(text);
-                return false;
+            match Place::of(&event, position) {
+                Place::Next if event.at <= limit => self.apply(id, &event),
+                Place::Known => {}
+                place => {
+                    self.forked |= matches!(place, Place::Apart { forked: true });
+                    self.waiting.push_front(text);
+                    return false;
+                }
             }
         }
         // A room at rest keeps no space for what might wait.
@@ -324,5 +397,5 @@ impl<S: Sink> State<S> {
 }
 
 fn is_up_to(text: &str, here: Position) -> bool {
-    RoomEvent::read(text).is_none_or(|event| Position::of(&event) <= here)
+    RoomEvent::read(text).is_none_or(|event| event.at.token <= here.token)
 }

@@ -6,35 +6,49 @@ use std::{
 };
 
 use protocol::{
-    ConnId, UserId,
-    client::Member,
+    ConnId, UserId, client,
+    command::Member,
     event::{Kind, RoomEvent},
 };
 
 use super::seat::Shown;
 
-/// What members know of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What members know of a connection. Two are equal if members see no difference; `op` only tells which one is older.
+#[derive(Debug, Clone)]
 pub(super) struct Known {
     pub(super) user: UserId,
     pub(super) epoch: u64,
+    pub(super) op: u64,
     pub(super) state: Arc<str>,
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.user, self.epoch, &self.state) == (&other.user, other.epoch, &other.state)
+    }
 }
 
 impl Known {
     /// The connection after `event`, if it is still there.
     pub(super) fn after(event: &RoomEvent<'_>) -> Option<Self> {
-        let known = || Self { user: event.user.into(), epoch: event.epoch, state: event.state.get().into() };
+        let RoomEvent { user, epoch, op, state, .. } = *event;
+        let known = || Self { user: user.into(), epoch, op, state: state.get().into() };
         (event.kind != Kind::Leave).then(known)
     }
 
     fn from_snapshot(member: &Member) -> Self {
-        Self { user: member.user_id.clone(), epoch: member.epoch, state: member.state.get().into() }
+        let Member { user, epoch, op, state, .. } = member;
+        Self { user: user.clone(), epoch: *epoch, op: *op, state: state.get().into() }
+    }
+
+    /// What grows with each change of the record.
+    pub(super) fn age(&self) -> (u64, u64) {
+        (self.epoch, self.op)
     }
 
     /// Whether `event` says nothing new of it.
     pub(super) fn is(&self, event: &RoomEvent<'_>) -> bool {
-        self.epoch == event.epoch && *self.state == *event.state.get()
+        self.user.as_str() == event.user && self.epoch == event.epoch && *self.state == *event.state.get()
     }
 }
 
@@ -44,7 +58,7 @@ pub(super) struct Roster(HashMap<ConnId, Known>);
 
 impl Roster {
     pub(super) fn of<'a>(members: impl Iterator<Item = &'a Member>) -> Self {
-        Self(members.map(|member| (member.conn_id.clone(), Known::from_snapshot(member))).collect())
+        Self(members.map(|member| (member.conn.clone(), Known::from_snapshot(member))).collect())
     }
 
     pub(super) fn get(&self, conn: &str) -> Option<&Known> {
@@ -59,13 +73,39 @@ impl Roster {
         }
     }
 
-    /// Keeps those of `before` that it does not have; answers who they are.
-    pub(super) fn hold_back(&mut self, before: &Roster) -> HashSet<ConnId> {
-        let missing = |conn: &&ConnId| !self.0.contains_key(conn.as_str());
-        let held_back: HashSet<_> = before.0.keys().filter(missing).cloned().collect();
-        let known = held_back.iter().filter_map(|conn| Some((conn.clone(), before.get(conn.as_str())?.clone())));
-        self.0.extend(known);
-        held_back
+    /// Keeps those of `members` that it lacks or has older, and adds them to `held_back`.
+    pub(super) fn hold_back<'a>(
+        &mut self,
+        members: impl Iterator<Item = (&'a ConnId, &'a Known)>,
+        held_back: &mut HashSet<ConnId>,
+    ) {
+        for (conn, was) in members {
+            if self.get(conn.as_str()).is_none_or(|is| is.age() < was.age()) {
+                self.0.insert(conn.clone(), was.clone());
+                held_back.insert(conn.clone());
+            }
+        }
+    }
+
+    /// Removes those for whom `is_meant` holds; says whether there were any.
+    pub(super) fn keep_out(&mut self, is_meant: impl Fn(&ConnId, &Known) -> bool) -> bool {
+        let before = self.0.len();
+        self.0.retain(|conn, known| !is_meant(conn, known));
+        self.0.len() < before
+    }
+
+    /// Its members, as clients see them, of a room that was read at `seen_ms`.
+    pub(super) fn members(&self, seen_ms: u64) -> Vec<client::Member<'_>> {
+        let mut members = Vec::with_capacity(self.0.len());
+        for (conn_id, Known { user, epoch, state, .. }) in &self.0 {
+            let Ok(state) = serde_json::from_str(state) else { continue };
+            members.push(client::Member { conn_id, user_id: user, state, last_seen_ms: seen_ms, epoch: *epoch });
+        }
+        members
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ConnId, &Known)> {
+        self.0.iter()
     }
 
     /// What it says where `other` says something else.
@@ -79,18 +119,18 @@ impl Roster {
     /// What somebody was shown who was shown `members`, where the roster says something else.
     pub(super) fn unlike<'a>(&self, members: impl Iterator<Item = &'a Member> + Clone) -> Shown {
         let is_known = |m: &Member, known: &Known| {
-            known.user == m.user_id && known.epoch == m.epoch && *known.state == *m.state.get()
+            known.user == m.user && known.epoch == m.epoch && *known.state == *m.state.get()
         };
         let (mut shown, mut shared) = (HashMap::new(), 0);
         for member in members.clone() {
-            let known = self.get(member.conn_id.as_str());
+            let known = self.get(member.conn.as_str());
             shared += usize::from(known.is_some());
             if !known.is_some_and(|known| is_known(member, known)) {
-                shown.insert(member.conn_id.clone(), Some(Known::from_snapshot(member)));
+                shown.insert(member.conn.clone(), Some(Known::from_snapshot(member)));
             }
         }
         if shared < self.0.len() {
-            let present: HashSet<&ConnId> = members.map(|member| &member.conn_id).collect();
+            let present: HashSet<&ConnId> = members.map(|member| &member.conn).collect();
             let lacking = self.0.keys().filter(|conn| !present.contains(conn));
             shown.extend(lacking.map(|conn| (conn.clone(), None)));
         }

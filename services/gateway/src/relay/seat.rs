@@ -2,12 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use protocol::ConnId;
+use protocol::{
+    ConnId, Position,
+    event::{Kind, RoomEvent},
+};
 use serde_json::value::RawValue;
 
 use super::{
-    publication::Publication,
-    room::Position,
+    publication::{Marked, Publication},
     roster::{Known, Roster},
     truth::Truth,
 };
@@ -17,8 +19,8 @@ use crate::socket::session::Session;
 pub(super) trait Sink: Clone {
     /// Sends a message; says whether there was room for it.
     fn emit(&self, event: &str, message: &RawValue) -> bool;
-    /// The room was told that the member is gone, although it is here.
-    fn evicted(&self);
+    /// The room was told that the member is gone, although it is here; its record stood at `op`.
+    fn evicted(&self, op: u64);
 }
 
 impl Sink for Arc<Session> {
@@ -26,8 +28,8 @@ impl Sink for Arc<Session> {
         Session::emit(self, event, message)
     }
 
-    fn evicted(&self) {
-        Session::evicted(self);
+    fn evicted(&self, op: u64) {
+        Session::evicted(self, op);
     }
 }
 
@@ -38,9 +40,11 @@ pub(super) struct Seat<S> {
     pub(super) at: Position,
     /// It joins again: its answer comes first.
     pub(super) held: bool,
-    /// It lived through the beginning of the room's new life and has not been told the whole since: what comes back
-    /// unchanged it never missed.
+    /// The room recovers and it has not been sent the whole since: it is not told what is restored unchanged, and receives
+    /// everything else marked as a part of the repair.
     pub(super) settling: bool,
+    /// Its answer is, or may be, of a history that Redis has lost since, and it was not brought up to date yet.
+    pub(super) forked: bool,
     /// It did not take an event, since when; a snapshot brings it up to date.
     pub(super) behind_since: Option<Instant>,
     /// Where what it was shown is not what the roster says.
@@ -58,6 +62,7 @@ impl<S: Sink> Seat<S> {
             at,
             held: false,
             settling: false,
+            forked: false,
             behind_since: None,
             shown,
             lacking_since: None,
@@ -105,16 +110,65 @@ impl<S: Sink> Seat<S> {
     /// Sends an event of the room, unless its answer knows of it; `lacks` says that it was not shown the connection. Says
     /// whether it was sent.
     pub(super) fn send(&mut self, publication: &Publication, lacks: bool) -> bool {
-        if publication.at <= self.at || self.held || self.is_behind() {
+        let at = publication.at;
+        if !self.may_send(at) {
             return false;
         }
-        let sent = publication.send(&self.sink, lacks);
+        if (at.birth, at.seq) != (self.at.birth, self.at.seq + 1) {
+            // Its answer came before what was heard, and is of a history that Redis has lost since.
+            self.forked = true;
+            self.fall_behind();
+            return false;
+        }
+        self.sent(at, |sink| publication.send(sink, lacks))
+    }
+
+    /// The same while the room recovers: `conn` was `before`, and the roster has what the event says.
+    pub(super) fn send_marked(
+        &mut self,
+        marked: &mut Marked<'_>,
+        event: &RoomEvent<'_>,
+        conn: &ConnId,
+        before: Option<&Known>,
+        roster: &Roster,
+    ) -> bool {
+        let shown = self.shown.get(conn).unwrap_or(before);
+        let kind = match (event.kind, shown) {
+            (Kind::Leave, _) => Kind::Leave,
+            (_, Some(_)) => Kind::Update,
+            (_, None) => Kind::Join,
+        };
+        // It was never shown who is gone, or never missed who is back.
+        let knows = match kind {
+            Kind::Leave => shown.is_none(),
+            _ => event.kind == Kind::Restore && shown.is_some_and(|known| known.is(event)),
+        };
+        if knows || !self.may_send(event.at) {
+            return false;
+        }
+        let edge = kind != Kind::Update && !self.was_shown_other(event.user, conn, roster);
+        self.sent(event.at, |sink| sink.emit("presence:event", marked.message(kind, edge)))
+    }
+
+    fn may_send(&self, at: Position) -> bool {
+        at.token > self.at.token && !self.held && !self.is_behind()
+    }
+
+    fn sent(&mut self, at: Position, send: impl FnOnce(&S) -> bool) -> bool {
+        let sent = send(&self.sink);
         if sent {
-            self.at = publication.at;
+            self.at = at;
         } else {
             self.fall_behind();
         }
         sent
+    }
+
+    /// Whether it was shown another connection of a user than `conn`.
+    fn was_shown_other(&self, user: &str, conn: &ConnId, roster: &Roster) -> bool {
+        let of_user = |other: &ConnId, known: &Known| known.user.as_str() == user && other != conn;
+        self.shown.iter().any(|(other, known)| known.is_some_and(|known| of_user(other, known)))
+            || roster.iter().any(|(other, known)| of_user(other, known) && self.shown.get(other).is_none())
     }
 
     /// Takes the roster that a snapshot gave, and tells it what it missed, as events, and then the whole; unless it is
@@ -124,21 +178,22 @@ impl<S: Sink> Seat<S> {
         truth.before.iter().for_each(|(conn, was)| self.shown.note(conn, was));
         self.shown.compare(truth.roster);
         let behind = self.is_behind();
+        if self.held || later {
+            return;
+        }
         let is_settled = self.settling && truth.held_back.is_empty();
-        if self.held || (later && !behind) {
-            return;
-        }
         if !truth.everyone && !behind && !is_settled {
+            self.forked = false;
             return;
         }
+        self.settling = !truth.held_back.is_empty();
+        // The whole shows everyone; without it, members who are held back stay hidden from those who never saw them.
+        // Those whom only it was shown are not in it, and may be restored yet.
+        let knows =
+            |conn: &ConnId| self.shown.get(conn).flatten().is_some() && truth.roster.get(conn.as_str()).is_none();
+        let gets_whole = !self.settling || (behind && !truth.held_back.iter().any(knows));
+        let own = (!is_usual).then(|| truth.changes_for(&self.shown, !gets_whole));
         let mut took = true;
-        // Who was answered in the room's new life is told by the snapshot alone, and knows nobody who is held back.
-        self.settling = !truth.held_back.is_empty() && (self.settling || self.at.birth != truth.at.birth);
-        let is_usual = is_usual && (self.settling || truth.held_back.is_empty());
-        if !self.settling {
-            truth.held_back.iter().for_each(|conn| self.shown.note(conn, truth.roster.get(conn.as_str())));
-        }
-        let own = (!is_usual).then(|| truth.changes_for(&self.shown, self.settling));
         for change in own.as_deref().unwrap_or_else(|| truth.changes()) {
             took = took && change.send(&self.sink, false);
             if took {
@@ -146,16 +201,15 @@ impl<S: Sink> Seat<S> {
             }
         }
         self.at = truth.at;
-        if self.settling {
-            took = took && !behind;
-        } else if took && self.sink.emit("presence:sync", truth.whole()) {
-            self.shown = truth.held_back.iter().map(|conn| (conn.clone(), None)).collect();
-        } else {
-            took = false;
+        if gets_whole {
+            took = took && self.sink.emit("presence:sync", truth.whole());
+            if took {
+                self.shown = Shown::default();
+            }
         }
         self.shown.compare(truth.roster);
         if took {
-            self.behind_since = None;
+            (self.behind_since, self.forked) = (None, false);
         } else {
             self.fall_behind();
         }

@@ -4,16 +4,14 @@
 use std::{cell::OnceCell, collections::HashSet};
 
 use protocol::{
-    ConnId, RoomId,
+    ConnId, Position, RoomId,
     client::SyncMessage,
-    command::Snapshot,
     event::{Kind, Reason, RoomEvent},
 };
 use serde_json::value::RawValue;
 
 use super::{
     publication::Publication,
-    room::Position,
     roster::{Known, Roster},
     seat::Shown,
 };
@@ -22,13 +20,15 @@ use super::{
 pub(super) struct Truth<'a> {
     pub(super) id: &'a RoomId,
     pub(super) at: Position,
-    /// The roster since: the snapshot, and those who are held back while the room settles.
+    /// When the gateways of its members were last known to hold their leases.
+    pub(super) seen_ms: u64,
+    /// The roster since: the snapshot, and those who are held back while the room recovers.
     pub(super) roster: &'a Roster,
-    /// Who is held back: whoever knew them is told the whole when they came back or are gone.
+    /// Who is held back, and who is missing that only some were shown: anyone who knew them is sent the whole when they are
+    /// restored or gone.
     pub(super) held_back: &'a HashSet<ConnId>,
     /// Events were missed by all, not only by those who are behind.
     pub(super) everyone: bool,
-    pub(super) snapshot: &'a Snapshot,
     /// What a member was shown that was shown the roster as it was before, where the roster says something else now.
     pub(super) before: Shown,
     pub(super) changes: OnceCell<Vec<Publication>>,
@@ -38,17 +38,19 @@ pub(super) struct Truth<'a> {
 impl Truth<'_> {
     /// What a member receives that was shown the roster as it was before.
     pub(super) fn changes(&self) -> &[Publication] {
-        self.changes.get_or_init(|| self.changes_for(&self.before, true))
+        self.changes.get_or_init(|| self.changes_for(&self.before, false))
     }
 
-    /// What a member receives that was shown `shown` where the roster says something else: who came, who is different, and only then who is
-    /// gone, so that no user seems to leave who has come back on another connection.
-    pub(super) fn changes_for(&self, shown: &Shown, settling: bool) -> Vec<Publication> {
+    /// What a member receives that was shown `shown` where the roster says something else: who came, who is different, and
+    /// only then who is gone, so that no user seems to leave who has come back on another connection. With `hides`, those who
+    /// are held back neither come nor go.
+    pub(super) fn changes_for(&self, shown: &Shown, hides: bool) -> Vec<Publication> {
         let (here, gone): (Vec<_>, Vec<_>) = shown
             .iter()
             .map(|(conn, was)| (conn, was, self.roster.get(conn.as_str())))
-            .map(|(conn, was, is)| (conn, was, is.filter(|_| !self.is_hidden(conn, was, settling))))
-            .filter(|(_, was, is)| was != is)
+            .filter(|(conn, was, is)| {
+                was != is && !(hides && was.is_some() != is.is_some() && self.held_back.contains(*conn))
+            })
             .partition(|(_, _, is)| is.is_some());
         if here.is_empty() && gone.is_empty() {
             return Vec::new();
@@ -83,17 +85,13 @@ impl Truth<'_> {
         changes
     }
 
-    /// Who is held back is there for those who settle and knew it before.
-    fn is_hidden(&self, conn: &ConnId, was: Option<&Known>, settling: bool) -> bool {
-        self.held_back.contains(conn) && (was.is_none() || !settling)
-    }
-
     fn change(&self, kind: Kind, conn: &ConnId, known: &Known, user_edge: bool) -> Option<Publication> {
         let event = RoomEvent {
-            birth: self.at.birth,
-            seq: self.at.seq,
+            at: self.at,
+            previous_token: 0,
             ts: known.epoch,
             epoch: known.epoch,
+            op: known.op,
             kind,
             reason: (kind == Kind::Leave).then_some(Reason::Expired),
             user_edge,
@@ -109,8 +107,8 @@ impl Truth<'_> {
     /// The whole, as `presence:sync`.
     pub(super) fn whole(&self) -> &RawValue {
         self.whole.get_or_init(|| {
-            let Snapshot { birth, seq, members } = self.snapshot;
-            let sync = SyncMessage { room_id: self.id, snapshot: members, seq: *seq, birth: *birth };
+            let Position { birth, seq, .. } = self.at;
+            let sync = SyncMessage { room_id: self.id, snapshot: self.roster.members(self.seen_ms), seq, birth };
             serde_json::value::to_raw_value(&sync).unwrap_or_default()
         })
     }

@@ -28,6 +28,7 @@ pub(super) struct Verbatim;
 
 impl MessageHandler<LocalAdapter, Verbatim> for Events {
     fn call(&self, socket: Arc<Socket>, arguments: Value, ack_id: Option<i64>) {
+        self.0.heard();
         let request = match &arguments {
             Value::Str(text, None) => client::parse(text),
             _ => Err(Fault::invalid("binary attachments are not taken")),

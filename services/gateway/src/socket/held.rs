@@ -1,7 +1,7 @@
 //! The locks that one socket holds or waits for, each with its interest in the lock's room. Which of them are really held
 //! is for Redis to say.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use protocol::{ConnId, LockId, RoomId, command::lock::Held};
 
@@ -21,10 +21,7 @@ pub(super) enum Time {
     /// So many milliseconds are left.
     Left(u64),
     /// It is over.
-    Over {
-        /// The gateway has nothing to do with the lock's room since.
-        is_last: bool,
-    },
+    Over,
 }
 
 impl Locks {
@@ -63,31 +60,24 @@ impl Locks {
         match self.held.get(lock) {
             None => Time::Gone,
             Some((held, _)) if held.expires_at_ms > now_ms => Time::Left(held.expires_at_ms - now_ms),
-            Some((held, _)) => {
-                let fence = held.fence;
-                Time::Over { is_last: self.let_go(lock, fence) }
+            Some(_) => {
+                self.held.remove(lock);
+                Time::Over
             }
         }
     }
 
-    /// It does not hold a lock under that fence any more; says whether the gateway has nothing to do with the lock's room
-    /// since.
-    pub(super) fn let_go(&mut self, lock: &LockId, fence: u64) -> bool {
-        let is_held = self.held.get(lock).is_some_and(|(held, _)| held.fence == fence);
-        is_held && self.held.remove(lock).is_some_and(|(_, interest)| interest.end())
+    /// It does not hold a lock under that fence any more.
+    pub(super) fn let_go(&mut self, lock: &LockId, fence: u64) {
+        if self.held.get(lock).is_some_and(|(held, _)| held.fence == fence) {
+            self.held.remove(lock);
+        }
     }
 
-    /// It holds nothing and waits for nothing any more; the rooms that it did so in, each with whether the gateway has
-    /// nothing to do with it since.
-    pub(super) fn drop_all(&mut self, conn: &ConnId) -> Vec<(RoomId, bool)> {
-        let mut rooms: HashMap<RoomId, Interest> = HashMap::new();
-        for (lock, interest) in self.waiting.drain() {
-            interest.wait_no_more(&lock, conn);
-            rooms.insert(lock.channel.name, interest);
-        }
-        for (lock, (_, interest)) in self.held.drain() {
-            rooms.insert(lock.channel.name, interest);
-        }
-        rooms.into_iter().map(|(room, interest)| (room, interest.end())).collect()
+    /// It holds nothing and waits for nothing any more; the rooms in which it did.
+    pub(super) fn drop_all(&mut self, conn: &ConnId) -> HashSet<RoomId> {
+        self.waiting.iter().for_each(|(lock, interest)| interest.wait_no_more(lock, conn));
+        let locks = self.waiting.drain().map(|(lock, _)| lock).chain(self.held.drain().map(|(lock, _)| lock));
+        locks.map(|lock| lock.channel.name).collect()
     }
 }

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use protocol::{
-    Code, Fault, InstanceId, LockId, RoomId,
+    Code, Fault, LockId, RoomId,
     client::{DONE, HeldRefusal, LockAnswer, LockAsk, LocksAnswer},
     command::{
         Command, Outcome,
@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     answer::Answer,
     held::Time,
-    session::{Seat, Session, not_joined},
+    session::{Membership, Session, not_joined},
 };
 use crate::relay::{Interest, News};
 
@@ -54,16 +54,16 @@ pub(super) async fn carry_out(session: &Arc<Session>, ask: LockAsk, answer: Answ
             }
         }
         LockAsk::Release { lock, fence } => {
-            // The interest first: of two that end together one has to be the last.
-            let leaving = leaving(session, session.locks(|locks| locks.let_go(&lock, fence)));
+            session.locks(|locks| locks.let_go(&lock, fence));
             let (conn, op) = (session.conn.clone(), session.next_op_number());
-            let release = Lock::Release(Release { lock, conn, op, fence, leaving });
+            let release = Lock::Release(Release { lock, conn, op, fence });
             match call(session, release.clone(), &answer).await {
                 Ok(Locked::Done) => answer.send(&DONE),
                 outcome => {
                     // Without an answer it may have happened or not; its client wants it to, so it is repeated until it has.
                     if outcome.is_err() {
-                        session.gateway.farewells.send(Command::Lock(release), TraceContext::of(answer.span()));
+                        let trace = TraceContext::of(answer.span());
+                        session.gateway.pending_leaves.send(Command::Lock(release), None, trace);
                     }
                     answer.refuse(&refusal(outcome));
                 }
@@ -79,18 +79,15 @@ pub(super) async fn carry_out(session: &Arc<Session>, ask: LockAsk, answer: Answ
 /// The socket leaves its room, or is gone: what it holds elsewhere ends too. What it holds in the room, and its places in
 /// line there, end with its record.
 pub(super) fn leave(session: &Arc<Session>, own: Option<&RoomId>) {
-    for (room, is_last) in session.locks(|locks| locks.drop_all(&session.conn)) {
-        if own == Some(&room) {
-            continue;
-        }
+    for room in session.locks(|locks| locks.drop_all(&session.conn)).into_iter().filter(|room| own != Some(room)) {
         let (conn, op) = (session.conn.clone(), session.next_op_number());
-        let drop = DropAll { room, conn, op, leaving: leaving(session, is_last) };
-        session.gateway.farewells.send(Command::Lock(Lock::Drop(drop)), TraceContext::default());
+        let drop = Command::Lock(Lock::Drop(DropAll { room, conn, op }));
+        session.gateway.pending_leaves.send(drop, None, TraceContext::default());
     }
 }
 
 async fn acquire(session: &Arc<Session>, lock: LockId, ttl_ms: u64, wait_ms: u64, answer: Answer) {
-    let Some(Seat { user, .. }) = session.seat().filter(|seat| seat.joined) else {
+    let Some(Membership { user, .. }) = session.membership().filter(|own| own.joined) else {
         return answer.refuse(&not_joined());
     };
     if session.locks(|locks| locks.count()) >= MOST {
@@ -105,13 +102,13 @@ async fn acquire(session: &Arc<Session>, lock: LockId, ttl_ms: u64, wait_ms: u64
         lock,
         user,
         conn: session.conn.clone(),
-        node: session.gateway.bus.instance().clone(),
+        gateway: session.gateway.bus.instance().clone(),
         op: session.next_op_number(),
         ttl_ms,
         wait_ms,
     };
     // From before it asks: the grant may come before the answer that it has to wait.
-    let Some(news) = interest.wait(&acquire.lock, &acquire.conn) else {
+    let Some(news) = interest.wait(&acquire.lock, &acquire.conn, acquire.op) else {
         return answer.refuse(&Fault::new(Code::LockHeld, "this socket waits for the lock already"));
     };
     let mut waiter = Waiter {
@@ -202,13 +199,12 @@ impl Waiter {
     }
 
     async fn withdraw(&self, answer: &Answer) -> Result<Locked, Fault> {
-        let withdraw = self.withdrawal(true, None);
-        call(&self.session, Lock::Withdraw(withdraw), answer).await
+        call(&self.session, self.withdrawal(true), answer).await
     }
 
-    fn withdrawal(&self, keep: bool, leaving: Option<InstanceId>) -> Withdraw {
+    fn withdrawal(&self, keep: bool) -> Lock {
         let Acquire { lock, conn, op, .. } = &self.acquire;
-        Withdraw { lock: lock.clone(), conn: conn.clone(), op: *op, keep, leaving }
+        Lock::Withdraw(Withdraw { lock: lock.clone(), conn: conn.clone(), op: *op, keep })
     }
 
     /// It waits no longer.
@@ -251,10 +247,8 @@ impl Waiter {
     }
 
     fn give_up(self) {
-        let withdraw = self.withdrawal(false, None);
-        let leaving = self.interest.end().then(|| self.session.gateway.bus.instance().clone());
-        let command = Command::Lock(Lock::Withdraw(Withdraw { leaving, ..withdraw }));
-        self.session.gateway.farewells.send(command, TraceContext::default());
+        let withdraw = Command::Lock(self.withdrawal(false));
+        self.session.gateway.pending_leaves.send(withdraw, None, TraceContext::default());
     }
 }
 
@@ -272,9 +266,9 @@ fn hold(session: &Arc<Session>, held: Held, interest: Interest) {
             let left = match session.locks(|locks| locks.expire(&lock, now_ms)) {
                 Time::Gone => return,
                 Time::Left(left) => left,
-                Time::Over { is_last } => {
-                    let expire = Lock::Expire { room: lock.channel.name.clone(), leaving: leaving(&session, is_last) };
-                    return session.gateway.farewells.send(Command::Lock(expire), TraceContext::default());
+                Time::Over => {
+                    let expire = Command::Lock(Lock::Expire { room: lock.channel.name.clone() });
+                    return session.gateway.pending_leaves.send(expire, None, TraceContext::default());
                 }
             };
             drop(session);
@@ -283,13 +277,8 @@ fn hold(session: &Arc<Session>, held: Held, interest: Interest) {
     });
 }
 
-fn leaving(session: &Session, is_last: bool) -> Option<InstanceId> {
-    is_last.then(|| session.gateway.bus.instance().clone())
-}
-
 async fn call(session: &Session, lock: Lock, answer: &Answer) -> Result<Locked, Fault> {
-    let room = lock.room().clone();
-    let reply = session.gateway.bus.call(room.as_str(), &Command::Lock(lock), TraceContext::of(answer.span())).await?;
+    let reply = session.gateway.bus.call(&Command::Lock(lock), TraceContext::of(answer.span())).await?;
     match &*reply.outcome {
         Outcome::Lock(locked) => Ok(locked.clone()),
         _ => Err(Fault::new(Code::Internal, "the request was answered with something else")),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use protocol::{
     ChannelId, Code, Fault,
-    client::{ChannelAnswer, MAX_CHANNEL_BYTES, MetadataAsk, Write},
+    client::{ChannelAnswer, MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES, MetadataAsk, Write},
     command::{
         Command, Outcome,
         metadata::{Act, Change, Metadata, Rejected},
@@ -24,7 +24,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, channel: ChannelId, ask: M
     };
     let command = Command::Metadata(Metadata { channel: channel.clone(), act });
     let trace = TraceContext::of(answer.span());
-    match session.gateway.bus.call(channel.name.as_str(), &command, trace).await {
+    match session.gateway.bus.call(&command, trace).await {
         Ok(reply) => match &*reply.outcome {
             Outcome::Record(record) => answer.send(&ChannelAnswer::new(&channel, record)),
             Outcome::Rejected(rejected) => answer.refuse(&refusal(rejected)),
@@ -35,7 +35,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, channel: ChannelId, ask: M
 }
 
 fn change(session: &Session, Write { items, options }: Write) -> Change {
-    let author = session.seat().filter(|seat| seat.joined).map(|seat| seat.user);
+    let author = session.membership().filter(|own| own.joined).map(|own| own.user);
     Change { conn: session.conn.clone(), op: session.next_op_number(), author, items, options }
 }
 
@@ -55,6 +55,9 @@ fn refusal(rejected: &Rejected) -> Fault {
             Code::TooLarge,
             format!("data would make the channel larger than {MAX_CHANNEL_BYTES} bytes of keys and values"),
         ),
+        Rejected::TooManyTypes => {
+            Fault::new(Code::Overloaded, format!("channels of one name may have at most {MAX_CHANNEL_TYPES} types"))
+        }
         Rejected::Lock => Fault::new(
             Code::MetadataLock,
             "this socket does not hold the lock of options.lockName, or not under that fence",

@@ -14,7 +14,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use axum::extract::ConnectInfo;
@@ -34,7 +33,8 @@ use telemetry::{
 };
 
 use crate::{
-    farewell::Farewells, http::connections::PeerAddress, relay::Relay, socket::session::Session, touch::Touches,
+    config::Pings, http::connections::PeerAddress, liveness::Liveness, pending_leaves::PendingLeaves,
+    reassert::Reassert, relay::Relay, socket::session::Session,
 };
 
 /// The largest message of a client.
@@ -44,15 +44,14 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 const MAX_WAITING_PACKETS: usize = 512;
 /// Two frames of a heartbeat fit; with the default of 4 KiB an idle socket holds 3.5 KiB more.
 const READ_BUFFER_BYTES: usize = 512;
-const PING_INTERVAL: Duration = Duration::from_secs(25);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What sessions share.
 pub(crate) struct Gateway {
     pub(crate) bus: Arc<Bus>,
     pub(crate) relay: Arc<Relay>,
-    pub(crate) touches: Arc<Touches>,
-    pub(crate) farewells: Arc<Farewells>,
+    pub(crate) reassert: Arc<Reassert>,
+    pub(crate) liveness: Arc<Liveness<Session>>,
+    pub(crate) pending_leaves: Arc<PendingLeaves>,
     /// Sessions whose end is not yet carried out.
     pub(crate) sessions: AtomicUsize,
     /// Locks that they hold, and locks that they wait for.
@@ -61,12 +60,19 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    pub(crate) fn new(bus: Arc<Bus>, relay: Arc<Relay>, touches: Arc<Touches>, farewells: Arc<Farewells>) -> Self {
+    pub(crate) fn new(
+        bus: Arc<Bus>,
+        relay: Arc<Relay>,
+        reassert: Arc<Reassert>,
+        liveness: Arc<Liveness<Session>>,
+        pending_leaves: Arc<PendingLeaves>,
+    ) -> Self {
         Self {
             bus,
             relay,
-            touches,
-            farewells,
+            reassert,
+            liveness,
+            pending_leaves,
             sessions: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -74,15 +80,15 @@ impl Gateway {
     }
 
     /// Has metrics look at the sockets.
-    pub(crate) fn show(self: &Arc<Self>) {
-        let show = |reading, see: fn(&Self) -> &AtomicUsize| {
+    pub(crate) fn register_metrics(self: &Arc<Self>) {
+        let register = |reading, see: fn(&Self) -> &AtomicUsize| {
             let gateway = Arc::clone(self);
             metrics::observe(reading, move || Some(see(&gateway).load(Ordering::Relaxed) as f64));
         };
         metrics::begin_gateway();
-        show(Reading::ConnectionsActive, |gateway| &gateway.sessions);
-        show(Reading::LocksHeld, |gateway| &gateway.held);
-        show(Reading::LocksWaiting, |gateway| &gateway.waiting);
+        register(Reading::ConnectionsActive, |gateway| &gateway.sessions);
+        register(Reading::LocksHeld, |gateway| &gateway.held);
+        register(Reading::LocksWaiting, |gateway| &gateway.waiting);
     }
 
     /// A session's locks, those it holds and those it waits for, were so many `before` and are so many `after`.
@@ -94,15 +100,15 @@ impl Gateway {
 }
 
 /// The Socket.IO server as a layer of HTTP.
-pub(crate) fn layer(gateway: Arc<Gateway>) -> (SocketIoLayer, SocketIo) {
+pub(crate) fn layer(gateway: Arc<Gateway>, pings: Pings) -> (SocketIoLayer, SocketIo) {
     let (layer, io) = SocketIo::builder()
         .max_payload(MAX_MESSAGE_BYTES as u64)
         .ws_max_message_size(MAX_MESSAGE_BYTES)
         .ws_max_frame_size(MAX_MESSAGE_BYTES)
         .ws_read_buffer_size(READ_BUFFER_BYTES)
         .max_buffer_size(MAX_WAITING_PACKETS)
-        .ping_interval(PING_INTERVAL)
-        .ping_timeout(PING_TIMEOUT)
+        .ping_interval(pings.interval)
+        .ping_timeout(pings.timeout)
         // A binary attachment is never valid; one is let through so that its sender can be told.
         .with_parser(ParserConfig::common().max_incoming_binaries(1).max_incoming_binary_buf_size(MAX_MESSAGE_BYTES))
         .build_layer();
@@ -150,10 +156,12 @@ impl FromConnectParts<LocalAdapter> for Incoming {
 fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) {
     let address = socket.req_parts().extensions.get::<ConnectInfo<PeerAddress>>().map(|info| info.0.0.ip());
     let address = address.map(|ip| ip.to_string()).unwrap_or_default();
-    let span = telemetry::span::socket_connect(socket.id.as_str(), session::transport(socket), &address);
+    let conn = session::random_id();
+    let span = telemetry::span::socket_connect(conn.as_str(), session::transport(socket), &address);
     let clients = auth.and_then(|auth| auth.traceparent);
     TraceContext::read(clients.as_deref(), None).link(&span);
-    let session = Session::new(Arc::clone(gateway), socket, TraceContext::of(&span));
+    let session = Session::new(Arc::clone(gateway), conn, socket, TraceContext::of(&span));
+    gateway.liveness.watch(&session);
     gateway.sessions.fetch_add(1, Ordering::AcqRel);
     socket.on_fallback(events::Events(Arc::clone(&session)));
     socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {

@@ -4,19 +4,19 @@ use std::sync::{Arc, atomic::Ordering};
 
 use protocol::{
     Code, Fault, RoomId, UserId,
-    client::{DONE, HeartbeatAnswer, Request},
-    command::{Command, Heartbeat, Join, Leave, Outcome},
+    client::{DONE, HeartbeatAnswer, MAX_ADOPTED_EPOCH, MAX_ROOM_BYTES, MAX_ROOM_MEMBERS, Request},
+    command::{Command, Heartbeat, Join, JoinResult, Leave, Outcome, Restore, Restored},
     event::Reason,
     state,
 };
 use serde_json::value::RawValue;
-use telemetry::propagation::TraceContext;
+use telemetry::{metrics, propagation::TraceContext};
 use tracing::Span;
 
 use super::{
     answer::Answer,
     locks, metadata,
-    session::{Op, Seat, Session, not_joined},
+    session::{Membership, Op, Session, not_joined},
 };
 
 /// A heartbeat whose copy of the state was not the record's merges again, at most so often.
@@ -43,13 +43,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, op: Op) {
             Box::pin(metadata::carry_out(session, channel, ask, answer)).await;
         }
         Op::Request(Request::Lock(ask), answer) => Box::pin(locks::carry_out(session, *ask, answer)).await,
-        Op::Restore => {
-            if let Some(seat) = session.seat().filter(|seat| seat.joined)
-                && restore(session, seat, TraceContext::default()).await.is_ok()
-            {
-                session.is_back(false);
-            }
-        }
+        Op::Expire => expire(session),
         Op::Closed(trace) => {
             closed(session, trace);
             session.gateway.sessions.fetch_sub(1, Ordering::AcqRel);
@@ -58,69 +52,70 @@ pub(super) async fn carry_out(session: &Arc<Session>, op: Op) {
 }
 
 async fn join(session: &Arc<Session>, room: RoomId, user: UserId, state: Box<RawValue>, answer: Answer) {
-    let before = session.seat();
+    let before = session.membership();
     match &before {
-        Some(seat) if seat.joined && seat.room != room => {
+        Some(own) if own.joined && own.room != room => {
             let fault = Fault::new(Code::RoomConflict, "Socket already joined a different presence room");
             return answer.refuse(&fault);
         }
-        Some(seat) if seat.joined && seat.user != user => {
+        Some(own) if own.joined && own.user != user => {
             return answer.refuse(&Fault::invalid("userId must stay the same while the socket is in the room"));
         }
         // An earlier join was not answered and may have happened.
-        Some(seat) if !seat.joined && (seat.room != room || seat.user != user) => {
-            farewell(session, seat, Reason::Left, false, TraceContext::default());
+        Some(own) if !own.joined && (own.room != room || own.user != user) => {
+            send_leave(session, own, Reason::Left, TraceContext::default());
         }
         _ => {}
     }
-    let rejoin = before.filter(|seat| seat.joined);
+    let rejoins = before.as_ref().is_some_and(|own| own.joined);
     let gateway = &session.gateway;
     let entering = match gateway.relay.enter(&room, answer.span()).await {
         Ok(entering) => entering,
         Err(fault) => return answer.refuse(&fault),
     };
-    if rejoin.is_some() {
+    if rejoins {
         entering.hold(session);
     }
-    let op = session.next_op_number();
-    let seat = Seat {
-        room: room.clone(),
-        user: user.clone(),
-        epoch: session.highest_epoch(),
-        state,
-        base_op: op,
-        joined: false,
-    };
+    let (op, known_epoch) = (session.next_op_number(), session.highest_epoch());
+    let own = Membership { room: room.clone(), user, epoch: known_epoch, state, base_op: op, joined: false };
     let command = Command::Join(Join {
-        room: room.clone(),
-        user,
+        room,
+        user: own.user.clone(),
         conn: session.conn.clone(),
-        node: gateway.bus.instance().clone(),
+        gateway: gateway.bus.instance().clone(),
         op,
-        known_epoch: seat.epoch,
-        restore: false,
-        state: seat.state.clone(),
+        known_epoch,
+        state: own.state.clone(),
     });
-    if rejoin.is_none() {
-        session.set_seat(Some(seat.clone()));
+    if !rejoins {
+        session.set_membership(Some(own.clone()));
     }
-    let result = gateway.bus.call(room.as_str(), &command, TraceContext::of(answer.span())).await;
-    let fault = match result {
-        Ok(reply) => match &*reply.outcome {
-            Outcome::Joined(joined) if joined.joins.get(reply.index).is_some_and(|own| own.epoch > 0) => {
-                let own = &joined.joins[reply.index];
-                answer.span().record("presence.epoch", own.epoch as i64);
-                session.set_seat(Some(Seat { epoch: own.epoch, joined: true, ..seat }));
-                session.is_back(true);
-                session.pulse.heard();
-                return entering.admit(session, joined, reply.index, answer);
+    let reply = gateway.bus.call(&command, TraceContext::of(answer.span())).await;
+    let (fault, was_written) = match reply.as_ref().map(|reply| (&*reply.outcome, reply.index)) {
+        Ok((Outcome::Joined(joined), index)) => match joined.joins.get(index).map(|one| one.result) {
+            Some(JoinResult::Member { epoch, op }) => {
+                answer.span().record("presence.epoch", epoch as i64);
+                session.set_membership(Some(Membership { epoch, base_op: op, joined: true, ..own }));
+                session.is_back();
+                return entering.admit(session, joined, index, epoch, answer);
             }
-            _ => Fault::new(Code::Internal, "the join was answered with something else"),
+            Some(JoinResult::Full) => (full(), false),
+            Some(JoinResult::Overtaken) => {
+                (Fault::new(Code::Timeout, "a later request of this socket was carried out before this one"), true)
+            }
+            None => (unexpected(), true),
         },
-        Err(fault) => fault,
+        Ok(_) => (unexpected(), true),
+        Err(fault) => (fault.clone(), true),
     };
-    if rejoin.is_some() {
+    if rejoins {
         entering.release(session);
+    } else if !was_written {
+        // An earlier join that was not answered may have been carried out.
+        if let Some(unanswered) = before.filter(|own| !own.joined) {
+            send_leave(session, &unanswered, Reason::Left, TraceContext::default());
+        }
+        session.set_membership(None);
     }
     answer.refuse(&fault);
 }
@@ -132,10 +127,9 @@ async fn heartbeat(
     span: &Span,
 ) -> Result<HeartbeatAnswer, Fault> {
     let trace = |epoch| {
-        (!span.is_disabled()).then(|| {
+        if !span.is_disabled() {
             tracing::record_all!(span, presence.epoch = epoch as i64, presence.state_changed = false);
-            TraceContext::of(span)
-        })
+        }
     };
     if patch.is_none()
         && let Some(done) = session.plain_heartbeat(epoch, trace)
@@ -143,117 +137,139 @@ async fn heartbeat(
         return done;
     }
     for _ in 0..MERGES {
-        let mut seat = session.seat().filter(|seat| seat.joined).ok_or_else(not_joined)?;
-        if epoch.is_some_and(|epoch| epoch < seat.epoch) {
-            return Ok(HeartbeatAnswer { ok: true, epoch: seat.epoch, stale: true, ..Default::default() });
+        let mut own = session.membership().filter(|own| own.joined).ok_or_else(not_joined)?;
+        if epoch.is_some_and(|epoch| epoch < own.epoch) {
+            return Ok(HeartbeatAnswer { ok: true, epoch: own.epoch, stale: true, ..Default::default() });
         }
-        span.record("presence.room_id", seat.room.as_str()).record("presence.user_id", seat.user.as_str());
-        let merged = patch.as_deref().map(|patch| state::merge(&seat.state, patch)).transpose()?.flatten();
+        if epoch.is_some_and(|epoch| epoch > own.epoch && epoch > MAX_ADOPTED_EPOCH) {
+            return Err(Fault::invalid(format!("epoch must be the current one or at most {MAX_ADOPTED_EPOCH}")));
+        }
+        span.record("presence.room_id", own.room.as_str()).record("presence.user_id", own.user.as_str());
+        let merged = patch.as_deref().map(|patch| state::merge(&own.state, patch)).transpose()?.flatten();
+        let op = session.next_op_number();
+        if session.has_expired() {
+            return restore(session, own, op, epoch, merged, span).await;
+        }
         let command = Command::Heartbeat(Heartbeat {
-            room: seat.room.clone(),
+            room: own.room.clone(),
             conn: session.conn.clone(),
-            node: session.gateway.bus.instance().clone(),
-            op: session.next_op_number(),
-            base_op: seat.base_op,
+            op,
+            base_op: own.base_op,
+            known_epoch: session.highest_epoch(),
             epoch,
             state: merged.clone(),
         });
-        let reply = session.gateway.bus.call(seat.room.as_str(), &command, TraceContext::of(span)).await?;
+        let reply = session.gateway.bus.call(&command, TraceContext::of(span)).await?;
         match &*reply.outcome {
             Outcome::Beat { changed, epoch, op } => {
                 span.record("presence.epoch", *epoch as i64).record("presence.state_changed", *changed);
-                seat.state = merged.unwrap_or(seat.state);
-                session.set_seat(Some(Seat { epoch: *epoch, base_op: *op, ..seat }));
-                session.pulse.heard();
-                let rejoined = session.is_back(true);
+                own.state = merged.unwrap_or(own.state);
+                session.set_membership(Some(Membership { epoch: *epoch, base_op: *op, ..own }));
+                let rejoined = session.is_back();
                 return Ok(HeartbeatAnswer { ok: true, changed: *changed, epoch: *epoch, stale: false, rejoined });
             }
             Outcome::Stale { epoch } => {
-                session.set_seat(Some(Seat { epoch: *epoch, ..seat }));
+                session.set_membership(Some(Membership { epoch: *epoch, ..own }));
                 return Ok(HeartbeatAnswer { ok: true, epoch: *epoch, stale: true, ..Default::default() });
             }
             Outcome::Conflict { epoch, op, state } => {
-                session.set_seat(Some(Seat { epoch: *epoch, base_op: *op, state: state.clone(), ..seat }));
+                session.set_membership(Some(Membership { epoch: *epoch, base_op: *op, state: state.clone(), ..own }));
             }
-            Outcome::Missing => {
-                // What came with the patch is in the state that is put back: members see one change, not two.
-                seat.state = merged.unwrap_or(seat.state);
-                seat.epoch = seat.epoch.max(epoch.unwrap_or(0));
-                let epoch = restore(session, seat, TraceContext::of(span)).await?;
-                session.is_back(true);
-                return Ok(HeartbeatAnswer { ok: true, epoch, rejoined: true, ..Default::default() });
-            }
-            _ => break,
+            Outcome::Missing => return restore(session, own, op, epoch, merged, span).await,
+            _ => return Err(unexpected()),
         }
     }
-    Err(Fault::new(Code::Internal, "the heartbeat was answered with something else"))
+    Err(Fault::new(Code::Timeout, "the state changed each time that the patch was merged into it; try again"))
 }
 
-/// Puts a record back that Redis lost or that was evicted while the connection lived; answers its epoch.
-async fn restore(session: &Arc<Session>, seat: Seat, trace: TraceContext) -> Result<u64, Fault> {
-    let command = Command::Join(Join {
-        room: seat.room.clone(),
-        user: seat.user.clone(),
-        conn: session.conn.clone(),
-        node: session.gateway.bus.instance().clone(),
-        op: session.next_op_number(),
-        known_epoch: seat.epoch,
-        restore: true,
-        state: seat.state.clone(),
+/// Writes the record of a connection that Redis lost, or that was evicted while the connection lived. What came with the
+/// patch is in the state that is restored: members see one change, not two.
+async fn restore(
+    session: &Arc<Session>,
+    own: Membership,
+    op: u64,
+    epoch: Option<u64>,
+    merged: Option<Box<RawValue>>,
+    span: &Span,
+) -> Result<HeartbeatAnswer, Fault> {
+    let epoch = epoch.unwrap_or(0).max(session.highest_epoch());
+    let own = Membership { epoch, base_op: op, state: merged.unwrap_or(own.state), ..own };
+    let command = Command::Restore(Restore {
+        room: own.room.clone(),
+        gateway: session.gateway.bus.instance().clone(),
+        members: vec![Restored {
+            conn: session.conn.clone(),
+            user: own.user.clone(),
+            op,
+            epoch,
+            state: own.state.clone(),
+        }],
+        strays: None,
     });
-    let reply = session.gateway.bus.call(seat.room.as_str(), &command, trace).await?;
-    let Outcome::Joined(joined) = &*reply.outcome else {
-        return Err(Fault::new(Code::Internal, "the join was answered with something else"));
-    };
-    let epoch = seat.epoch;
-    if let Some(own) = joined.joins.get(reply.index).filter(|own| own.member.is_some()) {
-        session.set_seat(Some(Seat { epoch: own.epoch, base_op: own.op, ..seat }));
+    let reply = session.gateway.bus.call(&command, TraceContext::of(span)).await?;
+    if !matches!(*reply.outcome, Outcome::Restored { .. }) {
+        return Err(unexpected());
     }
-    session.pulse.heard();
-    Ok(epoch)
+    session.set_membership(Some(own));
+    session.is_back();
+    Ok(HeartbeatAnswer { ok: true, epoch, rejoined: true, ..Default::default() })
 }
 
+/// The client leaves. A join that was not answered may have happened: its leave is sent too.
 async fn leave(session: &Arc<Session>, span: &Span) -> Result<(), Fault> {
-    let seat = session.seat().filter(|seat| seat.joined).ok_or_else(not_joined)?;
-    span.record("presence.room_id", seat.room.as_str()).record("presence.user_id", seat.user.as_str());
+    let own = session.membership().ok_or_else(not_joined)?;
+    span.record("presence.room_id", own.room.as_str()).record("presence.user_id", own.user.as_str());
     let gateway = &session.gateway;
-    locks::leave(session, Some(&seat.room));
-    // Its seat first: of two that leave together one has to be the last.
-    let last_of_node = gateway.relay.exit(&seat.room, &session.conn);
-    let leave = message(session, &seat, Reason::Left, last_of_node);
-    let trace = TraceContext::of(span);
-    // Without an answer it may have happened or happen yet, and nobody may be half in a room: it is repeated until it
-    // has, like that of a socket that closed.
-    if gateway.bus.call(seat.room.as_str(), &Command::Leave(leave.clone()), trace.clone()).await.is_err() {
-        gateway.farewells.send(Command::Leave(leave), trace);
-    }
-    session.set_seat(None);
-    session.is_back(true);
+    locks::leave(session, Some(&own.room));
+    let leaving = gateway.relay.exit(&own.room, &session.conn);
+    let leave = leave_of(session, &own, Reason::Left);
+    session.set_membership(None);
+    session.is_back();
+    // Without an answer it may have happened or happen yet, and no one may be half in a room: it is sent until it is
+    // carried out, like that of a socket that closed.
+    gateway.pending_leaves.try_leave(leave, leaving, TraceContext::of(span)).await;
     Ok(())
 }
 
 fn closed(session: &Arc<Session>, trace: TraceContext) {
-    if let Some(seat) = session.seat() {
-        locks::leave(session, Some(&seat.room));
-        let last_of_node = session.gateway.relay.exit(&seat.room, &session.conn);
-        farewell(session, &seat, Reason::Disconnected, last_of_node, trace);
-        session.set_seat(None);
+    if let Some(own) = session.membership() {
+        locks::leave(session, Some(&own.room));
+        send_leave(session, &own, Reason::Disconnected, trace);
+        session.set_membership(None);
     }
 }
 
-/// A leave that nobody waits for.
-fn farewell(session: &Arc<Session>, seat: &Seat, reason: Reason, last_of_node: bool, trace: TraceContext) {
-    let leave = message(session, seat, reason, last_of_node);
-    session.gateway.farewells.send(Command::Leave(leave), trace);
+/// Heartbeat mode: the client sent nothing for too long. Its seat stays, and its next heartbeat restores it.
+fn expire(session: &Arc<Session>) {
+    let Some(own) = session.membership().filter(|own| own.joined) else { return };
+    if !session.is_silent() || !session.expire() {
+        return;
+    }
+    locks::leave(session, Some(&own.room));
+    let gateway = &session.gateway;
+    let leaving = gateway.relay.leave(&own.room);
+    let leave = Command::Leave(leave_of(session, &own, Reason::Expired));
+    metrics::evicted(Reason::Expired.as_str(), 1);
+    gateway.pending_leaves.send(leave, Some(leaving), TraceContext::default());
 }
 
-fn message(session: &Session, seat: &Seat, reason: Reason, last_of_node: bool) -> Leave {
-    Leave {
-        room: seat.room.clone(),
-        conn: session.conn.clone(),
-        node: session.gateway.bus.instance().clone(),
-        op: session.next_op_number(),
-        reason,
-        last_of_node,
-    }
+/// Removes the socket from its room; no one waits for that.
+fn send_leave(session: &Arc<Session>, own: &Membership, reason: Reason, trace: TraceContext) {
+    let gateway = &session.gateway;
+    let leaving = gateway.relay.exit(&own.room, &session.conn);
+    gateway.pending_leaves.send(Command::Leave(leave_of(session, own, reason)), Some(leaving), trace);
+}
+
+fn leave_of(session: &Session, own: &Membership, reason: Reason) -> Leave {
+    Leave { room: own.room.clone(), conn: session.conn.clone(), op: session.next_op_number(), reason }
+}
+
+fn full() -> Fault {
+    let mib = MAX_ROOM_BYTES.div_ceil(1024 * 1024);
+    let sentence = format!("the room is full: it may have {MAX_ROOM_MEMBERS} members, and states of {mib} MiB in all");
+    Fault::new(Code::Overloaded, sentence)
+}
+
+fn unexpected() -> Fault {
+    Fault::new(Code::Internal, "the request was answered with something else")
 }

@@ -1,18 +1,20 @@
-//! One socket's session: its seat in a room, its queue of work, its pulse. What the socket sends is done in order: while
-//! one thing is under way the next ones wait here, and a task exists only as long as there is something to do.
+//! One socket's session: its membership of a room, its queue of work. What the socket sends is done in order: while one thing
+//! is under way the next ones wait here, and a task exists only as long as there is something to do.
 
 use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use protocol::{
     Code, ConnId, Fault, RoomId, UserId,
     client::{HeartbeatAnswer, Request},
+    command::Restored,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -20,7 +22,7 @@ use socketioxide::{SendError, SocketError, TransportType, extract::SocketRef, so
 use telemetry::{metrics, propagation::TraceContext};
 
 use super::{Gateway, answer::Answer, held::Locks, locks, presence};
-use crate::touch::{Pulse, now_ms};
+use crate::liveness::{self, now_ms};
 
 /// Events of one socket that may wait; a client that sends more is told `OVERLOADED`.
 const QUEUE: usize = 64;
@@ -28,9 +30,13 @@ const QUEUE: usize = 64;
 const DOOM_RETRY: Duration = Duration::from_millis(250);
 const DOOM_TRIES: u32 = 240;
 
-/// A connection's place in a room, as the gateway knows it.
+/// A plain heartbeat is refused when the own lease was not acknowledged for this long: Redis may know nothing of its
+/// connection any more.
+const LEASE_TOO_OLD: Duration = Duration::from_secs(2);
+
+/// A connection's membership of a room, as the gateway knows it.
 #[derive(Debug, Clone)]
-pub(crate) struct Seat {
+pub(crate) struct Membership {
     pub(crate) room: RoomId,
     pub(crate) user: UserId,
     pub(crate) epoch: u64,
@@ -45,34 +51,52 @@ pub(crate) struct Seat {
 pub(super) enum Op {
     /// An event of the client.
     Request(Request, Answer),
-    /// Redis has no record of the connection: put it back.
-    Restore,
+    /// The client sent nothing for too long.
+    Expire,
     /// The socket closed.
     Closed(TraceContext),
+}
+
+/// What members may have been told of the connection that its client does not know yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Standing {
+    /// Nothing.
+    Known,
+    /// Its record was gone and has been restored: the next heartbeat is answered `rejoined`.
+    Restored,
+    /// It was evicted, and is being restored.
+    Evicted,
+    /// It has expired: its next heartbeat restores it.
+    Expired,
+}
+
+impl Standing {
+    fn of(number: u8) -> Self {
+        [Self::Known, Self::Restored, Self::Evicted, Self::Expired][usize::from(number)]
+    }
 }
 
 #[derive(Default)]
 struct Work {
     queue: VecDeque<Op>,
     busy: bool,
-    /// Boxed: most of a session's memory is its seat, and a socket that has not joined has none.
-    seat: Option<Box<Seat>>,
+    /// Boxed: most of a session's memory is its membership, and a socket that has not joined has none.
+    membership: Option<Box<Membership>>,
     /// The last operation that was numbered.
     op: u64,
     /// The highest epoch that the connection ever had.
     epoch: u64,
     /// Answers that found the socket's queue full.
     owed: VecDeque<(i64, Box<RawValue>)>,
-    /// The last sampled heartbeat, for the touch to link to.
-    heartbeat: Option<Box<TraceContext>>,
 }
 
 /// See the module.
 pub(crate) struct Session {
-    /// The Socket.IO socket id.
+    /// Its own id. A socket that leaves the namespace and enters it again has two sessions, one after the other.
     pub(crate) conn: ConnId,
-    /// When the connection was heard of and when Redis was told.
-    pub(crate) pulse: Pulse,
+    /// When its last event came, where anybody asks.
+    heard_at_ms: AtomicU64,
     /// The span of the connect, to link to.
     pub(crate) connect_trace: TraceContext,
     pub(super) gateway: Arc<Gateway>,
@@ -81,29 +105,30 @@ pub(crate) struct Session {
     work: Mutex<Work>,
     /// Boxed: most sockets never have one.
     locks: Mutex<Option<Box<Locks>>>,
-    /// Members were told that the connection left: the next heartbeat has to put it back.
-    evicted: AtomicBool,
-    /// It was put back, and the client does not know yet.
-    put_back: AtomicBool,
+    /// A [`Standing`].
+    standing: AtomicU8,
     /// Whether answers are owed: events wait behind them.
     owing: AtomicBool,
     doomed: AtomicBool,
 }
 
 impl Session {
-    pub(super) fn new(gateway: Arc<Gateway>, socket: &Arc<Socket>, connect_trace: TraceContext) -> Arc<Self> {
-        let conn = ConnId::from(socket.id.as_str());
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        conn: ConnId,
+        socket: &Arc<Socket>,
+        connect_trace: TraceContext,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            pulse: Pulse::new(&conn),
             conn,
+            heard_at_ms: AtomicU64::new(now_ms()),
             connect_trace,
             gateway,
             socket: Arc::downgrade(socket),
             connected_at: Instant::now(),
             work: Mutex::default(),
             locks: Mutex::default(),
-            evicted: AtomicBool::new(false),
-            put_back: AtomicBool::new(false),
+            standing: AtomicU8::new(Standing::Known as u8),
             owing: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
         })
@@ -116,7 +141,7 @@ impl Session {
             && !work.busy
         {
             drop(work);
-            let trace = |epoch| answer.beat().map(|beat| beat.good(epoch));
+            let trace = |epoch| drop(answer.beat().map(|beat| beat.good(epoch)));
             match self.plain_heartbeat(*epoch, trace) {
                 Some(Ok(done)) => answer.send(&done),
                 Some(Err(fault)) => answer.refuse(&fault),
@@ -130,44 +155,40 @@ impl Session {
         }
     }
 
+    /// Something of the client came.
+    pub(super) fn heard(&self) {
+        if self.gateway.liveness.tracks() {
+            self.heard_at_ms.store(now_ms(), Ordering::Relaxed);
+        }
+    }
+
     /// Answers a heartbeat that concerns nobody else; `None` when it has to take the full way. `trace` notes its epoch in
-    /// its span and says the context of that, if it has one.
+    /// its span.
     pub(super) fn plain_heartbeat(
-        self: &Arc<Self>,
+        &self,
         epoch: Option<u64>,
-        trace: impl FnOnce(u64) -> Option<TraceContext>,
+        trace: impl FnOnce(u64),
     ) -> Option<Result<HeartbeatAnswer, Fault>> {
-        let mut work = self.lock();
-        let Some(seat) = work.seat.as_ref().filter(|seat| seat.joined) else {
+        let work = self.lock();
+        let Some(current) = work.membership.as_ref().filter(|own| own.joined).map(|own| own.epoch) else {
             return Some(Err(not_joined()));
         };
-        let current = seat.epoch;
+        drop(work);
+        let standing = self.standing();
         match epoch {
-            _ if self.evicted.load(Ordering::Relaxed) => return None,
+            _ if matches!(standing, Standing::Evicted | Standing::Expired) => return None,
             Some(higher) if higher > current => return None,
             Some(lower) if lower < current => {
                 return Some(Ok(HeartbeatAnswer { ok: true, epoch: current, stale: true, ..Default::default() }));
             }
             _ => {}
         }
-        let now = now_ms();
-        self.gateway.touches.beat(self, now);
-        if self.pulse.is_late(now) {
+        if self.gateway.bus.lease_age().is_none_or(|age| age > LEASE_TOO_OLD) {
             return Some(Err(Fault::new(Code::Unavailable, "presence is not available right now; try again")));
         }
-        if let Some(trace) = trace(current) {
-            work.heartbeat = Some(Box::new(trace));
-        }
-        let rejoined = self.put_back.load(Ordering::Relaxed) && self.put_back.swap(false, Ordering::Relaxed);
+        trace(current);
+        let rejoined = standing == Standing::Restored && self.swap_standing(standing, Standing::Known);
         Some(Ok(HeartbeatAnswer { ok: true, epoch: current, rejoined, ..Default::default() }))
-    }
-
-    /// Redis has no record of the connection.
-    pub(crate) fn restore(self: &Arc<Self>) {
-        let work = self.lock();
-        if !work.queue.iter().any(|op| matches!(op, Op::Restore)) {
-            self.enqueue(work, Op::Restore);
-        }
     }
 
     /// The socket closed. What it sent before is still done first.
@@ -206,24 +227,39 @@ impl Session {
 
     /// The room that the connection has joined, if any.
     pub(crate) fn joined_room(&self) -> Option<RoomId> {
-        self.lock().seat.as_ref().filter(|seat| seat.joined).map(|seat| seat.room.clone())
+        self.lock().membership.as_ref().filter(|own| own.joined).map(|own| own.room.clone())
     }
 
-    pub(crate) fn take_heartbeat_trace(&self) -> Option<TraceContext> {
-        self.lock().heartbeat.take().map(|trace| *trace)
+    /// Whether Redis should have a record of the connection in `room`.
+    pub(crate) fn is_member_of(&self, room: &RoomId) -> bool {
+        let is_joined = self.lock().membership.as_ref().is_some_and(|own| own.joined && own.room == *room);
+        is_joined && self.standing() != Standing::Expired
     }
 
-    /// The seat. Only the session's own work changes it, one thing at a time.
-    pub(super) fn seat(&self) -> Option<Seat> {
-        self.lock().seat.as_deref().cloned()
+    /// That record.
+    pub(crate) fn record(&self, room: &RoomId) -> Option<Restored> {
+        let work = self.lock();
+        let own = work.membership.as_ref().filter(|own| own.joined && own.room == *room)?;
+        (self.standing() != Standing::Expired).then(|| Restored {
+            conn: self.conn.clone(),
+            user: own.user.clone(),
+            op: own.base_op,
+            epoch: own.epoch,
+            state: own.state.clone(),
+        })
     }
 
-    pub(super) fn set_seat(&self, seat: Option<Seat>) {
+    /// The membership. Only the session's own work changes it, one thing at a time.
+    pub(super) fn membership(&self) -> Option<Membership> {
+        self.lock().membership.as_deref().cloned()
+    }
+
+    pub(super) fn set_membership(&self, own: Option<Membership>) {
         let mut work = self.lock();
-        if let Some(seat) = &seat {
-            work.epoch = work.epoch.max(seat.epoch);
+        if let Some(own) = &own {
+            work.epoch = work.epoch.max(own.epoch);
         }
-        work.seat = seat.map(Box::new);
+        work.membership = own.map(Box::new);
     }
 
     /// Whether the connection has joined a room.
@@ -254,21 +290,59 @@ impl Session {
         work.op
     }
 
-    /// Members were told that the connection is gone although its socket is here. If it was heard of within a TTL (the
-    /// gateway had only been away) it is put back at once, else by its next heartbeat.
-    pub(crate) fn evicted(self: &Arc<Self>) {
-        self.evicted.store(true, Ordering::Relaxed);
-        // Those of the room ended with the record. Not here: whoever says so holds the room.
+    /// Members were told that the connection is gone although its socket is here; its record stood at `op`. Unless it was
+    /// restored since, that is done now.
+    pub(crate) fn evicted(self: &Arc<Self>, op: u64) {
+        let Some(room) = self.lock().membership.as_ref().filter(|own| own.base_op <= op).map(|own| own.room.clone())
+        else {
+            return;
+        };
+        loop {
+            match self.standing() {
+                Standing::Expired => return,
+                standing if self.swap_standing(standing, Standing::Evicted) => break,
+                _ => {}
+            }
+        }
+        self.gateway.reassert.restore(&room);
+        // Those of the room ended with the record. Not here: this is called under the room's lock.
         let session = Arc::clone(self);
-        tokio::spawn(async move { locks::leave(&session, session.joined_room().as_ref()) });
-        self.gateway.touches.nudge(self);
+        tokio::spawn(async move { locks::leave(&session, Some(&room)) });
     }
 
-    /// The record is there again; `told` when the client learns it with this answer. Says whether it had to be told
-    /// before.
-    pub(super) fn is_back(&self, told: bool) -> bool {
-        self.evicted.store(false, Ordering::Relaxed);
-        self.put_back.swap(!told, Ordering::Relaxed)
+    /// Its client sent nothing for too long, and the leave is about to be sent; says whether it had not expired before.
+    pub(super) fn expire(&self) -> bool {
+        self.standing.swap(Standing::Expired as u8, Ordering::Relaxed) != Standing::Expired as u8
+    }
+
+    pub(super) fn has_expired(&self) -> bool {
+        self.standing() == Standing::Expired
+    }
+
+    /// Whether its client has sent nothing for too long.
+    pub(super) fn is_silent(&self) -> bool {
+        self.gateway.liveness.is_silent(self.heard_at_ms.load(Ordering::Relaxed), now_ms())
+    }
+
+    /// The record was restored outside the session's own work. The client learns it if the record was gone.
+    pub(crate) fn restored(&self, was_gone: bool) {
+        self.swap_standing(Standing::Evicted, Standing::Restored);
+        if was_gone {
+            self.swap_standing(Standing::Known, Standing::Restored);
+        }
+    }
+
+    /// The record is there, and the client learns it with this answer. Says whether it has to be told that it was gone.
+    pub(super) fn is_back(&self) -> bool {
+        self.standing.swap(Standing::Known as u8, Ordering::Relaxed) == Standing::Restored as u8
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::of(self.standing.load(Ordering::Relaxed))
+    }
+
+    fn swap_standing(&self, from: Standing, to: Standing) -> bool {
+        self.standing.compare_exchange(from as u8, to as u8, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// The socket, as long as it lives and is not about to be closed.
@@ -326,6 +400,32 @@ impl Session {
     fn lock(&self) -> MutexGuard<'_, Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl liveness::Client for Session {
+    fn heard_at_ms(&self) -> u64 {
+        self.heard_at_ms.load(Ordering::Relaxed)
+    }
+
+    fn fell_silent(self: Arc<Self>) {
+        if self.has_expired() {
+            return;
+        }
+        let work = self.lock();
+        let is_member = work.membership.as_ref().is_some_and(|own| own.joined);
+        if is_member && !work.queue.iter().any(|op| matches!(op, Op::Expire)) {
+            self.enqueue(work, Op::Expire);
+        }
+    }
+}
+
+/// 96 bits of the system's randomness, in 16 letters.
+pub(super) fn random_id() -> ConnId {
+    let mut bytes = [0; 12];
+    // As std does where it needs random numbers: without them nothing that has to be unique can be named.
+    #[expect(clippy::expect_used, reason = "see above")]
+    getrandom::fill(&mut bytes).expect("the system gives random numbers");
+    ConnId::from(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
 pub(super) fn not_joined() -> Fault {

@@ -1,53 +1,72 @@
-//! Evictions, most of them asked for by the reaper. The scripts decide who is stale; here the indexes follow.
+//! Evictions of connections whose gateway is gone. Anyone who finds them may have read long ago: here is decided again.
 
 use std::sync::Arc;
 
 use protocol::{
-    Fault, RoomId,
-    command::{EvictNode, Outcome, Reap},
+    Code, Fault, RoomId,
+    command::{Outcome, Reap},
+    envelope::wall_clock_ms,
+    event::Reason,
 };
-use telemetry::propagation::TraceContext;
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
-use crate::store::{Evicted, Store};
+use crate::store::{Caller, Eviction, Reaped, Store};
 
-fn tell(span: &Span, evicted: &Evicted) {
-    span.record("presence.evicted", evicted.count as i64).record("presence.remaining", evicted.remaining as i64);
+/// Script calls of one reap; what is left then is asked for again.
+const CALLS: u32 = 10;
+
+/// Evicts some 200 connections of gateways that seem to be gone from a room, if they are.
+pub(super) fn gone(store: &Arc<Store>, span: &Span, room: &RoomId, mut gateways: Vec<String>) {
+    if gateways.is_empty() || !store.begin_clearing(room) {
+        return;
+    }
+    let (store, room, span) = (Arc::clone(store), room.clone(), span.clone());
+    let parent = span.clone();
+    let work = async move {
+        if store.looks_again().await {
+            gateways.retain(|code| store.is_gone(&keyspace::gateway_of(code)));
+            evict(&store, &span, &room, &gateways).await;
+        }
+        store.end_clearing(&room);
+    };
+    tokio::spawn(work.instrument(parent));
 }
 
-pub(crate) async fn reap(store: &Arc<Store>, span: &Span, reap: &Reap, trace: &TraceContext) -> Result<Outcome, Fault> {
-    span.record("presence.room_id", reap.room.as_str());
-    let (evicted, due) = store.reap(span, &reap.room, trace).await?;
-    tell(span, &evicted);
-    match due {
-        Some(due_ms) => store.due(&reap.room, due_ms).await,
-        None => store.emptied(&reap.room).await,
+async fn evict(store: &Store, span: &Span, room: &RoomId, gateways: &[String]) {
+    if gateways.is_empty() {
+        return;
     }
-    expired(&reap.room, evicted.count);
-    Ok(Outcome::Evicted { count: evicted.count, remaining: evicted.remaining })
-}
-
-/// So many have outlived their TTL and were evicted.
-pub(super) fn expired(room: &RoomId, count: u64) {
-    telemetry::metrics::published("leave", count);
-    if count > 0 {
-        tracing::info!(%room, evicted = count, "evicted the expired");
+    let eviction = Eviction { room, gateways, reason: Reason::NodeLost, before_ms: 0, stay: &[], with_locks: true };
+    let caller = Caller { span, deadline_ms: wall_clock_ms() + bus::DEADLINE.as_millis() as u64 };
+    match store.evict(caller, &eviction, None).await {
+        Ok((_, evicted)) => telemetry::metrics::evicted("node_lost", evicted),
+        Err(error) => {
+            tracing::debug!(%room, %error, "connections of a gone gateway were not evicted; a reaper will");
+        }
     }
 }
 
-pub(crate) async fn evict_node(
-    store: &Arc<Store>,
-    span: &Span,
-    evict: &EvictNode,
-    trace: &TraceContext,
-) -> Result<Outcome, Fault> {
-    span.record("presence.room_id", evict.room.as_str());
-    let evicted = store.evict_node(span, evict, trace).await?;
-    tell(span, &evicted);
-    telemetry::metrics::published("leave", evicted.count);
-    store.node_left(&evict.room, &evict.node).await;
-    if evicted.remaining == 0 {
-        store.emptied(&evict.room).await;
+/// Ends what is over in a partition.
+pub(crate) async fn reap(store: &Arc<Store>, caller: Caller<'_>, reap: &Reap) -> Result<Outcome, Fault> {
+    // A gateway that has just begun may have members before this instance has seen its lease.
+    if !reap.gone.is_empty() && !store.looks_again().await {
+        return Err(Fault::new(Code::Unavailable, "who holds a lease is not known right now; nothing was evicted"));
     }
-    Ok(Outcome::Evicted { count: evicted.count, remaining: evicted.remaining })
+    let gone: Vec<_> = reap.gone.iter().filter(|gateway| store.is_gone(gateway)).cloned().collect();
+    let mut total = Reaped::default();
+    for _ in 0..CALLS {
+        let reaped = store.reap(caller, reap.partition, &gone).await?;
+        total.evicted += reaped.evicted;
+        total.rooms += reaped.rooms;
+        total.more = reaped.more;
+        for room in reaped.broken {
+            tracing::error!(%room, partition = %reap.partition, "a room cannot be read and was given up");
+        }
+        if !total.more {
+            break;
+        }
+    }
+    telemetry::metrics::evicted("node_lost", total.evicted);
+    caller.span.record("presence.evicted", total.evicted as i64).record("presence.rooms", total.rooms as i64);
+    Ok(Outcome::Reaped { evicted: total.evicted, rooms: total.rooms, more: total.more })
 }

@@ -1,23 +1,22 @@
--- What every verb of a channel's metadata shares; put in front of them, behind clock.lua and lock.lua.
--- KEYS  five for each channel: 1 revisions  2 meta  3 the event channel of the room of the channel's name
---       4 done, the last operation that the connection carried out here  5 locks
--- revisions holds "majorRevision ms" for each type; meta holds "revision ms|-\nauthor\nvalue" for each key. A value is
--- the client's JSON and stays opaque here: cjson would break it.
-local revisions, meta, events, done, locks, channel_type
+-- What every verb of a channel's metadata shares.
+-- needs: clock, call, history, partition, lives, lock
+-- revisions holds "majorRevision ms history" for each type; meta holds "revision history ms|-\nauthor\nvalue" for each key. A
+-- value is the client's JSON and stays opaque here: cjson would break it.
+local revisions, meta, events, channel_type
 
--- Where the channel stands, as it is stored, and its majorRevision; 0 when it does not exist.
-local position, major
+-- Where the channel stands, its majorRevision (0 if it does not exist), and whether Redis has had that history since.
+local position, major, is_continued
 
 -- Its items as they are stored, keys and texts by turns; where the text of each key stands; the bytes of it all.
 local stored, places, size
 
--- Turns to the n-th channel of the call.
-local function turn_to(n, of_type)
-  local at = 5 * (n - 1)
-  revisions, meta, events, done, locks = KEYS[at + 1], KEYS[at + 2], KEYS[at + 3], KEYS[at + 4], KEYS[at + 5]
-  channel_type, stored = of_type, nil
-  position = redis.call('HGET', revisions, channel_type) or '0 0'
-  major = tonumber(string.match(position, '^(%d+) %d+$'))
+-- Turns to a channel of the partition with the n-th key.
+local function turn_to_channel(n, name, of_type)
+  base, room, channel_type, stored = KEYS[n], name, of_type, nil
+  revisions, meta, events = key('revisions', name), meta_key(of_type), key('events', name)
+  position = redis.call('HGET', revisions, channel_type) or '0 0 -'
+  local number, of = string.match(position, '^(%d+) %d+ (%S+)$')
+  major, is_continued = tonumber(number), of == history
 end
 
 local function look()
@@ -32,6 +31,13 @@ end
 local function record(status)
   if not stored then look() end
   return { status, position, stored }
+end
+
+-- The revision after `revision`. It begins again from the clock where the history of the data is another one: what followed in
+-- the lost one may have had the next number.
+local function next_revision(revision, is_same_history)
+  if is_same_history then return revision + 1 end
+  return math.max(now_us, revision + 1)
 end
 
 -- What can be asked, by its verb; each takes the items.

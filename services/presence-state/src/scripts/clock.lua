@@ -1,7 +1,7 @@
--- Redis' clock, in microseconds and milliseconds, and numbers as text; put in front of every script that needs them.
+-- Redis' clock in microseconds and in milliseconds, and numbers as text.
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
 
--- Exact up to 2^53, as Lua's own conversion to text is not.
+-- Exact up to 2^53; Lua's own conversion to text is not.
 local function int(n) return string.format('%d', n) end

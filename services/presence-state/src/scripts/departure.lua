@@ -1,34 +1,53 @@
--- How connections leave a room, for whatever reason; behind room.lua and locks.lua.
+-- How connections leave a room, for whatever reason.
+-- needs: clock, call, history, partition, lives, room, lock, locks
 
--- Takes a connection out of the room and says so; its locks end with it. The keys of an empty room vanish with its last member.
-local function remove(conn, record, reason, traceparent)
-  redis.call('HDEL', conns, conn)
-  redis.call('ZREM', last_seen, conn)
-  local last = redis.call('HINCRBY', users, record.user, -1) <= 0
-  if last then redis.call('HDEL', users, record.user) end
-  publish('leave', reason, last, conn, record, traceparent)
-  drop(function(one) return one.conn == conn end, traceparent)
-  if redis.call('HLEN', conns) == 0 then
-    redis.call('DEL', last_seen, users, info)
-    return 0
+-- The most that one call evicts, and the most records that it looks at for that; a script blocks Redis while it runs.
+local MOST_EVICTED, MOST_LOOKED_AT = 200, 1000
+
+local function depart(conn, record, reason, traceparent)
+  redis.call('HDEL', members_key, conn)
+  head.bytes = head.bytes - size(conn, record)
+  local is_last = redis.call('HINCRBY', room_key, 'u:' .. record.user, -1) <= 0
+  if is_last then
+    redis.call('HDEL', room_key, 'u:' .. record.user)
+    head.users = head.users - 1
   end
-  return redis.call('HLEN', conns)
+  count_gateway(record.gateway, -1)
+  publish('leave', reason, is_last, conn, record, traceparent)
+  departed[conn] = true
 end
 
--- Evicts those who have outlived their TTL, the most silent first and `limit` of them at most, but for the `spared`; says
--- how many.
-local function evict_expired(ttl, limit, spared, traceparent)
-  local evicted = 0
-  for _, conn in ipairs(redis.call('ZRANGEBYSCORE', last_seen, '-inf', now - ttl, 'LIMIT', 0, limit)) do
-    local record = read(conn)
-    if not (record and record.user) then
-      -- Gone, or of a form that is not ours: nobody was shown it.
-      redis.call('ZREM', last_seen, conn)
-      redis.call('HDEL', conns, conn)
-    elseif not spared[conn] then
-      remove(conn, record, 'expired', traceparent)
-      evicted = evicted + 1
+-- Has those depart who are meant, from `cursor` on. Answers where to go on, '0' at the end, and how many it were.
+local function evict(cursor, is_meant, reason, traceparent)
+  local evicted, looked_at = 0, 0
+  repeat
+    local page = redis.call('HSCAN', members_key, cursor, 'COUNT', MOST_EVICTED)
+    cursor = page[1]
+    for i = 1, #page[2], 2 do
+      local conn, record = page[2][i], parse(page[2][i + 1])
+      looked_at = looked_at + 1
+      if record and is_meant(conn, record) then
+        depart(conn, record, reason, traceparent)
+        evicted = evicted + 1
+      end
     end
+  until cursor == '0' or evicted >= MOST_EVICTED or looked_at >= MOST_LOOKED_AT
+  return cursor, evicted
+end
+
+-- Ends a call that may have changed the room: the locks of those who departed end with them, an empty room has no keys, and
+-- the index follows. Answers how many members remain.
+local function close(traceparent)
+  if next(departed) then drop(function(one) return departed[one.conn] end, traceparent) end
+  local members = head and redis.call('HLEN', members_key) or 0
+  if members > 0 then
+    save()
+  elseif head then
+    redis.call('UNLINK', room_key)
+    redis.call('SREM', base .. ':rooms', room)
+    expire_metadata()
+    head = nil
   end
-  return evicted
+  untie_leaving()
+  return members
 end

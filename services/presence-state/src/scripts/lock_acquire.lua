@@ -1,41 +1,55 @@
 -- Takes a lock, holds it longer, or stands in line for it.
--- KEYS  as in room.lua and locks.lua
--- ARGV  1 traceparent  2 channelType  3 lockName  4 conn  5 op; one that asks again names the one that it began with
---       6 node  7 user  8 ttl ms  9 ms to wait, 0 for none  10 ms that the last fence is remembered
---       11 the most locks and  12 the most waiters of a room's name
+-- needs: clock, call, history, partition, lives, room, lock, locks
+-- KEYS  1 the partition
+-- ARGV  3 room  4 traceparent  5 channelType  6 lockName  7 conn  8 op; one that asks again names the one that it began with
+--       9 gateway  10 user  11 ttl ms  12 ms to wait, 0 for none  13 the most locks and 14 the most waiters of a room's name
 -- Returns {status, fence, ms of its end, conn, user, how many are ahead}: held | waits | taken | full | overtaken
-local traceparent, id, conn, op = ARGV[1], ARGV[2] .. '\n' .. ARGV[3], ARGV[4], tonumber(ARGV[5])
-local ttl, wait = tonumber(ARGV[8]), tonumber(ARGV[9])
+turn_to(1, ARGV[3])
+local traceparent, id, conn, op = ARGV[4], ARGV[5] .. '\n' .. ARGV[6], ARGV[7], tonumber(ARGV[8])
+local gateway, user, ttl, wait = ARGV[9], ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
+local waiters = key('waiters', room)
 
 local function answer(status, lock, ahead)
+  untie_leaving()
   return { status, int(lock.fence), int(lock.ends), lock.conn, lock.user, int(ahead or 0) }
+end
+
+local function stand_in_line(place, ends)
+  redis.call('ZADD', waiters, int(place),
+    id .. '\n' .. conn .. '\n' .. gateway .. '\n' .. user .. '\n' .. int(op) .. ' ' .. int(ttl) .. ' ' .. int(ends))
+  due_at(ends)
+  tie(gateway, room)
 end
 
 local lock = current(id, traceparent)
 if lock and lock.conn == conn then
-  lock.ends = now + ttl
+  -- The newest operation counts: what withdraws an earlier one that was never answered must not take the lock away.
+  lock.ends, lock.op = now + ttl, math.max(lock.op, op)
   keep(id, lock)
   return answer('held', lock)
 end
-local places = line(id)
-for n, waiter in ipairs(places) do
-  if lock and waiter.conn == conn then return answer('waits', lock, n - 1) end
+for n, waiter in ipairs(line(id)) do
+  if lock and waiter.conn == conn then
+    if waiter.op < op then
+      redis.call('ZREM', waiters, waiter.member)
+      remember(conn, op)
+      stand_in_line(waiter.place, math.max(waiter.ends, now + wait))
+    end
+    return answer('waits', lock, n - 1)
+  end
 end
-if last_op() >= op then return { 'overtaken' } end
+untie_leaving()
+if last_op(conn) >= op then return { 'overtaken' } end
 if lock and wait == 0 then return answer('taken', lock) end
-if redis.call('HLEN', locks) >= tonumber(ARGV[11]) or redis.call('ZCARD', waiters) >= tonumber(ARGV[12]) then
+if redis.call('HLEN', key('locks', room)) >= tonumber(ARGV[13]) or redis.call('ZCARD', waiters) >= tonumber(ARGV[14]) then
   return { 'full' }
 end
-remember(op)
+remember(conn, op)
 if lock then
   local last = redis.call('ZRANGE', waiters, -1, -1, 'WITHSCORES')
-  local place = math.max(tonumber(last[2] or 0) + 1, now_us)
-  redis.call('ZADD', waiters, int(place),
-    id .. '\n' .. conn .. '\n' .. ARGV[6] .. '\n' .. ARGV[7] .. '\n' .. int(op) .. ' ' .. int(ttl) .. ' ' .. int(now + wait))
-  live_until(waiters, now + wait)
-  return answer('waits', lock, #places)
+  stand_in_line(math.max(tonumber(last[2] or 0) + 1, now_us), now + wait)
+  return answer('waits', lock, #line(id))
 end
-lock = { ends = now + ttl, op = op, node = ARGV[6], conn = conn, user = ARGV[7] }
+lock = { ends = now + ttl, op = op, gateway = gateway, conn = conn, user = user }
 grant(id, lock, traceparent)
-redis.call('PEXPIRE', revisions, ARGV[10])
 return answer('held', lock)

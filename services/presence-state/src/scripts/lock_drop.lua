@@ -1,8 +1,12 @@
 -- Takes all locks and places in line from a connection.
--- KEYS  as in room.lua and locks.lua
--- ARGV  1 traceparent  2 conn  3 op
+-- flags: allow-oom
+-- needs: clock, call, history, partition, lives, room, lock, locks
+-- KEYS  1 the partition
+-- ARGV  3 room  4 traceparent  5 conn  6 op
 -- Returns {'done'}
-local op = tonumber(ARGV[3])
-remember(op)
-drop(function(one) return one.conn == ARGV[2] and one.op <= op end, ARGV[1])
+turn_to(1, ARGV[3])
+local op = tonumber(ARGV[6])
+remember(ARGV[5], op)
+drop(function(one) return one.conn == ARGV[5] and one.op <= op end, ARGV[4])
+untie_leaving()
 return { 'done' }

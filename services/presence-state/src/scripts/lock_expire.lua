@@ -1,6 +1,10 @@
--- Ends what has outlived its TTL.
--- KEYS  as in room.lua and locks.lua
--- ARGV  1 traceparent
+-- Ends the locks of a room's name that have outlived their TTL.
+-- flags: allow-oom
+-- needs: clock, call, history, partition, lives, room, lock, locks
+-- KEYS  1 the partition
+-- ARGV  3 room  4 traceparent
 -- Returns {'done'}
-settle(ARGV[1])
+turn_to(1, ARGV[3])
+settle(ARGV[4])
+untie_leaving()
 return { 'done' }

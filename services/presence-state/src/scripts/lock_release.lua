@@ -1,12 +1,18 @@
 -- Lets a lock go.
--- KEYS  as in room.lua and locks.lua
--- ARGV  1 traceparent  2 channelType  3 lockName  4 conn  5 fence  6 op
+-- flags: allow-oom
+-- needs: clock, call, history, partition, lives, room, lock, locks
+-- KEYS  1 the partition
+-- ARGV  3 room  4 traceparent  5 channelType  6 lockName  7 conn  8 fence  9 op
 -- Returns {'done'} | {'lost'}
-local id, op = ARGV[2] .. '\n' .. ARGV[3], tonumber(ARGV[6])
+turn_to(1, ARGV[3])
+local id, conn, op = ARGV[5] .. '\n' .. ARGV[6], ARGV[7], tonumber(ARGV[9])
 -- Sent again: it was let go.
-if last_op() == op then return { 'done' } end
-local lock = current(id, ARGV[1])
-if not lock or lock.conn ~= ARGV[4] or lock.fence ~= tonumber(ARGV[5]) then return { 'lost' } end
-remember(op)
-let_go(id, lock, 'released', ARGV[1])
-return { 'done' }
+if last_op(conn) == op then return { 'done' } end
+local lock = current(id, ARGV[4])
+local is_held = lock and lock.conn == conn and lock.fence == tonumber(ARGV[8])
+if is_held then
+  remember(conn, op)
+  let_go(id, lock, 'released', ARGV[4])
+end
+untie_leaving()
+return { is_held and 'done' or 'lost' }

@@ -1,101 +1,154 @@
--- The locks of the channels of a room's name, and who waits for them; behind clock.lua and lock.lua.
--- KEYS  5 the room's event channel  6 revisions  7 locks  8 waiters  and, for whatever a connection asks, 9 done, the last
--- operation that it carried out here
--- A waiter is a member of waiters, "type\nname\nconn\nnode\nuser\nop ttl until", scored by its place in line. The field
--- '' of revisions is the last fence: one grows from the clock, also where it was forgotten.
-local revisions, locks, waiters = KEYS[6], KEYS[7], KEYS[8]
+-- The locks of the channels of a room's name, and who waits for them.
+-- needs: clock, call, history, partition, lives, room, lock
+-- A waiter is a member of waiters, "type\nname\nconn\ngateway\nuser\nop ttl until", scored by its place in line. The field
+-- '' of revisions is the last fence: one grows from the clock, even where it was forgotten.
+
 -- A fence of which only the clock knows is remembered as long as a lock can be held.
 local LONGEST_MS = 300000
 
--- A sender repeats for less than two seconds.
+-- What a connection carried out is remembered; its sender repeats for less than two seconds.
 local REMEMBERED_MS = 30000
 
-local function last_op() return tonumber(redis.call('GET', KEYS[9]) or 0) end
-
-local function remember(op)
-  if last_op() < op then redis.call('SET', KEYS[9], int(op), 'PX', REMEMBERED_MS) end
+local function done_key(conn) return base .. ':done:' .. conn .. ':' .. room end
+local function last_op(conn) return tonumber(redis.call('GET', done_key(conn)) or 0) end
+local function remember(conn, op)
+  if last_op(conn) < op then redis.call('SET', done_key(conn), int(op), 'PX', REMEMBERED_MS) end
 end
 
 local function tell(change, id, lock, traceparent)
-  redis.call('SPUBLISH', KEYS[5], 'l1 ' .. change .. ' ' .. int(lock.fence) .. ' ' .. int(lock.ends) .. ' ' ..
+  redis.call('SPUBLISH', events_key, 'l1 ' .. change .. ' ' .. int(lock.fence) .. ' ' .. int(lock.ends) .. ' ' ..
     int(lock.op) .. '\n' .. traceparent .. '\n' .. id .. '\n' .. lock.conn .. '\n' .. lock.user)
 end
 
--- A key lives as long as anything in it, and a little more, lest nobody comes by to end that.
-local function live_until(key, ends)
-  local left = ends - now + 5000
-  if redis.call('PTTL', key) < left then redis.call('PEXPIRE', key, int(left)) end
-end
+-- Something of the room ends then, and a reaper has to look if no one else does.
+local function due_at(ends) redis.call('ZADD', base .. ':due', 'LT', int(ends), room) end
 
 local function keep(id, lock)
-  redis.call('HSET', locks, id, int(lock.fence) .. ' ' .. int(lock.ends) .. ' ' .. int(lock.op) .. '\n' ..
-    lock.node .. '\n' .. lock.conn .. '\n' .. lock.user)
-  live_until(locks, lock.ends)
+  redis.call('HSET', key('locks', room), id, int(lock.fence) .. ' ' .. int(lock.ends) .. ' ' .. int(lock.op) .. '\n' ..
+    lock.gateway .. '\n' .. lock.conn .. '\n' .. lock.user)
+  due_at(lock.ends)
 end
 
 local function grant(id, lock, traceparent)
+  local revisions = key('revisions', room)
   lock.fence = math.max(tonumber(redis.call('HGET', revisions, '') or 0) + 1, now_us)
   redis.call('HSET', revisions, '', int(lock.fence))
-  if redis.call('PTTL', revisions) < 0 then redis.call('PEXPIRE', revisions, LONGEST_MS) end
+  if not head and redis.call('PTTL', revisions) < 0 then redis.call('PEXPIRE', revisions, LONGEST_MS) end
   keep(id, lock)
+  tie(lock.gateway, room)
   tell('acquired', id, lock, traceparent)
 end
 
--- Who waits, in line, for one lock or for all.
+-- Locks and waits that this call has ended.
+local ended = 0
+
+-- Who waits, in line, by lock. Read once in a call.
+local lines
 local function line(id)
-  local found = {}
-  for _, member in ipairs(redis.call('ZRANGE', waiters, 0, -1)) do
-    local of, conn, node, user, op, ttl, ends =
-      string.match(member, '^([^\n]*\n[^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n(%d+) (%d+) (%d+)$')
-    if not id or of == id then
-      found[#found + 1] = {
-        member = member, conn = conn, node = node, user = user, op = tonumber(op), ttl = tonumber(ttl), ends = tonumber(ends),
-      }
+  if not lines or lines.room ~= room then
+    lines = { room = room, of = {} }
+    local stored = redis.call('ZRANGE', key('waiters', room), 0, -1, 'WITHSCORES')
+    for n = 1, #stored, 2 do
+      local member, of, conn, gateway, user, op, ttl, ends =
+        stored[n], string.match(stored[n], '^([^\n]*\n[^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n(%d+) (%d+) (%d+)$')
+      lines.of[of] = lines.of[of] or {}
+      table.insert(lines.of[of], {
+        member = member, place = tonumber(stored[n + 1]), conn = conn, gateway = gateway, user = user,
+        op = tonumber(op), ttl = tonumber(ttl), ends = tonumber(ends),
+      })
     end
   end
-  return found
+  return lines.of[id] or {}
+end
+
+local function all_lines()
+  line('')
+  return lines.of
+end
+
+local function stop_waiting(waiter)
+  ended = ended + 1
+  redis.call('ZREM', key('waiters', room), waiter.member)
+  leaving[waiter.gateway] = true
+end
+
+-- Removes those who are meant from a line.
+local function thin(waiting, is_meant)
+  for n = #waiting, 1, -1 do
+    if is_meant(waiting[n]) then stop_waiting(table.remove(waiting, n)) end
+  end
 end
 
 -- Ends a lock; the first in line who still waits has it next.
 local function let_go(id, lock, change, traceparent)
-  redis.call('HDEL', locks, id)
+  ended = ended + 1
+  redis.call('HDEL', key('locks', room), id)
+  leaving[lock.gateway] = true
   tell(change, id, lock, traceparent)
-  for _, waiter in ipairs(line(id)) do
-    redis.call('ZREM', waiters, waiter.member)
+  local waiting = line(id)
+  while waiting[1] do
+    local waiter = table.remove(waiting, 1)
+    stop_waiting(waiter)
     if waiter.ends > now then
-      local next = { ends = now + waiter.ttl, op = waiter.op, node = waiter.node, conn = waiter.conn, user = waiter.user }
-      return grant(id, next, traceparent)
+      return grant(id, {
+        ends = now + waiter.ttl, op = waiter.op, gateway = waiter.gateway, conn = waiter.conn, user = waiter.user,
+      }, traceparent)
     end
   end
 end
 
--- The lock as it is now, nil when nobody holds it; one that outlived its TTL ends here.
+-- The lock as it is now, nil if no one holds it; one that outlived its TTL ends here.
 local function current(id, traceparent)
-  local lock = lock_of(redis.call('HGET', locks, id))
+  local lock = lock_of(redis.call('HGET', key('locks', room), id))
   if not lock or lock.ends > now then return lock end
   let_go(id, lock, 'expired', traceparent)
-  return lock_of(redis.call('HGET', locks, id))
+  return lock_of(redis.call('HGET', key('locks', room), id))
 end
 
--- Ends everything that has outlived its TTL; answers when the next lock ends, nil when none is held.
+-- Ends everything that has outlived its time, and notes when the next thing does.
 local function settle(traceparent)
   local ends
-  for _, id in ipairs(redis.call('HKEYS', locks)) do
+  for _, id in ipairs(redis.call('HKEYS', key('locks', room))) do
     local lock = current(id, traceparent)
     if lock then ends = math.min(ends or lock.ends, lock.ends) end
   end
-  return ends
+  for _, waiting in pairs(all_lines()) do
+    thin(waiting, function(waiter) return waiter.ends <= now end)
+    for _, waiter in ipairs(waiting) do ends = math.min(ends or waiter.ends, waiter.ends) end
+  end
+  if ends then redis.call('ZADD', base .. ':due', int(ends), room) else redis.call('ZREM', base .. ':due', room) end
 end
 
--- Takes the locks and the places in line from whoever `is_meant`. O(locks and waiters of the room's name).
+-- Takes the locks and the places in line from anyone who `is_meant`. O(locks and waiters of the room's name).
 local function drop(is_meant, traceparent)
-  if redis.call('EXISTS', locks, waiters) == 0 then return end
-  for _, waiter in ipairs(line()) do
-    if is_meant(waiter) then redis.call('ZREM', waiters, waiter.member) end
-  end
-  local all = redis.call('HGETALL', locks)
+  if redis.call('EXISTS', key('locks', room), key('waiters', room)) == 0 then return end
+  for _, waiting in pairs(all_lines()) do thin(waiting, is_meant) end
+  local all = redis.call('HGETALL', key('locks', room))
   for i = 1, #all, 2 do
     local lock = lock_of(all[i + 1])
     if is_meant(lock) then let_go(all[i], lock, lock.ends > now and 'released' or 'expired', traceparent) end
+  end
+end
+
+local function has_locks(gateway)
+  for _, text in ipairs(redis.call('HVALS', key('locks', room))) do
+    if lock_of(text).gateway == gateway then return true end
+  end
+  for _, waiting in pairs(all_lines()) do
+    for _, waiter in ipairs(waiting) do
+      if waiter.gateway == gateway then return true end
+    end
+  end
+  return false
+end
+
+-- Has the index forget the gateways that have nothing to do with the room any more, and the room if nothing of it ends.
+local function untie_leaving()
+  if not next(leaving) then return end
+  local is_locked = redis.call('EXISTS', key('locks', room), key('waiters', room)) > 0
+  if not is_locked then redis.call('ZREM', base .. ':due', room) end
+  for gateway in pairs(leaving) do
+    local is_member = redis.call('HEXISTS', room_key, 'g:' .. gateway) == 1
+    if not is_member and not (is_locked and has_locks(gateway)) then untie(gateway, room) end
   end
 end

@@ -1,2 +1,3 @@
--- Tells a channel's metadata.
+-- Answers a channel's metadata.
+-- needs: channel
 function verbs.get() return record('ok') end

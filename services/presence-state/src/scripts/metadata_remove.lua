@@ -1,4 +1,5 @@
 -- Removes items, all of them where none are named; absent ones are passed over, and without any nothing changes.
+-- needs: channel, channel_write
 function verbs.remove(items)
   local refused = refusal()
   if refused then return refused end

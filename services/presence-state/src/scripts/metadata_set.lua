@@ -1,4 +1,5 @@
 -- Replaces a channel's metadata. An item's revision is the given one if it is positive, else 1.
+-- needs: channel, channel_write
 function verbs.set(items)
   local refused = refusal()
   if refused then return refused end
@@ -10,6 +11,9 @@ function verbs.set(items)
     bytes = bytes + #item.key + #value
   end
   if bytes > MOST_BYTES then return { 'large' } end
+  if major == 0 and redis.call('HLEN', revisions) - redis.call('HEXISTS', revisions, '') >= MOST_TYPES then
+    return { 'types' }
+  end
   redis.call('DEL', meta)
   if #new > 0 then redis.call('HSET', meta, unpack(new)) end
   stored = new

@@ -1,35 +1,46 @@
--- Hears of connections, in order, of any rooms of one hash slot; changes their states or adopts their epochs.
--- KEYS  those of room.lua for each heartbeat
--- ARGV  six for each: 1 conn  2 op  3 the op that the caller's copy of the state stems from
---       4 the client's epoch, -1 for the current  5 the whole new state, '' leaves it  6 traceparent
--- Returns for each a line: missing | overtaken | stale <epoch> | conflict <epoch> <op> <state> | ok <epoch> <op> <changed 0|1>
-local function heartbeat(conn, op, base_op, client_epoch, state, traceparent)
+-- Changes the states of connections, or their epochs, in order, in any rooms of one hash slot.
+-- needs: clock, call, history, partition, lives, room
+-- KEYS  the partition of each heartbeat
+-- ARGV  3 the most bytes of a room  then for each heartbeat: room, conn, op, the op that the caller's copy of the state stems
+--       from, the highest epoch that the caller knows, the client's epoch or -1 for the current one, the whole new state or
+--       '' to leave it, traceparent
+-- Returns for each a line: missing | overtaken | full | stale <epoch> | conflict <epoch> <op> <state> | ok <epoch> <op> <changed 0|1>
+-- A record that is older than the caller's copy was rolled back: its gateway is the only one that writes it, and knows better.
+local FIRST, FIELDS, most_bytes = 4, 8, tonumber(ARGV[3])
+
+local function heartbeat(conn, op, base_op, known, wanted, state, traceparent)
   local record = read(conn)
   if not record then return 'missing' end
-  -- Sent again: it was taken, and a state is only sent to change one.
+  -- Sent again: it was carried out, and a state is only sent to change one.
   if record.op == op then return 'ok ' .. int(record.epoch) .. ' ' .. int(op) .. (state ~= '' and ' 1' or ' 0') end
   if record.op > op then return 'overtaken' end
-  if client_epoch >= 0 and client_epoch < record.epoch then return 'stale ' .. int(record.epoch) end
-  if state ~= '' and record.op ~= base_op then
+  local epoch = math.max(record.epoch, known)
+  if wanted >= 0 and wanted < epoch then return 'stale ' .. int(epoch) end
+  if record.op > base_op then
     return 'conflict ' .. int(record.epoch) .. ' ' .. int(record.op) .. ' ' .. record.state
   end
-  local changed = state ~= '' and state ~= record.state
-  if changed or client_epoch > record.epoch then
-    record.epoch = math.max(record.epoch, client_epoch)
-    record.op = op
-    if changed then record.state = state end
-    write(conn, record)
-    if changed then publish('update', '-', false, conn, record, traceparent) end
+  -- Its state is older than the copy, which does not come along; or the room's other key was lost. It has to be put back whole.
+  if not head or (state == '' and record.op < base_op) then return 'missing' end
+  local new = {
+    epoch = math.max(epoch, wanted), op = op, gateway = record.gateway, user = record.user,
+    state = state ~= '' and state or record.state,
+  }
+  local is_changed, growth = new.state ~= record.state, #new.state - #record.state
+  if not is_changed and new.epoch == record.epoch then
+    return 'ok ' .. int(record.epoch) .. ' ' .. int(record.op) .. ' 0'
   end
-  redis.call('ZADD', last_seen, now, conn)
-  return 'ok ' .. int(record.epoch) .. ' ' .. int(record.op) .. (changed and ' 1' or ' 0')
+  if growth > 0 and head.bytes + growth > most_bytes then return 'full' end
+  write(conn, new, record)
+  if is_changed then publish('update', '-', false, conn, new, traceparent) end
+  save()
+  return 'ok ' .. int(new.epoch) .. ' ' .. int(op) .. (is_changed and ' 1' or ' 0')
 end
 
 local answers = {}
-for n = 1, #ARGV / 6 do
-  turn_to(n)
-  local at = 6 * (n - 1)
+for n = 1, #KEYS do
+  local at = FIRST + FIELDS * (n - 1)
+  turn_to(n, ARGV[at])
   answers[n] = heartbeat(ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]),
-    ARGV[at + 5], ARGV[at + 6])
+    tonumber(ARGV[at + 5]), ARGV[at + 6], ARGV[at + 7])
 end
 return answers

@@ -1,7 +1,18 @@
--- Takes a connection out of its room on its own behalf.
--- KEYS  as in room.lua and locks.lua
--- ARGV  1 conn  2 op  3 reason  4 traceparent
--- Returns how many connections remain; -1 when there was nothing to take out (it left before, or came back since).
-local record = read(ARGV[1])
-if not record or record.op > tonumber(ARGV[2]) then return -1 end
-return remove(ARGV[1], record, ARGV[3], ARGV[4])
+-- Removes a connection from its room on its own behalf.
+-- flags: allow-oom
+-- needs: clock, call, history, partition, lives, room, lock, locks, departure
+-- KEYS  1 the partition
+-- ARGV  3 room  4 conn  5 op  6 reason  7 traceparent
+-- Returns how many connections remain; -1 if there was nothing to remove (it left before, or came back since).
+turn_to(1, ARGV[3])
+local record = count() > 0 and read(ARGV[4])
+if not record then
+  -- Evicted, and then it took a lock.
+  local op = tonumber(ARGV[5])
+  drop(function(one) return one.conn == ARGV[4] and one.op <= op end, ARGV[7])
+  close(ARGV[7])
+  return -1
+end
+if record.op > tonumber(ARGV[5]) then return -1 end
+depart(ARGV[4], record, ARGV[6], ARGV[7])
+return close(ARGV[7])

@@ -1,10 +1,12 @@
--- Tells who is in a room: also who has outlived its TTL and is not evicted yet, for members have been shown it. O(members).
--- KEYS  as in room.lua
--- ARGV  1 the gen and  2 the seq that the caller knows, '' for none
--- Returns {gen, seq, {conn, record, ...}, {conn, last seen ms, ...}}; {} when the room stands where the caller knows it;
--- gen 0 when there is no such room
-local gen, seq = unpack(redis.call('HMGET', info, 'gen', 'seq'))
-if gen and gen == ARGV[1] and seq == ARGV[2] then return {} end
-return {
-  gen or '0', seq or '0', redis.call('HGETALL', conns), redis.call('ZRANGE', last_seen, 0, -1, 'WITHSCORES'),
-}
+-- Lists the members of a room. O(members): at most as many as a room may have.
+-- flags: no-writes
+-- needs: partition
+-- KEYS  1 the partition
+-- ARGV  1 room  2 the gen, 3 the seq and 4 the token that the caller knows, '' for none
+-- Returns {gen, seq, token, {conn, record, ...}}; {} if the room stands where the caller knows it; gen 0 if there is none
+local head = redis.call('HGET', key('room', ARGV[1]), 'head')
+local records = redis.call('HGETALL', key('members', ARGV[1]))
+if not head or #records == 0 then return { '0', '0', '0', {} } end
+local gen, seq, token = string.match(head, '^(%d+) (%d+) (%d+) ')
+if gen == ARGV[2] and seq == ARGV[3] and token == ARGV[4] then return {} end
+return { gen, seq, token, records }

@@ -1,47 +1,99 @@
--- What every script of a room shares; put in front of each of them, behind clock.lua.
--- KEYS  1 conns  2 last_seen  3 users  4 info  5 the room's event channel; five more for each further room
--- A record is "epoch\nop\nnode\nuser\nstate"; an event is the text that protocol/src/event.rs describes. The state is
--- the client's JSON and stays opaque here: cjson would break it.
-local conns, last_seen, users, info, events
+-- A room: where it stands, how large it is, its records and its events.
+-- needs: clock, call, history, partition, lives
+-- A record is "epoch\nop\ngateway\nuser\nstate"; an event is the text that protocol/src/event describes. The state is the
+-- client's JSON and stays opaque here: cjson would break it.
+local room_key, members_key, events_key
 
--- Turns to the n-th room of the call.
-local function turn_to(n)
-  local at = 5 * (n - 1)
-  conns, last_seen, users, info, events = KEYS[at + 1], KEYS[at + 2], KEYS[at + 3], KEYS[at + 4], KEYS[at + 5]
+-- nil if there is no such room.
+local head
+
+-- Gateways that may have nothing to do with the room any more, and connections that left it, in this call.
+local leaving, departed
+
+-- Turns to a room of the partition with the n-th key.
+local function turn_to(n, name)
+  base, room = KEYS[n], name
+  room_key, members_key, events_key = key('room', name), key('members', name), key('events', name)
+  leaving, departed, head = {}, {}, nil
+  local text = redis.call('HGET', room_key, 'head')
+  if not text then return end
+  local gen, seq, token, bytes, users, of = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%x+)$')
+  head = {
+    gen = tonumber(gen), seq = tonumber(seq), token = tonumber(token), bytes = tonumber(bytes), users = tonumber(users),
+    history = of,
+  }
 end
-turn_to(1)
+
+-- How many members there are. If one of the room's two keys was lost, the other one is worth nothing: the room starts over.
+local function count()
+  local members = redis.call('HLEN', members_key)
+  if (head == nil) == (members == 0) then return members end
+  redis.call('UNLINK', room_key, members_key)
+  redis.call('SREM', base .. ':rooms', room)
+  expire_metadata()
+  head = nil
+  return 0
+end
+
+local function parse(text)
+  local epoch, op, gateway, user, state = string.match(text, '^(%d+)\n(%d+)\n([^\n]*)\n([^\n]*)\n(.*)$')
+  return epoch and { epoch = tonumber(epoch), op = tonumber(op), gateway = gateway, user = user, state = state }
+end
 
 local function read(conn)
-  local text = redis.call('HGET', conns, conn)
-  if not text then return nil end
-  local epoch, op, node, user, state = string.match(text, '^(%d+)\n(%d+)\n([^\n]*)\n([^\n]*)\n(.*)$')
-  return { epoch = tonumber(epoch), op = tonumber(op), node = node, user = user, state = state }
+  local text = redis.call('HGET', members_key, conn)
+  return text and parse(text) or nil
 end
 
-local function write(conn, record)
-  redis.call('HSET', conns, conn,
-    int(record.epoch) .. '\n' .. int(record.op) .. '\n' .. record.node .. '\n' .. record.user .. '\n' .. record.state)
+-- At least the bytes that the record takes in an answer.
+local function size(conn, record) return 120 + #conn + 2 * #record.user + #record.state end
+
+-- `old` is the record that it takes the place of, if any.
+local function write(conn, record, old)
+  redis.call('HSET', members_key, conn, int(record.epoch) .. '\n' .. int(record.op) .. '\n' .. record.gateway .. '\n' ..
+    record.user .. '\n' .. record.state)
+  head.bytes = head.bytes + size(conn, record) - (old and size(conn, old) or 0)
 end
 
--- The room's birth; a room is born when the first connection enters it. Births of one name only grow.
-local function birth()
-  local gen = redis.call('HGET', info, 'gen')
-  if not gen then
-    gen = int(now_us)
-    redis.call('HSET', info, 'gen', gen, 'seq', 0)
+local function count_gateway(gateway, by)
+  local members = redis.call('HINCRBY', room_key, 'g:' .. gateway, by)
+  if members <= 0 then
+    redis.call('HDEL', room_key, 'g:' .. gateway)
+    leaving[gateway] = true
+  elseif members == by then
+    tie(gateway, room)
   end
-  return gen
+end
+
+-- A new member. The room begins with its first one. Says whether it is its user's first connection.
+local function admit(conn, record)
+  if not head then
+    head = { gen = now_us, seq = 0, token = 0, bytes = 0, users = 0, history = history }
+    redis.call('SADD', base .. ':rooms', room)
+    persist_metadata()
+  end
+  write(conn, record)
+  count_gateway(record.gateway, 1)
+  local is_first = redis.call('HINCRBY', room_key, 'u:' .. record.user, 1) == 1
+  if is_first then head.users = head.users + 1 end
+  return is_first
 end
 
 local function publish(kind, reason, edge, conn, record, traceparent)
-  local gen = birth()
-  local seq = redis.call('HINCRBY', info, 'seq', 1)
-  redis.call('SPUBLISH', events,
-    '1 ' .. gen .. ' ' .. int(seq) .. ' ' .. int(now) .. ' ' .. int(record.epoch) .. ' ' .. kind .. ' ' .. reason ..
-    ' ' .. (edge and '1' or '0') .. '\n' .. traceparent .. '\n' .. conn .. '\n' .. record.user .. '\n' .. record.state)
-  return seq
+  -- The lost events of another history may have had the next numbers: the room goes on under a new generation.
+  if head.history ~= history then
+    head.gen, head.seq, head.token, head.history = math.max(now_us, head.gen + 1), 0, 0, history
+  end
+  local previous = head.token
+  head.seq, head.token = head.seq + 1, math.max(now_us, previous + 1)
+  redis.call('SPUBLISH', events_key,
+    '2 ' .. int(head.gen) .. ' ' .. int(head.seq) .. ' ' .. int(head.token) .. ' ' .. int(previous) .. ' ' .. int(now) ..
+    ' ' .. int(record.epoch) .. ' ' .. int(record.op) .. ' ' .. kind .. ' ' .. reason .. ' ' .. (edge and '1' or '0') ..
+    '\n' .. traceparent .. '\n' .. conn .. '\n' .. record.user .. '\n' .. record.state)
 end
 
-local function expire(ms)
-  for _, key in ipairs({ conns, last_seen, users, info }) do redis.call('PEXPIRE', key, ms) end
+-- Stores where the room stands after what was published.
+local function save()
+  redis.call('HSET', room_key, 'head', int(head.gen) .. ' ' .. int(head.seq) .. ' ' .. int(head.token) .. ' ' ..
+    int(head.bytes) .. ' ' .. int(head.users) .. ' ' .. head.history)
 end

@@ -4,22 +4,22 @@ use std::sync::LazyLock;
 
 use bus::script::Script;
 use fred::types::Value;
+use keyspace::gateway_code;
 use protocol::{
     ChannelId, ConnId, Fault, LockId, LockName, RoomId,
     command::lock::{Acquire, DropAll, Held, Locked, Release, Renew, Withdraw},
 };
-use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use super::{Store, broken, int, keys_with_locks, script, traceparent};
+use super::{Caller, Run, Store, broken, int, source::script, traceparent_of};
 
-static ACQUIRE: LazyLock<Script> = script!("clock", "lock", "locks", "lock_acquire");
-static RENEW: LazyLock<Script> = script!("clock", "lock", "locks", "lock_renew");
-static RELEASE: LazyLock<Script> = script!("clock", "lock", "locks", "lock_release");
-static WITHDRAW: LazyLock<Script> = script!("clock", "lock", "locks", "lock_withdraw");
-static DROP: LazyLock<Script> = script!("clock", "lock", "locks", "lock_drop");
-static EXPIRE: LazyLock<Script> = script!("clock", "lock", "locks", "lock_expire");
-static GET: LazyLock<Script> = script!("clock", "lock", "locks", "lock_get");
+static ACQUIRE: LazyLock<Script> = LazyLock::new(|| script("lock_acquire"));
+static RENEW: LazyLock<Script> = LazyLock::new(|| script("lock_renew"));
+static RELEASE: LazyLock<Script> = LazyLock::new(|| script("lock_release"));
+static WITHDRAW: LazyLock<Script> = LazyLock::new(|| script("lock_withdraw"));
+static DROP: LazyLock<Script> = LazyLock::new(|| script("lock_drop"));
+static EXPIRE: LazyLock<Script> = LazyLock::new(|| script("lock_expire"));
+static GET: LazyLock<Script> = LazyLock::new(|| script("lock_get"));
 
 /// Locks of all channels of one name.
 const MOST_LOCKS: u64 = 256;
@@ -31,61 +31,58 @@ impl Store {
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn acquire(&self, span: &Span, acquire: &Acquire, trace: &TraceContext) -> Result<Locked, Fault> {
-        let mut args = args(&acquire.lock, trace, &acquire.conn);
+    pub async fn acquire(&self, caller: Caller<'_>, acquire: &Acquire) -> Result<Locked, Fault> {
+        let mut args = args(&acquire.lock, caller.span, &acquire.conn);
         args.extend([
             int(acquire.op),
-            acquire.node.as_str().into(),
+            gateway_code(&acquire.gateway).into(),
             acquire.user.as_str().into(),
             int(acquire.ttl_ms),
             int(acquire.wait_ms),
-            int(self.metadata_ttl_ms),
             int(MOST_LOCKS),
             int(MOST_WAITERS),
         ]);
-        self.of_conn(span, &ACQUIRE, &acquire.lock, &acquire.conn, args).await
+        self.of_conn(caller, &ACQUIRE, &acquire.lock, args).await
     }
 
     /// Holds a lock longer.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn renew(&self, span: &Span, renew: &Renew, trace: &TraceContext) -> Result<Locked, Fault> {
-        let mut args = args(&renew.lock, trace, &renew.conn);
+    pub async fn renew(&self, caller: Caller<'_>, renew: &Renew) -> Result<Locked, Fault> {
+        let mut args = args(&renew.lock, caller.span, &renew.conn);
         args.extend([int(renew.fence), int(renew.ttl_ms)]);
-        self.of_conn(span, &RENEW, &renew.lock, &renew.conn, args).await
+        self.of_conn(caller, &RENEW, &renew.lock, args).await
     }
 
     /// Lets a lock go.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn release(&self, span: &Span, release: &Release, trace: &TraceContext) -> Result<Locked, Fault> {
-        let mut args = args(&release.lock, trace, &release.conn);
+    pub async fn release(&self, caller: Caller<'_>, release: &Release) -> Result<Locked, Fault> {
+        let mut args = args(&release.lock, caller.span, &release.conn);
         args.extend([int(release.fence), int(release.op)]);
-        self.of_conn(span, &RELEASE, &release.lock, &release.conn, args).await
+        self.of_conn(caller, &RELEASE, &release.lock, args).await
     }
 
     /// Waits no longer.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn withdraw(&self, span: &Span, withdraw: &Withdraw, trace: &TraceContext) -> Result<Locked, Fault> {
-        let mut args = args(&withdraw.lock, trace, &withdraw.conn);
+    pub async fn withdraw(&self, caller: Caller<'_>, withdraw: &Withdraw) -> Result<Locked, Fault> {
+        let mut args = args(&withdraw.lock, caller.span, &withdraw.conn);
         args.extend([int(withdraw.op), i64::from(withdraw.keep).into()]);
-        self.of_conn(span, &WITHDRAW, &withdraw.lock, &withdraw.conn, args).await
+        self.of_conn(caller, &WITHDRAW, &withdraw.lock, args).await
     }
 
     /// Takes everything from a connection.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn drop_locks(&self, span: &Span, drop: &DropAll, trace: &TraceContext) -> Result<(), Fault> {
-        let mut keys = keys_with_locks(&drop.room);
-        keys.push(keyspace::done(&drop.room, &drop.conn));
-        let args = vec![traceparent(trace), drop.conn.as_str().into(), int(drop.op)];
-        let _: Value = self.script(span, &DROP, keys, args, 1).await?;
-        self.worked();
+    pub async fn drop_locks(&self, caller: Caller<'_>, drop: &DropAll) -> Result<(), Fault> {
+        let args =
+            vec![drop.room.as_str().into(), traceparent_of(caller.span), drop.conn.as_str().into(), int(drop.op)];
+        let _: Value = self.write_room(caller, &DROP, &drop.room, args).await?;
         Ok(())
     }
 
@@ -93,9 +90,9 @@ impl Store {
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn expire_locks(&self, span: &Span, room: &RoomId, trace: &TraceContext) -> Result<(), Fault> {
-        let _: Value = self.script(span, &EXPIRE, keys_with_locks(room), vec![traceparent(trace)], 1).await?;
-        self.worked();
+    pub async fn expire_locks(&self, caller: Caller<'_>, room: &RoomId) -> Result<(), Fault> {
+        let args = vec![room.as_str().into(), traceparent_of(caller.span)];
+        let _: Value = self.write_room(caller, &EXPIRE, room, args).await?;
         Ok(())
     }
 
@@ -110,9 +107,15 @@ impl Store {
         kind: Option<&protocol::ChannelType>,
         name: Option<&LockName>,
     ) -> Result<Vec<Held>, Fault> {
-        let args = vec![kind.map_or("", |kind| kind.as_str()).into(), name.map_or("", |name| name.as_str()).into()];
-        let parts: Vec<String> = self.script(span, &GET, keys_with_locks(room), args, 1).await?;
-        self.worked();
+        let args = vec![
+            room.as_str().into(),
+            kind.map_or("", |kind| kind.as_str()).into(),
+            name.map_or("", |name| name.as_str()).into(),
+        ];
+        let base = self.base_of(room);
+        let about = keyspace::locks(&base, room);
+        let run = Run { about: &about, at: room.partition(), bases: vec![base], args, batch: 1 };
+        let parts: Vec<String> = self.run(span, &GET, run).await?;
         let lock = |parts: &[String]| {
             let channel = ChannelId { name: room.clone(), kind: parts[0].as_str().into() };
             let lock = LockId { channel, name: parts[1].as_str().into() };
@@ -123,24 +126,25 @@ impl Store {
 
     async fn of_conn(
         &self,
-        span: &Span,
+        caller: Caller<'_>,
         script: &'static LazyLock<Script>,
         lock: &LockId,
-        conn: &ConnId,
         args: Vec<Value>,
     ) -> Result<Locked, Fault> {
-        let room = &lock.channel.name;
-        let mut keys = keys_with_locks(room);
-        keys.push(keyspace::done(room, conn));
-        let parts: Vec<String> = self.script(span, script, keys, args, 1).await?;
-        self.worked();
+        let parts: Vec<String> = self.write_room(caller, script, &lock.channel.name, args).await?;
         read(lock, &parts).ok_or_else(broken)
     }
 }
 
 /// What the scripts of one connection and one lock begin with.
-fn args(lock: &LockId, trace: &TraceContext, conn: &ConnId) -> Vec<Value> {
-    vec![traceparent(trace), lock.channel.kind.as_str().into(), lock.name.as_str().into(), conn.as_str().into()]
+fn args(lock: &LockId, span: &Span, conn: &ConnId) -> Vec<Value> {
+    vec![
+        lock.channel.name.as_str().into(),
+        traceparent_of(span),
+        lock.channel.kind.as_str().into(),
+        lock.name.as_str().into(),
+        conn.as_str().into(),
+    ]
 }
 
 /// Reads what they answer.

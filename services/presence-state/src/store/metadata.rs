@@ -1,35 +1,24 @@
-//! Metadata of channels in Redis: one function for each script of it, and the expiry that members put off.
+//! Metadata of channels in Redis.
 
 use std::sync::LazyLock;
 
 use bus::{redis, script::Script};
-use fred::{
-    error::ErrorKind,
-    interfaces::{HashesInterface as _, KeysInterface as _},
-    types::Value,
-};
+use fred::{error::ErrorKind, interfaces::HashesInterface as _, types::Value};
 use protocol::{
     ChannelId, ChannelType, Code, Fault, RoomId,
-    client::MAX_CHANNEL_BYTES,
+    client::{MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES},
     command::metadata::{Act, Change, Item, Metadata, Record, Rejected, WriteOptions},
 };
 use serde_json::value::RawValue;
-use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use super::{Store, broken, int, script, traceparent};
+use super::{Caller, Run, Store, broken, int, shared_span, source::script_with, traceparent_of};
 
-static SCRIPT: LazyLock<Script> = script!(
-    "clock",
-    "lock",
-    "channel",
-    "write",
-    "metadata_get",
-    "metadata_set",
-    "metadata_update",
-    "metadata_remove",
-    "metadata"
-);
+/// One script under three sets of flags. Usually the first carries out whatever is asked, many channels in one call. A full
+/// Redis refuses it as a whole; then each is asked for by itself, under the flags that its verb may have.
+static ANY: LazyLock<Script> = LazyLock::new(|| script_with("metadata", ""));
+static REMOVE: LazyLock<Script> = LazyLock::new(|| script_with("metadata", "allow-oom"));
+static GET: LazyLock<Script> = LazyLock::new(|| script_with("metadata", "no-writes"));
 
 /// What became of what was asked.
 #[derive(Debug)]
@@ -45,55 +34,81 @@ impl Store {
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn metadata(&self, span: &Span, channel: &ChannelId) -> Result<Record, Fault> {
-        match self.write_metadata(span, &Metadata { channel: channel.clone(), act: Act::Get }).await? {
+    pub async fn metadata(&self, caller: Caller<'_>, channel: &ChannelId) -> Result<Record, Fault> {
+        match self.write_metadata(caller, &Metadata { channel: channel.clone(), act: Act::Get }).await? {
             Written::Done(record) => Ok(record),
             Written::Rejected(_) => Err(broken()),
         }
     }
 
-    /// Changes a channel's metadata, or tells it.
+    /// Changes a channel's metadata, or reads it.
     ///
     /// # Errors
-    /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn write_metadata(&self, span: &Span, asked: &Metadata) -> Result<Written, Fault> {
-        self.channels(&[(asked, span)]).await.pop().unwrap_or_else(|| Err(broken()))
+    /// `UNAVAILABLE`, `OVERLOADED`, `INTERNAL`.
+    pub async fn write_metadata(&self, caller: Caller<'_>, asked: &Metadata) -> Result<Written, Fault> {
+        self.channels(caller.deadline_ms, &[(asked, caller.span)]).await.pop().unwrap_or_else(|| Err(broken()))
     }
 
-    /// Sees to channels, in order, of any rooms of one [place](Store::place); a result for each. Errors are `UNAVAILABLE`
-    /// and `INTERNAL`. The call belongs to the trace of the first traced one, and the others are linked to it.
-    pub async fn channels(&self, asked: &[(&Metadata, &Span)]) -> Vec<Result<Written, Fault>> {
+    /// Carries out what is asked of channels, in order, in any rooms of one [slot](Store::slot); a result for each. Errors are
+    /// `UNAVAILABLE`, `OVERLOADED` and `INTERNAL`. The call belongs to the trace of the first traced one, and the others are
+    /// linked to it.
+    pub async fn channels(&self, deadline_ms: u64, asked: &[(&Metadata, &Span)]) -> Vec<Result<Written, Fault>> {
         let mut results = Vec::with_capacity(asked.len());
         // The script leaves out the last ones when its answers grow long.
         while results.len() < asked.len() {
-            match self.some_channels(&asked[results.len()..]).await {
+            match self.some_channels(deadline_ms, &ANY, &asked[results.len()..]).await {
                 Ok(answers) => results.extend(answers),
+                Err(fault) if fault.code == Code::Overloaded => {
+                    for one in &asked[results.len()..] {
+                        results.push(self.channel_of_a_full_store(deadline_ms, one, &fault).await);
+                    }
+                }
                 Err(fault) => results.resize_with(asked.len(), || Err(fault.clone())),
             }
         }
         results
     }
 
+    /// What frees memory is done even if there is none left, and what only reads as well.
+    async fn channel_of_a_full_store(
+        &self,
+        deadline_ms: u64,
+        asked: &(&Metadata, &Span),
+        fault: &Fault,
+    ) -> Result<Written, Fault> {
+        let script = match asked.0.act {
+            Act::Get => &GET,
+            Act::Remove(_) => &REMOVE,
+            Act::Set(_) | Act::Update(_) | Act::Renew(_) => return Err(fault.clone()),
+        };
+        let results = self.some_channels(deadline_ms, script, &[*asked]).await?;
+        results.into_iter().next().unwrap_or_else(|| Err(broken()))
+    }
+
     /// The first ones, at least one of them.
-    async fn some_channels(&self, asked: &[(&Metadata, &Span)]) -> Result<Vec<Result<Written, Fault>>, Fault> {
-        let none = Span::none();
-        let mut traced = asked.iter().map(|(_, span)| *span).filter(|span| !span.is_disabled());
-        let parent = traced.next().unwrap_or(&none);
-        let (mut keys, mut args) = (Vec::with_capacity(asked.len() * 5), Vec::with_capacity(2 + asked.len() * 10));
-        args.extend([int(self.metadata_ttl_ms), int(MAX_CHANNEL_BYTES as u64)]);
+    async fn some_channels(
+        &self,
+        deadline_ms: u64,
+        script: &'static LazyLock<Script>,
+        asked: &[(&Metadata, &Span)],
+    ) -> Result<Vec<Result<Written, Fault>>, Fault> {
+        let (mut bases, mut args) = (Vec::with_capacity(asked.len()), Vec::with_capacity(2 + asked.len() * 12));
+        args.extend([int(MAX_CHANNEL_BYTES as u64), int(MAX_CHANNEL_TYPES as u64)]);
         for (asked, span) in asked {
-            add_keys(&mut keys, asked);
-            add_args(&mut args, asked, &TraceContext::of(span));
+            bases.push(self.base_of(&asked.channel.name));
+            add_args(&mut args, asked, span);
         }
-        if !parent.is_disabled() {
-            let call = TraceContext::of(parent);
-            traced.for_each(|span| call.link(span));
-        }
-        let answers: Vec<Value> = self.script(parent, &SCRIPT, keys, args, asked.len()).await?;
+        let span = shared_span(asked.iter().map(|(_, span)| *span));
+        let about = match (asked.first(), bases.first()) {
+            (Some((asked, _)), Some(base)) if !span.is_disabled() => keyspace::meta(base, &asked.channel),
+            _ => String::new(),
+        };
+        let at = asked.first().map_or_else(|| RoomId::from("").partition(), |(one, _)| one.channel.name.partition());
+        let run = Run { about: &about, at, bases, args, batch: asked.len() };
+        let answers: Vec<Value> = self.write(Caller { span: &span, deadline_ms }, script, run).await?;
         if answers.is_empty() || answers.len() > asked.len() {
             return Err(broken());
         }
-        self.worked();
         let answers = answers.into_iter().zip(asked);
         Ok(answers.map(|(answer, (_, span))| self.read(answer, span)).collect())
     }
@@ -120,10 +135,11 @@ impl Store {
             "absent" => Written::Rejected(Rejected::Absent { key: key(text(next())) }),
             "lock" => Written::Rejected(Rejected::Lock),
             "large" => Written::Rejected(Rejected::TooLarge),
+            "types" => Written::Rejected(Rejected::TooManyTypes),
             "overtaken" => Written::Rejected(Rejected::Overtaken),
             "failed" => {
                 let error = fred::error::Error::new(ErrorKind::Unknown, text(next()));
-                return Err(self.fault(span, SCRIPT.name(), &error));
+                return Err(self.fault(span, ANY.name(), &error));
             }
             _ => return Err(Fault::new(Code::Internal, "a script answered something else")),
         })
@@ -134,59 +150,28 @@ impl Store {
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn revisions(&self, span: &Span, room: &RoomId) -> Result<Vec<(ChannelType, u64)>, Fault> {
-        let key = keyspace::revisions(room);
+        let key = keyspace::revisions(&self.base_of(room), room);
         let read = telemetry::span::command(span, "hgetall", &key);
         let stored = redis::observed(read, "hgetall", "", self.client().hgetall(key)).await;
         let stored: Vec<(String, String)> = stored.map_err(|error| self.fault(span, "hgetall", &error))?;
         let types = stored.into_iter().filter(|(kind, _)| !kind.is_empty());
         types.map(|(kind, text)| Some((kind.into(), position(&text)?.0))).collect::<Option<_>>().ok_or_else(broken)
     }
-
-    /// Puts off the expiry of the metadata beside a room that has members.
-    pub(super) async fn keep_metadata(&self, span: &Span, room: &RoomId) -> Result<(), fred::error::Error> {
-        let key = keyspace::revisions(room);
-        let read = telemetry::span::command(span, "hkeys", &key);
-        let kinds: Vec<String> = redis::observed(read, "hkeys", "", self.client().hkeys(&key)).await?;
-        if kinds.is_empty() {
-            return Ok(());
-        }
-        let lives = i64::try_from(self.metadata_ttl_ms).unwrap_or(i64::MAX);
-        let pipeline = self.client().pipeline();
-        let write = telemetry::span::pipeline(span, "keep_metadata", &key, kinds.len());
-        let () = pipeline.pexpire(key, lives, None).await?;
-        for kind in kinds.into_iter().filter(|kind| !kind.is_empty()) {
-            let channel = ChannelId { name: room.clone(), kind: kind.into() };
-            let () = pipeline.pexpire(keyspace::meta(&channel), lives, None).await?;
-        }
-        redis::observed(write, "pipeline", "", pipeline.all()).await
-    }
-}
-
-/// The keys of `channel.lua`.
-fn add_keys(keys: &mut Vec<String>, Metadata { channel, act }: &Metadata) {
-    let room = &channel.name;
-    let none = "".into();
-    let conn = act.change().map_or(&none, |change| &change.conn);
-    keys.extend([
-        keyspace::revisions(room),
-        keyspace::meta(channel),
-        bus::subjects::room_events(room),
-        keyspace::done(room, conn),
-        keyspace::locks(room),
-    ]);
 }
 
 /// The arguments of `metadata.lua`.
-fn add_args(args: &mut Vec<Value>, Metadata { channel, act }: &Metadata, trace: &TraceContext) {
+fn add_args(args: &mut Vec<Value>, Metadata { channel, act }: &Metadata, span: &Span) {
     let change = act.change();
     let author = change.and_then(|change| change.author.as_ref());
     let items = change.map_or(&[][..], |change| &change.items);
     args.extend([
         Value::from_static_str(act.verb()),
+        channel.name.as_str().into(),
         channel.kind.as_str().into(),
+        change.map_or("", |change| change.conn.as_str()).into(),
         int(change.map_or(0, |change| change.op)),
         author.map_or("", |user| user.as_str()).into(),
-        traceparent(trace),
+        traceparent_of(span),
         change.map_or_else(String::new, options).into(),
         int(items.len() as u64),
     ]);
@@ -200,7 +185,7 @@ fn add_args(args: &mut Vec<Value>, Metadata { channel, act }: &Metadata, trace: 
 }
 
 /// Most writes have none.
-fn options(Change { conn, options, .. }: &Change) -> String {
+fn options(Change { options, .. }: &Change) -> String {
     if *options == WriteOptions::default() {
         return String::new();
     }
@@ -208,7 +193,7 @@ fn options(Change { conn, options, .. }: &Change) -> String {
     let (major, fence) = (number(options.major_revision), number(options.fence));
     let (when, who) = (u8::from(options.add_timestamp), u8::from(options.add_user_id));
     let lock = options.lock.as_ref().map_or("", |lock| lock.as_str());
-    format!("{major} {when} {who} {fence}\n{conn}\n{lock}")
+    format!("{major} {when} {who} {fence}\n{lock}")
 }
 
 fn text(value: Value) -> String {
@@ -221,13 +206,14 @@ fn number(value: Value) -> Result<u64, Fault> {
 
 /// The `majorRevision` and when it changed.
 fn position(text: &str) -> Option<(u64, u64)> {
-    let (major, changed) = text.split_once(' ')?;
-    Some((major.parse().ok()?, changed.parse().ok()?))
+    let mut parts = text.split(' ');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 fn item(key: &str, stored: &str) -> Option<Item> {
     let mut lines = stored.splitn(3, '\n');
-    let (revision, noted) = lines.next()?.split_once(' ')?;
+    let mut head = lines.next()?.split(' ');
+    let (revision, _history, noted) = (head.next()?, head.next()?, head.next()?);
     let author = Some(lines.next()?).filter(|user| !user.is_empty()).map(Into::into);
     let value = RawValue::from_string(lines.next()?.to_owned()).ok()?;
     let updated = if noted == "-" { None } else { Some(noted.parse().ok()?) };

@@ -1,20 +1,20 @@
-//! Presence in Redis: one function for each script, with typed results, and the bookkeeping across hash slots. It knows
-//! keys, scripts and records; it knows nothing of the bus' messages and decides nothing about clients.
+//! Presence, metadata and locks in Redis: one function for each script, with typed results. It knows keys, scripts and
+//! records; it decides nothing about clients.
 
-mod freshness;
-mod index;
+mod gone;
 mod locks;
+mod member;
 mod metadata;
-mod record;
-mod scripts;
-mod touch;
+mod partition;
+mod presence;
+mod source;
 
 use std::{
+    collections::HashSet,
     sync::{
-        Arc, LazyLock,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use bus::{Bus, redis, script::Script};
@@ -25,122 +25,149 @@ use fred::{
     types::{FromValue, Value},
     util::redis_keyslot,
 };
-use keyspace::RoomKeys;
-use protocol::{Code, Fault, RoomId};
+use protocol::{Code, Fault, Partition, RoomId};
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
 pub use metadata::Written;
-pub use scripts::{Beat, Evicted, Eviction};
-
-/// A script from the files that stand one behind the other in it; the last one is its own.
-macro_rules! script {
-    (@name $name:literal) => { $name };
-    (@name $first:literal, $($rest:literal),+) => { script!(@name $($rest),+) };
-    ($($part:literal),+) => {
-        LazyLock::new(|| {
-            Script::new(script!(@name $($part),+), concat!($(include_str!(concat!("../scripts/", $part, ".lua"))),+))
-        })
-    };
-}
-use script;
+pub use partition::{Audited, Reaped};
+pub use presence::{Beat, Eviction, Joins, Read};
 
 /// What fred says of a command that it could not write, while a cluster changes.
 const UNSENT: &str = "Too many failed write attempts.";
 
-/// Room keys live this many TTLs without a touch, so that nothing is left behind even if every reaper is dead.
-const EXPIRY_TTLS: u64 = 4;
+/// How errors of Redis begin that pass; `LATE` is what `call.lua` says of a write whose caller has given up.
+const PASSING: [&str; 9] =
+    ["LATE", "LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "MISCONF"];
 
-/// After Redis was away everybody seems silent; within this time gateways have said who is not.
-const TRUCE: Duration = Duration::from_secs(5);
+/// For whom a script runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// The span that the script's span is a child of.
+    pub span: &'a Span,
+    /// When the caller gives up, in milliseconds since 1970; a write that comes later is not carried out.
+    pub deadline_ms: u64,
+}
+
+impl<'a> Caller<'a> {
+    /// Who waits as long as it takes.
+    pub fn patient(span: &'a Span) -> Self {
+        Self { span, deadline_ms: u64::MAX }
+    }
+}
 
 /// The way to Redis.
 pub struct Store {
     bus: Arc<Bus>,
-    ttl_ms: u64,
     metadata_ttl_ms: u64,
-    freshness: freshness::Freshness,
-    told: AtomicBool,
+    is_told: AtomicBool,
+    /// Rooms that are being cleared of gateways that are gone.
+    clearing: Mutex<HashSet<RoomId>>,
 }
 
 impl Store {
-    /// A store whose connections live `ttl_ms` without being heard of, and whose metadata lives `metadata_ttl_ms` without
-    /// being changed and without members beside it.
-    pub fn new(bus: Arc<Bus>, ttl_ms: u64, metadata_ttl_ms: u64) -> Self {
-        let freshness = freshness::Freshness::new(ttl_ms);
-        Self { bus, ttl_ms, metadata_ttl_ms, freshness, told: AtomicBool::new(false) }
+    /// A store whose metadata lives `metadata_ttl_ms` after its last change and its room's last member.
+    pub fn new(bus: Arc<Bus>, metadata_ttl_ms: u64) -> Self {
+        Self { bus, metadata_ttl_ms, is_told: AtomicBool::new(false), clearing: Mutex::default() }
     }
 
     fn client(&self) -> &Client {
         self.bus.commands()
     }
 
-    fn expiry_ms(&self) -> u64 {
-        self.ttl_ms * EXPIRY_TTLS
+    /// What the keys of a partition begin with.
+    fn base(&self, partition: Partition) -> String {
+        self.bus.subjects().partition(partition)
     }
 
-    /// Runs a script, whose keys share a hash slot, within a span that is a child of `parent`.
-    async fn script<R: FromValue>(
+    fn base_of(&self, room: &RoomId) -> String {
+        self.base(room.partition())
+    }
+
+    /// What partitions of one script call must have in common: on a cluster the hash slot, on one server nothing.
+    pub fn slot(&self, partition: Partition) -> u16 {
+        if self.client().is_clustered() { redis_keyslot(self.base(partition).as_bytes()) } else { 0 }
+    }
+
+    /// Runs a script that writes; the arguments of `call.lua` come first.
+    async fn write<R: FromValue>(
+        &self,
+        caller: Caller<'_>,
+        script: &'static LazyLock<Script>,
+        run: Run<'_>,
+    ) -> Result<R, Fault> {
+        let not_after =
+            if caller.deadline_ms == u64::MAX { 0 } else { self.bus.redis_time_ms(run.at, caller.deadline_ms).max(1) };
+        let mut args = vec![int(not_after), int(self.metadata_ttl_ms)];
+        args.extend(run.args);
+        self.run(caller.span, script, Run { args, ..run }).await
+    }
+
+    /// Runs a script.
+    async fn run<R: FromValue>(
         &self,
         parent: &Span,
         script: &'static LazyLock<Script>,
-        keys: Vec<String>,
-        args: Vec<Value>,
-        batch: usize,
+        Run { about, bases, args, batch, .. }: Run<'_>,
     ) -> Result<R, Fault> {
         if !self.client().is_connected() {
             return Err(unavailable());
         }
-        let first = keys.first().map_or("", String::as_str);
-        let span = telemetry::span::script(parent, script.name(), first, batch);
-        let answer = script.run(self.client(), keys, args);
+        let span = telemetry::span::script(parent, script.name(), about, batch);
+        let answer = script.run(self.client(), bases, args);
         let result = redis::observed(span, "evalsha", script.name(), answer).await;
-        result.map_err(|error| self.fault(parent, script.name(), &error))
-    }
-
-    /// What rooms of one script call must have in common: on a cluster the hash slot, on one server nothing.
-    pub fn place(&self, room: &RoomId) -> u16 {
-        if self.client().is_clustered() { redis_keyslot(RoomKeys::of(room).conns.as_bytes()) } else { 0 }
+        match result {
+            Ok(answer) => {
+                self.worked();
+                Ok(answer)
+            }
+            Err(error) => Err(self.fault(parent, script.name(), &error)),
+        }
     }
 
     /// What a client is told when Redis failed, and what the operator is.
     fn fault(&self, span: &Span, what: &'static str, error: &fred::error::Error) -> Fault {
-        let away = matches!(
-            error.kind(),
-            ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Backpressure | ErrorKind::Cluster
-        ) || error.details() == UNSENT
-            || ["LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "OOM", "MISCONF"]
-                .iter()
-                .any(|code| error.details().starts_with(code));
-        if !self.told.swap(true, Ordering::Relaxed) {
-            let tell = || tracing::error!(%error, what, "Redis did not do it; the client was told (said once until it works again)");
+        let fault = fault_of(error);
+        // What came too late is no one's fault here.
+        if !error.details().starts_with("LATE") && !self.is_told.swap(true, Ordering::Relaxed) {
+            let tell = || tracing::error!(%error, what, "Redis refused or failed; the client was told (logged once until it works again)");
             span.in_scope(tell);
         }
-        if away { unavailable() } else { Fault::new(Code::Internal, "presence could not be stored") }
+        fault
     }
 
     fn worked(&self) {
-        if self.told.load(Ordering::Relaxed) && self.told.swap(false, Ordering::Relaxed) {
-            tracing::info!("Redis does its work again");
+        if self.is_told.load(Ordering::Relaxed) && self.is_told.swap(false, Ordering::Relaxed) {
+            tracing::info!("Redis works again");
         }
     }
 }
 
-/// The keys of `room.lua`, for each room.
-fn keys(rooms: &[&RoomId]) -> Vec<String> {
-    let all = |room: &&RoomId| {
-        let mut keys = RoomKeys::of(room).into_vec();
-        keys.push(bus::subjects::room_events(room));
-        keys
-    };
-    rooms.iter().flat_map(all).collect()
+/// What an error of Redis or of the way there is to a client. Errors that a retry may get over are no faults of ours.
+fn fault_of(error: &fred::error::Error) -> Fault {
+    let says = |codes: &[&str]| codes.iter().any(|code| error.details().starts_with(code));
+    if says(&["OOM"]) {
+        return Fault::new(Code::Overloaded, "the store is full: nothing new can be stored right now");
+    }
+    let is_away = matches!(
+        error.kind(),
+        ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Backpressure | ErrorKind::Cluster
+    ) || error.details() == UNSENT
+        || says(&PASSING);
+    if is_away { unavailable() } else { Fault::new(Code::Internal, "presence could not be stored") }
 }
 
-/// The keys of `room.lua` and `locks.lua`, for one room.
-fn keys_with_locks(room: &RoomId) -> Vec<String> {
-    let mut keys = keys(&[room]);
-    keys.extend([keyspace::revisions(room), keyspace::locks(room), keyspace::waiters(room)]);
-    keys
+/// One run of a script.
+struct Run<'a> {
+    /// The key that it is about first, for its span.
+    about: &'a str,
+    /// One of its partitions: all lie on the same server.
+    at: Partition,
+    /// What the keys of its partitions begin with; they share a hash slot.
+    bases: Vec<String>,
+    args: Vec<Value>,
+    /// How many things it does at once.
+    batch: usize,
 }
 
 fn int(number: u64) -> Value {
@@ -151,10 +178,50 @@ fn traceparent(trace: &TraceContext) -> Value {
     trace.traceparent().unwrap_or_default().into()
 }
 
+/// The traceparent of a span, '' for none.
+fn traceparent_of(span: &Span) -> Value {
+    traceparent(&TraceContext::of(span))
+}
+
+/// Links the spans of all callers but the first to the span of the first traced one, which is answered: the call belongs to
+/// its trace.
+fn shared_span<'a>(spans: impl Iterator<Item = &'a Span>) -> Span {
+    let mut traced = spans.filter(|span| !span.is_disabled());
+    let Some(first) = traced.next() else { return Span::none() };
+    let call = TraceContext::of(first);
+    traced.for_each(|span| call.link(span));
+    first.clone()
+}
+
 fn broken() -> Fault {
     Fault::new(Code::Internal, "a stored record cannot be read")
 }
 
 fn unavailable() -> Fault {
     Fault::new(Code::Unavailable, "presence is not available right now; try again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_unavailable_what_is_full_is_overloaded_and_the_rest_is_our_fault() {
+        let of = |kind, details: &'static str| fault_of(&fred::error::Error::new(kind, details)).code;
+        for says in
+            ["LATE 17", "LOADING Redis is", "READONLY You", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS"]
+        {
+            assert_eq!(of(ErrorKind::Unknown, says), Code::Unavailable, "{says}");
+        }
+        for says in ["BUSY Redis is busy", "MISCONF Redis is", UNSENT] {
+            assert_eq!(of(ErrorKind::Unknown, says), Code::Unavailable, "{says}");
+        }
+        for kind in
+            [ErrorKind::IO, ErrorKind::Timeout, ErrorKind::Canceled, ErrorKind::Backpressure, ErrorKind::Cluster]
+        {
+            assert_eq!(of(kind, ""), Code::Unavailable);
+        }
+        assert_eq!(of(ErrorKind::Unknown, "OOM allow-oom flag is not set"), Code::Overloaded);
+        assert_eq!(of(ErrorKind::Unknown, "WRONGTYPE Operation"), Code::Internal);
+    }
 }

@@ -1,6 +1,6 @@
 //! What a room published, heard by a client of its own.
 
-use bus::{redis, subjects};
+use bus::redis;
 use fred::{
     clients::Client,
     interfaces::{EventInterface as _, PubsubInterface as _},
@@ -28,7 +28,7 @@ impl Published {
     /// What tests most often ask about: seq, what happened, to whom, why, whether the user came first or left last.
     pub(crate) fn gist(&self) -> (u64, Kind, &str, Option<Reason>, bool) {
         let event = self.read();
-        (event.seq, event.kind, event.conn, event.reason, event.user_edge)
+        (event.at.seq, event.kind, event.conn, event.reason, event.user_edge)
     }
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Events {
 impl Events {
     /// Listens to `room` from now on.
     pub(crate) async fn of(redis: &redis::Redis, room: &RoomId) -> Self {
-        let channel = subjects::room_events(room);
+        let channel = redis.subjects.room_events(room);
         let messages = redis.subscriber.message_rx();
         redis.subscriber.ssubscribe(&channel).await.unwrap();
         Self { publisher: redis.commands.clone(), channel, messages }

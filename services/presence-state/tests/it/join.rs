@@ -1,12 +1,14 @@
 //! Joins: first and further connections of a user, joins made together, joining again.
 
+use std::collections::BTreeSet;
+
 use fred::interfaces::HashesInterface as _;
 use protocol::{
-    command::Join,
-    event::{Kind, Reason},
+    command::{Join, JoinResult},
+    event::Kind,
 };
 
-use crate::site::{Site, TTL_MS, conns, join, json};
+use crate::site::{OTHER, Site, conns, epoch, join, json};
 
 #[tokio::test]
 async fn a_users_first_connection_says_so_and_the_next_does_not() {
@@ -23,9 +25,8 @@ async fn a_users_first_connection_says_so_and_the_next_does_not() {
         [(1, Kind::Join, "c1", None, true), (2, Kind::Join, "c2", None, false), (3, Kind::Join, "c3", None, true)]
     );
     let event = events[0].read();
-    assert_eq!((event.user, event.state.get(), event.epoch), ("ann", r#"{"a":1}"#, first.epoch));
-    assert_eq!(event.ts, first.member.unwrap().last_seen_ms);
-    assert!(events.iter().all(|other| other.read().birth == event.birth));
+    assert_eq!((event.user, event.state.get(), event.epoch), ("ann", r#"{"a":1}"#, epoch(&first)));
+    assert!(events.iter().all(|other| other.read().at.birth == event.at.birth));
 }
 
 #[tokio::test]
@@ -35,8 +36,8 @@ async fn the_joining_connection_is_in_its_own_snapshot() {
     let joined = site.join_together(&[join("c2", "bob", 1)]).await;
     assert_eq!(conns(joined.seen_by(0)), ["c1", "c2"]);
     let (own, snapshot) = (joined.seen_by(0).last().unwrap(), site.snapshot().await);
-    assert_eq!((own.epoch, own.user_id.as_str(), own.state.get()), (joined.joins[0].epoch, "bob", "{}"));
-    assert_eq!((snapshot.birth, snapshot.seq), (joined.birth, joined.joins[0].seq));
+    assert_eq!((own.epoch, own.user.as_str(), own.state.get()), (epoch(&joined.joins[0]), "bob", "{}"));
+    assert_eq!(snapshot.at, joined.position(0));
     assert_eq!(conns(&snapshot.members), ["c1", "c2"]);
 }
 
@@ -62,7 +63,7 @@ async fn a_repeated_join_changes_nothing() {
     let mut events = site.listen().await;
     let joined = site.join_together(&[join("c1", "ann", 1)]).await;
     let again = &joined.joins[0];
-    assert_eq!((again.seq, again.epoch, again.op), (once.seq, once.epoch, 1));
+    assert_eq!((again.seq, again.token, again.result), (once.seq, once.token, once.result));
     assert!(again.member.is_none());
     assert_eq!(conns(joined.seen_by(0)), ["c1"], "once, not twice");
     assert!(events.so_far().await.is_empty());
@@ -83,14 +84,14 @@ async fn joining_again_is_an_update_with_a_higher_epoch() {
     let site = Site::open().await;
     let once = site.join(join("c1", "ann", 1)).await;
     let mut events = site.listen().await;
-    let again = Join { known_epoch: once.epoch, state: json(r#"{"b":2}"#), ..join("c1", "ann", 2) };
+    let again = Join { known_epoch: epoch(&once), state: json(r#"{"b":2}"#), ..join("c1", "ann", 2) };
     let joined = site.join_together(&[again]).await;
-    assert!(joined.joins[0].epoch > once.epoch);
+    assert!(epoch(&joined.joins[0]) > epoch(&once));
     assert_eq!(conns(joined.seen_by(0)), ["c1"]);
     assert_eq!(joined.seen_by(0).next().unwrap().state.get(), r#"{"b":2}"#);
     let event = events.only().await;
     assert_eq!(event.gist(), (2, Kind::Update, "c1", None, false));
-    assert_eq!((event.read().epoch, event.read().state.get()), (joined.joins[0].epoch, r#"{"b":2}"#));
+    assert_eq!((event.read().epoch, event.read().state.get()), (epoch(&joined.joins[0]), r#"{"b":2}"#));
     // Still one connection of the user: the next leave is the last.
     assert_eq!(site.leave("c1", 3).await, Some(0));
     assert!(events.only().await.read().user_edge);
@@ -101,12 +102,12 @@ async fn an_epoch_grows_beyond_what_the_gateway_knows() {
     let site = Site::open().await;
     let known_epoch = 1 << 52;
     let joined = site.join(Join { known_epoch, ..join("c1", "ann", 1) }).await;
-    assert_eq!(joined.epoch, known_epoch + 1);
+    assert_eq!(epoch(&joined), known_epoch + 1);
     let again = site.join(join("c1", "ann", 2)).await;
-    assert_eq!(again.epoch, known_epoch + 2, "nor does the record's go back when the gateway forgot it");
+    assert_eq!(epoch(&again), known_epoch + 2, "nor does the record's go back when the gateway forgot it");
     let now = site.bus.redis_now_ms();
     let fresh = site.join(join("c2", "ann", 1)).await;
-    assert!(fresh.epoch.abs_diff(now) < 5_000, "without one it is the time: {} at {now}", fresh.epoch);
+    assert!(epoch(&fresh).abs_diff(now) < 5_000, "without one it is the time: {} at {now}", epoch(&fresh));
 }
 
 #[tokio::test]
@@ -115,10 +116,10 @@ async fn a_join_that_was_overtaken_changes_nothing() {
     let once = site.join(join("c1", "ann", 5)).await;
     let mut events = site.listen().await;
     let late = site.join(Join { state: json(r#"{"late":1}"#), ..join("c1", "ann", 4) }).await;
-    assert_eq!((late.epoch, late.op), (0, 5));
+    assert_eq!(late.result, JoinResult::Overtaken);
     assert!(late.member.is_none());
     assert!(events.so_far().await.is_empty());
-    assert_eq!(site.snapshot().await.members[0].epoch, once.epoch);
+    assert_eq!(site.snapshot().await.members[0].epoch, epoch(&once));
 }
 
 #[tokio::test]
@@ -142,47 +143,67 @@ async fn a_connection_that_joins_as_another_user_leaves_as_the_first() {
     site.leave("c1", 2).await;
     let told: Vec<_> = events.so_far().await.iter().map(|e| (e.read().kind, e.read().user.to_owned())).collect();
     assert_eq!(told, [(Kind::Join, "old".into()), (Kind::Leave, "old".into()), (Kind::Join, "new".into())]);
-    let users: Vec<String> = site.redis().hkeys(site.keys().users).await.unwrap();
-    assert_eq!(users.len(), 2, "{users:?}");
-    assert!(users.contains(&"new".to_owned()), "{users:?}");
+    let fields: Vec<String> = site.redis().hkeys(&site.keys()[0]).await.unwrap();
+    let users: BTreeSet<_> = fields.iter().filter(|field| field.starts_with("u:")).map(String::as_str).collect();
+    assert_eq!(users, BTreeSet::from(["u:cyd", "u:new"]));
 }
 
 #[tokio::test]
-async fn a_connection_alone_that_joins_as_another_user_begins_the_room_anew() {
+async fn a_connection_alone_that_joins_as_another_user_stays_in_its_room() {
     let site = Site::open().await;
-    site.join(join("c1", "old", 1)).await;
+    let first = site.join_together(&[join("c1", "old", 1)]).await;
     let joined = site.join_together(&[join("c1", "new", 2), join("c2", "bob", 1)]).await;
-    let snapshot = site.snapshot().await;
-    assert_eq!((joined.birth, joined.joins[0].seq, joined.joins[1].seq), (snapshot.birth, 1, 2));
+    assert_eq!((joined.birth, joined.joins[0].seq, joined.joins[1].seq), (first.birth, 3, 4));
     assert_eq!(joined.seen_by(1).count(), 2);
+    assert_eq!(site.snapshot().await.at, joined.position(1));
 }
 
 #[tokio::test]
-async fn who_joins_is_shown_nobody_that_has_outlived_its_ttl() {
+async fn a_connection_that_comes_by_another_gateway_is_counted_there() {
     let site = Site::open().await;
-    site.join_together(&[join("c1", "ann", 1), join("c2", "bob", 1), join("c3", "cyd", 1)]).await;
-    for silent in ["c1", "c3"] {
-        site.silence(silent, TTL_MS + 1).await;
-    }
-    site.silence("c2", TTL_MS - 1_000).await;
+    site.join(join("c1", "ann", 1)).await;
+    site.join(Join { gateway: OTHER.into(), ..join("c1", "ann", 2) }).await;
+    assert_eq!(site.evict(&[crate::site::GATEWAY]).await, 0);
+    assert_eq!(site.evict(&[OTHER]).await, 1);
+    assert!(site.all_keys().await.is_empty());
+}
+
+#[tokio::test]
+async fn tokens_make_a_chain_that_no_other_history_has() {
+    let site = Site::open().await;
     let mut events = site.listen().await;
-    let joined = site.join_together(&[join("c4", "ann", 1), join("c3", "cyd", 2)]).await;
-    assert_eq!(conns(joined.seen_by(1)), ["c2", "c4", "c3"]);
-    let events = events.so_far().await;
-    let gists: Vec<_> = events.iter().map(|event| event.gist()).collect();
-    let expected = [
-        (4, Kind::Leave, "c1", Some(Reason::Expired), true),
-        (5, Kind::Join, "c4", None, true),
-        (6, Kind::Update, "c3", None, false),
-    ];
-    assert_eq!(gists, expected, "it left before it was joined for, and who joins is heard of");
+    site.join_together(&[join("c1", "ann", 1), join("c2", "bob", 1)]).await;
+    site.leave("c1", 2).await;
+    let before: String = site.redis().hget(&site.keys()[0], "head").await.unwrap();
+    site.join(join("c3", "cyd", 1)).await;
+    let told = events.so_far().await;
+    let mut previous = 0;
+    for event in told.iter().map(|event| event.read()) {
+        assert_eq!(event.previous_token, previous);
+        assert!(event.at.token > previous);
+        previous = event.at.token;
+    }
+    // The store as it was: the next event has the same number and another token.
+    let () = site.redis().hset(&site.keys()[0], ("head", before)).await.unwrap();
+    site.join(join("c4", "dan", 1)).await;
+    let forked = events.only().await;
+    let last = told.last().unwrap();
+    assert_eq!(forked.read().at.seq, last.read().at.seq);
+    assert!(forked.read().at.token > last.read().at.token);
 }
 
+/// Redis was started again, or another node took over: what it lost may have had the next numbers.
 #[tokio::test]
-async fn who_is_put_back_evicts_nobody() {
+async fn a_room_goes_on_under_a_new_generation_where_the_history_is_another_one() {
     let site = Site::open().await;
-    site.join_together(&[join("c1", "ann", 1)]).await;
-    site.silence("c1", TTL_MS + 1).await;
-    site.join(Join { restore: true, known_epoch: 7, ..join("c2", "bob", 1) }).await;
-    assert_eq!(conns(&site.snapshot().await.members), ["c1", "c2"], "its gateway was away, as that of c1 may be");
+    let first = site.join_together(&[join("c1", "ann", 1)]).await;
+    let head: String = site.redis().hget(&site.keys()[0], "head").await.unwrap();
+    let (rest, _) = head.rsplit_once(' ').unwrap();
+    let () = site.redis().hset(&site.keys()[0], ("head", format!("{rest} 00000000"))).await.unwrap();
+    let mut events = site.listen().await;
+    let second = site.join_together(&[join("c2", "bob", 1)]).await;
+    let event = events.only().await;
+    assert!(event.read().at.birth > first.birth);
+    assert_eq!((event.read().at.seq, event.read().previous_token), (1, 0));
+    assert_eq!((second.position(0), conns(second.seen_by(0))), (event.read().at, vec!["c1", "c2"]));
 }

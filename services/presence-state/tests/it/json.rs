@@ -31,7 +31,7 @@ async fn a_joined_state_survives() {
         assert_eq!(joined.member.unwrap().state.get(), state);
         assert_eq!(events.only().await.read().state.get(), state);
         let snapshot = site.snapshot().await;
-        let stored = snapshot.members.iter().find(|member| member.conn_id.as_str() == conn).unwrap();
+        let stored = snapshot.members.iter().find(|member| member.conn.as_str() == conn).unwrap();
         assert_eq!(stored.state.get(), state);
         site.leave(&conn, 2).await;
         assert_eq!(events.only().await.read().state.get(), state, "also in the leave");

@@ -12,12 +12,11 @@ use protocol::{
     },
     event::lock::{Change, LockEvent},
 };
-use telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use crate::{
     metadata::{change, item},
-    site::{NODE, Site, TTL_MS, join},
+    site::{GATEWAY, OTHER, Site, join},
 };
 
 pub(crate) const LOCK_MS: u64 = 10_000;
@@ -32,46 +31,48 @@ impl Site {
             lock: self.lock(name),
             user: format!("user of {conn}").into(),
             conn: conn.into(),
-            node: NODE.into(),
+            gateway: GATEWAY.into(),
             op,
             ttl_ms: LOCK_MS,
             wait_ms,
         };
-        self.store.acquire(&Span::none(), &acquire, &TraceContext::default()).await.unwrap()
+        self.store.acquire(self.caller(), &acquire).await.unwrap()
     }
 
     pub(crate) async fn renew(&self, name: &str, conn: &str, fence: u64) -> Locked {
         let renew = Renew { lock: self.lock(name), conn: conn.into(), fence, ttl_ms: LOCK_MS };
-        self.store.renew(&Span::none(), &renew, &TraceContext::default()).await.unwrap()
+        self.store.renew(self.caller(), &renew).await.unwrap()
     }
 
     pub(crate) async fn release(&self, name: &str, conn: &str, op: u64, fence: u64) -> Locked {
-        let release = Release { lock: self.lock(name), conn: conn.into(), op, fence, leaving: None };
-        self.store.release(&Span::none(), &release, &TraceContext::default()).await.unwrap()
+        let release = Release { lock: self.lock(name), conn: conn.into(), op, fence };
+        self.store.release(self.caller(), &release).await.unwrap()
     }
 
     pub(crate) async fn withdraw(&self, name: &str, conn: &str, op: u64, keep: bool) -> Locked {
-        let withdraw = Withdraw { lock: self.lock(name), conn: conn.into(), op, keep, leaving: None };
-        self.store.withdraw(&Span::none(), &withdraw, &TraceContext::default()).await.unwrap()
+        let withdraw = Withdraw { lock: self.lock(name), conn: conn.into(), op, keep };
+        self.store.withdraw(self.caller(), &withdraw).await.unwrap()
     }
 
     pub(crate) async fn drop_locks(&self, conn: &str, op: u64) {
-        let drop = DropAll { room: self.room.clone(), conn: conn.into(), op, leaving: None };
-        self.store.drop_locks(&Span::none(), &drop, &TraceContext::default()).await.unwrap();
+        let drop = DropAll { room: self.room.clone(), conn: conn.into(), op };
+        self.store.drop_locks(self.caller(), &drop).await.unwrap();
     }
 
     pub(crate) async fn expire_locks(&self) {
-        self.store.expire_locks(&Span::none(), &self.room, &TraceContext::default()).await.unwrap();
+        self.store.expire_locks(self.caller(), &self.room).await.unwrap();
     }
 
     /// Makes it so that the lock's time is over.
     pub(crate) async fn outlive(&self, name: &str) {
-        let (key, field) = (keyspace::locks(&self.room), format!("T\n{name}"));
+        let (key, field) = (keyspace::locks(&self.base(), &self.room), format!("T\n{name}"));
         let stored: Option<String> = self.redis().hget(&key, &field).await.unwrap();
         let Some(stored) = stored else { return };
         let mut head = stored.splitn(3, ' ');
         let (fence, _, rest) = (head.next().unwrap(), head.next().unwrap(), head.next().unwrap());
         let () = self.redis().hset(key, (field, format!("{fence} 1000 {rest}"))).await.unwrap();
+        let due = (1000_f64, self.room.as_str());
+        let () = self.redis().zadd(keyspace::due(&self.base()), None, None, false, false, due).await.unwrap();
     }
 
     pub(crate) async fn locks(&self) -> Vec<Held> {
@@ -79,7 +80,7 @@ impl Site {
     }
 
     async fn waiting(&self) -> u64 {
-        self.redis().zcard(keyspace::waiters(&self.room)).await.unwrap()
+        self.redis().zcard(keyspace::waiters(&self.base(), &self.room)).await.unwrap()
     }
 }
 
@@ -135,6 +136,32 @@ async fn who_gave_up_or_waited_too_long_never_has_it() {
     assert!(site.locks().await.is_empty());
 }
 
+/// It was answered `TIMEOUT`, tried again, and then its first try is withdrawn.
+#[tokio::test]
+async fn the_withdrawal_of_an_earlier_try_takes_nothing_from_a_later_one() {
+    let site = Site::open().await;
+    site.acquire("l", "a", 1, 0).await;
+    let fence = held(&site.acquire("l", "a", 2, 0).await).fence;
+    site.withdraw("l", "a", 1, false).await;
+    assert_eq!(site.locks().await[0].fence, fence);
+    site.acquire("l", "b", 1, 5_000).await;
+    site.acquire("l", "b", 2, 5_000).await;
+    site.withdraw("l", "b", 1, false).await;
+    let mut events = site.listen().await;
+    site.release("l", "a", 3, fence).await;
+    let told = events.texts().await;
+    let granted = LockEvent::read(told.last().unwrap()).unwrap();
+    assert_eq!((granted.change, granted.conn, granted.op), (Change::Acquired, "b", 2));
+}
+
+#[tokio::test]
+async fn what_a_connection_did_is_remembered_for_longer_than_anyone_repeats_it() {
+    let site = Site::open().await;
+    site.acquire("l", "a", 1, 0).await;
+    let left: i64 = site.redis().pttl(keyspace::done(&site.base(), &site.room, &"a".into())).await.unwrap();
+    assert!((20_000..=30_000).contains(&left), "{left}");
+}
+
 #[tokio::test]
 async fn a_withdrawal_that_comes_late_takes_nothing_from_a_later_wait() {
     let site = Site::open().await;
@@ -156,10 +183,7 @@ async fn a_lock_ends_with_the_record_of_its_holder() {
     site.acquire("l", "c", 2, 5_000).await;
     site.leave("a", 3).await;
     assert_eq!(site.locks().await[0].conn.as_str(), "b");
-    site.silence("b", TTL_MS + 1).await;
-    site.reap().await;
-    assert_eq!(site.locks().await[0].conn.as_str(), "c");
-    site.evict_node(NODE, site.bus.redis_now_ms() + 1_000).await;
+    site.reap(&[GATEWAY]).await;
     assert!(site.locks().await.is_empty() && site.waiting().await == 0);
 }
 
@@ -168,10 +192,23 @@ async fn a_lost_gateways_locks_end_also_where_it_has_nobody_in_the_room() {
     let site = Site::open().await;
     site.acquire("l", "a", 1, 0).await;
     site.acquire("l", "b", 1, 5_000).await;
-    site.evict_node("another", site.bus.redis_now_ms() + 1_000).await;
+    site.reap(&[OTHER]).await;
     assert_eq!(site.locks().await.len(), 1);
-    site.evict_node(NODE, site.bus.redis_now_ms() + 1_000).await;
+    site.reap(&[GATEWAY]).await;
+    assert!(site.all_keys().await.iter().all(|key| key.contains("revisions") || key.contains("done")));
     assert!(site.locks().await.is_empty() && site.waiting().await == 0);
+}
+
+/// Expired, and then it took a lock: its leave finds no record.
+#[tokio::test]
+async fn a_lock_of_a_connection_without_a_record_ends_with_its_leave() {
+    let site = Site::open().await;
+    site.acquire("l", "a", 3, 0).await;
+    site.acquire("m", "b", 1, 0).await;
+    assert_eq!(site.leave("a", 2).await, None);
+    assert_eq!(site.locks().await.len(), 2, "of an earlier operation it takes nothing");
+    assert_eq!(site.leave("a", 4).await, None);
+    assert_eq!(site.locks().await.iter().map(|held| held.conn.as_str()).collect::<Vec<_>>(), ["b"]);
 }
 
 #[tokio::test]
@@ -180,11 +217,14 @@ async fn the_reaper_ends_what_outlived_its_time() {
     site.join(join("m", "mia", 1)).await;
     let mut events = site.listen().await;
     let first = held(&site.acquire("l", "a", 1, 0).await).clone();
-    let (_, due) = site.reap().await;
-    assert_eq!(due, Some(first.expires_at_ms), "the room is due when the lock ends");
+    let due =
+        async || -> Option<u64> { site.redis().zscore(keyspace::due(&site.base()), site.room.as_str()).await.unwrap() };
+    assert_eq!(due().await, Some(first.expires_at_ms), "the room is due when the lock ends");
+    site.reap(&[]).await;
+    assert_eq!(site.locks().await[0].fence, first.fence, "not before");
     site.acquire("l", "b", 1, 5_000).await;
     site.outlive("l").await;
-    site.reap().await;
+    site.reap(&[]).await;
     let told = events.texts().await;
     let (acquired, expired) = (Change::Acquired, Change::Expired);
     assert_eq!(gist(&told), [(acquired, "l", "a"), (expired, "l", "a"), (acquired, "l", "b")]);
@@ -210,15 +250,18 @@ async fn a_guarded_write_is_its_holders_alone() {
 }
 
 #[tokio::test]
-async fn fences_grow_where_they_were_forgotten_and_every_key_expires() {
+async fn fences_grow_where_they_were_forgotten() {
     let site = Site::open().await;
     let first = held(&site.acquire("l", "a", 1, 0).await).fence;
     site.acquire("l", "b", 1, 5_000).await;
-    let keys = [keyspace::locks(&site.room), keyspace::waiters(&site.room), keyspace::revisions(&site.room)];
-    for key in &keys {
-        let left: i64 = site.redis().pttl(key).await.unwrap();
-        assert!(left > 0, "{key} would stay: {left}");
-    }
+    let base = site.base();
+    let keys = [
+        keyspace::locks(&base, &site.room),
+        keyspace::waiters(&base, &site.room),
+        keyspace::revisions(&base, &site.room),
+    ];
+    let left: i64 = site.redis().pttl(&keys[2]).await.unwrap();
+    assert!(left > 0, "the last fence would stay: {left}");
     let () = site.redis().del(keys.to_vec()).await.unwrap();
     assert!(held(&site.acquire("l", "c", 1, 0).await).fence > first);
 }

@@ -3,6 +3,7 @@
 mod model;
 mod shared;
 
+use crate::site::{Site, TTL_MS, join, json};
 use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use presence_state::store::Written;
 use protocol::{
@@ -10,9 +11,6 @@ use protocol::{
     command::metadata::{Act, Change, ItemChange, Metadata, Record, Rejected, WriteOptions},
     event::metadata::{MetadataEvent, Operation},
 };
-use tracing::Span;
-
-use crate::site::{Site, TTL_MS, json};
 
 pub(crate) fn channel(site: &Site, kind: &str) -> ChannelId {
     ChannelId { name: site.room.clone(), kind: kind.into() }
@@ -29,7 +27,7 @@ pub(crate) fn change(conn: &str, op: u64, items: Vec<ItemChange>) -> Change {
 impl Site {
     pub(crate) async fn write(&self, kind: &str, act: &Act) -> Written {
         let asked = Metadata { channel: channel(self, kind), act: act.clone() };
-        self.store.write_metadata(&Span::none(), &asked).await.unwrap()
+        self.store.write_metadata(self.caller(), &asked).await.unwrap()
     }
 
     async fn written(&self, kind: &str, act: &Act) -> Record {
@@ -47,7 +45,7 @@ impl Site {
     }
 
     pub(crate) async fn record(&self, kind: &str) -> Record {
-        self.store.metadata(&Span::none(), &channel(self, kind)).await.unwrap()
+        self.store.metadata(self.caller(), &channel(self, kind)).await.unwrap()
     }
 }
 
@@ -127,33 +125,99 @@ async fn a_channel_that_was_lost_is_born_above_all_its_revisions() {
     let site = Site::open().await;
     let set = |op| Act::Set(change("c", op, vec![item("k", Some("1"), None)]));
     let before = site.written("T", &set(1)).await.major_revision;
-    let keys = [keyspace::revisions(&site.room), keyspace::meta(&channel(&site, "T"))];
+    let keys = [keyspace::revisions(&site.base(), &site.room), keyspace::meta(&site.base(), &channel(&site, "T"))];
     let () = site.redis().del(keys.to_vec()).await.unwrap();
     assert!(site.written("T", &set(2)).await.major_revision > before);
 }
 
+/// All types of a name live and end together: with the room's members, and for a while without.
 #[tokio::test]
-async fn every_key_expires_and_members_put_it_off() {
+async fn metadata_lives_as_long_as_the_room_has_members_and_a_while_longer() {
     let site = Site::open().await;
-    site.written("T", &Act::Set(change("c", 1, vec![item("k", Some("1"), None)]))).await;
-    let kept = [keyspace::revisions(&site.room), keyspace::meta(&channel(&site, "T"))];
-    for key in &kept {
+    let set = |op| Act::Set(change("c", op, vec![item("k", Some("1"), None)]));
+    site.written("T", &set(1)).await;
+    let base = site.base();
+    let keys = ["T", "U"].map(|kind| keyspace::meta(&base, &channel(&site, kind)));
+    let [t, u] = &keys;
+    let revisions = keyspace::revisions(&base, &site.room);
+    let left = async |key: &String| -> i64 { site.redis().pttl(key).await.unwrap() };
+    let runs = |left: i64| (1..=TTL_MS as i64).contains(&left);
+    for key in [t, &revisions] {
         let () = site.redis().pexpire(key, 1_000, None).await.unwrap();
     }
-    site.store.refresh(&Span::none(), &site.room, &crate::site::NODE.into()).await;
-    for key in &kept {
-        let left: i64 = site.redis().pttl(key).await.unwrap();
-        assert!(left > 1_000 && left as u64 <= TTL_MS, "{key}: {left}");
+    site.written("U", &set(2)).await;
+    for key in [t, u, &revisions] {
+        assert!(left(key).await > 1_000 && runs(left(key).await), "a write of one type puts off all: {key}");
     }
-    let done: i64 = site.redis().pttl(keyspace::done(&site.room, &"c".into())).await.unwrap();
-    assert!((1..=30_000).contains(&done), "{done}");
+    site.join(join("c1", "ann", 1)).await;
+    for key in [t, u, &revisions] {
+        assert_eq!(left(key).await, -1, "members keep it: {key}");
+    }
+    site.written("T", &set(3)).await;
+    assert_eq!(left(t).await, -1);
+    site.leave("c1", 2).await;
+    for key in [t, u, &revisions] {
+        assert!(runs(left(key).await), "the last one leaves it behind: {key}");
+    }
+    let remembered = left(&keyspace::done(&base, &site.room, &"c".into())).await;
+    assert!(
+        (20_000..=30_000).contains(&remembered),
+        "a write is remembered for longer than anyone repeats it: {remembered}"
+    );
+}
+
+/// Redis came back with older data under another replication id.
+#[tokio::test]
+async fn no_revision_of_a_lost_history_comes_again() {
+    let site = Site::open().await;
+    let set = site
+        .written("T", &Act::Set(change("c", 1, vec![item("k", Some("1"), None), item("l", Some("1"), None)])))
+        .await;
+    let base = site.base();
+    let (revisions, meta) = (keyspace::revisions(&base, &site.room), keyspace::meta(&base, &channel(&site, "T")));
+    let old: Vec<(String, String)> = site.redis().hgetall(&meta).await.unwrap();
+    let position: String = site.redis().hget(&revisions, "T").await.unwrap();
+    let lost = site.written("T", &Act::Update(change("c", 2, vec![item("k", Some("2"), None)]))).await;
+    assert_eq!(lost.major_revision, set.major_revision + 1);
+    // The store as it was, written by another history.
+    let foreign = |text: &str| {
+        let (head, rest) = text.split_at(text.find('\n').unwrap_or(text.len()));
+        let words: Vec<_> = head.split(' ').map(|word| if word.len() == 8 { "00000000" } else { word }).collect();
+        format!("{}{rest}", words.join(" "))
+    };
+    for (key, text) in &old {
+        let () = site.redis().hset(&meta, (key, foreign(text))).await.unwrap();
+    }
+    let () = site.redis().hset(&revisions, ("T", foreign(&position))).await.unwrap();
+    let () = site.redis().del(keyspace::done(&base, &site.room, &"c".into())).await.unwrap();
+
+    let mut events = site.listen().await;
+    let mut renewal = change("", 0, vec![]);
+    renewal.options.major_revision = Some(set.major_revision);
+    let renewed = site.written("T", &Act::Renew(renewal.clone())).await;
+    assert!(renewed.major_revision > lost.major_revision + 1);
+    assert_eq!(items(&renewed), [("k", "1", 1), ("l", "1", 1)]);
+    assert!(matches!(site.write("T", &Act::Renew(renewal)).await, Written::Rejected(Rejected::Conflict { .. })));
+    let told = events.texts().await;
+    let event = MetadataEvent::read(&told[0]).unwrap();
+    assert_eq!((told.len(), event.operation, event.items.len()), (1, Operation::Set, 2));
+    let new = site.written("T", &Act::Update(change("c", 3, vec![item("k", Some("3"), None)]))).await;
+    assert_eq!(new.major_revision, renewed.major_revision + 1);
+    let revision = |key: &str| new.items.iter().find(|item| item.key.as_str() == key).unwrap().revision;
+    assert!(revision("k") > 1_000_000, "{}", revision("k"));
+    assert_eq!(revision("l"), 1, "what did not change has its own still");
+    let next = site
+        .written("T", &Act::Update(change("c", 4, vec![item("k", Some("4"), None), item("l", Some("4"), None)])))
+        .await;
+    assert_eq!(next.major_revision, new.major_revision + 1);
+    assert_eq!(next.items.iter().filter(|item| item.revision > 1_000_000).count(), 2);
 }
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_is_a_fault_of_ours() {
     let site = Site::open().await;
-    let () = site.redis().hset(keyspace::revisions(&site.room), ("T", "5 5")).await.unwrap();
-    let () = site.redis().hset(keyspace::meta(&channel(&site, "T")), ("k", "broken")).await.unwrap();
-    let fault = site.store.metadata(&Span::none(), &channel(&site, "T")).await.unwrap_err();
+    let () = site.redis().hset(keyspace::revisions(&site.base(), &site.room), ("T", "5 5 00000000")).await.unwrap();
+    let () = site.redis().hset(keyspace::meta(&site.base(), &channel(&site, "T")), ("k", "broken")).await.unwrap();
+    let fault = site.store.metadata(site.caller(), &channel(&site, "T")).await.unwrap_err();
     assert_eq!(fault.code, Code::Internal);
 }

@@ -1,39 +1,55 @@
-//! Snapshots: everyone, where the room stands, and nothing at all for whoever knows it already.
+//! Snapshots: everyone, where the room stands, and nothing at all for those who know it already.
 
-use protocol::command::Join;
-use tracing::Span;
+use presence_state::store::Read;
+use protocol::{Position, command::Join};
 
-use crate::site::{Site, TTL_MS, conns, join, json};
-
-#[tokio::test]
-async fn a_room_that_does_not_exist_was_never_born() {
-    let site = Site::open().await;
-    let snapshot = site.snapshot().await;
-    assert_eq!((snapshot.birth, snapshot.seq, snapshot.members.len()), (0, 0, 0));
-}
+use crate::site::{Site, join, json};
 
 #[tokio::test]
-async fn who_has_outlived_its_ttl_is_there_until_it_is_evicted() {
+async fn a_room_that_does_not_exist_stands_nowhere() {
     let site = Site::open().await;
-    site.join_together(&[join("c1", "ann", 1), join("c2", "bob", 1)]).await;
-    let silent = site.silence("c1", TTL_MS + 1).await;
     let snapshot = site.snapshot().await;
-    assert_eq!(conns(&snapshot.members), ["c1", "c2"], "members were shown it, and its leave is to come");
-    assert_eq!(snapshot.members[0].last_seen_ms, silent);
-    site.reap().await;
-    assert_eq!(conns(&site.snapshot().await.members), ["c2"]);
+    assert_eq!((snapshot.at, snapshot.members.len()), (Position::default(), 0));
 }
 
 #[tokio::test]
 async fn a_room_that_stands_where_it_is_known_is_unchanged() {
     let site = Site::open().await;
     site.join(Join { state: json(r#"{"a":1}"#), ..join("c1", "ann", 1) }).await;
-    let known = site.snapshot().await;
-    let ask = async |birth, seq| site.store.snapshot(&Span::none(), &site.room, Some((birth, seq))).await;
-    assert!(ask(known.birth, known.seq).await.unwrap().is_none());
-    for (birth, seq) in [(known.birth, known.seq - 1), (known.birth - 1, known.seq), (0, 0)] {
-        assert_eq!(ask(birth, seq).await.unwrap().unwrap().seq, known.seq, "known at {birth} {seq}");
+    let known = site.snapshot().await.at;
+    let ask = async |at| site.store.snapshot(&site.span, &site.room, Some(at)).await.unwrap();
+    assert!(matches!(ask(known).await, Read::Unchanged));
+    let Position { birth, seq, token } = known;
+    let others = [
+        Position { seq: seq - 1, ..known },
+        Position { birth: birth - 1, ..known },
+        Position { token: token + 1, ..known },
+        Position::default(),
+    ];
+    for other in others {
+        let Read::Room(snapshot, _) = ask(other).await else { panic!("{other:?} is not {known:?}") };
+        assert_eq!(snapshot.at, known);
     }
     site.leave("c1", 2).await;
-    assert_eq!(ask(known.birth, known.seq).await.unwrap().unwrap().birth, 0, "a room that is gone is news");
+    assert!(matches!(ask(known).await, Read::Room(room, _) if room.at.birth == 0), "a room that is gone is news");
+}
+
+#[tokio::test]
+async fn members_of_a_gateway_that_is_gone_are_not_shown_to_newcomers() {
+    let site = Site::open().await;
+    let stray = Join { gateway: "presence-gateway-0000dead".into(), ..join("c1", "ann", 1) };
+    site.join_together(&[stray, join("c2", "bob", 1)]).await;
+    testkit::until("the truce after the start is over", async || site.bus.truce().is_none().then_some(())).await;
+    let Read::Room(snapshot, gone) = site.store.snapshot(&site.span, &site.room, None).await.unwrap() else {
+        panic!("nothing was known")
+    };
+    assert_eq!(crate::site::conns(&snapshot.members), ["c1", "c2"], "who asks has shown them; their leave is to come");
+    assert_eq!(gone, ["0000dead"]);
+    let third = join("c3", "cyd", 1);
+    let joins = [(&third, telemetry::propagation::TraceContext::default())];
+    let joined = site.store.join(site.caller(), &site.room, &joins).await.unwrap();
+    assert_eq!(
+        (crate::site::conns(joined.joined.seen_by(0)), joined.gone),
+        (vec!["c2", "c3"], vec!["0000dead".to_owned()])
+    );
 }

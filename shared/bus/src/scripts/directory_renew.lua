@@ -1,21 +1,57 @@
--- Renews an instance's lease (or ends it) and tells who is alive.
--- KEYS  1..3  the directories of gateways, presence-states and reapers: sorted sets, instance -> end of its lease in ms
--- ARGV  1 which of the keys is the caller's  2 instance  3 length of a lease in ms, 0 for a goodbye
--- Returns {now in ms, {gateway, lease end, ...}, {state, lease end, ...}, {reaper, lease end, ...}}
--- Gateways whose lease ended stay until a reaper has evicted what they held; the others are forgotten at once.
+#!lua flags=allow-oom
+-- Renews the lease of an instance, or ends it; removes every instance whose lease has ended; says what has changed since.
+-- KEYS  1 leases: sorted set, instance -> end of its lease, ms   2 changes: number of the last change
+--       3 log: sorted set, instance -> number of the change that last added or removed it
+-- ARGV  1 instance   2 length of a lease, ms, 0 to end it   3 number of the last change that the caller knows, 0 for none
+--       4.. instances whose lease the caller asks for
+-- Returns {now, ms; number of the last change; replication id; 1 if the caller's lease was still there;
+--          1 if what follows is all that has changed, 0 if the caller has to read the list;
+--          {instance, 1 or 0 for one that was removed, ...}; {end of the lease that was asked for, or 0, ...}}
+-- A change is one instance added or removed. The log holds the last 256 of them. Numbers begin with the time, so that they
+-- are never the same again after Redis lost them.
+local LOG = 256
+local leases, changes, log = KEYS[1], KEYS[2], KEYS[3]
+local instance, length, known = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local own, instance, lease = KEYS[tonumber(ARGV[1])], ARGV[2], tonumber(ARGV[3])
-if lease > 0 then
-  redis.call('ZADD', own, now + lease, instance)
-  redis.call('PEXPIRE', own, 60 * lease)
+
+local changed, count, stood = {}, 0, 0
+if length > 0 then
+  count = redis.call('ZADD', leases, now + length, instance)
+  stood = 1 - count
 else
-  redis.call('ZREM', own, instance)
+  count = redis.call('ZREM', leases, instance)
+  stood = count
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
-local all = { now }
-for i = 1, 3 do
-  all[i + 1] = redis.call('ZRANGE', KEYS[i], 0, -1, 'WITHSCORES')
+if count == 1 then changed[1] = instance end
+for _, ended in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now)) do
+  redis.call('ZREM', leases, ended)
+  count = count + 1
+  changed[count] = ended
 end
-return all
+
+local last = tonumber(redis.call('GET', changes) or 0)
+if count > 0 or last == 0 then
+  if last == 0 then last = now * 1000 end
+  for _, name in ipairs(changed) do
+    last = last + 1
+    redis.call('ZADD', log, last, name)
+  end
+  redis.call('SET', changes, string.format('%.0f', last))
+  redis.call('ZREMRANGEBYSCORE', log, '-inf', last - LOG)
+end
+
+local news, complete = {}, known == last and 1 or 0
+if known > 0 and known < last and last - known <= LOG then
+  complete = 1
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', log, string.format('(%.0f', known), '+inf')) do
+    news[#news + 1] = name
+    news[#news + 1] = redis.call('ZSCORE', leases, name) and 1 or 0
+  end
+end
+local asked = {}
+for i = 4, #ARGV do
+  asked[i - 3] = tonumber(redis.call('ZSCORE', leases, ARGV[i]) or 0)
+end
+local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or ''
+return { now, last, id, stood, complete, news, asked }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use bus::{Role, subjects};
+use bus::Role;
 use fred::{
     interfaces::{ClientLike as _, PubsubInterface as _},
     types::{ClusterHash, CustomCommand},
@@ -74,12 +74,12 @@ async fn what_is_no_envelope_of_this_version_is_dropped() {
     let site = Site::open().await;
     let state = site.start(Role::State, STATE_1, Manner::Answers).await;
     let envelope = |version: u32, room: &str| {
-        let body = format!(r#"{{"reap":{{"room":"{room}"}}}}"#);
+        let body = format!(r#"{{"snapshot":{{"room":"{room}","known":null}}}}"#);
         format!(
             r#"{{"version":{version},"id":1,"kind":"request","sender":"x","reply_to":"prs:inbox:x","deadline_ms":9,"items":[{{"ids":[1],"body":{body}}}]}}"#
         )
     };
-    let inbox = subjects::inbox(state.name());
+    let inbox = site.subjects.inbox(state.name());
     for text in [&envelope(2, "newer"), r#"{"version":7,"other":"shape"}"#, "no JSON", "{}", "", &envelope(1, "known")]
     {
         let ears: u64 = site.redis.spublish(&inbox, text).await.unwrap();

@@ -1,36 +1,58 @@
-//! The directory: who comes, who says goodbye, who is lost.
+//! The directory: who comes, who says goodbye, whose lease ends.
 
-use bus::{Role, subjects};
-use fred::interfaces::SortedSetsInterface as _;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use bus::{Role, redis};
+use fred::{
+    interfaces::{ClientLike as _, SortedSetsInterface as _},
+    types::InfoKind,
+};
 use testkit::until;
 
-use crate::{instance::Manner, site::Site};
+use crate::{
+    instance::{Instance, Manner},
+    site::Site,
+};
 
 const STATE: &str = "presence-state-00000001";
 const LOST: &str = "presence-gateway-0000000b";
+const LEASES: &str = "prs:{directory}:leases";
 
-async fn lease_end(site: &Site, role: Role, name: &str) -> Option<f64> {
-    site.redis.zscore(subjects::directory(role), name).await.unwrap()
+async fn lease_end(site: &Site, name: &str) -> Option<f64> {
+    site.redis.zscore(LEASES, name).await.unwrap()
 }
 
-/// Enters somebody whose lease ends then.
-async fn enter(site: &Site, role: Role, name: &str, lease_end_ms: u64) {
+/// Enters somebody whose lease ends then. No change is noted, so that it is seen when the list is read.
+async fn enter(site: &Site, name: &str, lease_end_ms: u64) {
     let entry = (lease_end_ms as f64, name);
-    let () = site.redis.zadd(subjects::directory(role), None, None, false, false, entry).await.unwrap();
+    let () = site.redis.zadd(LEASES, None, None, false, false, entry).await.unwrap();
+}
+
+/// How often each command was called, within scripts too.
+async fn calls(site: &Site) -> HashMap<String, u64> {
+    let text: String = site.redis.info(Some(InfoKind::CommandStats)).await.unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
+    lines.map(|(name, rest)| (name.to_owned(), rest.split(',').next().unwrap().parse().unwrap())).collect()
 }
 
 #[tokio::test]
 async fn a_goodbye_takes_the_entry_out_at_once_and_for_good() {
     let site = Site::open().await;
     let state = site.start(Role::State, STATE, Manner::Answers).await;
-    assert!(lease_end(&site, Role::State, STATE).await.is_some());
+    assert!(lease_end(&site, STATE).await.is_some());
+    let mut changes = site.gateway.bus.changes();
+    changes.mark_unchanged();
     state.bus.goodbye().await;
-    assert_eq!(lease_end(&site, Role::State, STATE).await, None);
-    until("the gateway knows", async || site.gateway.bus.check_states().err()).await;
+    assert_eq!(lease_end(&site, STATE).await, None);
+    tokio::time::timeout(Duration::from_secs(1), changes.changed()).await.unwrap().unwrap();
+    assert!(site.gateway.bus.check_states().is_err());
     // It lives on for a while, to finish what is under way.
     let some_renewals_later = site.gateway.bus.redis_now_ms() + 1_500;
     until("time has passed", async || {
-        assert_eq!(lease_end(&site, Role::State, STATE).await, None);
+        assert_eq!(lease_end(&site, STATE).await, None);
         (site.gateway.bus.redis_now_ms() > some_renewals_later).then_some(())
     })
     .await;
@@ -38,36 +60,96 @@ async fn a_goodbye_takes_the_entry_out_at_once_and_for_good() {
 }
 
 #[tokio::test]
-async fn a_gateway_whose_lease_ended_is_lost_until_it_is_forgotten() {
+async fn whoever_renews_removes_an_instance_whose_lease_ended() {
     let site = Site::open().await;
-    let lease_end_ms = site.gateway.bus.redis_now_ms() - 1;
-    enter(&site, Role::Gateway, LOST, lease_end_ms).await;
-    let lost = until("it is lost", async || site.gateway.bus.view().lost_gateways().first().cloned()).await;
-    assert_eq!((lost.instance.as_str(), lost.lease_end_ms), (LOST, lease_end_ms));
-    assert!(!site.gateway.bus.view().peers(Role::Gateway).contains(&lost.instance));
-    assert!(site.gateway.bus.forget(&lost).await);
-    assert_eq!(lease_end(&site, Role::Gateway, LOST).await, None);
+    let lost = Instance::start(&site.server.url(), Role::Gateway, LOST, Manner::Ignores);
+    let is_alive = || site.gateway.bus.view().is_alive(&LOST.into());
+    until("it is alive", async || is_alive().then_some(())).await;
+    let mut changes = site.gateway.bus.changes();
+    site.kill(lost).await;
+    // As if it had died five seconds ago.
+    enter(&site, LOST, site.gateway.bus.redis_now_ms() - 1).await;
+    until("the view has changed", async || changes.has_changed().unwrap().then_some(())).await;
+    changes.mark_unchanged();
+    assert!(!is_alive() && lease_end(&site, LOST).await.is_none());
+    assert!(!changes.has_changed().unwrap());
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_back_is_not_forgotten() {
+async fn the_list_is_read_once_and_then_only_changes_are() {
     let site = Site::open().await;
-    let lease_end_ms = site.gateway.bus.redis_now_ms() - 1;
-    enter(&site, Role::Gateway, LOST, lease_end_ms).await;
-    let lost = until("it is lost", async || site.gateway.bus.view().lost_gateways().first().cloned()).await;
-    enter(&site, Role::Gateway, LOST, lease_end_ms + 60_000).await;
-    assert!(!site.gateway.bus.forget(&lost).await);
-    until("it is alive", async || site.gateway.bus.view().peers(Role::Gateway).contains(&lost.instance).then_some(()))
+    let state = site.start(Role::State, STATE, Manner::Answers).await;
+    let before = calls(&site).await;
+    let other = site.start(Role::State, "presence-state-00000002", Manner::Answers).await;
+    let known = || state.bus.view().is_alive(other.name());
+    until("the other state knows it too", async || known().then_some(())).await;
+    other.bus.goodbye().await;
+    until("all know that it has gone", async || (!known()).then_some(())).await;
+    until("some renewals", async || (calls(&site).await["evalsha"] > before["evalsha"] + 20).then_some(())).await;
+    assert_eq!(calls(&site).await["zrange"], before["zrange"] + 1, "the newcomer's own");
+}
+
+#[tokio::test]
+async fn an_instance_that_was_found_gone_and_lives_is_back_within_a_second() {
+    let site = Site::open().await;
+    let state = site.start(Role::State, STATE, Manner::Answers).await;
+    let channel = site.subjects.inbox(state.name());
+    // Its inbox alone is gone: it renews its lease, and subscribes again when its probe tells it.
+    for _ in 0..3 {
+        let found_gone = until("it is found gone", async || {
+            state.bus.unsubscribe(&channel).await;
+            let _ = site.call("room").await;
+            (!site.gateway.bus.view().is_alive(state.name())).then(Instant::now)
+        })
         .await;
-    assert!(site.gateway.bus.view().lost_gateways().is_empty());
+        until("it is back", async || site.gateway.bus.view().is_alive(state.name()).then_some(())).await;
+        assert!(found_gone.elapsed() < Duration::from_millis(1_200), "{:?}", found_gone.elapsed());
+    }
 }
 
 #[tokio::test]
-async fn other_services_whose_lease_ended_are_forgotten() {
+async fn who_looks_again_sees_who_came_before() {
     let site = Site::open().await;
-    for role in [Role::State, Role::Reaper] {
-        enter(&site, role, "gone", site.gateway.bus.redis_now_ms() - 1).await;
-        until("it is forgotten", async || lease_end(&site, role, "gone").await.is_none().then_some(())).await;
-        assert!(site.gateway.bus.view().peers(role).is_empty());
+    for n in 10..20 {
+        let other = site.start_unknown(Role::State, &format!("presence-state-000000{n}"), Manner::Answers).await;
+        assert!(site.gateway.bus.look_again().await);
+        assert!(site.gateway.bus.view().is_alive(other.name()));
     }
+}
+
+#[tokio::test]
+async fn two_prefixes_on_one_redis_do_not_see_each_other() {
+    let site = Site::open().await;
+    let staging = |role, name, manner| {
+        let settings = redis::parse_url(&site.server.url()).unwrap().with_prefix("staging");
+        Instance::start_at(settings, role, name, manner)
+    };
+    let state = staging(Role::State, STATE, Manner::Answers);
+    let gateway = staging(Role::Gateway, LOST, Manner::Ignores);
+    until("they see each other", async || gateway.bus.view().is_alive(state.name()).then_some(())).await;
+    assert!(site.gateway.bus.look_again().await);
+    assert!(!site.gateway.bus.view().is_alive(gateway.name()) && site.gateway.bus.check_states().is_err());
+    assert!(!gateway.bus.view().is_alive(site.gateway.name()));
+    let [ours, theirs] = [&site.gateway, &gateway].map(|one| one.bus.subjects().room_events(&"room".into()));
+    site.gateway.bus.subscribe(&ours).await.unwrap();
+    assert_eq!((site.ears(&ours).await, site.ears(&theirs).await), (1, 0));
+}
+
+#[tokio::test]
+async fn a_directory_that_redis_loses_begins_a_truce_for_everyone() {
+    let site = Site::open().await;
+    let state = site.start(Role::State, STATE, Manner::Answers).await;
+    let buses = [&site.gateway.bus, &state.bus];
+    let reason = |bus: &bus::Bus| bus.truce().map(|truce| truce.why.as_str());
+    until("the truces after the start are over", async || buses.iter().all(|bus| reason(bus).is_none()).then_some(()))
+        .await;
+    let () = site.redis.flushall(false).await.unwrap();
+    until("both have noticed", async || {
+        // In this order: the truce comes before the view.
+        let (view, truce) = (site.gateway.bus.view(), reason(&site.gateway.bus));
+        assert!(truce.is_some() || view.peers(Role::State).len() == 1, "nobody is missed before there is a truce");
+        buses.iter().all(|bus| reason(bus) == Some("history")).then_some(())
+    })
+    .await;
+    until("everyone is back", async || (site.gateway.bus.view().peers(Role::State).len() == 1).then_some(())).await;
 }

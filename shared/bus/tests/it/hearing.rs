@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use bus::{Role, subjects};
+use bus::Role;
 use fred::{
     interfaces::{ClientInterface as _, PubsubInterface as _},
     types::client::{ClientKillFilter, ClientKillType},
@@ -28,7 +28,7 @@ async fn a_broken_subscription_is_made_again_and_the_gap_is_told() {
     let site = Site::open().await;
     let _state = site.start(Role::State, STATE, Manner::Answers).await;
     // More than one command's worth.
-    let rooms: Vec<_> = (0..600).map(|n| subjects::room_events(&format!("room {n}").as_str().into())).collect();
+    let rooms: Vec<_> = (0..600).map(|n| site.subjects.room_events(&format!("room {n}").as_str().into())).collect();
     for room in &rooms {
         site.gateway.bus.subscribe(room).await.unwrap();
     }
@@ -51,7 +51,7 @@ async fn a_broken_subscription_is_made_again_and_the_gap_is_told() {
 #[tokio::test]
 async fn a_room_is_heard_only_while_it_is_subscribed_to() {
     let site = Site::open().await;
-    let room = subjects::room_events(&"日本}".into());
+    let room = site.subjects.room_events(&"日本}".into());
     let silent: u64 = site.redis.spublish(&room, "early").await.unwrap();
     assert_eq!(silent, 0);
     site.gateway.bus.subscribe(&room).await.unwrap();

@@ -11,7 +11,7 @@ use std::{
 
 use bus::{Bus, Listener, Role, redis};
 use protocol::{
-    Code, Fault, InstanceId,
+    Code, Fault, InstanceId, Partition, RoomId,
     command::{Command, Outcome},
     envelope::{Envelope, Item},
 };
@@ -38,6 +38,8 @@ pub(crate) struct Heard {
     /// Channel and text of each event.
     pub(crate) events: Mutex<Vec<(String, String)>>,
     pub(crate) gaps: AtomicUsize,
+    /// How many partitions each change of history was about.
+    pub(crate) histories: Mutex<Vec<usize>>,
 }
 
 struct Ear {
@@ -62,6 +64,10 @@ impl Listener for Ear {
     fn on_gap(&self) {
         self.heard.gaps.fetch_add(1, Ordering::SeqCst);
     }
+
+    fn on_history(&self, partitions: &[Partition]) {
+        self.heard.histories.lock().unwrap().push(partitions.len());
+    }
 }
 
 impl Ear {
@@ -71,21 +77,25 @@ impl Ear {
             envelope.items.iter().map(|item| (item.ids.clone(), Arc::clone(&outcome))).collect()
         };
         match self.manner {
-            Manner::Answers => each(Outcome::Touched { missing: vec![self.bus.instance().as_str().into()] }),
+            Manner::Answers => each(names([self.bus.instance().as_str().into()])),
             Manner::AnswersTogether => {
                 let ids = envelope.items.iter().flat_map(|item| item.ids.clone()).collect();
-                let rooms = envelope.items.iter().map(|item| room(item).into()).collect();
-                vec![(ids, Arc::new(Outcome::Touched { missing: rooms }))]
+                vec![(ids, Arc::new(names(envelope.items.iter().map(|item| room(item).into()))))]
             }
             Manner::AnswersAtLength => {
                 let long = |item: &Item<'_>| "x".repeat(room(item).parse::<usize>().unwrap() * 1024);
-                let outcome = |item| Arc::new(Outcome::Touched { missing: vec![long(item).as_str().into()] });
+                let outcome = |item| Arc::new(names([long(item).into()]));
                 envelope.items.iter().map(|item| (item.ids.clone(), outcome(item))).collect()
             }
             Manner::Refuses => each(Outcome::Fault(Fault::new(Code::RoomConflict, "no"))),
             Manner::Ignores => Vec::new(),
         }
     }
+}
+
+/// An answer that holds names.
+fn names(names: impl IntoIterator<Item = RoomId>) -> Outcome {
+    Outcome::Audited { differing: names.into_iter().collect(), removed: 0 }
 }
 
 fn room(item: &Item<'_>) -> String {
@@ -102,9 +112,13 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(crate) fn start(url: &str, role: Role, name: &str, manner: Manner) -> Self {
+        Self::start_at(redis::parse_url(url).unwrap(), role, name, manner)
+    }
+
+    pub(crate) fn start_at(settings: redis::Settings, role: Role, name: &str, manner: Manner) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let _entered = runtime.enter();
-        let redis = redis::connect(redis::parse_url(url).unwrap()).unwrap();
+        let redis = redis::connect(settings).unwrap();
         let bus = Bus::connect(redis, role, name.into());
         let heard = Arc::new(Heard::default());
         bus.start(Arc::new(Ear { bus: Arc::clone(&bus), manner, heard: Arc::clone(&heard) }));

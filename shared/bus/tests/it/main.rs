@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "what a test does not expect may end it")]
 
 mod calls;
+mod cluster;
 mod deaths;
 mod directory;
+mod faults;
 mod hearing;
 mod instance;
 mod site;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use bus::{Answer, Role, choose, redis, subjects};
+use bus::{Answer, Role, Subjects, choose, redis};
 use fred::{
     clients::Client,
     interfaces::{ClientLike as _, PubsubInterface as _},
 };
 use protocol::{
-    Fault,
-    command::{Command, Outcome, Reap},
+    Fault, RoomId,
+    command::{Command, Outcome, SnapshotQuery},
 };
 use telemetry::propagation::TraceContext;
 use testkit::{Redis, until};
@@ -19,6 +19,7 @@ use crate::instance::{Instance, Manner};
 /// See the module.
 pub(crate) struct Site {
     pub(crate) redis: Client,
+    pub(crate) subjects: Subjects,
     pub(crate) gateway: Instance,
     pub(crate) server: Redis,
 }
@@ -27,11 +28,12 @@ impl Site {
     /// A Redis and a gateway.
     pub(crate) async fn open() -> Self {
         let server = Redis::start();
-        let redis = redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap().commands;
+        let redis::Redis { commands: redis, subjects, .. } =
+            redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap();
         redis.wait_for_connect().await.unwrap();
         let gateway = Instance::start(&server.url(), Role::Gateway, "presence-gateway-0000000a", Manner::Ignores);
         until("the gateway is ready", async || gateway.is_ready().then_some(())).await;
-        Self { redis, gateway, server }
+        Self { redis, subjects, gateway, server }
     }
 
     /// Another instance, ready and known to the gateway.
@@ -55,19 +57,21 @@ impl Site {
     }
 
     pub(crate) async fn call_traced(&self, room: &str, trace: TraceContext) -> Result<Answer, Fault> {
-        self.gateway.bus.call(room, &Command::Reap(Reap { room: room.into() }), trace).await
+        let query = SnapshotQuery { room: room.into(), known: None };
+        self.gateway.bus.call(&Command::Snapshot(query), trace).await
     }
 
     /// A room that this one of `among` serves.
     pub(crate) fn room_of(&self, served_by: &Instance, among: &[&Instance]) -> String {
         let names: Vec<_> = among.iter().map(|instance| instance.name().clone()).collect();
         let mut rooms = (0..).map(|n| format!("room {n}"));
-        rooms.find(|room| choose(room, &names) == Some(served_by.name())).unwrap()
+        let partition = |room: &str| RoomId::from(room).partition().to_string();
+        rooms.find(|room| choose(&partition(room), &names) == Some(served_by.name())).unwrap()
     }
 
     /// Ends an instance; Redis has noticed when this returns.
     pub(crate) async fn kill(&self, instance: Instance) {
-        let inbox = subjects::inbox(instance.name());
+        let inbox = self.subjects.inbox(instance.name());
         drop(instance);
         until("Redis has noticed", async || (self.ears(&inbox).await == 0).then_some(())).await;
     }
@@ -86,7 +90,7 @@ pub(crate) fn answered_by(answer: &Answer) -> &str {
 
 pub(crate) fn names(outcome: &Arc<Outcome>) -> Vec<&str> {
     match &**outcome {
-        Outcome::Touched { missing } => missing.iter().map(|name| name.as_str()).collect(),
+        Outcome::Audited { differing, .. } => differing.iter().map(|name| name.as_str()).collect(),
         other => panic!("{other:?}"),
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bus::{Bus, Listener, Role, redis, subjects};
+use bus::{Bus, Listener, Role, Subjects, redis};
 use fred::{
     clients::Client,
     interfaces::{ClientInterface as _, PubsubInterface as _},
@@ -20,12 +20,12 @@ const ROOMS: usize = 1_500;
 const LONG_WAY: Duration = Duration::from_millis(60);
 
 fn channel(n: usize) -> String {
-    subjects::room_events(&format!("room {n}").as_str().into())
+    Subjects::new("prs").room_events(&format!("room {n}").as_str().into())
 }
 
 /// How many of the rooms somebody hears.
 async fn heard_rooms(redis: &Client) -> usize {
-    let channels: Vec<String> = redis.pubsub_shardchannels("prs:{room:*").await.unwrap();
+    let channels: Vec<String> = redis.pubsub_shardchannels("prs:{p*}:events:*").await.unwrap();
     channels.len()
 }
 

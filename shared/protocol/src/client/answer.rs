@@ -2,31 +2,40 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
 use crate::{
     ChannelId, ChannelType, ConnId, Fault, LockName, RoomId, UserId,
     command::{
+        self,
         lock::Held,
         metadata::{Item, Record},
     },
 };
 
 /// One member in a snapshot, as clients see it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Member {
+pub struct Member<'a> {
     /// The connection.
-    pub conn_id: ConnId,
+    pub conn_id: &'a ConnId,
     /// Its user.
-    pub user_id: UserId,
+    pub user_id: &'a UserId,
     /// Its state, as its client sent it.
-    pub state: Box<RawValue>,
-    /// When it was last heard of, in milliseconds of Redis' clock.
+    pub state: &'a RawValue,
+    /// When its gateway was last known to hold its lease, in milliseconds of Redis' clock.
     pub last_seen_ms: u64,
     /// Its epoch.
     pub epoch: u64,
+}
+
+impl<'a> Member<'a> {
+    /// A stored member as clients see it, of a room that was read at `read_ms`.
+    pub fn new(member: &'a command::Member, read_ms: u64) -> Self {
+        let command::Member { conn, user, epoch, state, .. } = member;
+        Self { conn_id: conn, user_id: user, state, last_seen_ms: read_ms, epoch: *epoch }
+    }
 }
 
 /// The success answer of `presence:join`.
@@ -50,7 +59,7 @@ pub struct JoinAnswer<'a, S> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnConn<'a> {
-    /// The socket id.
+    /// The connection's id.
     pub conn_id: &'a ConnId,
     /// Its epoch.
     pub epoch: u64,

@@ -22,8 +22,13 @@ pub const MAX_ITEMS: usize = 256;
 pub const MAX_CHANNEL_BYTES: usize = 256 * 1024;
 /// Bytes of one value.
 const MAX_VALUE_BYTES: usize = 16 * 1024;
-/// The highest revision that a client may name, 2^52: adding one stays exact in JavaScript and Lua.
-const MAX_REVISION: u64 = 1 << 52;
+/// Types of channels that one name may have.
+pub const MAX_CHANNEL_TYPES: usize = 64;
+/// The highest revision that a client may name, 2^53 - 1: the highest that JavaScript and Lua know exactly, and so the highest
+/// that is ever answered.
+const MAX_REVISION: u64 = (1 << 53) - 1;
+/// The highest revision that a client may give an item, 2^52: it can grow by one as often as anyone likes.
+const MAX_GIVEN_REVISION: u64 = 1 << 52;
 
 /// What is asked of a channel.
 #[derive(Debug)]
@@ -62,6 +67,9 @@ struct Fields<'a> {
 pub(super) fn set(payload: Option<&RawValue>) -> Result<Request, Fault> {
     let fields: Fields<'_> = fields("metadata:setChannel", payload)?;
     let items = fields.data.map(items).transpose()?.unwrap_or_default();
+    if let Some(at) = items.iter().position(|item| item.revision > Some(MAX_GIVEN_REVISION)) {
+        return Err(Fault::invalid(format!("data[{at}].revision must be at most {MAX_GIVEN_REVISION}")));
+    }
     fields.request(items, MetadataAsk::Set)
 }
 

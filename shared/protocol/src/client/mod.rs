@@ -24,8 +24,8 @@ pub use answer::{
 };
 pub use lock::LockAsk;
 pub use message::{EventMessage, LockMessage, MetadataMessage, SyncMessage};
-pub use metadata::{MAX_CHANNEL_BYTES, MAX_ITEMS, MetadataAsk, Write};
-pub use presence::{MAX_EPOCH, empty_object};
+pub use metadata::{MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES, MAX_ITEMS, MetadataAsk, Write};
+pub use presence::{MAX_ADOPTED_EPOCH, MAX_EPOCH, MAX_ROOM_BYTES, MAX_ROOM_MEMBERS, empty_object};
 pub use refused::Refused;
 
 /// One event of a client, checked.

@@ -9,8 +9,16 @@ use super::{
 };
 use crate::{Fault, state};
 
-/// The highest epoch that a client may name, 2^52: adding one stays exact in JavaScript and Lua.
-pub const MAX_EPOCH: u64 = 1 << 52;
+/// The highest epoch that a client may name, 2^53 - 1: the highest that JavaScript and Lua know exactly, and so the highest
+/// that is ever answered.
+pub const MAX_EPOCH: u64 = (1 << 53) - 1;
+/// The highest epoch that a connection adopts because its client names it, 2^52: it can grow by one as often as anyone likes.
+pub const MAX_ADOPTED_EPOCH: u64 = 1 << 52;
+/// Members that one room may have.
+pub const MAX_ROOM_MEMBERS: usize = 10_000;
+/// Bytes that the members of one room may take in an answer: identifiers, states, and 120 for each. A little under what one
+/// message of the bus may carry.
+pub const MAX_ROOM_BYTES: usize = 8 * 1024 * 1024 - 64 * 1024;
 
 #[derive(Deserialize)]
 struct JoinFields<'a> {

@@ -23,8 +23,6 @@ pub enum Lock {
     Expire {
         /// The name.
         room: RoomId,
-        /// The gateway that asks, if it has nothing to do with the room any more.
-        leaving: Option<InstanceId>,
     },
     /// Tell who holds what.
     Get {
@@ -44,7 +42,7 @@ impl Lock {
             Lock::Release(c) => &c.lock.channel.name,
             Lock::Withdraw(c) => &c.lock.channel.name,
             Lock::Drop(c) => &c.room,
-            Lock::Expire { room, .. } => room,
+            Lock::Expire { room } => room,
             Lock::Get { channel, .. } => &channel.name,
         }
     }
@@ -73,7 +71,7 @@ pub struct Acquire {
     /// The connection.
     pub conn: ConnId,
     /// The gateway that holds it.
-    pub node: InstanceId,
+    pub gateway: InstanceId,
     /// The connection's operation; a waiter that asks again names the one that it began with.
     pub op: u64,
     /// How long it is held without being renewed.
@@ -106,8 +104,6 @@ pub struct Release {
     pub op: u64,
     /// Under which fence.
     pub fence: u64,
-    /// The connection's gateway, if it has nothing to do with the room any more.
-    pub leaving: Option<InstanceId>,
 }
 
 /// See [`Lock::Withdraw`].
@@ -121,8 +117,6 @@ pub struct Withdraw {
     pub op: u64,
     /// Whether a lock that was granted meanwhile is kept; else it is let go again.
     pub keep: bool,
-    /// The connection's gateway, if it has nothing to do with the room any more.
-    pub leaving: Option<InstanceId>,
 }
 
 /// See [`Lock::Drop`].
@@ -134,8 +128,6 @@ pub struct DropAll {
     pub conn: ConnId,
     /// The connection's operation.
     pub op: u64,
-    /// The connection's gateway, if it has nothing to do with the room any more.
-    pub leaving: Option<InstanceId>,
 }
 
 /// A lock that is held.

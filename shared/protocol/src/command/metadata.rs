@@ -25,6 +25,8 @@ pub enum Act {
     Update(Change),
     /// Remove items, all of them where none are named.
     Remove(Change),
+    /// Give a record whose last changes Redis lost a revision above all that anyone knows.
+    Renew(Change),
     /// Tell the record.
     Get,
 }
@@ -36,6 +38,7 @@ impl Act {
             Act::Set(_) => "set",
             Act::Update(_) => "update",
             Act::Remove(_) => "remove",
+            Act::Renew(_) => "renew",
             Act::Get => "get",
         }
     }
@@ -43,7 +46,7 @@ impl Act {
     /// The write, if it is one.
     pub fn change(&self) -> Option<&Change> {
         match self {
-            Act::Set(change) | Act::Update(change) | Act::Remove(change) => Some(change),
+            Act::Set(change) | Act::Update(change) | Act::Remove(change) | Act::Renew(change) => Some(change),
             Act::Get => None,
         }
     }
@@ -143,6 +146,8 @@ pub enum Rejected {
     },
     /// The channel would be over [`MAX_CHANNEL_BYTES`](crate::client::MAX_CHANNEL_BYTES).
     TooLarge,
+    /// The channel's name has [`MAX_CHANNEL_TYPES`](crate::client::MAX_CHANNEL_TYPES) types already.
+    TooManyTypes,
     /// The writer does not hold the lock, or not under that fence.
     Lock,
     /// A later operation of the connection was there first.

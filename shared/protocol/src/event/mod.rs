@@ -2,12 +2,14 @@
 //! no JSON: an event is lines of text, the client's state last and opaque.
 //!
 //! ```text
-//! 1 <gen> <seq> <ts> <epoch> <type> <reason or -> <user flag 0|1>
+//! 2 <gen> <seq> <token> <token of the event before it, 0 for none> <ts> <epoch> <op> <type> <reason or -> <user flag 0|1>
 //! <traceparent or nothing>
 //! <connId>
 //! <userId>
 //! <state: JSON, to the end>
 //! ```
+//!
+//! `gen`, `seq` and the token are the room's [`Position`](crate::Position) since the event.
 //!
 //! That is an event of presence; `metadata` and `lock` have those of the channels of the room's name, published beside
 //! them.
@@ -17,6 +19,8 @@ pub mod metadata;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::Position;
 
 /// What happened to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,9 +55,9 @@ pub enum Reason {
     Left,
     /// Its socket closed.
     Disconnected,
-    /// Nothing was heard of it for a whole TTL.
+    /// Its client sent nothing for a whole TTL (heartbeat mode only).
     Expired,
-    /// Its gateway is lost.
+    /// Its gateway's lease ended.
     NodeLost,
 }
 
@@ -90,14 +94,16 @@ impl Kind {
 /// One event of a room, as published.
 #[derive(Debug)]
 pub struct RoomEvent<'a> {
-    /// The room's birth, in microseconds.
-    pub birth: u64,
-    /// One more for each event of the room.
-    pub seq: u64,
+    /// Where the room stands since.
+    pub at: Position,
+    /// The token of the event before it; 0 for the first one of a generation.
+    pub previous_token: u64,
     /// When, in milliseconds of Redis' clock.
     pub ts: u64,
     /// The connection's epoch.
     pub epoch: u64,
+    /// The connection's operation that its record stands at.
+    pub op: u64,
     /// What happened.
     pub kind: Kind,
     /// Why, for a leave.
@@ -119,18 +125,19 @@ impl<'a> RoomEvent<'a> {
     pub fn read(text: &'a str) -> Option<Self> {
         let mut lines = text.splitn(5, '\n');
         let mut head = lines.next()?.split(' ');
-        if head.next()? != "1" {
+        if head.next()? != "2" {
             return None;
         }
         let mut number = || head.next()?.parse().ok();
-        let (birth, seq, ts, epoch) = (number()?, number()?, number()?, number()?);
+        let at = Position { birth: number()?, seq: number()?, token: number()? };
+        let (previous_token, ts, epoch, op) = (number()?, number()?, number()?, number()?);
         let kind = Kind::read(head.next()?)?;
         let reason = Reason::read(head.next()?);
         let user_edge = head.next()? == "1";
         let traceparent = Some(lines.next()?).filter(|text| !text.is_empty());
         let (conn, user) = (lines.next()?, lines.next()?);
         let state = serde_json::from_str(lines.next()?).ok()?;
-        Some(Self { birth, seq, ts, epoch, kind, reason, user_edge, traceparent, conn, user, state })
+        Some(Self { at, previous_token, ts, epoch, op, kind, reason, user_edge, traceparent, conn, user, state })
     }
 }
 
@@ -141,19 +148,20 @@ mod tests {
 
     #[test]
     fn a_published_event_is_read() {
-        let text = "1 1700000000000000 3 1700000000001 9 leave node_lost 1\n\nconn\nuser name\n{\"a\":\n1e400}";
+        let text = "2 1700000000000000 3 1700000000001002 1700000000000001 1700000000001 9 4 leave node_lost 1\n\nconn\nuser name\n{\"a\":\n1e400}";
         let event = RoomEvent::read(text).unwrap();
-        assert_eq!((event.seq, event.kind, event.reason), (3, Kind::Leave, Some(Reason::NodeLost)));
+        assert_eq!(event.at, Position { birth: 1_700_000_000_000_000, seq: 3, token: 1_700_000_000_001_002 });
+        assert_eq!((event.previous_token, event.epoch, event.op), (1_700_000_000_000_001, 9, 4));
+        assert_eq!((event.kind, event.reason), (Kind::Leave, Some(Reason::NodeLost)));
         assert_eq!((event.user, event.user_edge, event.traceparent), ("user name", true, None));
         assert_eq!(event.state.get(), "{\"a\":\n1e400}");
     }
 
     #[test]
     fn what_is_no_event_is_none() {
-        for text in
-            ["", "2 1 1 1 1 join - 1\n\nc\nu\n{}", "1 x 1 1 1 join - 1\n\nc\nu\n{}", "1 1 1 1 1 join - 1\n\nc\nu"]
-        {
-            assert!(RoomEvent::read(text).is_none(), "{text}");
+        let head = "1 1 1 0 1 1 1 join - 1\n\nc\nu";
+        for text in [String::new(), format!("1 {head}\n{{}}"), format!("2 x {head}\n{{}}"), format!("2 {head}")] {
+            assert!(RoomEvent::read(&text).is_none(), "{text}");
         }
     }
 
@@ -161,7 +169,7 @@ mod tests {
         #[test]
         fn arbitrary_text_never_panics(text in "(?s).*") {
             let _ = RoomEvent::read(&text);
-            let _ = RoomEvent::read(&format!("1 {text}"));
+            let _ = RoomEvent::read(&format!("2 {text}"));
         }
     }
 }

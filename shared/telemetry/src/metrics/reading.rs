@@ -7,7 +7,7 @@ use opentelemetry::{KeyValue, metrics::Meter};
 pub enum Reading {
     /// Sockets of this gateway.
     ConnectionsActive,
-    /// Rooms in the shards that this reaper looks after; the sum over reapers is all.
+    /// Rooms in the partitions that this reaper looks after; the sum over reapers is all.
     RoomsActive,
     /// Locks that sockets of this gateway hold.
     LocksHeld,
@@ -21,8 +21,16 @@ pub enum Reading {
     SubscriptionDeaf,
     /// 1 while Redis answers.
     RedisUp,
-    /// How overdue the most overdue room was in the last cycle, in seconds.
+    /// How overdue the most overdue work of the last cycle was, in seconds: a gateway whose lease ended and that still has
+    /// members, a lock or waiter whose time is over. 0 when nothing was overdue.
     ReaperLag,
+    /// Age of the last renewal of the own lease that Redis acknowledged, in seconds; before the first, the time since the
+    /// start.
+    LeaseAge,
+    /// Connections of this gateway whose records still have to be restored after Redis' history changed.
+    RestoresWaiting,
+    /// 1 while this instance evicts no one for the named reason: `start`, `silence`, `history` or `clock`.
+    TruceActive(&'static str),
     /// CPU time used, in seconds, by its mode: `user` or `system`.
     CpuTime(&'static str),
     /// Resident memory in bytes.
@@ -61,7 +69,12 @@ impl Reading {
             Reading::RequestsPending => (Gauge, "bus.requests.pending", "{request}", "Requests not yet answered."),
             Reading::SubscriptionDeaf => (Gauge, "bus.subscription.deaf", "", "1 while the own inbox is not heard."),
             Reading::RedisUp => (Gauge, "redis.up", "", "1 while Redis answers."),
-            Reading::ReaperLag => (Gauge, "reaper.lag", "s", "How overdue the most overdue room was."),
+            Reading::ReaperLag => (Gauge, "reaper.lag", "s", "How overdue the most overdue work was."),
+            Reading::LeaseAge => (Gauge, "presence.lease.age", "s", "Age of the last acknowledged lease renewal."),
+            Reading::RestoresWaiting => {
+                (Gauge, "presence.restore.waiting", "{connection}", "Connections that wait to be restored.")
+            }
+            Reading::TruceActive(_) => (Gauge, "presence.eviction.truce", "", "1 while no one is evicted."),
             Reading::CpuTime(_) => (Counter, "process.cpu.time", "s", "CPU time used."),
             Reading::MemoryUsage => (Gauge, "process.memory.usage", "By", "Resident memory."),
             Reading::OpenFiles => (Gauge, "process.open_file_descriptor.count", "{file_descriptor}", "Open files."),
@@ -76,6 +89,7 @@ impl Reading {
 
     fn label(self) -> Vec<KeyValue> {
         match self {
+            Reading::TruceActive(reason) => vec![KeyValue::new("reason", reason)],
             Reading::CpuTime(mode) => vec![KeyValue::new("cpu.mode", mode)],
             Reading::TelemetryQueue(signal) | Reading::TelemetryDropped(signal) => {
                 vec![KeyValue::new("signal", signal)]

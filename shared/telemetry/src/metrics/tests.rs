@@ -36,7 +36,7 @@ fn a_heartbeat_that_is_not_traced_allocates_nothing() {
     let heartbeat = || {
         let _ = sample_heartbeat();
         operation(Operation::Heartbeat, Duration::from_micros(12));
-        drop((span::script(&untraced, "presence_heartbeat", "key", 1), span::pipeline(&untraced, "refresh", "key", 1)));
+        drop((span::script(&untraced, "presence_heartbeat", "key", 1), span::command(&untraced, "hgetall", "key")));
     };
     heartbeat();
     assert_eq!(measure(|| (0..100).for_each(|_| heartbeat())).count_total, 0);

@@ -2,10 +2,10 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use protocol::client::Member;
+use protocol::{Position, command::Member};
 use serde_json::{Value, value::RawValue};
 
-use crate::relay::{room::Position, seat::Sink};
+use crate::relay::seat::Sink;
 
 /// Connections, each with its user, its epoch and its state.
 pub(super) type View = BTreeMap<String, (String, u64, String)>;
@@ -23,9 +23,13 @@ pub(super) struct Told {
     pub(super) view: View,
     /// By the answer and the events alone.
     pub(super) view_by_events: View,
-    /// Whoever it was shown since the answer, and the last epoch.
+    /// Everyone whom it was shown since the answer, and the last epoch.
     seen: BTreeMap<String, u64>,
+    /// Of whom it must not be told that they left, from which epoch on.
+    pub(super) protected: BTreeMap<String, u64>,
     pub(super) complaints: Vec<String>,
+    /// Redis lost data twice: what it told between is not judged, only what it says in the end.
+    pub(super) lenient: bool,
     /// How often the room was told that it is gone.
     pub(super) evictions: usize,
     pub(super) syncs: usize,
@@ -48,7 +52,8 @@ impl Client {
         told.at = at;
         told.view = members.map(entry).collect();
         told.view_by_events = told.view.clone();
-        told.seen = told.view.iter().map(|(conn, (_, epoch, _))| (conn.clone(), *epoch)).collect();
+        told.seen.clear();
+        told.see_all();
         (told.resyncing, told.settling) = (false, false);
         told.log.clear();
     }
@@ -68,7 +73,7 @@ impl Sink for Client {
         true
     }
 
-    fn evicted(&self) {
+    fn evicted(&self, _: u64) {
         self.told().evictions += 1;
     }
 }
@@ -89,8 +94,20 @@ impl Told {
         if !marked && !self.settling && (self.resyncing || at.seq != self.at.seq + 1) {
             self.complain("is no successor", event);
         }
-        if at < self.at && !marked {
+        if (at.birth, at.seq) < (self.at.birth, self.at.seq) && !marked {
             self.complain("goes back", event);
+        }
+        if !self.lenient && kind != "leave" && self.view_by_events.get(&conn).is_some_and(|(_, seen, _)| *seen > epoch)
+        {
+            self.complain("has an older epoch", event);
+        }
+        // The time of a change that a snapshot showed is filled in.
+        if !self.lenient
+            && kind == "leave"
+            && event["ts"] == epoch
+            && self.protected.get(&conn).is_some_and(|since| epoch >= *since)
+        {
+            self.complain("is a false leave", event);
         }
         (self.at, self.resyncing) = (at, marked);
         let known = self.view_by_events.contains_key(&conn);
@@ -104,6 +121,7 @@ impl Told {
             && !marked
             && !self.settling
             && !known
+            && event["reason"] != "node_lost"
             && self.seen.get(&conn).is_some_and(|seen| *seen >= epoch)
         {
             self.complain("takes out whom it was told to be gone", event);
@@ -125,12 +143,26 @@ impl Told {
     }
 
     fn sync(&mut self, sync: &Value) {
-        let members: Vec<Member> = serde_json::from_value(sync["snapshot"].clone()).unwrap();
-        self.view = members.iter().map(entry).collect();
+        let text = |member: &Value, field: &str| member[field].as_str().unwrap().to_owned();
+        let entry = |member: &Value| {
+            let known = (text(member, "userId"), member["epoch"].as_u64().unwrap(), member["state"].to_string());
+            (text(member, "connId"), known)
+        };
+        self.view = sync["snapshot"].as_array().unwrap().iter().map(entry).collect();
+        if self.view != self.view_by_events {
+            self.complain("is not what it was told", sync);
+        }
         self.at = position(sync);
+        self.see_all();
         self.syncs += 1;
         self.log.push("sync".to_owned());
         (self.resyncing, self.settling) = (false, false);
+    }
+
+    fn see_all(&mut self) {
+        for (conn, (_, epoch, _)) in self.view.clone() {
+            self.seen.insert(conn, epoch);
+        }
     }
 
     fn complain(&mut self, what: &str, event: &Value) {
@@ -140,10 +172,10 @@ impl Told {
 }
 
 pub(super) fn entry(member: &Member) -> (String, (String, u64, String)) {
-    let state = member.state.get().to_owned();
-    (member.conn_id.as_str().to_owned(), (member.user_id.as_str().to_owned(), member.epoch, state))
+    let Member { conn, user, epoch, state, .. } = member;
+    (conn.as_str().to_owned(), (user.as_str().to_owned(), *epoch, state.get().to_owned()))
 }
 
 fn position(message: &Value) -> Position {
-    Position { birth: message["gen"].as_u64().unwrap(), seq: message["seq"].as_u64().unwrap() }
+    Position { birth: message["gen"].as_u64().unwrap(), seq: message["seq"].as_u64().unwrap(), token: 0 }
 }

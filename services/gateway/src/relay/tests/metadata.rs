@@ -10,14 +10,14 @@ use std::{
 
 use proptest::{collection::vec, prelude::*};
 use protocol::{
-    RoomId,
+    Position, RoomId,
     command::metadata::{Item, Record, TypedRecord},
     event::metadata::MetadataEvent,
 };
 use serde_json::{Value, value::RawValue};
 
 use crate::relay::{
-    room::{Position, State},
+    room::State,
     seat::{Seat, Shown, Sink},
 };
 
@@ -69,7 +69,7 @@ impl Sink for Reader {
         true
     }
 
-    fn evicted(&self) {}
+    fn evicted(&self, _: u64) {}
 }
 
 #[derive(Debug, Clone)]
@@ -188,7 +188,7 @@ impl World {
             return;
         }
         let Some(records) = self.answer.take() else {
-            self.answer = self.room.known_metadata().map(|known| self.records(&known));
+            self.answer = self.room.known_metadata().map(|(known, all)| self.records(if all { &[] } else { &known }));
             self.fetching = self.answer.is_some();
             return;
         };

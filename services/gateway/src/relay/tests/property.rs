@@ -18,8 +18,11 @@ enum Step {
     Leave(usize),
     Evict(usize, bool),
     Restore(usize),
-    Silence(usize, bool),
-    LoseEverything,
+    LoseGateway(usize),
+    LoseEverything(bool),
+    LoseOne(usize),
+    RollBack(usize, bool),
+    Notice,
     Answer(usize),
     LoseAnswer(usize),
     Deliver(u8),
@@ -39,8 +42,11 @@ fn step() -> impl Strategy<Value = Step> {
         2 => conn().prop_map(Step::Leave),
         2 => (conn(), any::<bool>()).prop_map(|(conn, lost)| Step::Evict(conn, lost)),
         3 => conn().prop_map(Step::Restore),
-        2 => (conn(), any::<bool>()).prop_map(|(conn, silent)| Step::Silence(conn, silent)),
-        1 => Just(Step::LoseEverything),
+        1 => (0..ELSEWHERE.len()).prop_map(|conn| Step::LoseGateway(HERE.len() + conn)),
+        1 => any::<bool>().prop_map(Step::LoseEverything),
+        1 => conn().prop_map(Step::LoseOne),
+        2 => (1..6_usize, any::<bool>()).prop_map(|(n, lose)| Step::RollBack(n, lose)),
+        2 => Just(Step::Notice),
         6 => (0..3_usize).prop_map(Step::Answer),
         1 => (0..3_usize).prop_map(Step::LoseAnswer),
         8 => (1..5_u8).prop_map(Step::Deliver),
@@ -64,8 +70,11 @@ fn take(world: &mut World, step: &Step) {
         Step::Leave(n) if !is_busy(world, n) => world.leave(name(n)),
         Step::Evict(n, lost) if !is_busy(world, n) => world.evict(name(n), if lost { "node_lost" } else { "expired" }),
         Step::Restore(n) if !is_busy(world, n) => world.restore(name(n)),
-        Step::Silence(n, silent) => world.fall_silent(name(n), silent),
-        Step::LoseEverything => world.lose_everything(),
+        Step::LoseGateway(n) => world.lose_gateway(name(n)),
+        Step::LoseEverything(is_noticed) => world.lose_everything(is_noticed),
+        Step::LoseOne(n) => world.lose_one(name(n)),
+        Step::RollBack(n, lose_events) => world.roll_back(n, lose_events),
+        Step::Notice => world.notice(),
         Step::Answer(n) => world.answer(n),
         Step::LoseAnswer(n) => world.lose_answer(n),
         Step::Deliver(n) => (0..n).for_each(|_| world.deliver()),
@@ -98,7 +107,8 @@ proptest! {
             prop_assert_eq!(&told.view, &truth, "{} was told {:?}", conn, told.log);
             prop_assert_eq!(&told.view_by_events, &truth, "{} was told by events {:?}", conn, told.log);
             prop_assert!(!told.settling && !told.resyncing, "{} waits for the whole: {:?}", conn, told.log);
-            prop_assert_eq!(told.at, world.at, "{} was told {:?}", conn, told.log);
+            let at = world.at();
+            prop_assert_eq!((told.at.birth, told.at.seq), (at.birth, at.seq), "{} was told {:?}", conn, told.log);
             prop_assert!(world.room.seats.get(conn.as_str()).is_some_and(|seat| seat.shown.is_empty()), "{} was told {:?}", conn, told.log);
         }
     }

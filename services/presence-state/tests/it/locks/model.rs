@@ -91,10 +91,15 @@ async fn play(site: &Site, steps: &[Step]) {
                         lock.holder = Some((conn, 0, op));
                         told.entry(name).or_default().push((Change::Acquired, conn));
                     }
-                    Some((holder, fence, _)) if holder == conn => assert_eq!(held(&answer).fence, fence),
+                    Some((holder, fence, _)) if holder == conn => {
+                        assert_eq!(held(&answer).fence, fence);
+                        lock.holder = Some((conn, fence, op));
+                    }
                     Some(_) if place.is_some() || waits => {
-                        if place.is_none() {
-                            lock.line.push_back((conn, op));
+                        match place {
+                            // The newest operation counts; the place stays.
+                            Some(place) => lock.line[place].1 = op,
+                            None => lock.line.push_back((conn, op)),
                         }
                         let expected = place.unwrap_or(lock.line.len() - 1) as u64;
                         assert!(matches!(answer, Locked::Waits { ahead, .. } if ahead == expected), "{answer:?}");

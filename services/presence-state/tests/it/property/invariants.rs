@@ -8,23 +8,27 @@ use crate::events::Published;
 
 /// Checks a room's events from the first on.
 pub(super) fn check(events: &[Published]) {
-    let (mut birth, mut seq) = (0, 0);
+    let (mut birth, mut seq, mut token) = (0, 0, 0);
     // Who is in the room, of which user.
     let mut present: BTreeMap<String, String> = BTreeMap::new();
     let mut epochs: BTreeMap<String, u64> = BTreeMap::new();
     for event in events.iter().map(Published::read) {
         if present.is_empty() {
-            assert!(event.birth > birth, "an empty room is born anew, later");
-            (birth, seq) = (event.birth, 0);
+            assert!(event.at.birth > birth, "an empty room begins again, later");
+            (birth, seq, token) = (event.at.birth, 0, 0);
         }
         seq += 1;
-        assert_eq!((event.birth, event.seq), (birth, seq), "consecutive within a birth: {event:?}");
+        assert_eq!((event.at.birth, event.at.seq), (birth, seq), "consecutive within a generation: {event:?}");
+        assert_eq!(event.previous_token, token, "a chain: {event:?}");
+        assert!(event.at.token > token);
+        token = event.at.token;
         let epoch = epochs.entry(event.conn.to_owned()).or_default();
         assert!(event.epoch >= *epoch, "an epoch went back from {epoch}: {event:?}");
         *epoch = event.epoch;
 
         let others = present.iter().filter(|(conn, user)| *user == event.user && *conn != event.conn).count();
         match event.kind {
+            Kind::Restore if present.contains_key(event.conn) => {}
             Kind::Join | Kind::Restore => {
                 assert!(
                     present.insert(event.conn.to_owned(), event.user.to_owned()).is_none(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use presence_state::store::Beat;
 use protocol::{
-    command::{Heartbeat, Join, JoinedOne},
+    command::{Heartbeat, Join, JoinResult, JoinedOne, Restored},
     event::{Kind, Reason},
 };
 
@@ -13,16 +13,14 @@ use crate::{events::Published, site::json};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) user: String,
-    pub(super) node: String,
+    pub(super) gateway: String,
     pub(super) epoch: u64,
     pub(super) op: u64,
     pub(super) state: String,
-    /// Not heard of for longer than its TTL.
-    pub(super) silent: bool,
 }
 
 /// An event as it should be; which birth of the room it belongs to is checked elsewhere.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Said {
     seq: u64,
     kind: Kind,
@@ -36,7 +34,7 @@ impl From<&Published> for Said {
     fn from(published: &Published) -> Self {
         let event = published.read();
         Self {
-            seq: event.seq,
+            seq: event.at.seq,
             kind: event.kind,
             reason: event.reason,
             user_edge: event.user_edge,
@@ -46,7 +44,7 @@ impl From<&Published> for Said {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Model {
     pub(super) records: BTreeMap<String, Record>,
     pub(super) seq: u64,
@@ -58,35 +56,58 @@ impl Model {
     /// A join's epoch comes from Redis' clock, so that the model can only say what it must be more than.
     pub(super) fn join(&mut self, join: &Join, answer: &JoinedOne) {
         let conn = join.conn.as_str();
-        let record = Record {
-            user: join.user.as_str().to_owned(),
-            node: join.node.as_str().to_owned(),
-            epoch: answer.epoch,
-            op: join.op,
-            state: join.state.get().to_owned(),
-            silent: false,
-        };
-        match self.records.get_mut(conn) {
-            Some(there) if there.op > join.op => assert_eq!((answer.epoch, answer.op), (0, there.op)),
-            Some(there) if there.op == join.op || join.restore => {
-                assert_eq!((answer.epoch, answer.op, answer.member.is_none()), (there.epoch, there.op, true));
-                there.silent = false;
+        let there = self.records.get(conn).cloned();
+        match (there, answer.result) {
+            (Some(there), result) if there.op > join.op => assert_eq!(result, JoinResult::Overtaken),
+            (Some(there), result) if there.op == join.op => {
+                let same = JoinResult::Member { epoch: there.epoch, op: there.op };
+                assert_eq!((result, answer.member.is_none()), (same, true));
             }
-            Some(there) => {
-                assert!(answer.epoch > there.epoch.max(join.known_epoch), "{answer:?} after {there:?}");
-                *there = record;
-                self.say(Kind::Update, None, false, conn);
+            (there, JoinResult::Member { epoch, op }) => {
+                assert_eq!(op, join.op);
+                let least = there.as_ref().map_or(0, |there| there.epoch).max(join.known_epoch);
+                assert!(epoch > least, "{answer:?} after {there:?}");
+                let record = Record {
+                    user: join.user.as_str().to_owned(),
+                    gateway: join.gateway.as_str().to_owned(),
+                    epoch,
+                    op,
+                    state: join.state.get().to_owned(),
+                };
+                if there.is_some() {
+                    self.records.insert(conn.to_owned(), record);
+                    self.say(Kind::Update, None, false, conn);
+                } else {
+                    self.enter(Kind::Join, conn, record);
+                }
             }
-            None if join.restore => {
-                assert_eq!(answer.epoch, join.known_epoch);
-                self.enter(Kind::Restore, conn, record);
-            }
-            None => {
-                assert!(answer.epoch > join.known_epoch, "{answer:?}");
-                self.enter(Kind::Join, conn, record);
-            }
+            (there, result) => panic!("{result:?} after {there:?}"),
         }
         assert_eq!(answer.seq, self.seq);
+    }
+
+    /// Says whether the record had to be written.
+    pub(super) fn restore(&mut self, gateway: &str, member: &Restored) -> bool {
+        let conn = member.conn.as_str();
+        let mut record = Record {
+            user: member.user.as_str().to_owned(),
+            gateway: gateway.to_owned(),
+            epoch: member.epoch,
+            op: member.op,
+            state: member.state.get().to_owned(),
+        };
+        match self.records.get(conn) {
+            Some(there) if (there.op, there.epoch) >= (record.op, record.epoch) || there.op > record.op => {
+                return false;
+            }
+            Some(there) => {
+                record.epoch = record.epoch.max(there.epoch);
+                self.records.insert(conn.to_owned(), record);
+                self.say(Kind::Restore, None, false, conn);
+            }
+            None => self.enter(Kind::Restore, conn, record),
+        }
+        true
     }
 
     fn enter(&mut self, kind: Kind, conn: &str, record: Record) {
@@ -98,8 +119,9 @@ impl Model {
     pub(super) fn beat(&mut self, beat: &Heartbeat) -> Beat {
         let conn = beat.conn.as_str();
         let Some(record) = self.records.get_mut(conn) else { return Beat::Missing };
-        let (epoch, op) = (record.epoch, record.op);
+        let (epoch, op) = (record.epoch.max(beat.known_epoch), record.op);
         if op == beat.op {
+            let epoch = record.epoch;
             return Beat::Taken { epoch, op, changed: beat.state.is_some() };
         }
         if op > beat.op {
@@ -108,15 +130,18 @@ impl Model {
         if beat.epoch.is_some_and(|own| own < epoch) {
             return Beat::Stale { epoch };
         }
-        if beat.state.is_some() && beat.base_op != op {
-            return Beat::Conflict { epoch, op, state: json(&record.state) };
+        if op > beat.base_op {
+            return Beat::Conflict { epoch: record.epoch, op, state: json(&record.state) };
         }
-        record.silent = false;
+        if beat.state.is_none() && op < beat.base_op {
+            return Beat::Missing;
+        }
         let state = beat.state.as_ref().map(|state| state.get()).filter(|state| *state != record.state);
         let changed = state.is_some();
-        if changed || beat.epoch.is_some_and(|own| own > epoch) {
+        let adopted = beat.epoch.unwrap_or(0).max(epoch);
+        if changed || adopted > record.epoch {
             record.op = beat.op;
-            record.epoch = beat.epoch.unwrap_or(0).max(epoch);
+            record.epoch = adopted;
         }
         let taken = Beat::Taken { epoch: record.epoch, op: record.op, changed };
         if let Some(state) = state {

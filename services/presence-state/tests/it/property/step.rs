@@ -16,42 +16,19 @@ pub(super) enum Fence {
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     /// A connection joins, or joins again.
-    Join {
-        conn: usize,
-        user: usize,
-    },
+    Join { conn: usize, user: usize },
     /// A gateway puts a record back, there or not.
-    Restore {
-        conn: usize,
-    },
-    /// A heartbeat takes the full way, perhaps with a new state, perhaps from an old copy of it, perhaps too late.
-    Beat {
-        conn: usize,
-        fence: Fence,
-        patch: Option<u8>,
-        old_copy: bool,
-        late: bool,
-    },
+    Restore { conn: usize },
+    /// Redis comes back with the data of so many steps ago, and both gateways say what they have.
+    RollBack { steps: usize },
+    /// A heartbeat, perhaps with a new state, perhaps from an old copy of it, perhaps too late.
+    Beat { conn: usize, fence: Fence, patch: Option<u8>, old_copy: bool, late: bool },
     /// A connection leaves, perhaps too late.
-    Leave {
-        conn: usize,
-        late: bool,
-    },
+    Leave { conn: usize, late: bool },
     /// The last of the above is sent once more.
     Repeat,
-    /// Nothing is heard of a connection for longer than its TTL.
-    Silence {
-        conn: usize,
-    },
-    Touch {
-        conn: usize,
-    },
-    Reap,
-    /// A gateway is lost: all that it held, or only who was silent before its lease ended.
-    LoseNode {
-        node: usize,
-        all: bool,
-    },
+    /// A gateway is gone.
+    LoseGateway { gateway: usize },
 }
 
 pub(super) fn any() -> impl Strategy<Value = Step> {
@@ -64,13 +41,7 @@ pub(super) fn any() -> impl Strategy<Value = Step> {
         6 => beat.prop_map(|(conn, fence, patch, old_copy, late)| Step::Beat { conn, fence, patch, old_copy, late }),
         4 => (conn(), prop::bool::weighted(0.2)).prop_map(|(conn, late)| Step::Leave { conn, late }),
         3 => Just(Step::Repeat),
-        3 => conn().prop_map(|conn| Step::Silence { conn }),
-        2 => conn().prop_map(|conn| Step::Touch { conn }),
-        2 => Just(Step::Reap),
-        1 => (0..2usize, any_bool()).prop_map(|(node, all)| Step::LoseNode { node, all }),
+        1 => (0..2usize).prop_map(|gateway| Step::LoseGateway { gateway }),
+        1 => (1..6usize).prop_map(|steps| Step::RollBack { steps }),
     ]
-}
-
-fn any_bool() -> impl Strategy<Value = bool> {
-    prop::bool::ANY
 }

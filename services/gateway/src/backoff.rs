@@ -1,0 +1,43 @@
+//! How long to wait before something that failed is tried again.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(4);
+
+/// Waits that double from 250 ms to 4 s, each shortened by up to a half, so that those who failed together do not come back
+/// together.
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self(FIRST)
+    }
+
+    /// The next wait.
+    pub(crate) fn next(&mut self) -> Duration {
+        let wait = self.0;
+        self.0 = (wait * 2).min(LONGEST);
+        jitter(wait)
+    }
+}
+
+/// A random time from half of `longest` to all of it.
+pub(crate) fn jitter(longest: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or_default();
+    longest.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let mut backoff = Backoff::new();
+        for longest in [250, 500, 1_000, 2_000, 4_000, 4_000] {
+            let wait = backoff.next().as_millis();
+            assert!(wait >= longest / 2 && wait <= longest, "{wait} of {longest}");
+        }
+    }
+}

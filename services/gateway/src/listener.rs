@@ -1,0 +1,40 @@
+//! Who hears what of the bus.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bus::{Bus, Listener};
+use protocol::Partition;
+
+use crate::{pending_leaves::PendingLeaves, reassert::Reassert, relay::Relay};
+
+/// Redis may have older data than before: gateways have at least this long to restore their own. A lease and 5 s.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub(crate) struct GatewayListener {
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) reassert: Arc<Reassert>,
+    pub(crate) pending_leaves: Arc<PendingLeaves>,
+}
+
+impl Listener for GatewayListener {
+    fn on_event(&self, channel: &str, text: &str) {
+        self.relay.on_event(channel, text);
+    }
+
+    fn on_gap(&self) {
+        self.relay.on_gap();
+    }
+
+    fn on_history(&self, partitions: &[Partition]) {
+        let truce = self.bus.truce().map(|truce| truce.left).unwrap_or_default();
+        let recovers_until = Instant::now() + RECOVERY.max(truce);
+        self.pending_leaves.on_history(partitions);
+        self.reassert.on_history(partitions, recovers_until);
+        self.relay.on_history(partitions, recovers_until);
+    }
+}

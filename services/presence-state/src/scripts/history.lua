@@ -1,0 +1,3 @@
+-- The history of the data: the first digits of Redis' replication id, which is a new one each time that Redis starts again or
+-- another node takes over. What was acknowledged before may be lost then. (INFO costs 1.3 µs.)
+local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x%x%x%x%x%x%x%x)')

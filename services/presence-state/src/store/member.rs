@@ -1,0 +1,40 @@
+//! Stored records and the members that they are.
+
+use protocol::command::Member;
+use serde_json::value::RawValue;
+
+/// A member and the code of the gateway that holds its connection.
+pub(super) struct Stored {
+    pub(super) member: Member,
+    pub(super) gateway: String,
+}
+
+/// The members of a room from its records, connection and record by turns. What cannot be read is no one's.
+pub(super) fn stored(records: Vec<String>) -> impl Iterator<Item = Stored> {
+    let mut records = records.into_iter();
+    std::iter::from_fn(move || Some((records.next()?, records.next()?)))
+        .filter_map(|(conn, record)| read(conn, &record))
+}
+
+fn read(conn: String, record: &str) -> Option<Stored> {
+    let mut lines = record.splitn(5, '\n');
+    let (epoch, op) = (lines.next()?.parse().ok()?, lines.next()?.parse().ok()?);
+    let (gateway, user) = (lines.next()?.to_owned(), lines.next()?.into());
+    let state = RawValue::from_string(lines.next()?.to_owned()).ok()?;
+    Some(Stored { member: Member { conn: conn.into(), user, epoch, op, state }, gateway })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_and_what_is_none_is_nobodys() {
+        let records = ["a", "7\n1\ngateway\nuser\n{\"x\":1e400}", "b", "broken", "c", "7\n1\ng\nu\n{"];
+        let read: Vec<_> = stored(records.map(str::to_owned).to_vec()).collect();
+        assert_eq!(read.len(), 1);
+        let Stored { member, gateway } = &read[0];
+        assert_eq!((member.conn.as_str(), member.user.as_str(), member.epoch, member.op), ("a", "user", 7, 1));
+        assert_eq!((gateway.as_str(), member.state.get()), ("gateway", "{\"x\":1e400}"));
+    }
+}

@@ -1,0 +1,78 @@
+//! Whole partitions in Redis: what a gateway has there, and what is over.
+
+use std::sync::LazyLock;
+
+use bus::script::Script;
+use keyspace::gateway_code;
+use protocol::{Code, Fault, InstanceId, Partition, RoomId, command::Audit};
+
+use super::{Caller, Run, Store, int, source::script, traceparent_of};
+
+static AUDIT: LazyLock<Script> = LazyLock::new(|| script("partition_audit"));
+static REAP: LazyLock<Script> = LazyLock::new(|| script("partition_reap"));
+
+/// What an audit found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Audited {
+    /// Rooms in which the gateway has another number of records than it said.
+    pub differing: Vec<RoomId>,
+    /// Records in rooms that it did not name, which were removed.
+    pub removed: u64,
+}
+
+/// What a reap did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Connections evicted.
+    pub evicted: u64,
+    /// Rooms that this changed.
+    pub rooms: u64,
+    /// Whether there is more to do.
+    pub more: bool,
+    /// Rooms that cannot be read, which were given up.
+    pub broken: Vec<RoomId>,
+}
+
+impl Store {
+    /// Compares what a gateway has in a partition with what is stored.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`, `INTERNAL`.
+    pub async fn audit(&self, caller: Caller<'_>, audit: &Audit) -> Result<Audited, Fault> {
+        let base = self.base(audit.partition);
+        let about = keyspace::rooms_of(&base, &audit.gateway);
+        let mut args = vec![gateway_code(&audit.gateway).into()];
+        args.extend(audit.rooms.iter().flat_map(|(room, members)| [room.as_str().into(), int(*members)]));
+        let run = Run { about: &about, at: audit.partition, bases: vec![base], args, batch: audit.rooms.len() };
+        let (differing, strays): (Vec<String>, Vec<String>) = self.write(caller, &AUDIT, run).await?;
+        let mut removed = 0;
+        for room in strays {
+            let room = room.into();
+            match self.evict_strays(caller, &room, &audit.gateway, audit.strays_before_ms, None).await {
+                Ok(evicted) => removed += evicted,
+                // A room that cannot be read must not hide the others.
+                Err(fault) if fault.code == Code::Internal => {
+                    tracing::error!(%room, %fault, "a room cannot be audited")
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(Audited { differing: differing.into_iter().map(RoomId::from).collect(), removed })
+    }
+
+    /// Ends what is over in a partition: some 200 connections of gateways that are `gone`, and what is due.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`, `INTERNAL`.
+    pub async fn reap(&self, caller: Caller<'_>, partition: Partition, gone: &[InstanceId]) -> Result<Reaped, Fault> {
+        let base = self.base(partition);
+        let about = keyspace::gateways(&base);
+        let mut args = vec![traceparent_of(caller.span)];
+        args.extend(gone.iter().map(|gateway| gateway_code(gateway).into()));
+        let run = Run { about: &about, at: partition, bases: vec![base], args, batch: gone.len() };
+        let (evicted, rooms, more, broken): (u64, u64, u64, Vec<String>) = self.write(caller, &REAP, run).await?;
+        telemetry::metrics::published("leave", evicted);
+        let broken = broken.into_iter().map(RoomId::from).collect();
+        Ok(Reaped { evicted, rooms, more: more == 1, broken })
+    }
+}

@@ -1,0 +1,152 @@
+//! A reaper with a real Redis and a presence-state that remembers what it is asked: it looks at its partitions when somebody
+//! goes, and not while a truce is on.
+
+#![allow(clippy::unwrap_used, reason = "what a test does not expect may end it")]
+
+use std::{
+    net::Ipv4Addr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bus::{Bus, Listener, Role, Subjects, redis};
+use fred::{
+    clients::Client,
+    interfaces::{SetsInterface as _, SortedSetsInterface as _},
+};
+use protocol::{
+    Code, Fault, Partition,
+    command::{Command, Outcome},
+    envelope::Envelope,
+};
+use service::{Context, Shutdown};
+use testkit::{Redis, until};
+
+const ALIVE: &str = "presence-gateway-0000000a";
+const LEAVING: &str = "presence-gateway-0000000b";
+const DEAD: &str = "presence-gateway-0000000d";
+/// The partition that presence-state cannot work on, and the one that it does in two steps.
+const BROKEN: usize = 1;
+const LARGE: usize = 2;
+const DUE: usize = 3;
+const QUIET: usize = 4;
+
+fn partition(index: usize) -> Partition {
+    Partition::all().nth(index).unwrap()
+}
+
+/// Answers for presence-state; what it was asked is partitions and gateways.
+struct States {
+    bus: Arc<Bus>,
+    asked: Mutex<Vec<(usize, Vec<String>)>>,
+}
+
+impl Listener for States {
+    fn on_request(&self, envelope: &Envelope<'_>) {
+        let answers: Vec<_> =
+            envelope.items.iter().map(|item| (item.ids.clone(), self.answer(item.body.get()))).collect();
+        let (bus, reply_to) = (Arc::clone(&self.bus), envelope.reply_to.clone());
+        tokio::spawn(async move { bus.reply(&reply_to, &answers).await });
+    }
+}
+
+impl States {
+    fn answer(&self, body: &str) -> Arc<Outcome> {
+        let Command::Reap(reap) = serde_json::from_str(body).unwrap() else { panic!("{body}") };
+        let asked = (reap.partition.index(), reap.gone.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let mut all = self.asked.lock().unwrap();
+        let more = asked.0 == LARGE && !all.contains(&asked);
+        all.push(asked);
+        Arc::new(match reap.partition.index() {
+            BROKEN => Outcome::Fault(Fault::new(Code::Internal, "a record cannot be read")),
+            _ => Outcome::Reaped { evicted: 200, rooms: 2, more },
+        })
+    }
+
+    fn was_asked(&self, index: usize, gone: &[&str]) -> usize {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|(partition, gateways)| *partition == index && gateways == gone).count()
+    }
+}
+
+fn bus(server: &Redis, role: Role, name: &str) -> Arc<Bus> {
+    let redis = redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap();
+    Bus::connect(redis, role, name.into())
+}
+
+struct Nothing;
+impl Listener for Nothing {}
+
+async fn gateway(server: &Redis, name: &str) -> Arc<Bus> {
+    let gateway = bus(server, Role::Gateway, name);
+    gateway.start(Arc::new(Nothing));
+    until("a gateway is ready", async || gateway.check_redis().ok()).await;
+    gateway
+}
+
+/// What presence-state has written: records of gateways, and a lock whose time is over.
+async fn fill(redis: &Client, subjects: &Subjects) {
+    for (index, gateways) in [
+        (BROKEN, vec![DEAD]),
+        (LARGE, vec![ALIVE, LEAVING, DEAD]),
+        (DUE, vec![ALIVE]),
+        (QUIET, vec![ALIVE]),
+        (Partition::all().len() - 1, vec![DEAD]),
+    ] {
+        let base = subjects.partition(partition(index));
+        let codes: Vec<_> =
+            gateways.iter().map(|gateway| keyspace::gateway_code(&(*gateway).into()).to_owned()).collect();
+        let () = redis.sadd(keyspace::gateways(&base), codes).await.unwrap();
+        let () = redis.sadd(keyspace::rooms(&base), "room").await.unwrap();
+    }
+    let due = keyspace::due(&subjects.partition(partition(DUE)));
+    let () = redis.zadd(due, None, None, false, false, (1.0, "room")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_gone_or_due_is_reaped_when_a_gateway_goes_and_no_truce_is_on() {
+    let server = Redis::start();
+    let presence_state = bus(&server, Role::State, "presence-state-00000001");
+    let states = Arc::new(States { bus: Arc::clone(&presence_state), asked: Mutex::default() });
+    presence_state.start(Arc::clone(&states) as Arc<dyn Listener>);
+    let client = redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap().commands;
+    fill(&client, presence_state.subjects()).await;
+
+    // It looks at nothing by itself but once, in the truce of its start.
+    let config = reaper::Config {
+        redis: redis::parse_url(&server.url()).unwrap(),
+        admin_port: 0,
+        interval: Duration::from_secs(600),
+    };
+    let context = Context {
+        service: "presence-reaper",
+        version: "0",
+        commit: "0",
+        instance: "presence-reaper-00000001".to_owned(),
+        host: Ipv4Addr::LOCALHOST.into(),
+    };
+    let (end, shutdown) = Shutdown::new();
+    let running =
+        tokio::spawn(async { reaper::run(config, context, shutdown).await.map_err(|error| error.to_string()) });
+    until("it is there", async || presence_state.view().peers(Role::Reaper).first().cloned()).await;
+
+    // Their truce begins after the reaper's and ends after it.
+    let (_alive, leaving) = (gateway(&server, ALIVE).await, gateway(&server, LEAVING).await);
+    let half = Duration::from_secs(5);
+    until("half the truce", async || leaving.truce().is_none_or(|truce| truce.left < half).then_some(())).await;
+    until("the truce ends", async || leaving.truce().is_none().then_some(())).await;
+    assert_eq!(states.asked.lock().unwrap().len(), 0, "evicted in a truce");
+
+    leaving.goodbye().await;
+    let last = Partition::all().len() - 1;
+    until("all is asked", async || {
+        let asked = [(LARGE, &[LEAVING][..]), (LARGE, &[DEAD]), (DUE, &[]), (BROKEN, &[DEAD]), (last, &[DEAD])];
+        asked.iter().all(|(index, gone)| states.was_asked(*index, gone) > 0).then_some(())
+    })
+    .await;
+    until("the second step", async || (states.was_asked(LARGE, &[DEAD]) == 2).then_some(())).await;
+    let asked = states.asked.lock().unwrap().clone();
+    assert!(asked.iter().all(|(index, gone)| *index != QUIET && !gone.contains(&ALIVE.to_owned())), "{asked:?}");
+    end.begin();
+    assert_eq!(running.await.unwrap(), Ok(()));
+}

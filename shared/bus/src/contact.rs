@@ -1,0 +1,103 @@
+//! What the answers of one server say about its history: whether what it holds now goes on from what it held before.
+//! No I/O and no clock of its own.
+
+use crate::{SILENT_AFTER_MS, Why};
+
+/// A clock that moved by more than this against ours between two answers was set. Clocks that are slewed gain 0.25 ms in the
+/// time between two answers.
+const CLOCK_STEP_MS: i64 = 1_000;
+
+/// One acknowledged exchange with a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Exchange {
+    /// When it was sent, in milliseconds of the local monotonic clock.
+    pub(crate) sent_ms: u64,
+    /// When its answer came, by the same clock.
+    pub(crate) answered_ms: u64,
+    /// What the server's clock said in between, in milliseconds since 1970.
+    pub(crate) redis_ms: u64,
+    /// The server's replication id. It changes when the server starts, and when a replica is promoted.
+    pub(crate) replication_id: String,
+}
+
+impl Exchange {
+    /// The server's clock minus ours lies between these two.
+    fn offset(&self) -> (i64, i64) {
+        let redis = self.redis_ms as i64;
+        (redis - self.answered_ms as i64, redis - self.sent_ms as i64)
+    }
+
+    /// The server's clock minus ours, to half the time that the answer took.
+    pub(crate) fn clock_offset_ms(&self) -> i64 {
+        let (low, high) = self.offset();
+        low + (high - low) / 2
+    }
+}
+
+/// The last exchange with a server.
+#[derive(Debug, Default)]
+pub(crate) struct Contact {
+    last: Option<Exchange>,
+}
+
+impl Contact {
+    /// Takes the next exchange. Answers why the history may not go on; `Why::Start` for the first one.
+    pub(crate) fn observe(&mut self, exchange: Exchange) -> Option<Why> {
+        let why = match &self.last {
+            None => Some(Why::Start),
+            Some(last) if last.replication_id != exchange.replication_id => Some(Why::History),
+            Some(last) if stepped(last.offset(), exchange.offset()) => Some(Why::Clock),
+            Some(last) if exchange.answered_ms.saturating_sub(last.answered_ms) >= SILENT_AFTER_MS => {
+                Some(Why::Silence)
+            }
+            Some(_) => None,
+        };
+        self.last = Some(exchange);
+        why
+    }
+
+    /// The server's clock minus ours; `None` before the first answer.
+    pub(crate) fn clock_offset_ms(&self) -> Option<i64> {
+        self.last.as_ref().map(Exchange::clock_offset_ms)
+    }
+
+    /// When the last answer came, in milliseconds of the local clock; `None` before the first.
+    pub(crate) fn answered_ms(&self) -> Option<u64> {
+        self.last.as_ref().map(|last| last.answered_ms)
+    }
+}
+
+/// Whether two ranges of offsets lie further apart than a step. An answer that took long has a wide range, and proves no step.
+fn stepped(before: (i64, i64), now: (i64, i64)) -> bool {
+    now.0 - before.1 > CLOCK_STEP_MS || before.0 - now.1 > CLOCK_STEP_MS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exchange(sent_ms: u64, answered_ms: u64, redis_ms: u64, id: &str) -> Exchange {
+        Exchange { sent_ms, answered_ms, redis_ms, replication_id: id.to_owned() }
+    }
+
+    #[test]
+    fn a_server_that_answers_goes_on() {
+        let mut contact = Contact::default();
+        assert_eq!(contact.observe(exchange(0, 1, 10_000, "a")), Some(Why::Start));
+        assert_eq!(contact.observe(exchange(500, 501, 10_500, "a")), None);
+        assert_eq!(contact.observe(exchange(1_000, 2_000, 11_900, "a")), None, "slow, and not silent for long enough");
+        assert_eq!(contact.observe(exchange(2_000, 3_500, 12_000, "a")), Some(Why::Silence));
+        assert_eq!(contact.answered_ms(), Some(3_500));
+    }
+
+    #[test]
+    fn another_id_and_a_step_of_the_clock_are_seen() {
+        let mut contact = Contact::default();
+        contact.observe(exchange(0, 0, 10_000, "a"));
+        assert_eq!(contact.observe(exchange(500, 500, 10_500, "b")), Some(Why::History));
+        assert_eq!(contact.observe(exchange(1_000, 1_000, 12_000, "b")), None, "a second is no step");
+        assert_eq!(contact.observe(exchange(1_500, 1_500, 72_000, "b")), Some(Why::Clock));
+        assert_eq!(contact.observe(exchange(2_000, 2_000, 13_000, "b")), Some(Why::Clock), "backwards");
+        assert_eq!(contact.observe(exchange(2_500, 3_900, 14_500, "b")), Some(Why::Silence), "slow is no step");
+    }
+}

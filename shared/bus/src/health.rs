@@ -1,0 +1,143 @@
+//! What the bus says of itself: whether Redis answers, how old the lease is, whether no one may be evicted.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fred::{
+    error::ErrorKind,
+    interfaces::{ClientLike as _, EventInterface as _},
+};
+use protocol::Partition;
+use telemetry::metrics::{self, Reading};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::{Bus, Role, SILENT_AFTER_MS, Truce, Why, clock::local_ms};
+
+impl Bus {
+    /// Has metrics look at the bus.
+    pub(crate) fn show(self: &Arc<Self>) {
+        let show = |reading, see: fn(&Self) -> f64| {
+            let bus = Arc::clone(self);
+            metrics::observe(reading, move || Some(see(&bus)));
+        };
+        show(Reading::RedisUp, |bus| f64::from(bus.check_redis().is_ok()));
+        show(Reading::SubscriptionDeaf, |bus| f64::from(bus.check_hearing().is_err()));
+        let begun = Instant::now();
+        let bus = Arc::clone(self);
+        let age = move || Some(bus.lease_age().unwrap_or_else(|| begun.elapsed()).as_secs_f64());
+        metrics::observe(Reading::LeaseAge, age);
+        for why in [Why::Start, Why::Silence, Why::History, Why::Clock] {
+            let bus = Arc::clone(self);
+            let is_on = move || Some(f64::from(bus.truce().is_some_and(|truce| truce.why == why)));
+            metrics::observe(Reading::TruceActive(why.as_str()), is_on);
+        }
+        // presence-state answers and asks nothing.
+        if self.role != Role::State {
+            show(Reading::RequestsPending, |bus| bus.requests.pending() as f64);
+        }
+    }
+
+    /// Whether Redis does what it is asked: connected, and the lease was renewed within 1.5 s.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong, in Redis' own words where it gave any (`not connected: WRONGPASS …`).
+    pub fn check_redis(&self) -> Result<(), String> {
+        let trouble = self.directory.trouble.text();
+        if !self.commands.is_connected() {
+            return Err(trouble.map_or_else(|| "not connected".to_owned(), |why| format!("not connected: {why}")));
+        }
+        match self.directory.age_ms() {
+            Some(age) if age < SILENT_AFTER_MS => Ok(()),
+            _ if let Some(why) = trouble => Err(why),
+            Some(age) => Err(format!("no answer for {age} ms")),
+            None => Err("no answer yet".to_owned()),
+        }
+    }
+
+    /// Whether no one may be evicted now, and why: after the own start, after Redis did not acknowledge the lease for 1.5 s
+    /// (and as long as it does not), after it got another replication id, and after its clock stepped. Lasts 10 s. On a
+    /// cluster only the directory's primary counts, for evictions depend on leases alone.
+    pub fn truce(&self) -> Option<Truce> {
+        self.directory.truces().at(local_ms())
+    }
+
+    /// How old the own lease is: the time since the last renewal that Redis acknowledged was sent; `None` before the first. An
+    /// error is no acknowledgement. At most 0.5 s, plus the time of an answer, while all is well; the lease ends at 5 s.
+    pub fn lease_age(&self) -> Option<Duration> {
+        self.directory.lease_age_ms().map(Duration::from_millis)
+    }
+
+    /// When the leases of all instances in [`view`](Self::view) were last known to be held, in milliseconds of Redis' clock.
+    pub fn seen_ms(&self) -> u64 {
+        self.directory.seen_ms()
+    }
+
+    /// The last moment at which what Redis holds was known to go on from what it held before, in milliseconds of Redis' clock.
+    /// During a truce it was before that, and else it is the last answer of Redis; on a cluster a second ago, for each primary
+    /// is asked by itself.
+    pub fn calm_ms(&self) -> u64 {
+        match self.truce() {
+            Some(truce) if truce.why != Why::Start => self.directory.calm_ms(),
+            _ if self.commands.is_clustered() => self.redis_now_ms().saturating_sub(1_000),
+            _ => self.seen_ms(),
+        }
+    }
+
+    /// Now by the clock of the Redis that has a partition, in milliseconds since 1970. On a cluster each primary has its own.
+    pub fn redis_now_ms_of(&self, partition: Partition) -> u64 {
+        let offset_ms = if self.commands.is_clustered() { self.histories.clock_offset_ms(partition) } else { None };
+        offset_ms.map_or_else(|| self.redis_now_ms(), |offset_ms| local_ms().saturating_add_signed(offset_ms))
+    }
+
+    /// A moment of the hosts' clock, in milliseconds since 1970, by the clock of the Redis that has a partition.
+    pub fn redis_time_ms(&self, partition: Partition, wall_clock_ms: u64) -> u64 {
+        let from_now_ms = wall_clock_ms as i64 - protocol::envelope::wall_clock_ms() as i64;
+        self.redis_now_ms_of(partition).saturating_add_signed(from_now_ms)
+    }
+
+    /// Changes each time that [`view`](Self::view) has changed; its value is the number of changes.
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.directory.changes()
+    }
+
+    /// Waits for a view that Redis was asked for after this call: an instance that held its lease by then is in it. Takes 50 ms
+    /// or more; `false` if none came within 250 ms. To be asked before anything is done because an instance is not alive.
+    pub async fn look_again(&self) -> bool {
+        self.directory.look_again().await
+    }
+
+    /// Whether the own inbox is heard.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn check_hearing(&self) -> Result<(), String> {
+        self.hearing.check()
+    }
+
+    /// Whether a presence-state instance is there to ask.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn check_states(&self) -> Result<(), String> {
+        if self.view().peers(Role::State).is_empty() { Err("no instance is alive".to_owned()) } else { Ok(()) }
+    }
+}
+
+/// Notes why there is no connection for commands, in the words of anyone who refused it; forever.
+pub(crate) async fn follow_errors(bus: Arc<Bus>) {
+    let mut errors = bus.commands.error_rx();
+    loop {
+        match errors.recv().await {
+            Ok((error, _)) if bus.commands.is_connected() || *error.kind() == ErrorKind::Canceled => {}
+            Ok((error, _)) => {
+                if bus.directory.trouble.set(error.details()) {
+                    tracing::warn!(%error, "no connection to Redis; tried again until there is one");
+                }
+            }
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}

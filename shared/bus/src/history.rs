@@ -1,0 +1,226 @@
+//! Whether what Redis holds of a partition goes on from what it held before, server by server. Without a cluster the
+//! exchange with the directory says it for all partitions. On a cluster each primary is asked twice a second.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use fred::{
+    interfaces::{ClientLike as _, EventInterface as _},
+    types::{cluster::ClusterRouting, config::Server},
+};
+use protocol::Partition;
+use tokio::{
+    sync::broadcast::{Receiver, error::TryRecvError},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::Span;
+
+use crate::{
+    Bus, Why,
+    clock::local_ms,
+    contact::{Contact, Exchange},
+    redis,
+    script::Script,
+};
+
+const READ_EVERY: Duration = Duration::from_millis(500);
+
+static READ: LazyLock<Script> = LazyLock::new(|| Script::new("history_read", include_str!("scripts/history_read.lua")));
+
+/// What is known of the servers.
+#[derive(Default)]
+pub(crate) struct Histories(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// A cluster's primaries and the partitions that lie there, as the cluster last said.
+    primaries: Vec<(Server, Arc<[Partition]>)>,
+    contacts: HashMap<Server, Contact>,
+    /// Where each partition was last found: a server, and its replication id.
+    homes: HashMap<Partition, (Server, Arc<str>)>,
+    /// Tells of new connections for commands. Read when an answer came: what was told before belongs to that answer.
+    reconnects: Option<Receiver<Server>>,
+    /// Servers that have a new connection and have not answered since.
+    reconnected: HashSet<Server>,
+    /// Servers that are being asked.
+    asked: HashSet<Server>,
+}
+
+impl Histories {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to listen for new connections.
+    pub(crate) fn start(&self, bus: &Bus) {
+        self.lock().reconnects = Some(bus.commands.reconnect_rx());
+    }
+
+    /// The clock of the primary that has a partition, minus ours; `None` while it is not known, and without a cluster.
+    pub(crate) fn clock_offset_ms(&self, partition: Partition) -> Option<i64> {
+        let known = self.lock();
+        let (server, _) = known.homes.get(&partition)?;
+        known.contacts.get(server)?.clock_offset_ms()
+    }
+
+    /// Takes a cluster's routing.
+    pub(crate) fn route(&self, bus: &Bus, routing: &ClusterRouting) {
+        let mut primaries: HashMap<&Server, Vec<Partition>> = HashMap::new();
+        for partition in Partition::all() {
+            let slot = ClusterRouting::hash_key(bus.subjects.partition(partition).as_bytes());
+            if let Some(server) = routing.get_server(slot) {
+                primaries.entry(server).or_default().push(partition);
+            }
+        }
+        self.lock().primaries = primaries.into_iter().map(|(server, all)| (server.clone(), all.into())).collect();
+    }
+}
+
+impl Known {
+    fn take_reconnects(&mut self) {
+        let Some(reconnects) = &mut self.reconnects else { return };
+        loop {
+            match reconnects.try_recv() {
+                Ok(server) => drop(self.reconnected.insert(server)),
+                // There were more than 32 since the last answer. The latest are still there.
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Takes an answer of the server that has these partitions; answers those whose history may not go on.
+    fn answered(&mut self, server: &Server, partitions: &[Partition], exchange: Exchange) -> Vec<Partition> {
+        self.take_reconnects();
+        let id: Arc<str> = exchange.replication_id.as_str().into();
+        let why = self.contacts.entry(server.clone()).or_default().observe(exchange);
+        let again = self.reconnected.remove(server);
+        // A server that was not known has no history here; where its partitions came from decides.
+        let broken = why.is_some_and(|why| why != Why::Start) || (again && why.is_none());
+        let home = (server.clone(), id);
+        let changed = |partition: &Partition| {
+            let before = self.homes.insert(*partition, home.clone());
+            before.is_some_and(|before| broken || before != home)
+        };
+        partitions.iter().copied().filter(changed).collect()
+    }
+}
+
+/// Takes what an exchange with the directory said about its server. Without a cluster that is the only one.
+pub(crate) fn directory_answered(bus: &Bus, why: Option<Why>) {
+    if bus.commands.is_clustered() {
+        return;
+    }
+    let again = {
+        let mut known = bus.histories.lock();
+        known.take_reconnects();
+        known.reconnected.drain().count() > 0
+    };
+    let why = match why {
+        // The first connection, which carried nothing before.
+        Some(Why::Start) => return,
+        Some(why) => why.as_str(),
+        None if again => "reconnect",
+        None => return,
+    };
+    changed(bus, &Partition::all().collect::<Vec<_>>(), why);
+}
+
+fn changed(bus: &Bus, partitions: &[Partition], why: &str) {
+    if partitions.is_empty() {
+        return;
+    }
+    tracing::warn!(why, partitions = partitions.len(), "Redis may have lost changes; gateways put their records back");
+    telemetry::metrics::history_changed();
+    if let Some(listener) = bus.listener.get() {
+        listener.on_history(partitions);
+    }
+}
+
+/// Asks every primary of a cluster, forever; each by itself, so that one that hangs delays no other.
+pub(crate) async fn follow_primaries(bus: Arc<Bus>) {
+    let mut tick = interval(READ_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let free = {
+            let mut known = bus.histories.lock();
+            let free: Vec<_> =
+                known.primaries.iter().filter(|(server, _)| !known.asked.contains(server)).cloned().collect();
+            known.asked.extend(free.iter().map(|(server, _)| server.clone()));
+            free
+        };
+        for (server, partitions) in free {
+            let bus = Arc::clone(&bus);
+            tokio::spawn(async move { read(&bus, &server, &partitions).await });
+        }
+    }
+}
+
+async fn read(bus: &Bus, server: &Server, partitions: &[Partition]) {
+    let key = partitions.first().map(|partition| bus.subjects.partition(*partition));
+    let sent_ms = local_ms();
+    let answer = READ.run::<(u64, String)>(&bus.commands, key.into_iter().collect(), Vec::new());
+    let answer = redis::observed(Span::none(), "evalsha", READ.name(), answer).await;
+    let broken = {
+        let mut known = bus.histories.lock();
+        known.asked.remove(server);
+        let Ok((redis_ms, replication_id)) = answer else { return };
+        known.answered(server, partitions, Exchange { sent_ms, answered_ms: local_ms(), redis_ms, replication_id })
+    };
+    changed(bus, &broken, "primary");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partitions(range: std::ops::Range<usize>) -> Vec<Partition> {
+        Partition::all().skip(range.start).take(range.len()).collect()
+    }
+
+    fn server(port: u16) -> Server {
+        Server::new("h", port)
+    }
+
+    fn at(now_ms: u64, id: &str) -> Exchange {
+        Exchange { sent_ms: now_ms, answered_ms: now_ms, redis_ms: 1_000_000 + now_ms, replication_id: id.to_owned() }
+    }
+
+    #[test]
+    fn the_own_start_and_a_calm_cluster_change_no_history() {
+        let mut known = Known::default();
+        known.reconnected.insert(server(1));
+        for now_ms in [0, 500, 1_000] {
+            assert_eq!(known.answered(&server(1), &partitions(0..2), at(now_ms, "a")), []);
+            assert_eq!(known.answered(&server(2), &partitions(2..4), at(now_ms, "b")), []);
+        }
+    }
+
+    #[test]
+    fn a_fault_of_one_server_is_that_of_its_partitions_alone() {
+        let mut known = Known::default();
+        for (port, id) in [(1, "a"), (2, "b")] {
+            let own = partitions(usize::from(port) * 2..usize::from(port) * 2 + 2);
+            known.answered(&server(port), &own, at(0, id));
+        }
+        assert_eq!(known.answered(&server(1), &partitions(2..4), at(500, "c")), partitions(2..4), "another id");
+        assert_eq!(known.answered(&server(2), &partitions(4..6), at(1_500, "b")), partitions(4..6), "silence");
+        known.reconnected.insert(server(2));
+        assert_eq!(known.answered(&server(2), &partitions(4..6), at(2_000, "b")), partitions(4..6), "a new connection");
+        assert_eq!(known.answered(&server(2), &partitions(4..6), at(2_500, "b")), []);
+    }
+
+    #[test]
+    fn partitions_that_move_change_their_history_and_those_beside_them_do_not() {
+        let mut known = Known::default();
+        known.answered(&server(1), &partitions(0..4), at(0, "a"));
+        known.answered(&server(2), &partitions(4..6), at(0, "b"));
+        assert_eq!(known.answered(&server(2), &partitions(3..6), at(500, "b")), partitions(3..4));
+        assert_eq!(known.answered(&server(3), &partitions(0..1), at(500, "c")), partitions(0..1), "to a new server");
+        assert_eq!(known.answered(&server(1), &partitions(1..3), at(500, "a")), []);
+    }
+}

@@ -1,0 +1,54 @@
+//! Why Redis does not do what it is asked, in its own words; said once for each text.
+
+use std::sync::{Mutex, PoisonError};
+
+/// Texts that are remembered as said. A fault that alternates between more of them is logged more often.
+const TEXTS: usize = 8;
+
+/// What went wrong since Redis last did what it was asked.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    said: Mutex<Vec<String>>,
+    last: Mutex<Option<String>>,
+}
+
+impl Trouble {
+    /// Remembers what is wrong; answers whether it has not been said since all was well.
+    pub(crate) fn set(&self, text: &str) -> bool {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.iter().any(|one| one == text) {
+            return false;
+        }
+        if said.len() == TEXTS {
+            said.remove(0);
+        }
+        said.push(text.to_owned());
+        true
+    }
+
+    /// All is well; answers whether it was not before.
+    pub(crate) fn clear(&self) -> bool {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
+    /// What is wrong.
+    pub(crate) fn text(&self) -> Option<String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_text_is_said_once_until_all_is_well() {
+        let trouble = Trouble::default();
+        assert!(!trouble.clear());
+        assert_eq!(["refused", "refused", "slow", "refused"].map(|text| trouble.set(text)), [true, false, true, false]);
+        assert_eq!(trouble.text().as_deref(), Some("refused"));
+        assert!(trouble.clear() && trouble.set("refused"));
+    }
+}

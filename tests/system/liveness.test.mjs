@@ -1,0 +1,52 @@
+// A member is present from its join to its leave, whatever it sends meanwhile.
+import assert from 'node:assert/strict';
+
+import { scenario } from '../harness/scenario.mjs';
+import { holds, until } from '../harness/until.mjs';
+
+// As a page in the background does, whose timers run once a minute.
+scenario('a client that answers pings and sends nothing for 65 s is there all the time, and its lock too', { gateways: 2 }, async ({ system, room }) => {
+  const [silent, watcher] = await system.connectMany(2);
+  await silent.join(room, 'silent');
+  await watcher.join(room, 'watcher');
+  const { fence } = await silent.lock('acquire', room, 'pen', { ttlMs: 120_000 });
+  const heard = watcher.events.length;
+  await holds('nothing is heard of it', () => watcher.events.length === heard, { ms: 65_000, every: 500 });
+  const beat = await silent.beat();
+  assert.deepEqual([beat.ok, beat.rejoined, beat.stale], [true, undefined, undefined]);
+  assert.equal((await silent.lock('renew', room, 'pen', { fence })).ok, true);
+}, { within: 100_000 });
+
+scenario('a client that stops answering pings is gone after interval and timeout', { gateways: 2, env: { PING_INTERVAL_MS: '1000', PING_TIMEOUT_MS: '1000' } }, async ({ system, room }) => {
+  const [dead, watcher] = await system.connectMany(2);
+  await dead.join(room, 'dead');
+  await watcher.join(room, 'watcher');
+  const begun = Date.now();
+  dead.engine.transport.ws.pause();
+  const leave = await watcher.hears({ type: 'leave', userId: 'dead' }, 6000);
+  assert.equal(leave.reason, 'disconnected');
+  assert.ok(Date.now() - begun >= 900, 'before it could have missed a ping');
+});
+
+// One WebSocket that leaves the namespace and enters it again, as often as it likes.
+scenario('each entering of the namespace is a connection of its own: no operation is taken for one of another', {}, async ({ system, room }) => {
+  const client = await system.connect(0, { follow: false, raw: true });
+  const watcher = await system.connect(0);
+  await watcher.join(room, 'watcher');
+  const seen = new Set();
+  for (let n = 1; n <= 5; n += 1) {
+    const { self } = await client.join(room, 'ann', { n });
+    assert.ok(!seen.has(self.connId), `${self.connId} came again`);
+    seen.add(self.connId);
+    await client.metadata('setChannel', room, 'T', [{ key: 'k', value: `write ${n}` }]);
+    const { metadata } = await watcher.metadata('getChannel', room, 'T');
+    assert.equal(metadata.k.value, `write ${n}`);
+    assert.equal((await client.lock('acquire', room, 'pen')).ok, true);
+    const connects = client.raw.filter((packet) => packet.startsWith?.('0')).length;
+    client.engine.send('1');
+    await watcher.hears({ type: 'leave', connId: self.connId });
+    client.engine.send('0');
+    await until('the namespace to be entered again', () => client.raw.filter((packet) => packet.startsWith?.('0')).length > connects);
+  }
+  assert.ok([...seen].every((connId) => /^[\w-]{16}$/.test(connId)), [...seen].join());
+});
