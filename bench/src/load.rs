@@ -60,7 +60,10 @@ pub(crate) async fn members(address: SocketAddr, count: usize, rooms: usize) -> 
 }
 
 /// Works through `items` with a bounded number at a time; the order of the results is that of the items.
-async fn in_parallel<I, T, F>(items: Vec<I>, work: impl Fn(I) -> F + Clone + Send + 'static) -> io::Result<Vec<T>>
+pub(crate) async fn in_parallel<I, T, F>(
+    items: Vec<I>,
+    work: impl Fn(I) -> F + Clone + Send + 'static,
+) -> io::Result<Vec<T>>
 where
     I: Send + 'static,
     T: Send + 'static,

@@ -6,6 +6,7 @@ pub(crate) mod crowd;
 mod everyday;
 mod fan_out;
 mod growth;
+mod idle;
 mod idle_memory;
 mod join_storm;
 mod patches;
@@ -22,10 +23,11 @@ use crate::report::Report;
 use crate::servers::{Servers, Telemetry};
 
 /// All scenarios by name, in the order of the table, each with what it measures.
-pub(crate) const ALL: [(&str, &str); 9] = [
+pub(crate) const ALL: [(&str, &str); 10] = [
     ("closed-loop", "plain heartbeats of 200 clients in a closed loop, against the echo"),
     ("everyday", "4,000 connections with one heartbeat a second each, against the echo"),
     ("patches", "every heartbeat a patch, rooms of two, 200 clients, against the echo"),
+    ("idle", "CPU and bytes in Redis of 8,000 members that only answer pings, against the echo (not in --quick)"),
     ("idle-memory", "KiB of an idle joined connection at 8,000 connections, against the echo"),
     ("join-storm", "1,000 joins into one room at once"),
     ("fan-out", "events a second in a room of 100, against a bare broadcast"),
@@ -52,6 +54,7 @@ impl Bench {
             "closed-loop" => closed_loop::run(self).await,
             "everyday" => everyday::run(self).await,
             "patches" => patches::run(self).await,
+            "idle" => idle::run(self).await,
             "idle-memory" => idle_memory::run(self).await,
             "join-storm" => join_storm::run(self).await,
             "fan-out" => fan_out::run(self).await,
@@ -84,6 +87,11 @@ impl Bench {
 
     /// How many join storms there are.
     fn storms(&self) -> u32 {
+        if self.quick { 1 } else { 3 }
+    }
+
+    /// For how many pings of each connection idle ones are measured.
+    fn ping_intervals(&self) -> u32 {
         if self.quick { 1 } else { 3 }
     }
 

@@ -3,9 +3,10 @@
 
 pub(crate) mod collector;
 pub(crate) mod process;
+pub(crate) mod redis;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,14 +19,12 @@ use process::{Folder, Process};
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
-/// Long enough that nothing expires while it is measured at rest.
-const TTL_MS: &str = "600000";
-
 /// Servers that are measured together.
 pub(crate) struct Servers {
     processes: Vec<Process>,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
+    redis: Option<SocketAddr>,
     _folder: Folder,
 }
 
@@ -46,13 +45,13 @@ impl Servers {
         let folder = Folder::new()?;
         let mut echo = Process::start("echo-server", &program("echo-server")?, &[], &[], &folder)?;
         let address = echo.listening(READY_WITHIN).await?;
-        Ok(Self { processes: vec![echo], address, _folder: folder })
+        Ok(Self { processes: vec![echo], address, redis: None, _folder: folder })
     }
 
     /// Redis, presence-state, the reaper and the gateway, ready to serve. Traces go to `sink`.
     pub(crate) async fn rollcall(telemetry: Telemetry, sink: SocketAddr) -> io::Result<Self> {
         let folder = Folder::new()?;
-        let (redis, redis_address) = start_redis(&folder).await?;
+        let (redis, redis_address) = redis::start(&folder).await?;
         let mut processes = vec![redis];
         let mut address = redis_address;
         for name in ["presence-state", "presence-reaper", "presence-gateway"] {
@@ -62,7 +61,12 @@ impl Servers {
             service.until("is not ready", READY_WITHIN, || ready(address)).await?;
             processes.push(service);
         }
-        Ok(Self { processes, address, _folder: folder })
+        Ok(Self { processes, address, redis: Some(redis_address), _folder: folder })
+    }
+
+    /// Where their Redis listens.
+    pub(crate) fn redis(&self) -> io::Result<SocketAddr> {
+        self.redis.ok_or_else(|| io::Error::other("these servers have no Redis"))
     }
 
     /// The CPU time of each process so far.
@@ -90,26 +94,12 @@ fn variables(telemetry: Telemetry, sink: SocketAddr, redis: SocketAddr) -> Vec<(
         ("PORT", "0".to_owned()),
         ("ADMIN_PORT", "0".to_owned()),
         ("LOG_FORMAT", "json".to_owned()),
-        ("PRESENCE_TTL_MS", TTL_MS.to_owned()),
         ("DEPLOYMENT_ENVIRONMENT", environment.to_owned()),
     ];
     if telemetry != Telemetry::Off {
         variables.push(("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{sink}")));
     }
     variables
-}
-
-async fn start_redis(folder: &Folder) -> io::Result<(Process, SocketAddr)> {
-    let program = ["redis-server", "valkey-server"]
-        .iter()
-        .find_map(|name| find_on_path(name))
-        .ok_or_else(|| io::Error::other("neither redis-server nor valkey-server is on the PATH"))?;
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let port = address.port().to_string();
-    let arguments = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"];
-    let mut redis = Process::start("redis", &program, &arguments, &[], folder)?;
-    redis.until("does not answer", READY_WITHIN, || says(address, "PING\r\n", "+PONG")).await?;
-    Ok((redis, address))
 }
 
 async fn ready(address: SocketAddr) -> bool {

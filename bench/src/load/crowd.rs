@@ -1,5 +1,6 @@
 //! The load of an operator who wants to know what a system carries that runs already: many connections in small rooms, each
-//! with its own slow beat, from the moment at which it joined, so that nobody expires while the others come.
+//! with its own slow beat, from the moment at which it joined, so that in heartbeat mode no one expires while the others
+//! come.
 
 use std::io;
 use std::net::SocketAddr;
