@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { membersKey } from '../harness/keys.mjs';
 import { FIELDS, INDEXED, LABELS, inLoki } from '../harness/log-fields.mjs';
 import { OtlpReceiver } from '../harness/otlp.mjs';
 import { Stack } from '../harness/stack.mjs';
@@ -11,6 +12,7 @@ import { holds, until } from '../harness/until.mjs';
 
 const SECRET = 'hunter2-never-in-a-log';
 const ROOM = 'broken-room';
+const MEMBERS = membersKey(ROOM); // of another type
 const EXPORTER = 'otlp_http/loki';
 // Time and room as in otel-collector.yaml, but so little of both that a test sees them end.
 const SOON = JSON.stringify({ exporters: { [EXPORTER]: {
@@ -25,7 +27,6 @@ let sink;
 let stack;
 let system;
 let ann;
-let key; // the room's record, which is of another type
 
 before(async () => {
   sink = await OtlpReceiver.start();
@@ -39,9 +40,8 @@ before(async () => {
   ann = await system.connect(0, { auth: { token: SECRET } });
   await ann.join(ROOM, 'ann', { secret: SECRET });
   await ann.metadata('setChannel', ROOM, 'T', [{ key: 'k', value: SECRET }]);
-  key = (await system.redis.keys('prs:{room:*')).find((name) => name.endsWith(':conns'));
-  await system.redis.command('DEL', key);
-  await system.redis.command('SET', key, 'no hash');
+  await system.redis.command('DEL', MEMBERS);
+  await system.redis.command('SET', MEMBERS, 'no hash');
 });
 
 after(async () => {
