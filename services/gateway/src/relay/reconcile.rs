@@ -32,7 +32,7 @@ pub(super) struct Recovery {
     /// that left, and whose leave Redis lost: their gateways remove them. 0 before it is known.
     since_ms: u64,
     /// The last snapshot had such records.
-    keeps_out: bool,
+    pub(super) keeps_out: bool,
     /// A snapshot was asked for since it began.
     has_asked: bool,
     /// Somebody has been asked to look again when the time is over.

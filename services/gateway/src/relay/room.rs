@@ -228,6 +228,13 @@ impl<S: Sink> State<S> {
     }
 
     fn apply(&mut self, id: &RoomId, event: &RoomEvent<'_>) {
+        if self.is_told(event) {
+            // The event counts and is not passed on, so members go on from a snapshot.
+            self.position = Some(event.at);
+            self.seats.values_mut().for_each(Seat::fall_behind);
+            self.needs_snapshot = true;
+            return;
+        }
         // What Redis came back with is older than what its gateway will restore. The event counts, and says what is known.
         let is_newer = |known: &&Known| event.kind != Kind::Leave && known.age() > (event.epoch, event.op);
         let known = self.roster.get(event.conn).filter(|_| self.recovery.is_some()).filter(is_newer).cloned();
@@ -239,6 +246,16 @@ impl<S: Sink> State<S> {
         let was_last = self.recovery.as_mut().is_some_and(|recovery| recovery.hear(event.conn));
         self.needs_snapshot |= was_last;
         self.apply_current(id, event);
+    }
+
+    /// Whether it is the leave of a connection whose first leave Redis lost: its record came back, was kept out, and is removed.
+    fn is_told(&self, event: &RoomEvent<'_>) -> bool {
+        let conn = ConnId::from(event.conn);
+        let was_shown = |seat: &Seat<S>| seat.shown.get(&conn).flatten().is_some();
+        event.kind == Kind::Leave
+            && self.recovery.as_ref().is_some_and(|recovery| recovery.keeps_out)
+            && self.roster.get(event.conn).is_none()
+            && !self.seats.values().any(was_shown)
     }
 
     fn apply_current(&mut self, id: &RoomId, event: &RoomEvent<'_>) {
