@@ -40,7 +40,7 @@ check_architecture() {
 }
 
 # The modules that are built as programs (deploy/tools), and their licences. What is not on the list is not built. A module
-# under the AGPL or another licence that obliges whoever runs the program does not belong here: it is the user's to get.
+# under the AGPL or another licence that obliges anyone who runs the program does not belong here: it is the user's to get.
 #   FOLDER | MODULE, or the beginning that several share | LICENCE
 licences='
 alertmanager | github.com/prometheus/alertmanager | Apache-2.0
@@ -51,7 +51,7 @@ otelcol-contrib | github.com/open-telemetry/opentelemetry-collector-contrib | Ap
 prometheus | github.com/prometheus/prometheus | Apache-2.0
 '
 may_be_built='Apache-2.0 BSD-2-Clause BSD-3-Clause ISC MIT'
-# Under the AGPL. Modules beside these, such as grafana/regexp, have other licences.
+# Under the AGPL. Modules next to these, such as grafana/regexp, have other licences.
 never_built='grafana/(enterprise-metrics|grafana|loki|mimir|oncall|pyroscope|tempo)'
 
 # Every go.mod of deploy/tools asks directly only for what is listed, and nothing of what is tracked can build the others.

@@ -23,7 +23,7 @@ pub(super) const RECOVERY: Duration = Duration::from_secs(4);
 pub(super) const BEHIND_LIMIT: Duration = Duration::from_secs(10);
 
 /// Redis may have lost what it said of a room. Until the time is over, members that a snapshot lacks, or has older than the
-/// roster, stay as they are: their gateways restore them, and no one is told a false leave.
+/// roster, stay as they are: their gateways restore them, and no one is sent a false leave.
 pub(super) struct Recovery {
     pub(super) until: Instant,
     /// Who was kept at the last snapshot and has not been restored since.
@@ -98,7 +98,8 @@ impl<S: Sink> State<S> {
     }
 
     /// Takes a snapshot that was asked for at `asked_at` for the truth. A room that turns out to have begun anew recovers for
-    /// `recovery` from then on; at `calm_ms` of Redis' clock nothing was lost yet. Answers the members here that Redis lacks, or has older.
+    /// `recovery` from then on; at `calm_ms` of Redis' clock nothing was lost yet. Answers the members here that Redis lacks, or
+    /// has older.
     pub(super) fn reconcile(
         &mut self,
         id: &RoomId,

@@ -1,5 +1,5 @@
 //! The way back from a gap: fetch a snapshot, bring the members here up to date, go on with what came meanwhile. A room
-//! that Redis may have lost recovers first: gateways restore its members, and no one is told a false leave.
+//! that Redis may have lost recovers first: gateways restore its members, and no one is sent a false leave.
 
 use std::{
     sync::Arc,

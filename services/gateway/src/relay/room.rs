@@ -271,7 +271,7 @@ impl<S: Sink> State<S> {
         // A record that was rolled back may leave before it is restored; its epoch must not go back.
         let known_epoch = before.as_ref().filter(|_| event.kind == Kind::Leave).map_or(0, |known| known.epoch);
         let mut event = RoomEvent { epoch: event.epoch.max(known_epoch), ..*event };
-        // A snapshot left it out, for its gateway seemed to be gone.
+        // The answer with which the room began here left it out, for its gateway seemed to be gone.
         if event.kind == Kind::Update && before.is_none() {
             event.kind = Kind::Join;
             event.user_edge =
