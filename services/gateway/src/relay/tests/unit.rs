@@ -1,5 +1,7 @@
 //! What the property test has found, each as the shortest story that shows it.
 
+use std::time::Duration;
+
 use super::world::World;
 
 impl World {
@@ -109,4 +111,23 @@ fn who_comes_back_and_leaves_before_an_answer_is_taken_joins_first() {
     world.answer(0);
     world.repaired();
     assert_eq!(world.log("b"), ["join a first or last", "leave a first or last"]);
+}
+
+#[test]
+fn a_leave_that_redis_lost_is_sent_once_though_the_record_came_back() {
+    let mut world = World::new();
+    world.joins_here("a");
+    world.join("b", "b", false);
+    world.hears_everything();
+    world.leave("b");
+    world.hears_everything();
+    world.roll_back(1, false);
+    world.room.begin_recovery(world.now + Duration::from_secs(10), u64::MAX);
+    world.repair();
+    world.repaired();
+    assert!(world.truth().contains_key("b"), "its record came back");
+    world.evict("b", "left");
+    world.come_to_rest();
+    let leaves = world.log("a").iter().filter(|event| event.starts_with("leave b")).count();
+    assert_eq!(leaves, 1, "{:?}", world.log("a"));
 }
