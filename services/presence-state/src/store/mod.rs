@@ -1,6 +1,7 @@
 //! Presence, metadata and locks in Redis: one function for each script, with typed results. It knows keys, scripts and
 //! records; it decides nothing about clients.
 
+mod evict;
 mod gone;
 mod locks;
 mod member;
@@ -29,9 +30,10 @@ use protocol::{Code, Fault, Partition, RoomId};
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
+pub use evict::Eviction;
 pub use metadata::Written;
 pub use partition::{Audited, Reaped};
-pub use presence::{Beat, Eviction, Joins, Read};
+pub use presence::{Beat, Joins, Read};
 
 /// What fred says of a command that it could not write, while a cluster changes.
 const UNSENT: &str = "Too many failed write attempts.";

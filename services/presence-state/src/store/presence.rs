@@ -6,10 +6,9 @@ use bus::script::Script;
 use fred::types::Value;
 use keyspace::gateway_code;
 use protocol::{
-    ConnId, Fault, InstanceId, Position, RoomId,
+    Fault, Position, RoomId,
     client::{MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
-    command::{Heartbeat, Join, JoinResult, Joined, JoinedOne, Leave, Member, Restore, Snapshot, Strays},
-    event::Reason,
+    command::{Heartbeat, Join, JoinResult, Joined, JoinedOne, Leave, Member, Restore, Snapshot},
 };
 use serde_json::value::RawValue;
 use telemetry::propagation::TraceContext;
@@ -24,7 +23,6 @@ static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| script("presence_heartbeat
 static LEAVE: LazyLock<Script> = LazyLock::new(|| script("presence_leave"));
 static RESTORE: LazyLock<Script> = LazyLock::new(|| script("presence_restore"));
 static SNAPSHOT: LazyLock<Script> = LazyLock::new(|| script("presence_snapshot"));
-static EVICT: LazyLock<Script> = LazyLock::new(|| script("presence_evict"));
 
 /// What became of a heartbeat.
 #[derive(Debug)]
@@ -77,23 +75,6 @@ pub enum Read {
     Unchanged,
     /// The room, and the gateways that seem to be gone and still have records in it.
     Room(Snapshot, Vec<String>),
-}
-
-/// Which connections [`Store::evict`] removes from a room.
-#[derive(Debug, Clone)]
-pub struct Eviction<'a> {
-    /// The room.
-    pub room: &'a RoomId,
-    /// The codes of the gateways whose connections go.
-    pub gateways: &'a [String],
-    /// What members are told.
-    pub reason: Reason,
-    /// Only records that are older than this, in milliseconds of Redis' clock; 0 for all.
-    pub before_ms: u64,
-    /// Connections that stay.
-    pub stay: &'a [ConnId],
-    /// Whether the gateways' locks and places in line go too.
-    pub with_locks: bool,
 }
 
 impl Store {
@@ -246,84 +227,6 @@ impl Store {
         let members = stored.into_iter().map(|one| one.member).collect();
         let at = Position { birth, seq, token };
         Ok(Read::Room(Snapshot { at, seen_ms: self.bus.seen_ms(), members }, gone))
-    }
-
-    /// Evicts connections, some 200 of them from `cursor` on, `None` for where the last such call stopped; answers where to go
-    /// on, `None` at the end, and how many it were.
-    ///
-    /// # Errors
-    /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn evict(
-        &self,
-        caller: Caller<'_>,
-        eviction: &Eviction<'_>,
-        cursor: Option<String>,
-    ) -> Result<(Option<String>, u64), Fault> {
-        let mut args = vec![
-            eviction.room.as_str().into(),
-            cursor.unwrap_or_default().into(),
-            eviction.reason.as_str().into(),
-            traceparent_of(caller.span),
-            int(eviction.before_ms),
-            i64::from(eviction.with_locks).into(),
-            int(eviction.gateways.len() as u64),
-        ];
-        args.extend(eviction.gateways.iter().map(|code| code.as_str().into()));
-        args.extend(eviction.stay.iter().map(|conn| conn.as_str().into()));
-        let (cursor, evicted, _): (String, u64, u64) = self.write_room(caller, &EVICT, eviction.room, args).await?;
-        telemetry::metrics::published("leave", evicted);
-        Ok(((cursor != "0").then_some(cursor), evicted))
-    }
-
-    /// Evicts all of them, call by call; answers how many it were.
-    ///
-    /// # Errors
-    /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn evict_all(&self, caller: Caller<'_>, eviction: &Eviction<'_>) -> Result<u64, Fault> {
-        let (mut cursor, mut total) = (Some("0".to_owned()), 0);
-        loop {
-            let (next, evicted) = self.evict(caller, eviction, cursor).await?;
-            total += evicted;
-            match next {
-                Some(_) => cursor = next,
-                None => return Ok(total),
-            }
-        }
-    }
-
-    /// Evicts what a gateway has in a room and does not know any more; `stay` are the connections that it knows.
-    ///
-    /// # Errors
-    /// `UNAVAILABLE`, `INTERNAL`.
-    pub(super) async fn evict_strays(
-        &self,
-        caller: Caller<'_>,
-        room: &RoomId,
-        gateway: &InstanceId,
-        before_ms: u64,
-        stay: Option<&[ConnId]>,
-    ) -> Result<u64, Fault> {
-        let gateways = [gateway_code(gateway).to_owned()];
-        let eviction = Eviction {
-            room,
-            gateways: &gateways,
-            reason: Reason::Disconnected,
-            before_ms,
-            stay: stay.unwrap_or_default(),
-            // Where it names connections it has to do with the room, and its locks there may be good.
-            with_locks: stay.is_none(),
-        };
-        self.evict_all(caller, &eviction).await
-    }
-
-    /// Evicts the connections that a [`Restore`] does not name.
-    ///
-    /// # Errors
-    /// `UNAVAILABLE`, `INTERNAL`.
-    pub async fn prune(&self, caller: Caller<'_>, restore: &Restore, strays: &Strays) -> Result<u64, Fault> {
-        let named = restore.members.iter().map(|member| &member.conn);
-        let stay: Vec<_> = named.chain(&strays.stay).cloned().collect();
-        self.evict_strays(caller, &restore.room, &restore.gateway, strays.before_ms, Some(&stay)).await
     }
 
     /// Runs a script on one room.
