@@ -132,13 +132,15 @@ told('a collector that refuses costs what is dropped, which is counted, and noth
   otlp.refuses = true;
   for (let beat = 0; beat < 300; beat += 1) await ann.beat();
   const [gateway] = system.gateways;
-  const said = (message) => until(`the gateway to say ${message}`, () => gateway.child.lines.some((line) => line.includes(message)), { within: 30_000 });
+  // Metrics and logs are exported to the same collector at their own times, and may be refused before the spans are, or never.
+  const lines = (message) => gateway.child.lines.filter((line) => line.includes(message) && JSON.parse(line).signal === 'traces');
+  const said = (message) => until(`the gateway to say ${message}`, () => lines(message).length > 0, { within: 30_000 });
   await said('the collector does not take it');
   otlp.refuses = false;
   await ann.beat();
   await said('the collector takes it again');
   await until('what was dropped to be told', () => otlp.total('telemetry.dropped.total', { signal: 'traces' }) > 100);
-  assert.equal(gateway.child.lines.filter((line) => line.includes('the collector does not take it') && line.includes('traces')).length, 1);
+  assert.equal(lines('the collector does not take it').length, 1);
 });
 
 told('a collector that never answers delays no answer, and the end by two seconds at most', { env: SMALL_QUEUES }, async ({ system, room, otlp }) => {
