@@ -26,7 +26,7 @@ export class System {
   static async start({ gateways = 1, states = 1, reapers = 1, durable = false, redis = KIND, env = {} } = {}) {
     const system = new System(await redis.start({ durable }), env);
     try {
-      // The states first: a gateway looks twice a second who is there, and must know all of them from its first request.
+      // The states first: a gateway asks every 0.75 s who is there, and must know all of them from its first request.
       await Promise.all(Array.from({ length: states }, () => system.addState()));
       await Promise.all([
         ...Array.from({ length: reapers }, () => system.addReaper()),

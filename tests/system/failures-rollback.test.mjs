@@ -20,7 +20,7 @@ function keepData({ folder }) {
 scenario('an older append-only file is put back while patches flow: every roster is right, no one leaves, no epoch goes back', Crowd.OPTIONS, async ({ system, room }) => {
   const crowd = await Crowd.gather(system, room);
   await crowd.patch(1);
-  await sleep(1000); // gateways ask twice a second whether Redis is as it was: these members are older than the last answer
+  await sleep(1000); // gateways ask every 0.75 s whether Redis is as it was: these members are older than the last answer
   const [stays, leaves] = [crowd.members[0], crowd.members[1]];
   const putBack = keepData(system.redis);
 

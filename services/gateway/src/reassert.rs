@@ -1,6 +1,6 @@
 //! A gateway knows its own connections better than Redis does. When Redis may have come back with older data, or lost some,
 //! the gateway restores its records and has those removed for which it has no connection; each until that is done. Besides,
-//! it compares its numbers with those of Redis, one partition after the other, once a minute.
+//! it compares its numbers with those of Redis, in each partition once a minute.
 //!
 //! Nothing is read back: a restore says what is so.
 
@@ -14,6 +14,7 @@ use std::{
 };
 
 use bus::Bus;
+use futures_util::future::join_all;
 use protocol::{
     Code, ConnId, Fault, Partition, RoomId,
     command::{Audit, Command, Leave, Outcome, Restore, Restored, Strays},
@@ -36,8 +37,10 @@ use crate::{
 const AT_A_TIME: usize = 32;
 /// A record that is younger has a join that may be under way here. Longer than a request may take.
 const STRAY_AFTER_MS: u64 = 5_000;
-/// How long a look at all partitions takes.
-const AUDIT_ROUND: Duration = Duration::from_secs(60);
+/// The unhurried audit compares so many partitions at once, so often: all of them once a minute. Together they leave in one
+/// message and come to Redis in one batch; one by one they cost three times as much CPU.
+const AUDITED_AT_ONCE: usize = 32;
+const AUDIT_EVERY: Duration = Duration::from_millis(60_000 * AUDITED_AT_ONCE as u64 / Partition::COUNT as u64);
 /// The audits that follow a recovery are spread over this time.
 const AUDIT_SPREAD: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -207,17 +210,16 @@ impl Reassert {
 
     /// The unhurried audit: each partition in which the gateway has rooms, once a minute.
     async fn audit_forever(self: Arc<Self>) {
-        let mut tick = interval(AUDIT_ROUND / u32::from(Partition::COUNT));
+        let mut tick = interval(AUDIT_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            for partition in Partition::all() {
-                tick.tick().await;
-                let Some(source) = self.source() else { return };
-                if source.rooms(partition).iter().any(|own| !own.members.is_empty()) {
-                    // What fails is asked again in a minute.
-                    let _ = self.audit(partition).await;
-                }
-            }
+        let all: Vec<_> = Partition::all().collect();
+        for partitions in all.chunks(AUDITED_AT_ONCE).cycle() {
+            tick.tick().await;
+            let Some(source) = self.source() else { return };
+            let has_members =
+                |partition: &&Partition| source.rooms(**partition).iter().any(|own| !own.members.is_empty());
+            // What fails is asked again in a minute.
+            join_all(partitions.iter().filter(has_members).map(|partition| self.audit(*partition))).await;
         }
     }
 

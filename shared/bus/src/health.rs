@@ -64,7 +64,7 @@ impl Bus {
     }
 
     /// How old the own lease is: the time since the last renewal that Redis acknowledged was sent; `None` before the first. An
-    /// error is no acknowledgement. At most 0.5 s, plus the time of an answer, while all is well; the lease ends at 5 s.
+    /// error is no acknowledgement. At most 0.75 s, plus the time of an answer, while all is well; the lease ends at 5 s.
     pub fn lease_age(&self) -> Option<Duration> {
         self.directory.lease_age_ms().map(Duration::from_millis)
     }

@@ -1,5 +1,5 @@
 //! Whether what Redis holds of a partition goes on from what it held before, server by server. Without a cluster the
-//! exchange with the directory says it for all partitions. On a cluster each primary is asked twice a second.
+//! exchange with the directory says it for all partitions. On a cluster each primary is asked every 0.75 s.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,7 +26,7 @@ use crate::{
     script::Script,
 };
 
-const READ_EVERY: Duration = Duration::from_millis(500);
+const READ_EVERY: Duration = Duration::from_millis(750);
 
 static READ: LazyLock<Script> = LazyLock::new(|| Script::new("history_read", include_str!("scripts/history_read.lua")));
 

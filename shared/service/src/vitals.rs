@@ -17,7 +17,7 @@ use tokio::{
 };
 
 /// How often a timer asks for a task, to see when it runs.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+const ASK_EVERY: Duration = Duration::from_millis(250);
 
 /// Has metrics look at the process, and at the runtime that this is called on.
 pub(crate) fn show() {

@@ -1,4 +1,4 @@
-//! Who is alive. Each instance has a lease in Redis, which it renews twice a second; anyone who renews removes those whose lease
+//! Who is alive. Each instance has a lease in Redis, which it renews every 0.75 s; anyone who renews removes those whose lease
 //! has ended. The list is read once; from then on each renewal says what has changed.
 //!
 //! - `lease`: the loop that renews, and the exchange with Redis.

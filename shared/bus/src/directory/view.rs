@@ -35,7 +35,7 @@ impl Role {
     }
 }
 
-/// The directory at one moment: the instances that held a lease when Redis was last asked (at most 0.5 s ago, unless Redis does
+/// The directory at one moment: the instances that held a lease when Redis was last asked (at most 0.75 s ago, unless Redis does
 /// not answer), without those that this instance found gone since.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct View {
