@@ -25,7 +25,8 @@ use crate::{
 pub(crate) const LEASE_MS: u64 = 5_000;
 const RENEW_EVERY: Duration = Duration::from_millis(750);
 /// The list is read anew this often, whatever the changes say: nothing depends on it, it ends whatever error there may be. With
-/// 1,000 instances a list takes 190 µs of Redis' thread, a renewal 11 µs; all of them together 2.8 %.
+/// 1,000 instances a list takes 190 µs of Redis' thread, and all renewals, each on a connection of its own, take 4.1 % of it (5.3 %
+/// when they came every 0.5 s).
 const LIST_EVERY: Duration = Duration::from_secs(30);
 /// Views that are asked for come no faster than this, however many ask.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
