@@ -62,7 +62,7 @@ fn name(request: &Result<Request, Fault>) -> (Operation, &'static str) {
         Ok(Request::Metadata(asked)) => match &asked.1 {
             MetadataAsk::Set(_) => (Operation::MetadataSet, "metadata:setChannel"),
             MetadataAsk::Update(_) => (Operation::MetadataUpdate, "metadata:updateChannel"),
-            MetadataAsk::Remove(_) => (Operation::MetadataRemove, "metadata:removeChannel"),
+            MetadataAsk::Remove(_) | MetadataAsk::Clear(_) => (Operation::MetadataRemove, "metadata:removeChannel"),
             MetadataAsk::Get => (Operation::MetadataGet, "metadata:getChannel"),
         },
         Ok(Request::Lock(ask)) => match &**ask {

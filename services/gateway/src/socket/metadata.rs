@@ -20,6 +20,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, channel: ChannelId, ask: M
         MetadataAsk::Set(write) => Act::Set(change(session, write)),
         MetadataAsk::Update(write) => Act::Update(change(session, write)),
         MetadataAsk::Remove(write) => Act::Remove(change(session, write)),
+        MetadataAsk::Clear(write) => Act::Clear(change(session, write)),
         MetadataAsk::Get => Act::Get,
     };
     let command = Command::Metadata(Metadata { channel: channel.clone(), act });

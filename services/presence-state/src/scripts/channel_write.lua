@@ -32,13 +32,14 @@ local function refusal()
   if expected and expected ~= major then return { 'conflict', '', int(expected), int(major) } end
 end
 
--- The same for the revisions that items must have. Notes the revision and the value of each one that is there.
+-- The same for the revisions that items must have. Notes what each one that is there holds.
 local function item_refusal(items)
   for _, item in ipairs(items) do
     local at = places[item.key]
     if at then
-      local revision, of, value = string.match(stored[at], '^(%d+) (%S+) %S+\n[^\n]*\n(.*)$')
+      local revision, of, when, who, value = string.match(stored[at], '^(%d+) (%S+) (%S+)\n([^\n]*)\n(.*)$')
       item.old_revision, item.old_value, item.is_continued = tonumber(revision), value, of == history
+      item.old_when, item.old_who = when, who
       if item.revision and item.revision ~= item.old_revision then
         return { 'conflict', item.key, int(item.revision), int(item.old_revision) }
       end
@@ -54,11 +55,14 @@ local function is_too_large(growth)
   return bytes > MOST_BYTES
 end
 
--- An item as this writer has it stored, and as it is told.
-local function texts(name, value, revision)
+-- An item as this writer has it stored, and as it is sent to members. Where the writer does not want recorded when or who, that
+-- stays as it was in an item that is changed.
+local function texts(item, value, revision)
   local number = int(revision)
-  return number .. ' ' .. history .. (notes_when and ' ' .. int(now) or ' -') .. '\n' .. (notes_who and author or '') ..
-    '\n' .. value, number .. ' ' .. #value .. '\n' .. name .. '\n' .. value .. '\n'
+  local when = notes_when and int(now) or item.old_when or '-'
+  local who = notes_who and author or item.old_who or ''
+  return number .. ' ' .. history .. ' ' .. when .. '\n' .. who .. '\n' .. value,
+    number .. ' ' .. #value .. '\n' .. item.key .. '\n' .. value .. '\n'
 end
 
 -- Ends a write whose items are stored: tells it, and answers the channel. A revision begins from the clock, so that a channel

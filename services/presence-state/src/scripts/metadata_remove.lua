@@ -1,20 +1,16 @@
--- Removes items, all of them where none are named; absent ones are passed over, and without any nothing changes.
+-- Removes items. Absent ones are passed over; if none is there, nothing changes.
 -- needs: channel, channel_write
 function verbs.remove(items)
   local refused = refusal()
   if refused then return refused end
   look()
-  if #items == 0 then
-    for key in pairs(places) do items[#items + 1] = { key = key } end
-    table.sort(items, function(a, b) return a.key < b.key end)
-  end
   refused = item_refusal(items)
   if refused then return refused end
   local gone, message = {}, {}
   for _, item in ipairs(items) do
     if places[item.key] then
       gone[#gone + 1] = item.key
-      local _, told = texts(item.key, item.old_value, item.old_revision)
+      local _, told = texts(item, item.old_value, item.old_revision)
       message[#gone] = told
     end
   end
@@ -22,4 +18,13 @@ function verbs.remove(items)
   redis.call('HDEL', meta, unpack(gone))
   stored = nil
   return commit(message)
+end
+
+-- Removes all items.
+function verbs.clear(items)
+  look()
+  for key in pairs(places) do items[#items + 1] = { key = key } end
+  table.sort(items, function(a, b) return a.key < b.key end)
+  verb = 'remove'
+  return verbs.remove(items)
 end

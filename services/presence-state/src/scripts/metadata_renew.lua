@@ -8,7 +8,7 @@ function verbs.renew()
   local message = {}
   for n = 1, #stored, 2 do
     local revision, value = string.match(stored[n + 1], '^(%d+) %S+ %S+\n[^\n]*\n(.*)$')
-    local _, told = texts(stored[n], value, tonumber(revision))
+    local _, told = texts({ key = stored[n] }, value, tonumber(revision))
     message[#message + 1] = told
   end
   verb = 'set'

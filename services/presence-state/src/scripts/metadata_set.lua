@@ -7,7 +7,7 @@ function verbs.set(items)
   for n, item in ipairs(items) do
     local value = item.value == '' and '""' or item.value
     new[2 * n - 1] = item.key
-    new[2 * n], message[n] = texts(item.key, value, item.revision and item.revision > 0 and item.revision or 1)
+    new[2 * n], message[n] = texts(item, value, item.revision and item.revision > 0 and item.revision or 1)
     bytes = bytes + #item.key + #value
   end
   if bytes > MOST_BYTES then return { 'large' } end

@@ -19,7 +19,7 @@ function verbs.update(items)
   local new, message = {}, {}
   for n, item in ipairs(items) do
     local text
-    text, message[n] = texts(item.key, item.value, next_revision(item.old_revision, item.is_continued))
+    text, message[n] = texts(item, item.value, next_revision(item.old_revision, item.is_continued))
     new[2 * n - 1], new[2 * n], stored[places[item.key]] = item.key, text, text
   end
   if #new > 0 then redis.call('HSET', meta, unpack(new)) end

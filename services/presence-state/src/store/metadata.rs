@@ -78,7 +78,7 @@ impl Store {
     ) -> Result<Written, Fault> {
         let script = match asked.0.act {
             Act::Get => &GET,
-            Act::Remove(_) => &REMOVE,
+            Act::Remove(_) | Act::Clear(_) => &REMOVE,
             Act::Set(_) | Act::Update(_) | Act::Renew(_) => return Err(fault.clone()),
         };
         let results = self.some_channels(deadline_ms, script, &[*asked]).await?;
@@ -164,8 +164,9 @@ fn add_args(args: &mut Vec<Value>, Metadata { channel, act }: &Metadata, span: &
     let change = act.change();
     let author = change.and_then(|change| change.author.as_ref());
     let items = change.map_or(&[][..], |change| &change.items);
+    let verb = if matches!(act, Act::Clear(_)) { "clear" } else { act.verb() };
     args.extend([
-        Value::from_static_str(act.verb()),
+        Value::from_static_str(verb),
         channel.name.as_str().into(),
         channel.kind.as_str().into(),
         change.map_or("", |change| change.conn.as_str()).into(),

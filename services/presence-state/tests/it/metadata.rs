@@ -99,15 +99,17 @@ async fn what_keeps_a_write_from_happening_is_said_and_nothing_changes() {
     let large: Vec<_> =
         (0..17).map(|n| item(&n.to_string(), Some(&format!("\"{}\"", "x".repeat(16 * 1024 - 2))), None)).collect();
     assert_eq!(site.rejected("T", &Act::Set(change("c", 6, large))).await, Rejected::TooLarge);
-    let nothing = site.written("T", &Act::Remove(change("c", 7, vec![item("unknown", None, None)]))).await;
-    assert_eq!(nothing.major_revision, before.major_revision);
+    for (op, none) in [(7, vec![item("unknown", None, None)]), (8, Vec::new())] {
+        let nothing = site.written("T", &Act::Remove(change("c", op, none))).await;
+        assert_eq!(nothing.major_revision, before.major_revision);
+    }
     assert_eq!(items(&site.record("T").await), [("k", "1", 1)]);
     assert_eq!(site.record("other").await.major_revision, 0);
     assert!(events.texts().await.is_empty());
 }
 
 #[tokio::test]
-async fn who_and_when_are_noted_down_where_the_last_writer_wanted_it() {
+async fn who_and_when_are_recorded_and_stay_until_a_writer_records_anew_or_replaces_the_item() {
     let site = Site::open().await;
     let mut noted = change("c", 1, vec![item("k", Some("1"), None)]);
     noted.options = WriteOptions { add_timestamp: true, add_user_id: true, ..WriteOptions::default() };
@@ -117,7 +119,14 @@ async fn who_and_when_are_noted_down_where_the_last_writer_wanted_it() {
     let record = site.written("T", &Act::Update(change("c", 2, vec![item("k", None, None)]))).await;
     let second = &record.items[0];
     assert_eq!((second.value.get(), second.revision), ("1", 2));
-    assert!(second.author.is_none() && second.updated.is_none());
+    assert_eq!((second.author.clone(), second.updated), (first.author.clone(), first.updated));
+    let mut other = Change { author: Some("bob".into()), ..change("c", 3, vec![item("k", Some("2"), None)]) };
+    other.options.add_user_id = true;
+    let record = site.written("T", &Act::Update(other)).await;
+    let third = &record.items[0];
+    assert_eq!((third.author.as_ref().unwrap().as_str(), third.updated), ("bob", first.updated));
+    let record = site.written("T", &Act::Set(change("c", 4, vec![item("k", Some("1"), None)]))).await;
+    assert!(record.items[0].author.is_none() && record.items[0].updated.is_none());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Request,
-    payload::{channel, fields, id, number, present},
+    payload::{channel, fields, id, number},
 };
 use crate::{ChannelId, Fault, LockId, LockName};
 
@@ -73,13 +73,13 @@ struct Fields<'a> {
     name: Option<&'a RawValue>,
     #[serde(borrow, rename = "channelType")]
     kind: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present", rename = "lockName")]
+    #[serde(borrow, rename = "lockName")]
     lock: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     fence: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present", rename = "ttlMs")]
+    #[serde(borrow, rename = "ttlMs")]
     ttl: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present", rename = "waitMs")]
+    #[serde(borrow, rename = "waitMs")]
     wait: Option<&'a RawValue>,
 }
 
@@ -148,6 +148,11 @@ mod tests {
         assert_eq!((lock.name.as_str(), lock.channel.kind.as_str(), ttl_ms, wait_ms), ("l", "T", 10_000, 0));
         let all = r#","lockName":"l","ttlMs":1000,"waitMs":10000"#;
         assert!(matches!(asked("acquire", all), Ok(LockAsk::Acquire { ttl_ms: 1_000, wait_ms: 10_000, .. })));
+        let nulls = r#","lockName":"l","ttlMs":null,"waitMs":null"#;
+        assert!(matches!(asked("acquire", nulls), Ok(LockAsk::Acquire { ttl_ms: 10_000, wait_ms: 0, .. })));
+        let floats = r#","lockName":"l","ttlMs":5000.0,"waitMs":0.0"#;
+        assert!(matches!(asked("acquire", floats), Ok(LockAsk::Acquire { ttl_ms: 5_000, wait_ms: 0, .. })));
+        assert!(matches!(asked("get", r#","lockName":null"#), Ok(LockAsk::Get { name: None, .. })));
         assert!(matches!(asked("get", ""), Ok(LockAsk::Get { name: None, .. })));
         assert!(matches!(asked("renew", r#","lockName":"l","fence":5"#), Ok(LockAsk::Renew { fence: 5, .. })));
         assert!(matches!(asked("release", r#","lockName":"l","fence":5"#), Ok(LockAsk::Release { fence: 5, .. })));

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{
     Request,
     lock::MAX_FENCE,
-    payload::{channel, fields, flag, id, number, present, twice},
+    payload::{channel, fields, flag, id, number, present, twice, whole},
 };
 use crate::{
     ChannelId, Code, Fault,
@@ -37,8 +37,10 @@ pub enum MetadataAsk {
     Set(Write),
     /// `metadata:updateChannel`
     Update(Write),
-    /// `metadata:removeChannel`
+    /// `metadata:removeChannel` with `data`
     Remove(Write),
+    /// `metadata:removeChannel` without
+    Clear(Write),
     /// `metadata:getChannel`
     Get,
 }
@@ -58,9 +60,9 @@ struct Fields<'a> {
     name: Option<&'a RawValue>,
     #[serde(borrow, rename = "channelType")]
     kind: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     data: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     options: Option<&'a RawValue>,
 }
 
@@ -84,8 +86,10 @@ pub(super) fn update(payload: Option<&RawValue>) -> Result<Request, Fault> {
 
 pub(super) fn remove(payload: Option<&RawValue>) -> Result<Request, Fault> {
     let fields: Fields<'_> = fields("metadata:removeChannel", payload)?;
-    let items = fields.data.map(items).transpose()?.unwrap_or_default();
-    fields.request(items, MetadataAsk::Remove)
+    match fields.data {
+        Some(data) => fields.request(items(data)?, MetadataAsk::Remove),
+        None => fields.request(Vec::new(), MetadataAsk::Clear),
+    }
 }
 
 pub(super) fn get(payload: Option<&RawValue>) -> Result<Request, Fault> {
@@ -109,9 +113,10 @@ impl Fields<'_> {
 struct ItemFields<'a> {
     #[serde(borrow)]
     key: Option<&'a RawValue>,
+    /// `null` is a value like any other.
     #[serde(borrow, default, deserialize_with = "present")]
     value: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     revision: Option<&'a RawValue>,
 }
 
@@ -148,15 +153,15 @@ fn item(at: usize, json: &RawValue) -> Result<ItemChange, Fault> {
 
 #[derive(Deserialize)]
 struct OptionFields<'a> {
-    #[serde(borrow, default, deserialize_with = "present", rename = "majorRevision")]
+    #[serde(borrow, rename = "majorRevision")]
     major_revision: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present", rename = "lockName")]
+    #[serde(borrow, rename = "lockName")]
     lock: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     fence: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present", rename = "addTimestamp")]
+    #[serde(borrow, rename = "addTimestamp")]
     add_timestamp: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present", rename = "addUserId")]
+    #[serde(borrow, rename = "addUserId")]
     add_user_id: Option<&'a RawValue>,
 }
 
@@ -184,10 +189,7 @@ fn options(json: &RawValue) -> Result<WriteOptions, Fault> {
 
 /// A revision to check or to set; a negative one means that there is none.
 fn revision(field: &str, json: &RawValue) -> Result<Option<u64>, Fault> {
-    let number: i64 = json
-        .get()
-        .parse()
-        .ok()
+    let number = whole(json)
         .filter(|number| *number <= MAX_REVISION as i64)
         .ok_or_else(|| Fault::invalid(format!("{field} must be a whole number up to {MAX_REVISION}")))?;
     Ok(number.try_into().ok())
@@ -218,8 +220,28 @@ mod tests {
         let (_, MetadataAsk::Update(write)) = asked("updateChannel", options).unwrap() else { panic!() };
         assert_eq!((write.items[0].revision, write.options.major_revision), (Some(3), Some(7)));
         assert!(write.options.add_user_id && !write.options.add_timestamp);
-        assert!(matches!(asked("removeChannel", ""), Ok((_, MetadataAsk::Remove(write))) if write.items.is_empty()));
+        assert!(
+            matches!(asked("removeChannel", r#","data":[]"#), Ok((_, MetadataAsk::Remove(write))) if write.items.is_empty())
+        );
+        for all in ["", r#","data":null"#] {
+            assert!(
+                matches!(asked("removeChannel", all), Ok((_, MetadataAsk::Clear(write))) if write.items.is_empty())
+            );
+        }
         assert!(matches!(asked("getChannel", ""), Ok((_, MetadataAsk::Get))));
+    }
+
+    #[test]
+    fn an_optional_field_of_null_is_absent_and_a_whole_number_may_have_a_point() {
+        let nulls = r#","data":[{"key":"a","value":null,"revision":null}],"options":{"majorRevision":null,"lockName":null,
+            "fence":null,"addTimestamp":null,"addUserId":null}"#;
+        let (_, MetadataAsk::Update(write)) = asked("updateChannel", nulls).unwrap() else { panic!() };
+        assert_eq!(write.options, WriteOptions::default());
+        assert_eq!(write.items[0].value.as_ref().map(|value| value.get()), Some("null"), "a value may be null");
+        let numbers = r#","data":[{"key":"a","revision":2.0}],"options":{"majorRevision":1.8e15}"#;
+        let (_, MetadataAsk::Set(write)) = asked("setChannel", numbers).unwrap() else { panic!() };
+        assert_eq!((write.items[0].revision, write.options.major_revision), (Some(2), Some(1_800_000_000_000_000)));
+        assert!(matches!(asked("setChannel", r#","data":null,"options":null"#), Ok((_, MetadataAsk::Set(_)))));
     }
 
     #[test]
@@ -230,7 +252,6 @@ mod tests {
         let name = format!(r#","data":[{{"key":"{}"}}]"#, "x".repeat(257));
         for (event, rest, code, word) in [
             ("setChannel", r#","data":{}"#, Code::InvalidPayload, "data"),
-            ("setChannel", r#","data":null"#, Code::InvalidPayload, "data"),
             ("setChannel", r#","data":[1]"#, Code::InvalidPayload, "data[0]"),
             ("setChannel", r#","data":[{"value":1}]"#, Code::InvalidPayload, "data[0].key"),
             ("setChannel", r#","data":[{"key":""}]"#, Code::InvalidPayload, "data[0].key"),

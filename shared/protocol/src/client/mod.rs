@@ -113,6 +113,12 @@ mod tests {
     }
 
     #[test]
+    fn a_state_of_null_is_none() {
+        let json = r#"["presence:join",{"roomId":"r","userId":"u","state":null}]"#;
+        assert!(matches!(parse(json), Ok(Request::Join { state, .. }) if state.get() == "{}"));
+    }
+
+    #[test]
     fn bad_payloads_are_refused_by_field() {
         refused(r#"["presence:join"]"#, "payload");
         refused(r#"["presence:join",null]"#, "payload");
@@ -121,13 +127,10 @@ mod tests {
         refused(r#"["presence:join",{"roomId":7,"userId":"u"}]"#, "roomId");
         refused(r#"["presence:join",{"roomId":"r","userId":null}]"#, "userId");
         refused(r#"["presence:join",{"roomId":"r","userId":"u","state":[]}]"#, "state");
-        refused(r#"["presence:join",{"roomId":"r","userId":"u","state":null}]"#, "state");
         refused(r#"["presence:join",{"roomId":"r","userId":"u"},1]"#, "arguments");
         refused(r#"["presence:heartbeat",{"epoch":-1}]"#, "epoch");
         refused(r#"["presence:heartbeat",{"epoch":1.5}]"#, "epoch");
-        refused(r#"["presence:heartbeat",{"epoch":null}]"#, "epoch");
         refused(r#"["presence:heartbeat",{"epoch":"1"}]"#, "epoch");
-        refused(r#"["presence:heartbeat",{"patchState":null}]"#, "patchState");
         refused(r#"["presence:heartbeat",{"patchState":NaN}]"#, "JSON");
         refused(r#"["presence:nothing",{}]"#, "event");
         refused(r#"["presence:leave",7]"#, "payload");
@@ -135,9 +138,12 @@ mod tests {
 
     #[test]
     fn heartbeats_and_leaves() {
-        for plain in [r#"["presence:heartbeat",{}]"#, r#"["presence:heartbeat",{ }]"#] {
-            assert!(matches!(parse(plain), Ok(Request::Heartbeat { epoch: None, patch: None })));
+        for payload in ["", ",null", ",{}", ",{ }", r#",{"epoch":null,"patchState":null}"#] {
+            let plain = format!(r#"["presence:heartbeat"{payload}]"#);
+            assert!(matches!(parse(&plain), Ok(Request::Heartbeat { epoch: None, patch: None })), "{plain}");
         }
+        let float = r#"["presence:heartbeat",{"epoch":1.79570397037e12}]"#;
+        assert!(matches!(parse(float), Ok(Request::Heartbeat { epoch: Some(1_795_703_970_370), .. })));
         let highest = format!(r#"["presence:heartbeat",{{"epoch":{MAX_EPOCH}}}]"#);
         assert!(matches!(parse(&highest), Ok(Request::Heartbeat { epoch: Some(MAX_EPOCH), .. })));
         for leave in [r#"["presence:leave"]"#, r#"["presence:leave",null]"#, r#"["presence:leave",{}]"#] {

@@ -24,7 +24,7 @@ pub(super) fn channel(name: Option<&RawValue>, kind: Option<&RawValue>) -> Resul
     Ok(ChannelId { name: name.into(), kind: kind.into() })
 }
 
-/// A field that is there, be it `null`: for these fields `null` is a wrong type, not an absence.
+/// A field that is there, be it `null`. Everywhere else a `null` is the same as a field that is not there.
 pub(super) fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -54,10 +54,44 @@ pub(super) fn flag(field: &str, value: Option<&RawValue>) -> Result<bool, Fault>
 
 /// A field that is a whole number within bounds.
 pub(super) fn number(field: &str, value: &RawValue, least: u64, most: u64) -> Result<u64, Fault> {
-    value
-        .get()
-        .parse()
-        .ok()
+    whole(value)
+        .and_then(|number| number.try_into().ok())
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| Fault::invalid(format!("{field} must be a whole number from {least} to {most}")))
+}
+
+/// A number whose value is whole, however it is written: `5000`, `5000.0`, `5e3`. Languages with one type of number write
+/// them like that. From 2^53 on only what is written as an integer: there a fraction is lost in reading.
+pub(super) fn whole(value: &RawValue) -> Option<i64> {
+    let text = value.get();
+    text.parse().ok().or_else(|| {
+        // `f64` also reads what is no number in JSON, but a raw value is valid JSON.
+        let number: f64 = text.parse().ok()?;
+        (number.fract() == 0.0 && number.abs() < (1u64 << 53) as f64).then_some(number as i64)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_whole_if_its_value_is() {
+        let read = |text: &str| whole(serde_json::from_str(text).unwrap());
+        for (text, number) in [
+            ("5000.0", 5_000),
+            ("1.79570397037e12", 1_795_703_970_370),
+            ("2E0", 2),
+            ("-1.0", -1),
+            ("-0", 0),
+            ("-0.0", 0),
+            ("9007199254740991.0", 9_007_199_254_740_991),
+            ("9007199254740993", 9_007_199_254_740_993),
+        ] {
+            assert_eq!(read(text), Some(number), "{text}");
+        }
+        for text in ["1.5", "1e-1", "9007199254740992.0", "1e400", "\"1\"", "true", "null", "[1]"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Request,
-    payload::{id, number, object, present, twice},
+    payload::{id, number, object, twice},
 };
 use crate::{Fault, state};
 
@@ -26,7 +26,7 @@ struct JoinFields<'a> {
     room: Option<&'a RawValue>,
     #[serde(borrow, rename = "userId")]
     user: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     state: Option<&'a RawValue>,
 }
 
@@ -47,17 +47,17 @@ pub(super) fn join(payload: Option<&RawValue>) -> Result<Request, Fault> {
 
 #[derive(Deserialize)]
 struct HeartbeatFields<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     epoch: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present", rename = "patchState")]
+    #[serde(borrow, rename = "patchState")]
     patch: Option<&'a RawValue>,
 }
 
 pub(super) fn heartbeat(payload: Option<&RawValue>) -> Result<Request, Fault> {
-    let payload = object("presence:heartbeat", payload)?;
-    if payload == "{}" {
+    if matches!(payload.map(RawValue::get), None | Some("{}" | "null")) {
         return Ok(Request::Heartbeat { epoch: None, patch: None });
     }
+    let payload = object("presence:heartbeat", payload)?;
     let fields: HeartbeatFields<'_> = serde_json::from_str(payload).map_err(twice)?;
     let epoch = fields.epoch.map(|json| number("epoch", json, 0, MAX_EPOCH)).transpose()?;
     if let Some(json) = fields.patch {

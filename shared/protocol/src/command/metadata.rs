@@ -23,8 +23,10 @@ pub enum Act {
     Set(Change),
     /// Change items that exist.
     Update(Change),
-    /// Remove items, all of them where none are named.
+    /// Remove items.
     Remove(Change),
+    /// Remove all items; the change names none.
+    Clear(Change),
     /// Give a record whose last changes Redis lost a revision above all that anyone knows.
     Renew(Change),
     /// Tell the record.
@@ -37,7 +39,7 @@ impl Act {
         match self {
             Act::Set(_) => "set",
             Act::Update(_) => "update",
-            Act::Remove(_) => "remove",
+            Act::Remove(_) | Act::Clear(_) => "remove",
             Act::Renew(_) => "renew",
             Act::Get => "get",
         }
@@ -46,7 +48,9 @@ impl Act {
     /// The write, if it is one.
     pub fn change(&self) -> Option<&Change> {
         match self {
-            Act::Set(change) | Act::Update(change) | Act::Remove(change) | Act::Renew(change) => Some(change),
+            Act::Set(change) | Act::Update(change) | Act::Remove(change) | Act::Clear(change) | Act::Renew(change) => {
+                Some(change)
+            }
             Act::Get => None,
         }
     }

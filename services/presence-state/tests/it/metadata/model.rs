@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use presence_state::store::Written;
 use proptest::prelude::*;
 use protocol::{
-    command::metadata::{Act, Rejected},
+    command::metadata::{Act, Change, Rejected},
     event::metadata::{MetadataEvent, Operation},
 };
 
@@ -42,7 +42,7 @@ fn belief() -> impl Strategy<Value = Belief> {
 
 fn step() -> impl Strategy<Value = Step> {
     let items = proptest::collection::btree_map(0u8..4, (proptest::option::of(0u8..3), belief()), 0..4);
-    (0usize..3, 0usize..2, 0usize..3, items, belief(), any::<bool>())
+    (0usize..3, 0usize..2, 0usize..4, items, belief(), any::<bool>())
         .prop_map(|(conn, kind, verb, items, major, again)| Step { conn, kind, verb, items, major, again })
 }
 
@@ -100,7 +100,7 @@ impl Model {
                 }
                 Ok(true)
             }
-            _ if change.items.is_empty() => Ok(!std::mem::take(&mut self.items).is_empty()),
+            Act::Clear(_) => Ok(!std::mem::take(&mut self.items).is_empty()),
             _ => {
                 let gone = change.items.iter().filter(|item| self.items.remove(item.key.as_str()).is_some());
                 Ok(gone.count() > 0)
@@ -181,6 +181,7 @@ fn act(step: &Step, op: u64, model: &Model) -> Act {
     match step.verb {
         0 => Act::Set(change),
         1 => Act::Update(change),
-        _ => Act::Remove(change),
+        2 => Act::Remove(change),
+        _ => Act::Clear(Change { items: Vec::new(), ..change }),
     }
 }
