@@ -1,5 +1,6 @@
 // A real Redis Cluster of the test's own: three masters, each with a replica, on free ports. To a test it is like the
-// single Redis (`redis.mjs`): keys are looked for on every master; what is paused or killed is one master.
+// single Redis (`redis.mjs`): keys are looked for on every master, and it is paused, killed and restarted as a whole. A test
+// that wants only one master away takes that one (`lose`, `masters`).
 import { freePort, Redis } from './redis.mjs';
 import { until } from './until.mjs';
 
@@ -133,14 +134,34 @@ export class RedisCluster {
     await this.#healthy();
   }
 
+  // After kill(): the same nodes with the same slots and what they had on disk.
+  async restart() {
+    await Promise.all(this.nodes.map((node) => node.restart()));
+    await this.#healthy();
+  }
+
   // After kill(): the same nodes with the same slots, and nothing in them.
   async restartEmpty() {
     await Promise.all(this.nodes.map((node) => node.restartEmpty()));
     await this.#healthy();
   }
 
+  pause() {
+    this.nodes.forEach((node) => node.pause());
+  }
+
+  resume() {
+    this.nodes.forEach((node) => node.resume());
+  }
+
   async kill() {
     await Promise.all(this.nodes.map((node) => node.kill()));
+  }
+
+  // The append-only files as they are now; returns how to put them back.
+  keepData() {
+    const putBack = this.nodes.map((node) => node.keepData());
+    return () => putBack.forEach((put) => put());
   }
 
   get child() {

@@ -2,7 +2,7 @@
 // a temporary folder. It can be paused, killed and started again, with or without its data.
 import { execFileSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { rmSync } from 'node:fs';
+import { cpSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 
@@ -78,6 +78,21 @@ export class Redis {
     // The dump is what a replica wrote when it fetched its master's data.
     for (const data of ['appendonlydir', 'dump.rdb']) rmSync(join(this.folder, data), { recursive: true, force: true });
     await this.restart();
+  }
+
+  // The append-only file as it is now; returns how to put it back.
+  keepData() {
+    const [now, then] = [join(this.folder, 'appendonlydir'), join(this.folder, 'then')];
+    cpSync(now, then, { recursive: true });
+    return () => {
+      rmSync(now, { recursive: true });
+      cpSync(then, now, { recursive: true });
+    };
+  }
+
+  // What a cluster has several of.
+  async masters() {
+    return [this];
   }
 
   async command(...args) {

@@ -1,28 +1,16 @@
 // Redis comes back with data of a moment ago: what it acknowledged since is lost there, and known to the gateways.
 import assert from 'node:assert/strict';
-import { cpSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 
 import { Crowd } from '../harness/crowd.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { holds, sleep, until } from '../harness/until.mjs';
-
-// The append-only file as it is now; returns how to put it back.
-function keepData({ folder }) {
-  const [now, then] = [join(folder, 'appendonlydir'), join(folder, 'then')];
-  cpSync(now, then, { recursive: true });
-  return () => {
-    rmSync(now, { recursive: true });
-    cpSync(then, now, { recursive: true });
-  };
-}
 
 scenario('an older append-only file is put back while patches flow: every roster is right, no one leaves, no epoch goes back', Crowd.OPTIONS, async ({ system, room }) => {
   const crowd = await Crowd.gather(system, room);
   await crowd.patch(1);
   await sleep(1000); // gateways ask every 0.75 s whether Redis is as it was: these members are older than the last answer
   const [stays, leaves] = [crowd.members[0], crowd.members[1]];
-  const putBack = keepData(system.redis);
+  const putBack = system.redis.keepData();
 
   // After that moment: patches, one who joined, one who left, an epoch that was adopted.
   await crowd.patch(2);
@@ -56,7 +44,7 @@ scenario('an older append-only file is put back: members are told what metadata 
   await ann.join(room, 'ann');
   await bob.join(room, 'bob');
   const before = await ann.metadata('setChannel', room, 'T', [{ key: 'score', value: 0 }]);
-  const putBack = keepData(system.redis);
+  const putBack = system.redis.keepData();
   let lost;
   for (const score of [10, 11, 12]) lost = await ann.metadata('updateChannel', room, 'T', [{ key: 'score', value: score }]);
   await until('bob to know', () => bob.changes.at(-1)?.majorRevision === lost.majorRevision);
