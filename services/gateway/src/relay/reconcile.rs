@@ -12,7 +12,7 @@ use protocol::{ConnId, Position, RoomId, command::Snapshot};
 use super::{
     room::{State, contradict},
     roster::{Known, Roster},
-    seat::{Seat, Sink},
+    seat::{Seat, Shown, Sink},
     truth::Truth,
 };
 
@@ -21,6 +21,11 @@ use super::{
 pub(super) const RECOVERY: Duration = Duration::from_secs(4);
 /// A socket that does not take what it must know for this long is closed.
 pub(super) const BEHIND_LIMIT: Duration = Duration::from_secs(10);
+/// When a socket is tried again that has no room for what it must know.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// The same where nothing but the rest of it is missing and the socket takes it bit by bit: 512 events at a time, so that those
+/// of 10,000 members who left together are sent within a second and not within five. Nothing is fetched for it.
+const READS_ON_AFTER: Duration = Duration::from_millis(25);
 
 /// Redis may have lost what it said of a room. Until the time is over, members that a snapshot lacks, or has older than the
 /// roster, stay as they are: their gateways restore them, and no one is sent a false leave.
@@ -63,8 +68,8 @@ pub(super) enum Repaired<S> {
     Done {
         /// The room recovers until then, and no one looks again yet.
         recovers_until: Option<Instant>,
-        /// Somebody has no room in its queue for what it must know.
-        behind: bool,
+        /// Somebody has no room in its queue for what it must know: when to look again.
+        behind_until: Option<Instant>,
         /// Who has had none for too long, and is no member any more.
         late: Vec<S>,
     },
@@ -93,8 +98,40 @@ impl<S: Sink> State<S> {
     /// whatever it says.
     pub(super) fn ask(&mut self) -> Option<Position> {
         self.recovery.iter_mut().for_each(|recovery| recovery.has_asked = true);
-        let needed = self.recovery.is_some() || self.seats.values().any(Seat::is_behind);
-        self.position.filter(|_| !needed)
+        let is_behind = self.seats.values().any(Seat::is_behind);
+        let may_go_on = |at: &Position| self.seats.iter().all(|(conn, seat)| self.leads_on(conn, seat, *at));
+        self.position.filter(|at| self.recovery.is_none() && !self.forked && (!is_behind || may_go_on(at)))
+    }
+
+    /// Whether the roster, which stands at `at`, is sure to be what follows on what a member was shown. It is not if its answer
+    /// was of another history, or later.
+    fn leads_on(&self, conn: &ConnId, seat: &Seat<S>, at: Position) -> bool {
+        let is_older = |(conn, was): (&ConnId, Option<&Known>)| {
+            was.zip(self.roster.get(conn.as_str())).is_some_and(|(was, is)| is.age() < was.age())
+        };
+        !seat.forked
+            && may_follow(seat.at, at)
+            && self.roster.get(conn.as_str()).is_some()
+            && !seat.shown.iter().any(is_older)
+    }
+
+    /// The room stands where it is known, as of `seen_ms`: who is behind goes on from the roster.
+    pub(super) fn bring_up_to_date(&mut self, id: &RoomId, seen_ms: u64) {
+        let Some(at) = self.position else { return };
+        let truth = Truth {
+            id,
+            at,
+            seen_ms,
+            roster: &self.roster,
+            held_back: &HashSet::new(),
+            everyone: false,
+            before: Shown::default(),
+            changes: OnceCell::new(),
+            whole: OnceCell::new(),
+        };
+        for seat in self.seats.values_mut().filter(|seat| seat.is_behind()) {
+            self.reads_on |= seat.bring_up_to_date(&truth, false);
+        }
     }
 
     /// Takes a snapshot that was asked for at `asked_at` for the truth. A room that turns out to have begun anew recovers for
@@ -206,6 +243,7 @@ impl<S: Sink> State<S> {
     /// with what waited.
     pub(super) fn go_on(&mut self, id: &RoomId, heard: u64, now: Instant) -> Repaired<S> {
         let again = std::mem::take(&mut self.repair_again);
+        let retry_after = if std::mem::take(&mut self.reads_on) { READS_ON_AFTER } else { RETRY_AFTER };
         let mut fits = self.catch_up(id);
         if !fits {
             self.drop_heard(heard);
@@ -221,7 +259,7 @@ impl<S: Sink> State<S> {
             |recovery: &mut Recovery| (!std::mem::replace(&mut recovery.look_planned, true)).then_some(recovery.until);
         Repaired::Done {
             recovers_until: self.recovery.as_mut().and_then(plan),
-            behind: self.seats.values().any(Seat::is_behind),
+            behind_until: self.seats.values().any(Seat::is_behind).then(|| now + retry_after),
             late,
         }
     }

@@ -76,7 +76,7 @@ impl Relay {
         }
         let now = Instant::now();
         match outcome {
-            Ok(Outcome::Unchanged) => {}
+            Ok(Outcome::Unchanged) => state.bring_up_to_date(&room.id, self.bus.seen_ms()),
             Ok(Outcome::Snapshot(snapshot)) => {
                 let truce = self.bus.truce().map(|truce| truce.left).unwrap_or_default();
                 let lost = state.reconcile(&room.id, &snapshot, asked_at, RECOVERY.max(truce), self.bus.calm_ms());
@@ -88,10 +88,9 @@ impl Relay {
         }
         match state.go_on(&room.id, heard, now) {
             Repaired::Not => Step::Fetch { after: AGAIN_AFTER },
-            Repaired::Done { recovers_until, behind, late } => {
+            Repaired::Done { recovers_until, behind_until, late } => {
                 late.iter().for_each(|session| session.doom("it stayed behind the room's events"));
-                let retry = behind.then(|| now + RETRY_EVERY);
-                Step::Done { look_again: retry.into_iter().chain(recovers_until).collect() }
+                Step::Done { look_again: behind_until.into_iter().chain(recovers_until).collect() }
             }
         }
     }

@@ -88,6 +88,8 @@ pub(super) struct State<S> {
     pub(super) repairing: bool,
     /// Something else went missing meanwhile.
     pub(super) repair_again: bool,
+    /// Somebody reads, and took some of what it had missed, and there is more.
+    pub(super) reads_on: bool,
     /// What members were told of the channels of the room's name.
     pub(super) channels: Channels,
     pub(super) locks: Locks,
@@ -109,6 +111,7 @@ impl<S> Default for State<S> {
             forked: false,
             repairing: false,
             repair_again: false,
+            reads_on: false,
             channels: Channels::default(),
             locks: Locks::default(),
             recovery: None,

@@ -172,19 +172,19 @@ impl<S: Sink> Seat<S> {
     }
 
     /// Takes the roster that a snapshot gave, and tells it what it missed, as events, and then the whole; unless it is
-    /// `later` than the snapshot, or joins again.
-    pub(super) fn bring_up_to_date(&mut self, truth: &Truth<'_>, later: bool) {
+    /// `later` than the snapshot, or joins again. Says whether it took something and has no room for the rest yet.
+    pub(super) fn bring_up_to_date(&mut self, truth: &Truth<'_>, later: bool) -> bool {
         let is_usual = self.shown.is_empty();
         truth.before.iter().for_each(|(conn, was)| self.shown.note(conn, was));
         self.shown.compare(truth.roster);
         let behind = self.is_behind();
         if self.held || later {
-            return;
+            return false;
         }
         let is_settled = self.settling && truth.held_back.is_empty();
         if !truth.everyone && !behind && !is_settled {
             self.forked = false;
-            return;
+            return false;
         }
         self.settling = !truth.held_back.is_empty();
         // The whole shows everyone; without it, members who are held back stay hidden from those who never saw them.
@@ -192,14 +192,21 @@ impl<S: Sink> Seat<S> {
         let knows =
             |conn: &ConnId| self.shown.get(conn).flatten().is_some() && truth.roster.get(conn.as_str()).is_none();
         let gets_whole = !self.settling || (behind && !truth.held_back.iter().any(knows));
-        let own = (!is_usual).then(|| truth.changes_for(&self.shown, !gets_whole));
-        let mut took = true;
-        for change in own.as_deref().unwrap_or_else(|| truth.changes()) {
-            took = took && change.send(&self.sink, false);
+        let (mut took, mut sent) = (true, Vec::new());
+        let mut send = |change: &Publication| {
+            took = change.send(&self.sink, false);
             if took {
-                self.shown.set(&change.conn, change.after.as_ref());
+                sent.push((change.conn.clone(), change.after.clone()));
             }
+            took
+        };
+        if is_usual {
+            let _ = truth.changes().iter().all(send);
+        } else {
+            truth.changes_for(&self.shown, !gets_whole, |change| send(&change));
         }
+        let took_some = !sent.is_empty();
+        sent.iter().for_each(|(conn, after)| self.shown.set(conn, after.as_ref()));
         self.at = truth.at;
         if gets_whole {
             took = took && self.sink.emit("presence:sync", truth.whole());
@@ -213,6 +220,7 @@ impl<S: Sink> Seat<S> {
         } else {
             self.fall_behind();
         }
+        took_some && !took
     }
 }
 

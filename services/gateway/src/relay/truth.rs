@@ -38,13 +38,20 @@ pub(super) struct Truth<'a> {
 impl Truth<'_> {
     /// What a member receives that was shown the roster as it was before.
     pub(super) fn changes(&self) -> &[Publication] {
-        self.changes.get_or_init(|| self.changes_for(&self.before, false))
+        self.changes.get_or_init(|| {
+            let mut changes = Vec::new();
+            self.changes_for(&self.before, false, |change| {
+                changes.push(change);
+                true
+            });
+            changes
+        })
     }
 
-    /// What a member receives that was shown `shown` where the roster says something else: who came, who is different, and
-    /// only then who is gone, so that no user seems to leave who has come back on another connection. With `hides`, those who
-    /// are held back neither come nor go.
-    pub(super) fn changes_for(&self, shown: &Shown, hides: bool) -> Vec<Publication> {
+    /// Passes on, one by one until `take` has no room for one, what a member receives that was shown `shown` where the roster
+    /// says something else: who came, who is different, and only then who is gone, so that no user seems to leave who has come
+    /// back on another connection. With `hides`, those who are held back neither come nor go.
+    pub(super) fn changes_for(&self, shown: &Shown, hides: bool, mut take: impl FnMut(Publication) -> bool) {
         let (here, gone): (Vec<_>, Vec<_>) = shown
             .iter()
             .map(|(conn, was)| (conn, was, self.roster.get(conn.as_str())))
@@ -53,7 +60,7 @@ impl Truth<'_> {
             })
             .partition(|(_, _, is)| is.is_some());
         if here.is_empty() && gone.is_empty() {
-            return Vec::new();
+            return;
         }
         let mut users = self.roster.users();
         for (conn, was) in shown.iter() {
@@ -61,28 +68,29 @@ impl Truth<'_> {
             roster.iter().for_each(|known| *users.entry(&known.user).or_default() -= 1);
             was.iter().for_each(|known| *users.entry(&known.user).or_default() += 1);
         }
-        let mut changes = Vec::with_capacity(here.len() + gone.len());
         for (conn, was, is) in here.into_iter().chain(gone) {
             let same_user = was.zip(is).is_some_and(|(was, is)| was.user == is.user);
-            let mut tell = |kind, known: &Known, edge| {
-                changes.extend(self.change(kind, conn, known, edge));
-            };
+            let mut tell = |kind, known, edge| self.change(kind, conn, known, edge).is_none_or(&mut take);
+            let mut goes_on = true;
             if let Some(was) = was.filter(|_| !same_user) {
                 let left = users.entry(&was.user).or_default();
                 *left -= 1;
-                tell(Kind::Leave, was, *left == 0);
+                goes_on = tell(Kind::Leave, was, *left == 0);
             }
-            match is {
-                Some(is) if same_user => tell(Kind::Update, is, false),
-                Some(is) => {
-                    let others = users.entry(&is.user).or_default();
-                    *others += 1;
-                    tell(Kind::Join, is, *others == 1);
-                }
-                None => {}
+            goes_on = goes_on
+                && match is {
+                    Some(is) if same_user => tell(Kind::Update, is, false),
+                    Some(is) => {
+                        let others = users.entry(&is.user).or_default();
+                        *others += 1;
+                        tell(Kind::Join, is, *others == 1)
+                    }
+                    None => true,
+                };
+            if !goes_on {
+                return;
             }
         }
-        changes
     }
 
     fn change(&self, kind: Kind, conn: &ConnId, known: &Known, user_edge: bool) -> Option<Publication> {

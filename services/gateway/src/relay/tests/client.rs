@@ -18,6 +18,8 @@ pub(super) struct Client(Rc<RefCell<Told>>);
 pub(super) struct Told {
     /// Whether its queue takes nothing.
     pub(super) full: bool,
+    /// How many messages its queue takes until it is full; any number if that is not said.
+    pub(super) space: Option<usize>,
     pub(super) at: Position,
     /// By the answer, the events and the syncs.
     pub(super) view: View,
@@ -46,6 +48,12 @@ impl Client {
         self.0.borrow_mut()
     }
 
+    /// It reads what its queue had; the queue takes so many messages now, or any number.
+    pub(super) fn has_space(&self, space: Option<usize>) {
+        let mut told = self.told();
+        (told.full, told.space) = (false, space);
+    }
+
     /// Its join is answered.
     pub(super) fn answered<'a>(&self, at: Position, members: impl Iterator<Item = &'a Member>) {
         let mut told = self.told();
@@ -62,6 +70,12 @@ impl Client {
 impl Sink for Client {
     fn emit(&self, event: &str, message: &RawValue) -> bool {
         let mut told = self.told();
+        if let Some(space) = &mut told.space {
+            match space.checked_sub(1) {
+                Some(left) => *space = left,
+                None => (told.full, told.space) = (true, None),
+            }
+        }
         if told.full {
             return false;
         }

@@ -29,6 +29,7 @@ enum Step {
     Lose,
     Double,
     Full(usize),
+    Space(usize, usize),
     Repair,
     Fetch(u8),
     Wait(u64),
@@ -53,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Lose),
         1 => Just(Step::Double),
         2 => (0..HERE.len()).prop_map(Step::Full),
+        2 => (0..HERE.len(), 0..4_usize).prop_map(|(n, space)| Step::Space(n, space)),
         1 => Just(Step::Repair),
         6 => (1..4_u8).prop_map(Step::Fetch),
         1 => (1..5_000_u64).prop_map(Step::Wait),
@@ -84,6 +86,11 @@ fn take(world: &mut World, step: &Step) {
             if let Some(client) = world.clients.get(HERE[n]) {
                 let full = client.told().full;
                 client.told().full = !full;
+            }
+        }
+        Step::Space(n, space) => {
+            if let Some(client) = world.clients.get(HERE[n]) {
+                client.has_space(Some(space));
             }
         }
         Step::Repair => world.repair(),

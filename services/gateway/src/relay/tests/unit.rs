@@ -131,3 +131,33 @@ fn a_leave_that_redis_lost_is_sent_once_though_the_record_came_back() {
     let leaves = world.log("a").iter().filter(|event| event.starts_with("leave b")).count();
     assert_eq!(leaves, 1, "{:?}", world.log("a"));
 }
+
+/// A queue takes 512 messages; thousands may leave at once with their gateway.
+#[test]
+fn who_reads_on_is_sent_all_that_it_missed_bit_by_bit_and_at_once() {
+    let mut world = World::new();
+    world.joins_here("a");
+    for conn in ["p", "q", "r", "s", "t"] {
+        world.join(conn, conn, false);
+    }
+    world.hears_everything();
+    world.clients["a"].has_space(Some(1));
+    for conn in ["p", "q", "r", "s", "t"] {
+        world.evict(conn, "node_lost");
+    }
+    world.hears_everything();
+    world.repaired();
+    let began = world.now;
+    for _ in 0..2 {
+        world.clients["a"].has_space(Some(2));
+        world.now = *world.look_again.first().unwrap();
+        world.step();
+        world.repaired();
+    }
+    assert_eq!(world.log("a").iter().filter(|event| event.starts_with("leave")).count(), 5, "{:?}", world.log("a"));
+    world.clients["a"].has_space(None);
+    assert!(world.look_again.first().unwrap().duration_since(began) < Duration::from_millis(400));
+    world.come_to_rest();
+    assert_eq!(world.log("a").iter().filter(|event| event.starts_with("leave")).count(), 5, "{:?}", world.log("a"));
+    assert_eq!(world.log("a").last().map(String::as_str), Some("sync"));
+}

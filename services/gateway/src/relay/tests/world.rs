@@ -368,10 +368,11 @@ impl World {
             self.clients.values().for_each(|client| client.told().protected.clone_from(&protected));
             self.room.reconcile(&self.id, &snapshot, asked_at, RECOVERY, 0);
             self.clients.values().for_each(|client| client.told().protected.clear());
+        } else {
+            self.room.bring_up_to_date(&self.id, 0);
         }
-        if let Repaired::Done { recovers_until, behind, .. } = self.room.go_on(&self.id, heard, self.now) {
-            let retry = behind.then(|| self.now + Duration::from_millis(250));
-            self.look_again.extend(retry.into_iter().chain(recovers_until));
+        if let Repaired::Done { recovers_until, behind_until, .. } = self.room.go_on(&self.id, heard, self.now) {
+            self.look_again.extend(behind_until.into_iter().chain(recovers_until));
             let seats = &self.room.seats;
             let rejoins = &self.answers;
             self.clients
@@ -398,7 +399,7 @@ impl World {
 
     /// Everything that is under way arrives, everybody reads, who lives is restored, and all repairs come to an end.
     pub(super) fn come_to_rest(&mut self) {
-        self.clients.values().for_each(|client| client.told().full = false);
+        self.clients.values().for_each(|client| client.has_space(None));
         self.gone.clone().iter().for_each(|conn| self.evict(conn, "node_lost"));
         self.alive.keys().cloned().collect::<Vec<_>>().iter().for_each(|conn| self.restore(conn));
         self.restore_everyone();
