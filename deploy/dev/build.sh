@@ -12,6 +12,9 @@ esac
 # shellcheck disable=SC2086
 build_services() { cargo build --release $service_packages; }
 
+# A gateway without sockets, for the system tests.
+build_stand_in() { cargo build --release -p bench --bin stand-in; }
+
 # The services as a later version may be: everything that they send each other has a field that nobody knows yet. Built
 # from a copy of the sources, beside whatever cargo has built of their dependencies for the unit tests.
 next_binaries="$PWD/.dev/next/bin"

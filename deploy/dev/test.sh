@@ -45,7 +45,7 @@ node_tests() {
   local kind=$1
   shift
   build_services || return
-  if [ "$kind" = system ]; then build_next || return; fi
+  if [ "$kind" = system ]; then build_stand_in && build_next || return; fi
   cd tests && npm ci || return
   export ROLLCALL_BIN_DIR=$binaries ROLLCALL_NEXT_DIR=$next_binaries ROLLCALL_TOOLS_DIR=$tools_here
   if [ $# -gt 0 ]; then

@@ -22,6 +22,7 @@ export class Roster {
   settling = false; // a new gen: events are applied as they come
   repairing = false; // marked events have come, their sync has not yet
   #epochs = new Map();
+  #connections = new Map(); // user → how many connections it has here
   #trail = []; // what was heard of late, for complaints
 
   // `syncSuffices`: a member that reads too slowly is brought up to date by the sync alone.
@@ -53,8 +54,8 @@ export class Roster {
     const seen = this.#epochs.get(event.connId) >= event.epoch;
     this.#checkEpoch(event.connId, event.epoch, event.type);
     if (!event.resync && !this.settling) this.#checkChange(event, seen);
-    if (event.type === 'leave') this.members.delete(event.connId);
-    else this.members.set(event.connId, { userId: event.userId, state: event.state, epoch: event.epoch });
+    if (event.type === 'leave') this.#remove(event.connId);
+    else this.#set(event.connId, { userId: event.userId, state: event.state, epoch: event.epoch });
   }
 
   sync({ roomId, snapshot, seq, gen }) {
@@ -108,18 +109,35 @@ export class Roster {
   }
 
   #checkUserFlag(event, flag) {
-    const otherTab = [...this.members].some(([connId, { userId }]) => connId !== event.connId && userId === event.userId);
+    const own = this.members.get(event.connId)?.userId === event.userId ? 1 : 0;
+    const otherTab = (this.#connections.get(event.userId) ?? 0) > own;
     if (Boolean(event[flag]) === otherTab) this.#violate(`wrong ${flag} (another tab is here: ${otherTab})`, event);
   }
 
   #take(snapshot) {
     this.members = new Map();
+    this.#connections = new Map();
     for (const { connId, userId, state, epoch, lastSeenMs } of snapshot) {
       if (this.members.has(connId)) this.#violate(`${connId} is twice in a snapshot`);
       if (!Number.isSafeInteger(lastSeenMs)) this.#violate(`${connId} has no lastSeenMs in a snapshot`);
       this.#checkEpoch(connId, epoch, 'snapshot');
-      this.members.set(connId, { userId, state, epoch });
+      this.#set(connId, { userId, state, epoch });
     }
+  }
+
+  #set(connId, member) {
+    this.#remove(connId);
+    this.members.set(connId, member);
+    this.#connections.set(member.userId, (this.#connections.get(member.userId) ?? 0) + 1);
+  }
+
+  #remove(connId) {
+    const member = this.members.get(connId);
+    if (!member) return;
+    this.members.delete(connId);
+    const left = this.#connections.get(member.userId) - 1;
+    if (left) this.#connections.set(member.userId, left);
+    else this.#connections.delete(member.userId);
   }
 
   #compareWithEvents(told) {

@@ -38,9 +38,10 @@ export function sharedSystem(options) {
   return (name, body, { within = BODY_MS } = {}) => test(name, (t) => run(t, system, body, within));
 }
 
-// For a test that breaks things: a system of its own; with `exports`, telemetry goes to a receiver, `otlp`.
-export function scenario(name, options, body, { within = BODY_MS } = {}) {
-  test(name, async (t) => {
+// For a test that breaks things: a system of its own; with `exports`, telemetry goes to a receiver, `otlp`. `skip` says why it
+// cannot run here.
+export function scenario(name, { skip = false, ...options }, body, { within = BODY_MS } = {}) {
+  test(name, { skip }, async (t) => {
     const otlp = options.exports && await OtlpReceiver.start();
     try {
       const system = await System.start({ ...options, env: { ...(otlp && otlp.env), ...options.env } });

@@ -1,0 +1,85 @@
+// Thousands of members of whom a test wants nothing but that they are there: a WebSocket that speaks as much Socket.IO as it
+// takes to join a room and to stay in it. Members whose view is checked are official clients (client.mjs).
+import { once } from 'node:events';
+import { WebSocket } from 'ws';
+
+// Connecting at the same time; each is a handful of round trips.
+const TOGETHER = 128;
+
+// Calls `body` with 0 to `count - 1`, so many at a time.
+export async function each(count, body, together = TOGETHER) {
+  const results = [];
+  let next = 0;
+  const lane = async () => {
+    while (next < count) {
+      const index = next;
+      next += 1;
+      results[index] = await body(index);
+    }
+  };
+  await Promise.all(Array.from({ length: together }, lane));
+  return results;
+}
+
+class Extra {
+  #socket;
+  #waiting = null;
+
+  constructor(url) {
+    this.#socket = new WebSocket(`${url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`, { perMessageDeflate: false });
+    this.#socket.on('message', (data) => this.#hear(data.toString()));
+    this.#socket.on('error', () => {}); // `close` follows
+    this.#socket.on('close', () => this.#waiting?.reject(new Error('the connection was closed before the answer')));
+  }
+
+  get isOpen() {
+    return this.#socket.readyState === WebSocket.OPEN;
+  }
+
+  // Resolves with its connection's id.
+  async join(roomId, userId) {
+    await once(this.#socket, 'open');
+    await this.#answer('40', '40');
+    const text = await this.#answer(`420["presence:join",${JSON.stringify({ roomId, userId })}]`, '430');
+    const [answer] = JSON.parse(text.slice(3));
+    if (!answer.ok) throw new Error(`a join was answered ${text}`);
+    this.connId = answer.self.connId;
+    return this;
+  }
+
+  close() {
+    this.#socket.terminate();
+  }
+
+  #answer(packet, head) {
+    return new Promise((resolve, reject) => {
+      this.#waiting = { head, resolve, reject };
+      this.#socket.send(packet);
+    });
+  }
+
+  #hear(packet) {
+    if (packet === '2') this.#socket.send('3');
+    else if (this.#waiting && packet.startsWith(this.#waiting.head)) {
+      this.#waiting.resolve(packet);
+      this.#waiting = null;
+    }
+  }
+}
+
+export class Throng {
+  // `count` members at that gateway; `whereOf(index)` says each one's room and user.
+  static async gather(gateway, count, whereOf) {
+    const throng = new Throng();
+    throng.members = await each(count, (index) => new Extra(gateway.url).join(...whereOf(index)));
+    return throng;
+  }
+
+  get open() {
+    return this.members.filter(({ isOpen }) => isOpen).length;
+  }
+
+  close() {
+    for (const member of this.members) member.close();
+  }
+}
