@@ -1,13 +1,15 @@
 // How long scripts have blocked Redis, as its slowlog says. The clock of the slowlog also runs while Redis waits for a processor
-// that others have; how long it waited in the second of a call, the system says (Linux), and that much is not the script's.
+// that others have. How long it has waited, the system says (Linux); the log is read so often that what it waited about the time
+// of a call is known, and that much is not the script's.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 
 import { scriptNames } from './scripts.mjs';
+import { sleep } from './until.mjs';
 
 const LOGGED_FROM_US = 1000;
 const KEPT = 100_000;
-const SAMPLE_MS = 100;
+const READ_EVERY_MS = 20;
 const RUNS_A_SCRIPT = /^(eval|evalsha|fcall)(_ro)?$/i;
 
 // For how long the main thread of a process has waited for a processor since it began, ms.
@@ -15,7 +17,7 @@ function waitedMs(pid) {
   try {
     return Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')[1]) / 1e6;
   } catch (error) {
-    if (error.code === 'ENOENT') return 0; // no Linux
+    if (error.code === 'ENOENT') return 0; // no Linux, or it has ended
     throw error;
   }
 }
@@ -23,8 +25,10 @@ function waitedMs(pid) {
 export class SlowLog {
   #redis;
   #names = scriptNames();
-  #samples = []; // {at, waited}
-  #timer;
+  #samples = []; // {at, waited}, one for each time that the log was read
+  #scripts = new Map();
+  #reading = Promise.resolve();
+  #stopped = false;
 
   // Begins with an empty log.
   static async of(redis) {
@@ -32,61 +36,68 @@ export class SlowLog {
     await redis.command('CONFIG', 'SET', 'slowlog-log-slower-than', LOGGED_FROM_US);
     const log = new SlowLog(redis);
     await log.reset();
+    log.#follow().catch(() => {}); // Redis has ended
     return log;
   }
 
   constructor(redis) {
     this.#redis = redis;
-    this.#timer = setInterval(() => this.#sample(), SAMPLE_MS);
-    this.#timer.unref();
   }
 
   async reset() {
-    await this.#redis.command('SLOWLOG', 'RESET');
-    this.#samples = [];
-    this.#sample();
+    await this.#read();
+    this.#scripts.clear();
   }
 
   stop() {
-    clearInterval(this.#timer);
+    this.#stopped = true;
   }
 
-  // The slowest call of each script since the last reset, the slowest first: {name, ms by the slowlog, ms of that which Redis may
-  // have waited for a processor, calls in the log}.
+  // Each script that was slow since the last reset, the slowest first: {name; ms of its slowest call; ownMs, the most of a call
+  // without what Redis may have waited for a processor; count of its calls in the log}.
   async scripts() {
-    this.#sample();
-    const slowest = new Map();
-    for (const [, second, us, [command, hash]] of await this.#redis.command('SLOWLOG', 'GET', '-1')) {
-      if (!RUNS_A_SCRIPT.test(command)) continue;
-      const name = this.#names.get(hash) ?? command.toLowerCase();
-      const ms = us / 1000;
-      const call = { name, ms, waited: Math.min(ms, this.#waitedWithin(second * 1000 - ms, second * 1000 + 1000)) };
-      const before = slowest.get(name);
-      const worst = before && own(before) >= own(call) ? before : call;
-      slowest.set(name, { ...worst, count: (before?.count ?? 0) + 1 });
-    }
-    return [...slowest.values()].sort((one, other) => other.ms - one.ms);
+    await this.#read();
+    return [...this.#scripts.values()].sort((one, other) => other.ms - one.ms);
   }
 
   // Reports the slowest call of each script, fails if one took longer than `mostMs`, and begins again.
   async assertShort(t, phase, mostMs) {
     const scripts = await this.scripts();
-    const waits = (waited) => (waited >= 1 ? `, up to ${Math.round(waited)} ms of it without a processor` : '');
-    const lines = scripts.map(({ name, ms, waited, count }) => `${name} ${ms} ms${waits(waited)} (${count} calls logged)`);
+    const own = ({ ms, ownMs }) => (ms - ownMs >= 1 ? `, at least ${ownMs.toFixed(1)} ms with a processor` : '');
+    const lines = scripts.map((script) => `${script.name} ${script.ms.toFixed(1)} ms${own(script)} (${script.count} calls)`);
     t.diagnostic(`slowest scripts ${phase}: ${lines.join('; ') || `none over ${LOGGED_FROM_US / 1000} ms`}`);
-    assert.deepEqual(scripts.filter((call) => own(call) > mostMs), [], `scripts that blocked Redis for over ${mostMs} ms ${phase}`);
+    assert.deepEqual(scripts.filter(({ ownMs }) => ownMs > mostMs), [], `scripts that blocked Redis for over ${mostMs} ms ${phase}`);
     await this.reset();
   }
 
-  #sample() {
-    this.#samples.push({ at: Date.now(), waited: waitedMs(this.#redis.child.pid) });
+  async #follow() {
+    while (!this.#stopped) {
+      await this.#read();
+      await sleep(READ_EVERY_MS);
+    }
   }
 
-  #waitedWithin(from, to) {
-    const before = this.#samples.findLast(({ at }) => at <= from) ?? this.#samples[0];
-    const after = this.#samples.find(({ at }) => at >= to) ?? this.#samples.at(-1);
-    return after.waited - before.waited;
+  // One after the other; what one takes out of the log is not there for the next.
+  #read() {
+    this.#reading = this.#reading.then(() => this.#take());
+    return this.#reading;
+  }
+
+  async #take() {
+    const commands = [['MULTI'], ['SLOWLOG', 'GET', '-1'], ['SLOWLOG', 'RESET'], ['EXEC']];
+    const answers = await Promise.all(commands.map((command) => this.#redis.command(...command)));
+    const before = this.#samples.at(-1)?.at ?? Date.now();
+    this.#samples.push({ at: Date.now(), waited: waitedMs(this.#redis.child.pid) });
+    for (const [, , us, [command, hash]] of answers.at(-1)[0]) {
+      if (RUNS_A_SCRIPT.test(command)) this.#note(this.#names.get(hash) ?? command.toLowerCase(), us / 1000, before);
+    }
+  }
+
+  // A call that ended after `since`.
+  #note(name, ms, since) {
+    const first = this.#samples.findLast(({ at }) => at <= since - ms) ?? this.#samples[0];
+    const ownMs = Math.max(0, ms - (this.#samples.at(-1).waited - first.waited));
+    const known = this.#scripts.get(name) ?? { name, ms: 0, ownMs: 0, count: 0 };
+    this.#scripts.set(name, { name, ms: Math.max(known.ms, ms), ownMs: Math.max(known.ownMs, ownMs), count: known.count + 1 });
   }
 }
-
-const own = ({ ms, waited }) => ms - waited;
