@@ -18,7 +18,11 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Milliseconds since the process began.
 pub(crate) fn now_ms() -> u64 {
-    START.elapsed().as_millis() as u64
+    ms_at(Instant::now())
+}
+
+fn ms_at(now: Instant) -> u64 {
+    now.duration_since(*START).as_millis() as u64
 }
 
 /// How it is known that a client is alive.
@@ -36,6 +40,24 @@ pub(crate) trait Client: Send + Sync + 'static {
     fn heard_at_ms(&self) -> u64;
     /// It has been silent for too long. Called again until it says something.
     fn fell_silent(self: Arc<Self>);
+}
+
+/// When somebody looked.
+struct Looks {
+    every: Duration,
+    last: Instant,
+}
+
+impl Looks {
+    fn new(every: Duration, now: Instant) -> Self {
+        Self { every, last: now }
+    }
+
+    /// Whether a look comes much too late: this process stood still, and what clients sent meanwhile is still to be read.
+    fn is_late(&mut self, now: Instant) -> bool {
+        let before = std::mem::replace(&mut self.last, now);
+        now.duration_since(before) >= self.every + PAUSE
+    }
 }
 
 /// Looks after silent clients.
@@ -57,14 +79,10 @@ impl<C: Client> Liveness<C> {
             let every = LOOK_EVERY.min(ttl / 10);
             let mut tick = interval(every);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut looked = Instant::now();
+            let mut looks = Looks::new(every, Instant::now());
             loop {
                 tick.tick().await;
-                // After a pause of this process, what clients sent meanwhile is still to be read.
-                if looked.elapsed() < every + PAUSE {
-                    liveness.silent(now_ms()).into_iter().for_each(C::fell_silent);
-                }
-                looked = Instant::now();
+                liveness.look(&mut looks, Instant::now()).into_iter().for_each(C::fell_silent);
             }
         });
     }
@@ -87,6 +105,11 @@ impl<C: Client> Liveness<C> {
             Mode::Transport => false,
             Mode::Heartbeat(ttl) => u128::from(now_ms.saturating_sub(heard_at_ms)) >= ttl.as_millis(),
         }
+    }
+
+    /// Who has been silent for too long, as far as a look can tell.
+    fn look(&self, looks: &mut Looks, now: Instant) -> Vec<Arc<C>> {
+        if looks.is_late(now) { Vec::new() } else { self.silent(ms_at(now)) }
     }
 
     /// Who has been silent for too long. Forgets connections that ended.
@@ -131,6 +154,25 @@ mod tests {
         drop(clients);
         assert!(silent(9_000).is_empty());
         assert!(liveness.lock().is_empty(), "ended connections are forgotten");
+    }
+
+    #[test]
+    fn a_look_that_comes_late_ends_no_one_and_the_next_one_does() {
+        let liveness = Liveness::new(Mode::Heartbeat(Duration::from_secs(3)));
+        let began = Instant::now();
+        let at = |ms| began + Duration::from_millis(ms);
+        let clients = [0, 59_000].map(|ms| Arc::new(Heard(ms_at(at(ms)))));
+        clients.iter().for_each(|client| liveness.watch(client));
+        let mut looks = Looks::new(Duration::from_millis(300), began);
+        let mut silent = |ms| liveness.look(&mut looks, at(ms)).iter().map(|client| client.0).collect::<Vec<_>>();
+        assert!(silent(300).is_empty());
+        // The process stood still for a minute. The second client was heard only after that.
+        assert!(silent(60_000).is_empty(), "what came meanwhile is not read yet");
+        assert_eq!(silent(60_300), [clients[0].0]);
+        // A look that is a little late, because there is much to do, counts.
+        assert_eq!(silent(61_599), [clients[0].0]);
+        assert!(silent(62_899).is_empty(), "1.3 s is too late");
+        assert_eq!(silent(63_199).len(), 2);
     }
 
     #[test]
