@@ -186,9 +186,13 @@ impl<S: Sink> State<S> {
         let mut held_back = HashSet::new();
         if keeps {
             if let Some(recovery) = &mut self.recovery {
+                // Who was shown to somebody by an answer is here, though the roster has not heard of it.
+                let shown = self.seats.values().flat_map(|seat| seat.shown.iter());
+                let shown: HashSet<_> = shown.filter_map(|(conn, known)| known.map(|_| conn)).collect();
                 let left = |conn: &ConnId, is: &Known| {
                     self.roster.get(conn.as_str()).is_none()
                         && !self.seats.contains_key(conn)
+                        && !shown.contains(conn)
                         && is.epoch < recovery.since_ms
                 };
                 recovery.keeps_out = roster.keep_out(left);

@@ -1,8 +1,6 @@
 //! Whatever happens to a room and to the way of its events, in the end everybody believes the truth, by events alone as
 //! well; and on the way nobody is told what does not fit what it was told before.
 
-use std::time::Duration;
-
 use proptest::prelude::*;
 
 use super::world::World;
@@ -21,7 +19,10 @@ enum Step {
     LoseGateway(usize),
     LoseEverything(bool),
     LoseOne(usize),
-    RollBack(usize, bool),
+    RollBack(usize, bool, bool),
+    Refuse(usize, u64),
+    Freeze(u64),
+    MoveClock(i64),
     Notice,
     Answer(usize),
     LoseAnswer(usize),
@@ -46,7 +47,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..ELSEWHERE.len()).prop_map(|conn| Step::LoseGateway(HERE.len() + conn)),
         1 => any::<bool>().prop_map(Step::LoseEverything),
         1 => conn().prop_map(Step::LoseOne),
-        2 => (1..6_usize, any::<bool>()).prop_map(|(n, lose)| Step::RollBack(n, lose)),
+        2 => (1..6_usize, any::<bool>(), any::<bool>()).prop_map(|(n, lose, again)| Step::RollBack(n, lose, again)),
+        1 => (0..HERE.len(), 0..4_000_u64).prop_map(|(conn, ms)| Step::Refuse(conn, ms)),
+        1 => (1..4_000_u64).prop_map(Step::Freeze),
+        1 => (-60_000..60_000_i64).prop_map(Step::MoveClock),
         2 => Just(Step::Notice),
         6 => (0..3_usize).prop_map(Step::Answer),
         1 => (0..3_usize).prop_map(Step::LoseAnswer),
@@ -75,7 +79,10 @@ fn take(world: &mut World, step: &Step) {
         Step::LoseGateway(n) => world.lose_gateway(name(n)),
         Step::LoseEverything(is_noticed) => world.lose_everything(is_noticed),
         Step::LoseOne(n) => world.lose_one(name(n)),
-        Step::RollBack(n, lose_events) => world.roll_back(n, lose_events),
+        Step::RollBack(n, lose_events, is_restarted) => world.roll_back(n, lose_events, is_restarted),
+        Step::Refuse(n, pause_ms) if !is_busy(world, n) => world.refuse(name(n), pause_ms),
+        Step::Freeze(ms) => world.freeze(ms),
+        Step::MoveClock(by_ms) => world.move_clock(by_ms),
         Step::Notice => world.notice(),
         Step::Answer(n) => world.answer(n),
         Step::LoseAnswer(n) => world.lose_answer(n),
@@ -95,7 +102,7 @@ fn take(world: &mut World, step: &Step) {
         }
         Step::Repair => world.repair(),
         Step::Fetch(n) => (0..n).for_each(|_| world.step()),
-        Step::Wait(ms) => world.now += Duration::from_millis(ms),
+        Step::Wait(ms) => world.wait(ms),
         _ => {}
     }
 }

@@ -121,7 +121,7 @@ fn a_leave_that_redis_lost_is_sent_once_though_the_record_came_back() {
     world.hears_everything();
     world.leave("b");
     world.hears_everything();
-    world.roll_back(1, false);
+    world.roll_back(1, false, false);
     world.room.begin_recovery(world.now + Duration::from_secs(10), u64::MAX);
     world.repair();
     world.repaired();
@@ -160,4 +160,19 @@ fn who_reads_on_is_sent_all_that_it_missed_bit_by_bit_and_at_once() {
     world.come_to_rest();
     assert_eq!(world.log("a").iter().filter(|event| event.starts_with("leave")).count(), 5, "{:?}", world.log("a"));
     assert_eq!(world.log("a").last().map(String::as_str), Some("sync"));
+}
+
+#[test]
+fn who_was_shown_to_somebody_by_an_answer_is_not_kept_out() {
+    let mut world = World::new();
+    world.join("a", "a", true);
+    world.lose_everything(false);
+    world.join("x", "x", false);
+    world.notice();
+    world.join("b", "b", true);
+    world.answer(0);
+    world.repair();
+    world.repaired();
+    assert_eq!(world.log("b").iter().filter(|event| event.starts_with("leave x")).count(), 0, "{:?}", world.log("b"));
+    world.come_to_rest();
 }

@@ -1,6 +1,9 @@
 //! One room as Redis has it, the way of its events to one gateway, and that gateway's repairs: everything around a
 //! [`State`] that may be late, lost, doubled or in another order; and Redis itself may come back with older data.
 
+mod faults;
+mod repair;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
@@ -9,21 +12,28 @@ use std::{
 use protocol::{
     ConnId, Position, RoomId,
     command::{JoinResult, Joined, JoinedOne, Member, Snapshot},
-    event::RoomEvent,
 };
 use serde_json::value::RawValue;
 
-use super::client::{Client, View, entry};
-use crate::relay::{
-    reconcile::{RECOVERY, Repaired},
-    room::{Heard, State},
+use super::{
+    client::{Client, View, entry},
+    clock::Clock,
 };
+use crate::relay::room::State;
+
+const TRUCE: Duration = Duration::from_secs(10);
+/// A larger step of Redis' clock is noticed.
+const NOTICED_STEP_MS: u64 = 1_000;
+/// Without an answer for so long the gateway takes Redis for one that may have lost something.
+const SILENCE_MS: u64 = 1_500;
 
 /// The room as Redis has it.
 #[derive(Clone, Default)]
 struct Store {
     at: Position,
     members: BTreeMap<String, Member>,
+    /// Under which history the room last changed.
+    history: u64,
 }
 
 /// What a repair fetched.
@@ -46,8 +56,17 @@ pub(super) struct World {
     store: Store,
     /// The room before each of the last changes.
     past: Vec<Store>,
-    /// Redis' clock, which never goes back, and the last operation.
-    clock: u64,
+    clock: Clock,
+    /// How often Redis was started again.
+    history: u64,
+    /// When the gateway's lease was last acknowledged, and when that was before Redis last seemed to have lost something, in
+    /// milliseconds of Redis' clock; and until when no one is evicted.
+    exchanged_ms: u64,
+    calm_ms: u64,
+    truce_until: Instant,
+    /// The clock was set back by so little that no one noticed.
+    was_set_back: bool,
+    /// The last operation.
     op: u64,
     epochs: BTreeMap<String, u64>,
     /// Whose gateway is gone: snapshots and answers leave them out, and they are not evicted yet.
@@ -75,13 +94,19 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
+        let now = Instant::now();
         Self {
             id: RoomId::from("room"),
             room: State::default(),
             clients: BTreeMap::new(),
             store: Store::default(),
             past: Vec::new(),
-            clock: 0,
+            clock: Clock::new(),
+            history: 0,
+            exchanged_ms: 0,
+            calm_ms: 0,
+            truce_until: now,
+            was_set_back: false,
             op: 0,
             epochs: BTreeMap::new(),
             gone: BTreeSet::new(),
@@ -95,7 +120,7 @@ impl World {
             answers: VecDeque::new(),
             fetched: None,
             look_again: Vec::new(),
-            now: Instant::now(),
+            now,
         }
     }
 
@@ -109,8 +134,12 @@ impl World {
     }
 
     fn publish(&mut self, kind: &str, reason: &str, member: &Member, edge: bool) {
-        self.clock += 1;
-        let previous = std::mem::replace(&mut self.store.at.token, self.clock);
+        let now_us = self.clock.read_us();
+        if std::mem::replace(&mut self.store.history, self.history) != self.history {
+            self.store.at = Position { birth: now_us.max(self.store.at.birth + 1), seq: 0, token: 0 };
+        }
+        let previous = self.store.at.token;
+        self.store.at.token = now_us.max(previous + 1);
         self.store.at.seq += 1;
         let Position { birth, seq, token } = self.store.at;
         let Member { conn, user, epoch, op, state } = member;
@@ -127,8 +156,8 @@ impl World {
     fn put(&mut self, kind: &str, member: Member) {
         self.past.push(self.store.clone());
         if self.store.members.is_empty() {
-            self.clock += 1;
-            self.store.at = Position { birth: self.clock, seq: 0, token: 0 };
+            self.store.at = Position { birth: self.clock.read_us(), seq: 0, token: 0 };
+            self.store.history = self.history;
         }
         let conn = member.conn.as_str().to_owned();
         let kind = if kind == "join" && self.store.members.contains_key(&conn) { "update" } else { kind };
@@ -158,7 +187,7 @@ impl World {
             self.room.join_began();
             self.room.hold(&ConnId::from(conn));
         }
-        let epoch = self.epochs.get(conn).copied().unwrap_or(0).max(self.clock) + 1;
+        let epoch = self.clock.now_ms().max(self.epochs.get(conn).map_or(0, |epoch| epoch + 1));
         let member = self.record(conn, user, epoch, "{\"joined\":true}");
         let op = member.op;
         self.put("join", member);
@@ -187,19 +216,6 @@ impl World {
         let complete = self.room.seat(&self.id, &ConnId::from(conn.as_str()), client, &joined, 0);
         if !complete {
             self.repair();
-        }
-        self.room.join_ended();
-    }
-
-    /// The n-th answer is lost. A first join is not repeated: its record stays until somebody evicts it. Nor is that of who
-    /// was closed meanwhile, having been behind for too long.
-    pub(super) fn lose_answer(&mut self, n: usize) {
-        let Some((conn, _)) = self.answers.remove(n) else { return };
-        if self.room.seats.contains_key(conn.as_str()) {
-            self.room.release(&ConnId::from(conn.as_str()));
-            self.repair();
-        } else {
-            self.clients.remove(&conn);
         }
         self.room.join_ended();
     }
@@ -256,167 +272,5 @@ impl World {
         for conn in strays.cloned().collect::<Vec<_>>() {
             self.evict(&conn, "node_lost");
         }
-    }
-
-    /// The gateway of somebody elsewhere is gone.
-    pub(super) fn lose_gateway(&mut self, conn: &str) {
-        if self.store.members.contains_key(conn) {
-            self.gone.insert(conn.to_owned());
-            self.alive.remove(conn);
-            self.protected.remove(conn);
-        }
-    }
-
-    /// Redis loses everything.
-    pub(super) fn lose_everything(&mut self, is_noticed: bool) {
-        self.stop(!is_noticed);
-        self.past.clear();
-        self.store = Store::default();
-        self.gone.clear();
-        self.unnoticed |= is_noticed;
-    }
-
-    /// Redis stops. Answers and events travel through it: those under way came before, or, of events, not at all.
-    fn stop(&mut self, lose_events: bool) {
-        while !self.answers.is_empty() {
-            self.answer(0);
-        }
-        while !lose_events && !self.wire.is_empty() {
-            self.deliver();
-        }
-        self.wire.clear();
-        self.faults += 1;
-        self.clients.values().for_each(|client| client.told().lenient = self.faults > 1);
-    }
-
-    /// Redis comes back without its last `n` changes.
-    pub(super) fn roll_back(&mut self, n: usize, lose_events: bool) {
-        self.stop(lose_events);
-        for _ in 0..n {
-            let Some(before) = self.past.pop() else { break };
-            self.store = before;
-            self.unnoticed = true;
-        }
-        let is_stored = |conn: &String| self.store.members.contains_key(conn);
-        self.gone = std::mem::take(&mut self.gone).into_iter().filter(is_stored).collect();
-    }
-
-    /// Redis loses one record, which is nowhere told. An audit finds it before anything is asked of the record.
-    pub(super) fn lose_one(&mut self, conn: &str) {
-        if self.store.members.len() > 1 && self.alive.contains_key(conn) {
-            self.store.members.remove(conn);
-            self.lost.insert(conn.to_owned());
-            self.unprotected.insert(conn.to_owned());
-            self.past.clear();
-            self.protected.remove(conn);
-        }
-    }
-
-    fn audit(&mut self, conn: &str) {
-        if self.lost.remove(conn) {
-            self.restore(conn);
-        }
-    }
-
-    /// The gateway notices that Redis may have older data.
-    pub(super) fn notice(&mut self) {
-        if std::mem::take(&mut self.unnoticed) {
-            self.room.begin_recovery(self.now + Duration::from_secs(10), 0);
-            self.repair();
-        }
-    }
-
-    /// The next event arrives.
-    pub(super) fn deliver(&mut self) {
-        let Some(text) = self.wire.pop_front() else { return };
-        let heard = self.room.hear(&self.id, &text, &RoomEvent::read(&text).unwrap());
-        if self.room.take_needs_snapshot() || heard == Heard::Gap {
-            self.repair();
-        }
-    }
-
-    /// As `Relay::repair`.
-    pub(super) fn repair(&mut self) {
-        if self.room.is_idle() {
-            self.room.forget();
-        }
-        if self.room.has_begun() && std::mem::replace(&mut self.room.repairing, true) {
-            self.room.repair_again = true;
-        }
-        if !self.room.has_begun() {
-            self.look_again.clear();
-        }
-    }
-
-    /// A step of the repair: a snapshot is taken, or the one that was taken arrives.
-    pub(super) fn step(&mut self) {
-        if !self.room.repairing {
-            if self.look_again.extract_if(.., |at| *at <= self.now).count() > 0 {
-                self.repair();
-            }
-            return;
-        }
-        let Some(Fetched { asked_at, heard, snapshot, protected }) = self.fetched.take() else {
-            return self.fetch();
-        };
-        if self.room.is_idle() {
-            self.room.forget();
-            self.room.repairing = false;
-            return;
-        }
-        if let Some(snapshot) = snapshot {
-            self.clients.values().for_each(|client| client.told().protected.clone_from(&protected));
-            self.room.reconcile(&self.id, &snapshot, asked_at, RECOVERY, 0);
-            self.clients.values().for_each(|client| client.told().protected.clear());
-        } else {
-            self.room.bring_up_to_date(&self.id, 0);
-        }
-        if let Repaired::Done { recovers_until, behind_until, .. } = self.room.go_on(&self.id, heard, self.now) {
-            self.look_again.extend(behind_until.into_iter().chain(recovers_until));
-            let seats = &self.room.seats;
-            let rejoins = &self.answers;
-            self.clients
-                .retain(|conn, _| seats.contains_key(conn.as_str()) || rejoins.iter().any(|(other, _)| other == conn));
-        }
-    }
-
-    fn fetch(&mut self) {
-        // When the room has recovered, everyone was restored in time.
-        if self.room.recovery.as_ref().is_some_and(|recovery| recovery.until <= self.now) {
-            self.restore_everyone();
-        }
-        let at = if self.store.members.is_empty() { Position::default() } else { self.store.at };
-        let snapshot = Snapshot { at, seen_ms: 0, members: self.shown() };
-        let unchanged = self.room.ask() == Some(at);
-        self.fetched = Some(Fetched {
-            asked_at: self.now,
-            heard: self.room.heard(),
-            snapshot: (!unchanged).then_some(snapshot),
-            // What a snapshot lacks may have left, unless the gateway has noticed that Redis has older data.
-            protected: if self.unnoticed { BTreeMap::new() } else { self.protected.clone() },
-        });
-    }
-
-    /// Everything that is under way arrives, everybody reads, who lives is restored, and all repairs come to an end.
-    pub(super) fn come_to_rest(&mut self) {
-        self.clients.values().for_each(|client| client.has_space(None));
-        self.gone.clone().iter().for_each(|conn| self.evict(conn, "node_lost"));
-        self.alive.keys().cloned().collect::<Vec<_>>().iter().for_each(|conn| self.restore(conn));
-        self.restore_everyone();
-        while !self.answers.is_empty() {
-            self.answer(0);
-        }
-        while !self.wire.is_empty() {
-            self.deliver();
-        }
-        self.notice();
-        self.repair();
-        for _ in 0..100 {
-            self.step();
-            if let Some(at) = self.look_again.iter().min().filter(|_| !self.room.repairing) {
-                self.now = self.now.max(*at);
-            }
-        }
-        assert!(!self.room.repairing && self.look_again.is_empty(), "repairs do not end");
     }
 }
