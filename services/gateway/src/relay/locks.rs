@@ -1,7 +1,10 @@
 //! Locks of the channels of a room's name, as this gateway hears of them: sockets here that wait for one, and what members
 //! were told of who holds which.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use protocol::{
     ChannelId, ChannelType, ConnId, LockId, LockName, RoomId,
@@ -14,6 +17,9 @@ use telemetry::propagation::TraceContext;
 use tokio::sync::watch;
 
 use super::{Relay, Room, guard::Kept, room::State, seat::Sink};
+
+/// Locks whose end is kept for members that lack something. A member lacks something for 10 s at most.
+const MOST_ENDED: usize = 4_096;
 
 /// What a waiter hears of its lock. Only the last counts.
 #[derive(Debug, Clone)]
@@ -40,6 +46,10 @@ pub(super) struct Locks {
     waiting: HashMap<Key, HashMap<ConnId, Waiter>>,
     /// What members were told of locks that are held: fence and owner.
     told: HashMap<Key, (u64, String)>,
+    /// Locks that changed hands since Redis was last asked for all that are held: its answer may not know of it.
+    changed: HashSet<Key>,
+    /// Locks that ended while somebody lacked something, with their owners, by their fences.
+    ended: BTreeMap<u64, (Key, String)>,
 }
 
 /// Someone who waits for a lock.
@@ -58,33 +68,67 @@ impl<S: Sink> State<S> {
             self.locks.told = HashMap::new();
             return;
         }
-        if event.change == Change::Acquired {
-            self.locks.told.insert(key, (event.fence, event.owner.to_owned()));
-        } else {
-            self.locks.told.remove(&key);
+        if self.is_catching_up() {
+            self.locks.changed.insert(key.clone());
         }
+        let ended = if event.change == Change::Acquired {
+            self.locks.told.insert(key.clone(), (event.fence, event.owner.to_owned()))
+        } else {
+            self.locks.told.remove(&key)
+        };
         self.tell_lock(&message(id, (event.kind, event.name), event.change, event.owner, event.fence, false));
+        self.note_ended(ended.map(|(fence, owner)| (fence, (key, owner))));
+    }
+
+    /// All locks that are held are about to be asked for.
+    pub(super) fn ask_for_locks(&mut self) {
+        self.locks.changed = HashSet::new();
+        if !self.somebody_lacks() {
+            self.locks.ended = BTreeMap::new();
+        }
+    }
+
+    /// These ended, and members were told so.
+    fn note_ended(&mut self, ended: impl IntoIterator<Item = (u64, (Key, String))>) {
+        if self.somebody_lacks() {
+            self.locks.ended.extend(ended);
+            while self.locks.ended.len() > MOST_ENDED {
+                self.locks.ended.pop_first();
+            }
+        }
     }
 
     /// Something may have been missed: these locks are held, of all channels of the name. Members are told what differs
-    /// from what they were told; who lacks something is told all that are held.
+    /// from what they were told; who lacks something is told what ended since, and all that are held.
     pub(super) fn catch_up_locks(&mut self, id: &RoomId, held: &[Held]) {
-        let is: HashMap<Key, (u64, String)> = held
-            .iter()
-            .map(|one| {
-                let key = (one.lock.channel.kind.clone(), one.lock.name.clone());
-                (key, (one.fence, one.owner.as_str().to_owned()))
-            })
-            .collect();
+        let key = |one: &Held| (one.lock.channel.kind.clone(), one.lock.name.clone());
+        let mut is: HashMap<Key, (u64, String)> =
+            held.iter().map(|one| (key(one), (one.fence, one.owner.as_str().to_owned()))).collect();
+        // What was heard since is later than the answer, or is followed by what is.
+        for key in std::mem::take(&mut self.locks.changed) {
+            match self.locks.told.get(&key) {
+                Some(told) => drop(is.insert(key, told.clone())),
+                None => drop(is.remove(&key)),
+            }
+        }
         let was = std::mem::replace(&mut self.locks.told, is.clone());
-        let gone = was.iter().filter(|(key, (fence, _))| is.get(key).is_none_or(|(now, _)| now != fence));
-        let new = is.iter().filter(|(key, (fence, _))| was.get(key).is_none_or(|(before, _)| before != fence));
-        let told = gone.map(|one| (Change::Released, one)).chain(new.map(|one| (Change::Acquired, one)));
+        let is_held = |key: &Key, fence: u64| is.get(key).is_some_and(|(held, _)| *held == fence);
+        let gone: Vec<_> = was.iter().filter(|(key, (fence, _))| !is_held(key, *fence)).collect();
+        let new = is.iter().filter(|(key, (fence, _))| was.get(*key).is_none_or(|(before, _)| before != fence));
+        let told =
+            gone.iter().copied().map(|one| (Change::Released, one)).chain(new.map(|one| (Change::Acquired, one)));
         for (change, ((kind, name), (fence, owner))) in told {
             self.tell_lock(&message(id, (kind.as_str(), name.as_str()), change, owner, *fence, true));
         }
-        for ((kind, name), (fence, owner)) in &is {
-            let message = message(id, (kind.as_str(), name.as_str()), Change::Acquired, owner, *fence, true);
+        self.note_ended(gone.into_iter().map(|(key, (fence, owner))| (*fence, (key.clone(), owner.clone()))));
+        if !self.somebody_lacks() {
+            return;
+        }
+        let ended = self.locks.ended.iter().filter(|(fence, (key, _))| !is_held(key, **fence));
+        let ended = ended.map(|(fence, (key, owner))| (Change::Released, key, fence, owner));
+        let held = is.iter().map(|(key, (fence, owner))| (Change::Acquired, key, fence, owner));
+        for (change, (kind, name), fence, owner) in ended.chain(held) {
+            let message = message(id, (kind.as_str(), name.as_str()), change, owner, *fence, true);
             for seat in self.seats.values_mut().filter(|seat| seat.lacks_channels()) {
                 seat.tell_again("lock:event", &message);
             }

@@ -81,6 +81,11 @@ impl<S: Sink> State<S> {
         !self.channels.again
     }
 
+    /// Whether the whole is being fetched.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.channels.fetching
+    }
+
     /// What everybody here knows, and whether it has to be fetched all the same, because somebody lacks some; none when no one
     /// is left to be told.
     pub(super) fn known_metadata(&mut self) -> Option<(Vec<(ChannelType, u64)>, bool)> {
@@ -88,6 +93,7 @@ impl<S: Sink> State<S> {
             self.channels = Channels::default();
             return None;
         }
+        self.ask_for_locks();
         self.channels.again = false;
         self.channels.of_all = self.somebody_lacks();
         let known = self.channels.told.iter().map(|(kind, told)| (kind.clone(), *told)).collect();

@@ -1,8 +1,8 @@
 //! Rooms against a world of one room without sockets, Redis or time of its own.
 
+mod channels;
 mod client;
 mod clock;
-mod metadata;
 mod property;
 mod unit;
 mod world;

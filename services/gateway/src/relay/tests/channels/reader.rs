@@ -1,0 +1,101 @@
+//! A member that keeps copies of channels and of who holds which lock, as the README has it.
+
+use std::{
+    cell::{RefCell, RefMut},
+    collections::BTreeMap,
+    rc::Rc,
+};
+
+use serde_json::{Value, value::RawValue};
+
+use super::{KINDS, LOCKS};
+use crate::relay::seat::Sink;
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Copy {
+    pub(super) major: u64,
+    pub(super) items: BTreeMap<String, u64>,
+}
+
+#[derive(Default)]
+pub(super) struct Member {
+    /// Whether its queue takes nothing.
+    pub(super) full: bool,
+    pub(super) copies: [Copy; KINDS.len()],
+    /// Fence and owner.
+    pub(super) locks: [Option<(u64, String)>; LOCKS.len()],
+    /// Who was told to hold a lock under each fence.
+    fences: BTreeMap<u64, String>,
+    /// Everything that it was told.
+    pub(super) log: Vec<String>,
+}
+
+/// See the module.
+#[derive(Clone, Default)]
+pub(super) struct Reader(Rc<RefCell<Member>>);
+
+impl Reader {
+    pub(super) fn member(&self) -> RefMut<'_, Member> {
+        self.0.borrow_mut()
+    }
+}
+
+impl Sink for Reader {
+    fn emit(&self, event: &str, message: &RawValue) -> bool {
+        let mut member = self.member();
+        if member.full {
+            return false;
+        }
+        member.log.push(message.get().to_owned());
+        let told: Value = serde_json::from_str(message.get()).unwrap();
+        match event {
+            "metadata:event" => {
+                let kind = KINDS.iter().position(|kind| told["channelType"] == *kind).unwrap();
+                member.copies[kind].hear(&told);
+            }
+            "lock:event" => member.hear_lock(&told),
+            _ => panic!("{event}: {told}"),
+        }
+        true
+    }
+
+    fn evicted(&self, _: u64) {}
+}
+
+impl Copy {
+    fn hear(&mut self, told: &Value) {
+        let major = told["majorRevision"].as_u64().unwrap();
+        // What is older than the copy, which an answer may have made, is passed over.
+        if major < self.major || (major == self.major && told["resync"] != true) {
+            return;
+        }
+        if told["operation"] == "set" {
+            self.items.clear();
+        } else {
+            assert_eq!(major, self.major + 1, "a change is missing before {told}");
+        }
+        for item in told["items"].as_array().unwrap() {
+            let key = item["key"].as_str().unwrap().to_owned();
+            if told["operation"] == "remove" {
+                self.items.remove(&key);
+            } else {
+                self.items.insert(key, item["value"].as_u64().unwrap());
+            }
+        }
+        self.major = major;
+    }
+}
+
+impl Member {
+    fn hear_lock(&mut self, told: &Value) {
+        let lock = &mut self.locks[LOCKS.iter().position(|name| told["lockName"] == *name).unwrap()];
+        let (fence, owner) = (told["fence"].as_u64().unwrap(), told["owner"].as_str().unwrap().to_owned());
+        if told["type"] == "acquired" {
+            let before = self.fences.entry(fence).or_insert_with(|| owner.clone());
+            assert_eq!(*before, owner, "two were told to hold a lock under one fence: {told}");
+            *lock = Some((fence, owner));
+        } else {
+            *lock = None;
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What the property test has found, each as the shortest story that shows it.
+
+use super::World;
+
+impl World {
+    fn hears_everything(&mut self) {
+        while !self.store.wire.is_empty() {
+            self.hear();
+        }
+    }
+
+    fn agrees_on_locks(&self, n: usize) {
+        let member = self.members[n].member();
+        assert_eq!(member.locks, self.store.now.locks, "member {n} was told {:#?}", member.log);
+    }
+}
+
+#[test]
+fn a_lock_that_is_taken_after_redis_was_asked_is_not_told_to_be_free() {
+    let mut world = World::new();
+    world.catch_up();
+    world.answer();
+    world.store.turn(0, 1);
+    world.hears_everything();
+    world.answer();
+    world.agrees_on_locks(0);
+    assert!(world.store.now.locks[0].is_some() && !world.is_fetching);
+}
+
+#[test]
+fn a_member_whose_queue_was_full_is_told_which_locks_ended_meanwhile() {
+    let mut world = World::new();
+    world.store.turn(0, 1);
+    world.hears_everything();
+    world.members[0].member().full = true;
+    world.store.turn(0, 1);
+    world.hears_everything();
+    world.members[0].member().full = false;
+    world.come_to_rest();
+    world.agrees_on_locks(0);
+}
