@@ -19,8 +19,9 @@ local function turn_to_channel(n, name, of_type)
   major, is_continued = tonumber(number), of == history
 end
 
+-- Items whose revision was lost are of no channel: it begins again without them.
 local function look()
-  stored, places, size = redis.call('HGETALL', meta), {}, 0
+  stored, places, size = major > 0 and redis.call('HGETALL', meta) or {}, {}, 0
   for at = 2, #stored, 2 do
     places[stored[at - 1]] = at
     size = size + #stored[at - 1] + #stored[at]

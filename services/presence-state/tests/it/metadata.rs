@@ -139,6 +139,19 @@ async fn a_channel_that_was_lost_is_born_above_all_its_revisions() {
     assert!(site.written("T", &set(2)).await.major_revision > before);
 }
 
+#[tokio::test]
+async fn items_whose_revision_was_lost_are_of_no_channel() {
+    let site = Site::open().await;
+    site.written("T", &Act::Set(change("c", 1, vec![item("k", Some("1"), None)]))).await;
+    let () = site.redis().del(keyspace::revisions(&site.base(), &site.room)).await.unwrap();
+    let removal = Act::Remove(change("c", 2, vec![item("k", None, None)]));
+    for record in [site.record("T").await, site.written("T", &removal).await] {
+        assert_eq!((record.major_revision, items(&record)), (0, vec![]));
+    }
+    let record = site.written("T", &Act::Set(change("c", 3, vec![item("l", Some("1"), None)]))).await;
+    assert_eq!(items(&record), [("l", "1", 1)]);
+}
+
 /// All types of a name live and end together: with the room's members, and for a while without.
 #[tokio::test]
 async fn metadata_lives_as_long_as_the_room_has_members_and_a_while_longer() {
