@@ -10,7 +10,7 @@ mod command;
 mod config;
 mod dispatch;
 mod locks;
-mod metadata;
+pub mod metadata;
 mod presence;
 pub mod store;
 

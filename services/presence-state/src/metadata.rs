@@ -60,7 +60,10 @@ fn outcome(written: Written, act: &Act, span: &Span) -> Outcome {
 /// The records of a room's channels that are not as its members know them, and all their locks. A record that Redis lost begins
 /// again, empty, and one whose last changes it lost is renewed: members are told so by an event like any other, under a
 /// revision above all that they know.
-pub(crate) async fn catch_up(store: &Store, caller: Caller<'_>, asked: &Catchup) -> Result<Outcome, Fault> {
+///
+/// # Errors
+/// `UNAVAILABLE`, `OVERLOADED`, `INTERNAL`.
+pub async fn catch_up(store: &Store, caller: Caller<'_>, asked: &Catchup) -> Result<Outcome, Fault> {
     let span = caller.span;
     span.record("metadata.channel_name", asked.room.as_str());
     let stored = store.revisions(span, &asked.room).await?;

@@ -39,8 +39,9 @@ impl Redis {
     fn attempt() -> Option<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).ok()?.port();
         let keeper = Command::new("sh")
-            .args(["-c", KEEPER, "sh", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
-            .arg(port.to_string())
+            .args(["-c", KEEPER, "sh", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            // `DEBUG CHANGE-REPL-ID` begins another history, as a restart does.
+            .args(["--enable-debug-command", "local", "--port", &port.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

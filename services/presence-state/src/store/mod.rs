@@ -34,6 +34,8 @@ pub use evict::Eviction;
 pub use metadata::Written;
 pub use partition::{Audited, Reaped};
 pub use presence::{Beat, Joins, Read};
+#[doc(hidden)]
+pub use source::replace_clock;
 
 /// What fred says of a command that it could not write, while a cluster changes.
 const UNSENT: &str = "Too many failed write attempts.";
