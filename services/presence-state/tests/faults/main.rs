@@ -21,12 +21,23 @@ mod step;
 mod told;
 
 use cases::play_cases;
+use site::Site;
+use step::{Act, Step, Weather};
 
-const CASES: u32 = 40;
+const CASES: u32 = 48;
 const STEPS: usize = 40;
 
 #[test]
 fn whatever_the_store_does_copies_agree_with_it_and_with_the_model() {
     redis::replace_clock();
     play_cases(CASES, STEPS, step::any(), play::play);
+}
+
+#[tokio::test]
+async fn an_epoch_grows_though_the_clock_was_set_back() {
+    redis::replace_clock();
+    let site = Site::open().await;
+    let act = |act| Step::Act(act, Weather::Fair);
+    let (join, leave) = (act(Act::Join { conn: 0 }), act(Act::Leave { conn: 0 }));
+    Box::pin(play::play(&site, &[join.clone(), Step::MoveClock(-20_000), leave, join])).await;
 }

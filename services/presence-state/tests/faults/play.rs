@@ -43,8 +43,8 @@ struct Play<'a> {
     /// By how much the clock is ahead now, and by how much it ever was.
     ahead_us: i64,
     most_ahead_us: i64,
-    /// Something was lost.
-    has_lost: bool,
+    /// How far it was ahead when something was lost: it is not set back behind that.
+    floor_us: i64,
     /// Channels that lost their items and not their revision: no one notices before they are set again.
     torn: [bool; KINDS.len()],
 }
@@ -64,7 +64,7 @@ pub(crate) async fn play(site: &Site, steps: &[Step]) {
         fences: [[0; LOCKS.len()]; CONNS],
         ahead_us: 0,
         most_ahead_us: 0,
-        has_lost: false,
+        floor_us: i64::MIN,
         torn: Default::default(),
     };
     for step in steps {
@@ -92,7 +92,7 @@ impl Play<'_> {
                 self.now.stored.restore(self.site.redis()).await;
                 redis::begin_history(self.site.redis()).await;
             }
-            Step::MoveClock(ms) => self.move_clock(ms * 1_000).await,
+            Step::MoveClock(ms) => self.move_clock(self.ahead_us + ms * 1_000).await,
             Step::Expire => self.site.store.expire_locks(self.site.caller(), &self.site.room).await.unwrap(),
             Step::Deaf(is_deaf) => self.copies[1].is_deaf = *is_deaf,
             Step::Notice => self.notice().await,

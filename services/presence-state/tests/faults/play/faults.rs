@@ -30,11 +30,13 @@ impl Play<'_> {
         }
         let Err(fault) = done else {
             assert_ne!(weather, Weather::Frozen, "{act:?} was carried out after its caller had given up");
+            assert!(weather != Weather::Full || !act.takes_memory(), "{act:?} was carried out in a full memory");
             return;
         };
         let code = match weather {
             Weather::Fair => panic!("{act:?}: {fault}"),
-            Weather::Full => Code::Overloaded,
+            Weather::Full if act.takes_memory() => Code::Overloaded,
+            Weather::Full => panic!("{act:?} frees memory, or takes none: {fault}"),
             Weather::Frozen => Code::Unavailable,
         };
         assert_eq!(fault.code, code, "{act:?}: {fault}");
@@ -47,12 +49,12 @@ impl Play<'_> {
     /// Numbers begin from the clock, so that lost ones do not come again. A clock that is set back at the same time would give
     /// them again; no one promises anything of that.
     pub(super) async fn lose(&mut self) {
-        self.has_lost = true;
+        self.floor_us = self.most_ahead_us;
         self.move_clock(self.most_ahead_us).await;
     }
 
     pub(super) async fn move_clock(&mut self, ahead_us: i64) {
-        let ahead_us = if self.has_lost { ahead_us.max(self.ahead_us) } else { ahead_us };
+        let ahead_us = ahead_us.max(self.floor_us);
         self.told.was_set_back |= ahead_us < self.ahead_us;
         self.ahead_us = ahead_us;
         self.most_ahead_us = self.most_ahead_us.max(ahead_us);
