@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::world::World;
 
 impl World {
-    fn hears_everything(&mut self) {
+    pub(super) fn hears_everything(&mut self) {
         while !self.wire.is_empty() {
             self.deliver();
         }
     }
 
     /// `conn` joins here and is answered, and its event arrives.
-    fn joins_here(&mut self, conn: &str) {
+    pub(super) fn joins_here(&mut self, conn: &str) {
         self.join(conn, conn, true);
         self.answer(self.answers.len() - 1);
         self.hears_everything();
@@ -25,7 +25,7 @@ impl World {
     }
 
     /// A snapshot is fetched and applied, whatever of it was under way.
-    fn repaired(&mut self) {
+    pub(super) fn repaired(&mut self) {
         while self.room.repairing {
             self.step();
         }
