@@ -245,3 +245,35 @@ fn message(
     let message = LockMessage { channel_name: id, channel_type: kind, lock_name: name, change, owner, fence, resync };
     serde_json::value::to_raw_value(&message).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(op: u64) -> LockEvent<'static> {
+        LockEvent {
+            change: Change::Acquired,
+            fence: 7,
+            expires_at_ms: 1_000,
+            op,
+            traceparent: None,
+            kind: "T",
+            name: "pen",
+            conn: "c1",
+            owner: "ann",
+        }
+    }
+
+    /// The connection gave up its first try, whose grant is still on its way, and tries again.
+    #[test]
+    fn a_waiter_takes_only_the_grant_of_its_own_operation() {
+        let (room, key) = (RoomId::from("room"), (ChannelType::from("T"), LockName::from("pen")));
+        let (news, heard) = watch::channel(News::None);
+        let waiters = HashMap::from([(ConnId::from("c1"), Waiter { op: 5, news })]);
+        let mut locks = Locks { waiting: HashMap::from([(key.clone(), waiters)]), ..Locks::default() };
+        locks.tell_waiters(&room, &key, &granted(4));
+        assert!(matches!(*heard.borrow(), News::Holder { expires_at_ms: 1_000 }), "{:?}", heard.borrow());
+        locks.tell_waiters(&room, &key, &granted(5));
+        assert!(matches!(&*heard.borrow(), News::Granted(held) if held.fence == 7), "{:?}", heard.borrow());
+    }
+}
