@@ -115,6 +115,16 @@ mod tests {
         }
     }
 
+    /// Else it would be carried out after its caller has given up.
+    #[test]
+    fn every_script_that_writes_looks_at_its_deadline_first() {
+        let is_script = |name: &str| !FILES.iter().any(|(other, _)| needs(other).any(|needed| needed == name));
+        for (name, text) in FILES.iter().filter(|(name, _)| is_script(name)) {
+            let flags = line(text, "-- flags: ").unwrap_or_default();
+            assert_eq!(needs(name).any(|needed| needed == "call"), flags != "no-writes", "{name}");
+        }
+    }
+
     /// A function that a file calls is its own, Lua's, or that of a file that stands before it.
     #[test]
     fn no_file_calls_what_it_does_not_need() {
