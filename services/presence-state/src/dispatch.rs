@@ -140,3 +140,52 @@ async fn work(bus: Arc<Bus>, store: Arc<Store>, mut queue: mpsc::Receiver<Incomi
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bus::{Role, redis};
+    use protocol::{
+        command::SnapshotQuery,
+        envelope::{Item, Kind, VERSION},
+    };
+    use testkit::Redis;
+
+    use super::*;
+
+    fn dispatch(server: &Redis) -> Arc<Dispatch> {
+        let connections = redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap();
+        let bus = Bus::connect(connections, Role::State, "presence-state-00000001".into());
+        Dispatch::start(Arc::clone(&bus), Store::new(bus, 60_000))
+    }
+
+    fn snapshot(room: &str) -> Command {
+        Command::Snapshot(SnapshotQuery { room: room.into(), known: None })
+    }
+
+    #[tokio::test]
+    async fn a_room_always_has_the_same_worker_and_both_have_rooms() {
+        let dispatch = dispatch(&Redis::start());
+        let worker = |room: &str| {
+            let chosen = dispatch.worker(&snapshot(room));
+            dispatch.workers.iter().position(|worker| worker.same_channel(chosen)).unwrap()
+        };
+        let rooms = (0..100).map(|n| format!("room {n}"));
+        let workers: Vec<_> = rooms.map(|room| [worker(&room), worker(&room), worker(&room)]).collect();
+        assert!(workers.iter().all(|[first, others @ ..]| others == &[*first; 2]), "{workers:?}");
+        assert!((0..WORKERS).all(|worker| workers.contains(&[worker; 3])), "{workers:?}");
+    }
+
+    #[tokio::test]
+    async fn requests_past_their_deadline_are_not_taken() {
+        let dispatch = dispatch(&Redis::start());
+        let body = serde_json::value::to_raw_value(&snapshot("room")).unwrap();
+        let open_after = |deadline_ms| {
+            let items = vec![Item { ids: vec![1], traceparent: None, tracestate: None, body: &body }];
+            let (kind, sender, reply_to) = (Kind::Request, "presence-gateway-0000000a".into(), "inbox".to_owned());
+            dispatch.on_request(&Envelope { version: VERSION, id: 1, kind, sender, reply_to, deadline_ms, items });
+            dispatch.open.load(Ordering::Acquire)
+        };
+        assert_eq!(open_after(wall_clock_ms() - 1), 0);
+        assert_eq!(open_after(wall_clock_ms() + 10_000), 1);
+    }
+}
