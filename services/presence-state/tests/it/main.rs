@@ -8,6 +8,7 @@ mod events;
 mod evict;
 mod full;
 mod heartbeat;
+mod index;
 mod join;
 mod json;
 mod leave;
