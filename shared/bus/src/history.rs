@@ -214,6 +214,15 @@ mod tests {
         assert_eq!(known.answered(&server(2), &partitions(4..6), at(2_500, "b")), []);
     }
 
+    /// While a cluster changes, its slots may say for a moment that a partition is nowhere.
+    #[test]
+    fn a_partition_that_was_left_out_of_an_answer_is_not_forgotten() {
+        let mut known = Known::default();
+        known.answered(&server(1), &partitions(0..4), at(0, "a"));
+        assert_eq!(known.answered(&server(1), &partitions(0..2), at(500, "b")), partitions(0..2));
+        assert_eq!(known.answered(&server(1), &partitions(0..4), at(1_000, "b")), partitions(2..4), "once it is back");
+    }
+
     #[test]
     fn partitions_that_move_change_their_history_and_those_beside_them_do_not() {
         let mut known = Known::default();
