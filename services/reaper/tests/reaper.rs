@@ -19,8 +19,9 @@ use protocol::{
     command::{Command, Outcome},
     envelope::Envelope,
 };
-use service::{Context, Shutdown};
+use service::{Context, Shutdown, shutdown::Trigger};
 use testkit::{Redis, until};
+use tokio::{task::JoinHandle, time::sleep};
 
 const ALIVE: &str = "presence-gateway-0000000a";
 const LEAVING: &str = "presence-gateway-0000000b";
@@ -30,6 +31,10 @@ const BROKEN: usize = 1;
 const LARGE: usize = 2;
 const DUE: usize = 3;
 const QUIET: usize = 4;
+/// The partition in which there is always more to do.
+const ENDLESS: usize = 5;
+/// How long presence-state takes for each step.
+const STEP: Duration = Duration::from_millis(20);
 
 fn partition(index: usize) -> Partition {
     Partition::all().nth(index).unwrap()
@@ -46,7 +51,10 @@ impl Listener for States {
         let answers: Vec<_> =
             envelope.items.iter().map(|item| (item.ids.clone(), self.answer(item.body.get()))).collect();
         let (bus, reply_to) = (Arc::clone(&self.bus), envelope.reply_to.clone());
-        tokio::spawn(async move { bus.reply(&reply_to, &answers).await });
+        tokio::spawn(async move {
+            sleep(STEP).await;
+            bus.reply(&reply_to, &answers).await;
+        });
     }
 }
 
@@ -55,7 +63,7 @@ impl States {
         let Command::Reap(reap) = serde_json::from_str(body).unwrap() else { panic!("{body}") };
         let asked = (reap.partition.index(), reap.gone.iter().map(ToString::to_string).collect::<Vec<_>>());
         let mut all = self.asked.lock().unwrap();
-        let more = asked.0 == LARGE && !all.contains(&asked);
+        let more = asked.0 == ENDLESS || (asked.0 == LARGE && !all.contains(&asked));
         all.push(asked);
         Arc::new(match reap.partition.index() {
             BROKEN => Outcome::Fault(Fault::new(Code::Internal, "a record cannot be read")),
@@ -103,21 +111,21 @@ async fn fill(redis: &Client, subjects: &Subjects) {
     let () = redis.zadd(due, None, None, false, false, (1.0, "room")).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_gone_or_due_is_reaped_when_a_gateway_goes_and_no_truce_is_on() {
-    let server = Redis::start();
-    let presence_state = bus(&server, Role::State, "presence-state-00000001");
+/// presence-state, and a client to write with.
+fn presence_state(server: &Redis) -> (Arc<States>, Client) {
+    let presence_state = bus(server, Role::State, "presence-state-00000001");
     let states = Arc::new(States { bus: Arc::clone(&presence_state), asked: Mutex::default() });
     presence_state.start(Arc::clone(&states) as Arc<dyn Listener>);
-    let client = redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap().commands;
-    fill(&client, presence_state.subjects()).await;
+    (states, redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap().commands)
+}
 
-    // It looks at nothing by itself but once, in the truce of its start.
-    let config = reaper::Config {
-        redis: redis::parse_url(&server.url()).unwrap(),
-        admin_port: 0,
-        interval: Duration::from_secs(600),
-    };
+/// A reaper, known to presence-state, and what ends it.
+async fn start_reaper(
+    server: &Redis,
+    states: &States,
+    interval: Duration,
+) -> (Trigger, JoinHandle<Result<(), String>>) {
+    let config = reaper::Config { redis: redis::parse_url(&server.url()).unwrap(), admin_port: 0, interval };
     let context = Context {
         service: "presence-reaper",
         version: "0",
@@ -128,13 +136,29 @@ async fn what_is_gone_or_due_is_reaped_when_a_gateway_goes_and_no_truce_is_on() 
     let (end, shutdown) = Shutdown::new();
     let running =
         tokio::spawn(async { reaper::run(config, context, shutdown).await.map_err(|error| error.to_string()) });
-    until("it is there", async || presence_state.view().peers(Role::Reaper).first().cloned()).await;
+    until("it is there", async || states.bus.view().peers(Role::Reaper).first().cloned()).await;
+    (end, running)
+}
+
+/// `bus`'s truce, and every one that began before it, is over.
+async fn calm(bus: &Bus) {
+    let half = Duration::from_secs(5);
+    until("half the truce", async || bus.truce().is_none_or(|truce| truce.left < half).then_some(())).await;
+    until("the truce ends", async || bus.truce().is_none().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_gone_or_due_is_reaped_when_a_gateway_goes_and_no_truce_is_on() {
+    let server = Redis::start();
+    let (states, client) = presence_state(&server);
+    fill(&client, states.bus.subjects()).await;
+
+    // It looks at nothing by itself but once, in the truce of its start.
+    let (end, running) = start_reaper(&server, &states, Duration::from_secs(600)).await;
 
     // Their truce begins after the reaper's and ends after it.
     let (_alive, leaving) = (gateway(&server, ALIVE).await, gateway(&server, LEAVING).await);
-    let half = Duration::from_secs(5);
-    until("half the truce", async || leaving.truce().is_none_or(|truce| truce.left < half).then_some(())).await;
-    until("the truce ends", async || leaving.truce().is_none().then_some(())).await;
+    calm(&leaving).await;
     assert_eq!(states.asked.lock().unwrap().len(), 0, "evicted in a truce");
 
     leaving.goodbye().await;
@@ -149,4 +173,44 @@ async fn what_is_gone_or_due_is_reaped_when_a_gateway_goes_and_no_truce_is_on() 
     assert!(asked.iter().all(|(index, gone)| *index != QUIET && !gone.contains(&ALIVE.to_owned())), "{asked:?}");
     end.begin();
     assert_eq!(running.await.unwrap(), Ok(()));
+}
+
+/// It looks twenty times a second, and who holds a lease is read twice a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_has_just_begun_is_not_taken_for_one_that_is_gone() {
+    let server = Redis::start();
+    let (states, client) = presence_state(&server);
+    let _reaper = start_reaper(&server, &states, Duration::from_millis(50)).await;
+    let first = gateway(&server, ALIVE).await;
+    calm(&first).await;
+    for n in 0..5 {
+        let name = format!("presence-gateway-0000001{n}");
+        let newcomer = gateway(&server, &name).await;
+        let base = states.bus.subjects().partition(partition(QUIET));
+        let () = client.sadd(keyspace::gateways(&base), keyspace::gateway_code(newcomer.instance())).await.unwrap();
+        until("the reaper knows it too", async || states.bus.view().is_alive(newcomer.instance()).then_some(())).await;
+        sleep(Duration::from_millis(600)).await; // until the reaper has read the list
+        assert_eq!(states.was_asked(QUIET, &[&name]), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_comes_back_is_reaped_no_further() {
+    let server = Redis::start();
+    let (states, client) = presence_state(&server);
+    let base = states.bus.subjects().partition(partition(ENDLESS));
+    let () = client.sadd(keyspace::gateways(&base), keyspace::gateway_code(&DEAD.into())).await.unwrap();
+    let _reaper = start_reaper(&server, &states, Duration::from_millis(50)).await;
+    let first = gateway(&server, ALIVE).await;
+    calm(&first).await;
+    until("its reap has begun", async || (states.was_asked(ENDLESS, &[DEAD]) > 2).then_some(())).await;
+    let _back = gateway(&server, DEAD).await;
+    let asked = || states.was_asked(ENDLESS, &[DEAD]);
+    let mut before = asked();
+    until("it is asked no more", async || {
+        sleep(20 * STEP).await; // some twenty steps, of the five hundred of a cycle
+        std::mem::replace(&mut before, asked()).eq(&asked()).then_some(())
+    })
+    .await;
+    assert!(asked() < 200, "{} steps", asked());
 }
