@@ -163,6 +163,15 @@ async fn what_a_connection_did_is_remembered_for_longer_than_anyone_repeats_it()
 }
 
 #[tokio::test]
+async fn what_asks_for_a_lock_and_comes_after_its_own_withdrawal_takes_nothing() {
+    let site = Site::open().await;
+    site.withdraw("l", "a", 2, false).await;
+    assert!(matches!(site.acquire("l", "a", 2, 5_000).await, Locked::Overtaken));
+    assert!(site.locks().await.is_empty());
+    assert!(matches!(site.acquire("l", "a", 3, 0).await, Locked::Held(_)), "a later one does");
+}
+
+#[tokio::test]
 async fn a_withdrawal_that_comes_late_takes_nothing_from_a_later_wait() {
     let site = Site::open().await;
     let first = held(&site.acquire("l", "a", 1, 0).await).clone();

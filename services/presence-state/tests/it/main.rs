@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "what a test does not expect may end it")]
 
 mod cases;
+mod clock;
 mod events;
 mod evict;
 mod full;
