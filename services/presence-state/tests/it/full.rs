@@ -1,10 +1,13 @@
 //! A Redis whose memory is full: nothing new is stored, nothing is half done, and what frees memory or keeps members goes on.
 
+use fred::interfaces::HashesInterface as _;
 use presence_state::store::Written;
 use protocol::{
     Code,
+    client::{MAX_CHANNEL_BYTES, MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
     command::{
-        Heartbeat, Join, JoinResult,
+        Audit, Heartbeat, Join, JoinResult,
+        lock::{Acquire, Locked},
         metadata::{Act, Metadata, Rejected},
     },
     event::{Reason, RoomEvent},
@@ -13,6 +16,7 @@ use telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use crate::{
+    locks::held,
     metadata::{change, channel, item, items},
     site::{GATEWAY, Site, beat, conns, epoch, join, json, restored},
 };
@@ -44,6 +48,13 @@ async fn what_is_new_is_refused_and_what_is_there_stays_true() {
     assert_eq!(items(&site.record("T").await), [("l", "1", 1)]);
     assert_eq!(site.leave("c1", 3).await, Some(1));
     assert_eq!(site.restore(GATEWAY, vec![restored("c1", "ann", 1, epoch(&joined.joins[0]), "{}")]).await, 1);
+    let audit = Audit {
+        partition: site.room.partition(),
+        gateway: GATEWAY.into(),
+        rooms: vec![(site.room.clone(), 2)],
+        strays_before_ms: 0,
+    };
+    assert!(site.store.audit(site.caller(), &audit).await.unwrap().differing.is_empty());
     assert_eq!(site.reap(&[GATEWAY]).await.evicted, 2);
     let told = events.texts().await;
     let leaves = told.iter().filter_map(|text| RoomEvent::read(text));
@@ -78,6 +89,80 @@ async fn a_room_takes_no_more_than_it_may() {
     let smaller = site.beat(Heartbeat { state: Some(json("{}")), ..beat("c1", 3, 1) }).await;
     assert!(matches!(smaller, presence_state::store::Beat::Taken { changed: true, .. }), "{smaller:?}");
     assert!(matches!(site.join(join_large(admitted)).await.result, JoinResult::Member { .. }), "there is room again");
+}
+
+#[tokio::test]
+async fn a_room_has_no_more_members_than_it_may() {
+    let site = Site::open().await;
+    site.join(join("first", "ann", 1)).await;
+    // As if so many had joined.
+    let record = |n: usize| (format!("c{n}"), "7\n1\n0000000a\nbob\n{}");
+    let others: Vec<_> = (2..MAX_ROOM_MEMBERS).map(record).collect();
+    for some in others.chunks(1_000) {
+        let () = site.redis().hset(&site.keys()[1], some.to_vec()).await.unwrap();
+    }
+    let both = site.join_together(&[join("last", "cyd", 1), join("one more", "dee", 1)]).await;
+    let results: Vec<_> = both.joins.iter().map(|one| one.result == JoinResult::Full).collect();
+    assert_eq!(results, [false, true]);
+    assert!(matches!(site.join(join("first", "ann", 2)).await.result, JoinResult::Member { .. }), "who is there may");
+    site.leave("last", 2).await;
+    assert!(matches!(site.join(join("one more", "dee", 2)).await.result, JoinResult::Member { .. }));
+}
+
+#[tokio::test]
+async fn locks_are_held_and_let_go_and_none_is_taken() {
+    let site = Site::open().await;
+    let fence = held(&site.acquire("l", "a", 1, 0).await).fence;
+    site.acquire("l", "b", 1, 5_000).await;
+    site.acquire("m", "b", 2, 0).await;
+    site.acquire("n", "c", 1, 0).await;
+    site.outlive("n").await;
+    site.fill(true).await;
+    let acquire = Acquire {
+        lock: site.lock("new"),
+        user: "ann".into(),
+        conn: "a".into(),
+        gateway: GATEWAY.into(),
+        op: 2,
+        ttl_ms: 10_000,
+        wait_ms: 0,
+    };
+    assert_eq!(site.store.acquire(site.caller(), &acquire).await.unwrap_err().code, Code::Overloaded);
+    assert!(matches!(site.renew("l", "a", fence).await, Locked::Held(_)));
+    assert!(matches!(site.release("l", "a", 3, fence).await, Locked::Done));
+    assert!(matches!(site.withdraw("l", "b", 1, true).await, Locked::Held(_)), "b has it now");
+    site.drop_locks("b", 3).await;
+    site.expire_locks().await;
+    assert!(site.locks().await.is_empty());
+}
+
+/// A connection whose first join was never answered joins as somebody else.
+#[tokio::test]
+async fn who_finds_no_space_under_another_name_keeps_the_old_record() {
+    let site = Site::open().await;
+    site.join(join("c1", "ann", 1)).await;
+    let [room, _] = site.keys();
+    let head: String = site.redis().hget(&room, "head").await.unwrap();
+    let mut parts: Vec<_> = head.split(' ').map(str::to_owned).collect();
+    parts[3] = MAX_ROOM_BYTES.to_string();
+    let () = site.redis().hset(&room, ("head", parts.join(" "))).await.unwrap();
+    let mut events = site.listen().await;
+    let larger = Join { state: json(r#"{"larger":true}"#), ..join("c1", "bob", 2) };
+    assert_eq!(site.join(larger).await.result, JoinResult::Full);
+    assert!(events.so_far().await.is_empty());
+    assert_eq!(site.snapshot().await.members[0].user.as_str(), "ann");
+}
+
+#[tokio::test]
+async fn a_channel_grows_no_larger_than_it_may() {
+    let site = Site::open().await;
+    let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+    site.write("T", &Act::Set(change("c1", 1, vec![item("k", Some(&text(1_000)), None)]))).await;
+    let update = |op, bytes| Act::Update(change("c1", op, vec![item("k", Some(&text(bytes)), None)]));
+    let refused = site.write("T", &update(2, MAX_CHANNEL_BYTES)).await;
+    assert!(matches!(refused, Written::Rejected(Rejected::TooLarge)), "{refused:?}");
+    assert_eq!(items(&site.record("T").await), [("k", text(1_000).as_str(), 1)]);
+    assert!(matches!(site.write("T", &update(3, MAX_CHANNEL_BYTES - 10)).await, Written::Done(_)));
 }
 
 #[tokio::test]
