@@ -3,6 +3,8 @@
 mod evict;
 mod join;
 mod restore;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
