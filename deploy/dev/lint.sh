@@ -19,7 +19,7 @@ testkit:
 service: telemetry
 keyspace: protocol telemetry service
 bus: protocol telemetry service testkit
-gateway: protocol telemetry service bus
+gateway: protocol telemetry service bus testkit
 presence-state: protocol telemetry service bus keyspace testkit
 reaper: protocol telemetry service bus keyspace testkit
 bench: protocol telemetry service bus

@@ -18,6 +18,8 @@ mod pending_leaves;
 mod reassert;
 mod relay;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::{
     error::Error,
