@@ -1,9 +1,9 @@
 // Expiry: a joined connection that sends no heartbeat loses its record at its TTL, once; a living one never does.
 import assert from 'node:assert/strict';
 
-import { sharedSystem } from '../harness/scenario.mjs';
+import { scenario, sharedSystem } from '../harness/scenario.mjs';
 import { SHORT_LIVES } from '../harness/system.mjs';
-import { holds, until } from '../harness/until.mjs';
+import { holds, sleep, until } from '../harness/until.mjs';
 
 const TTL_MS = Number(SHORT_LIVES.PRESENCE_TTL_MS);
 
@@ -73,4 +73,33 @@ test('many who expire together leave once each', async ({ system, room }) => {
   await until('everyone to leave', () => watcher.count({ type: 'leave' }) >= idle.length, { within: TTL_MS + 5000 });
   await holds('nobody twice', () => watcher.count({ type: 'leave' }) === idle.length, { ms: 1500 });
   assert.deepEqual([...new Set(watcher.events.filter(({ type }) => type === 'leave').map(({ reason }) => reason))], ['expired']);
+});
+
+scenario('whose earlier requests wait for an answer is heard all the same, and does not expire', { env: SHORT_LIVES }, async ({ system, room }) => {
+  const { watcher } = await livingWatcher(system, room);
+  const busy = await system.connect(0);
+  await busy.join(room, 'busy');
+  system.states[0].pause();
+  // Together they wait for longer than a TTL.
+  const patches = [1, 2].map((n) => busy.ask('presence:heartbeat', { patchState: { n } }));
+  await sleep(TTL_MS + 500);
+  // Not a heartbeat, which would put it back at once.
+  const look = busy.metadata('getChannel', room, 'T');
+  await sleep(100); // until the gateway has it
+  system.states[0].resume();
+  await Promise.all([...patches, look]);
+  busy.pulse();
+  await holds('it does not leave', () => watcher.count({ type: 'leave' }) === 0, { ms: 2000 });
+});
+
+scenario('who has expired is not put back when Redis may have lost something', { env: SHORT_LIVES }, async ({ system, room }) => {
+  const { watcher } = await livingWatcher(system, room);
+  const idle = await system.connect(0, { follow: false });
+  await idle.join(room, 'idle');
+  await watcher.hears({ type: 'leave', connId: idle.connId }, TTL_MS + 3000);
+  const [gateway] = system.gateways;
+  await system.redis.command('CLIENT', 'KILL', 'TYPE', 'normal');
+  await until('the gateway to notice', () => gateway.child.lines.some((line) => line.includes('Redis may have lost changes')));
+  await holds('it stays away', () => watcher.roster.members.size === 1, { ms: 3000 });
+  assert.equal((await idle.beat()).rejoined, true);
 });
