@@ -16,7 +16,7 @@ local function turn_to_channel(n, name, of_type)
   revisions, meta, events = key('revisions', name), meta_key(of_type), key('events', name)
   position = redis.call('HGET', revisions, channel_type) or '0 0 -'
   local number, of = string.match(position, '^(%d+) %d+ (%S+)$')
-  major, is_continued = tonumber(number), of == history
+  major, is_continued = tonumber(number), of == history()
 end
 
 -- Items whose revision was lost are of no channel: it begins again without them.

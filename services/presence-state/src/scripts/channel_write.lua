@@ -38,7 +38,7 @@ local function item_refusal(items)
     local at = places[item.key]
     if at then
       local revision, of, when, who, value = string.match(stored[at], '^(%d+) (%S+) (%S+)\n([^\n]*)\n(.*)$')
-      item.old_revision, item.old_value, item.is_continued = tonumber(revision), value, of == history
+      item.old_revision, item.old_value, item.is_continued = tonumber(revision), value, of == history()
       item.old_when, item.old_who = when, who
       if item.revision and item.revision ~= item.old_revision then
         return { 'conflict', item.key, int(item.revision), int(item.old_revision) }
@@ -61,14 +61,14 @@ local function texts(item, value, revision)
   local number = int(revision)
   local when = notes_when and int(now) or item.old_when or '-'
   local who = notes_who and author or item.old_who or ''
-  return number .. ' ' .. history .. ' ' .. when .. '\n' .. who .. '\n' .. value,
+  return number .. ' ' .. history() .. ' ' .. when .. '\n' .. who .. '\n' .. value,
     number .. ' ' .. #value .. '\n' .. item.key .. '\n' .. value .. '\n'
 end
 
 -- Ends a write whose items are stored: tells it, and answers the channel. A revision begins from the clock, so that a channel
 -- that expired, was lost or was rolled back never has one of its earlier ones again.
 local function commit(message)
-  position = int(major > 0 and next_revision(major, is_continued) or now_us) .. ' ' .. int(now) .. ' ' .. history
+  position = int(major > 0 and next_revision(major, is_continued) or now_us) .. ' ' .. int(now) .. ' ' .. history()
   redis.call('HSET', revisions, channel_type, position)
   if redis.call('EXISTS', key('room', room)) == 0 then expire_metadata() end
   if op ~= '0' then redis.call('SET', done_key(), op, 'PX', REMEMBERED_MS) end

@@ -28,27 +28,34 @@ if lock and lock.conn == conn then
   keep(id, lock)
   return answer('held', lock)
 end
-for n, waiter in ipairs(line(id)) do
-  if lock and waiter.conn == conn then
-    if waiter.op < op then
-      redis.call('ZREM', waiters, waiter.member)
+-- Where no one holds the lock no one waits for it.
+local ahead = 0
+if lock then
+  local own = id .. '\n' .. conn .. '\n'
+  local mine = find_in_line(id, function(member, place)
+    if string.sub(member, 1, #own) == own then return waiter_of(member, place) end
+    ahead = ahead + 1
+  end)
+  if mine then
+    if mine.op < op then
+      redis.call('ZREM', waiters, mine.member)
       remember(conn, op)
-      stand_in_line(waiter.place, math.max(waiter.ends, now + wait))
+      stand_in_line(mine.place, math.max(mine.ends, now + wait))
     end
-    return answer('waits', lock, n - 1)
+    return answer('waits', lock, ahead)
   end
 end
 untie_leaving()
-if last_op(conn) >= op then return { 'overtaken' } end
+local last = last_op(conn)
+if last >= op then return { 'overtaken' } end
 if lock and wait == 0 then return answer('taken', lock) end
-if redis.call('HLEN', key('locks', room)) >= tonumber(ARGV[13]) or redis.call('ZCARD', waiters) >= tonumber(ARGV[14]) then
-  return { 'full' }
-end
-remember(conn, op)
+if lock and redis.call('ZCARD', waiters) >= tonumber(ARGV[14]) then return { 'full' } end
+if not lock and redis.call('HLEN', key('locks', room)) >= tonumber(ARGV[13]) then return { 'full' } end
+remember(conn, op, last)
 if lock then
-  local last = redis.call('ZRANGE', waiters, -1, -1, 'WITHSCORES')
-  stand_in_line(math.max(tonumber(last[2] or 0) + 1, now_us), now + wait)
-  return answer('waits', lock, #line(id))
+  local end_of_line = redis.call('ZRANGE', waiters, -1, -1, 'WITHSCORES')
+  stand_in_line(math.max(tonumber(end_of_line[2] or 0) + 1, now_us), now + wait)
+  return answer('waits', lock, ahead)
 end
 lock = { ends = now + ttl, op = op, gateway = gateway, conn = conn, user = user }
 grant(id, lock, traceparent)

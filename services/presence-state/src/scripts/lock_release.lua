@@ -7,11 +7,12 @@
 turn_to(1, ARGV[3])
 local id, conn, op = ARGV[5] .. '\n' .. ARGV[6], ARGV[7], tonumber(ARGV[9])
 -- Sent again: it was let go.
-if last_op(conn) == op then return { 'done' } end
+local last = last_op(conn)
+if last == op then return { 'done' } end
 local lock = current(id, ARGV[4])
 local is_held = lock and lock.conn == conn and lock.fence == tonumber(ARGV[8])
 if is_held then
-  remember(conn, op)
+  remember(conn, op, last)
   let_go(id, lock, 'released', ARGV[4])
 end
 untie_leaving()

@@ -11,8 +11,8 @@ local REMEMBERED_MS = 30000
 
 local function done_key(conn) return base .. ':done:' .. conn .. ':' .. room end
 local function last_op(conn) return tonumber(redis.call('GET', done_key(conn)) or 0) end
-local function remember(conn, op)
-  if last_op(conn) < op then redis.call('SET', done_key(conn), int(op), 'PX', REMEMBERED_MS) end
+local function remember(conn, op, last)
+  if (last or last_op(conn)) < op then redis.call('SET', done_key(conn), int(op), 'PX', REMEMBERED_MS) end
 end
 
 local function tell(change, id, lock, traceparent)
@@ -42,28 +42,50 @@ end
 -- Locks and waits that this call has ended.
 local ended = 0
 
+local function waiter_of(member, place)
+  local id, conn, gateway, user, op, ttl, ends =
+    string.match(member, '^([^\n]*\n[^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n(%d+) (%d+) (%d+)$')
+  return {
+    member = member, place = tonumber(place), id = id, conn = conn, gateway = gateway, user = user,
+    op = tonumber(op), ttl = tonumber(ttl), ends = tonumber(ends),
+  }
+end
+
 -- Who waits, in line, by lock. Read once in a call.
 local lines
-local function line(id)
+local function all_lines()
   if not lines or lines.room ~= room then
     lines = { room = room, of = {} }
     local stored = redis.call('ZRANGE', key('waiters', room), 0, -1, 'WITHSCORES')
     for n = 1, #stored, 2 do
-      local member, of, conn, gateway, user, op, ttl, ends =
-        stored[n], string.match(stored[n], '^([^\n]*\n[^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n(%d+) (%d+) (%d+)$')
-      lines.of[of] = lines.of[of] or {}
-      table.insert(lines.of[of], {
-        member = member, place = tonumber(stored[n + 1]), conn = conn, gateway = gateway, user = user,
-        op = tonumber(op), ttl = tonumber(ttl), ends = tonumber(ends),
-      })
+      local waiter = waiter_of(stored[n], stored[n + 1])
+      lines.of[waiter.id] = lines.of[waiter.id] or {}
+      table.insert(lines.of[waiter.id], waiter)
     end
   end
-  return lines.of[id] or {}
+  return lines.of
 end
 
-local function all_lines()
-  line('')
-  return lines.of
+local function line(id) return all_lines()[id] or {} end
+
+-- Calls `see(member, place)` for those in a line, in order, until it answers something. Reads no more of the zset than that takes.
+local PAGE = 16
+local function find_in_line(id, see)
+  local start, first = id .. '\n', 0
+  repeat
+    local stored = redis.call('ZRANGE', key('waiters', room), first, first + PAGE - 1, 'WITHSCORES')
+    for n = 1, #stored, 2 do
+      local found = string.sub(stored[n], 1, #start) == start and see(stored[n], stored[n + 1])
+      if found then return found end
+    end
+    first = first + PAGE
+  until #stored < 2 * PAGE
+end
+
+-- Takes the first one out of a line, nil if there is no one.
+local function next_in_line(id)
+  if lines and lines.room == room then return table.remove(line(id), 1) end
+  return find_in_line(id, waiter_of)
 end
 
 local function stop_waiting(waiter)
@@ -85,15 +107,15 @@ local function let_go(id, lock, change, traceparent)
   redis.call('HDEL', key('locks', room), id)
   leaving[lock.gateway] = true
   tell(change, id, lock, traceparent)
-  local waiting = line(id)
-  while waiting[1] do
-    local waiter = table.remove(waiting, 1)
+  local waiter = next_in_line(id)
+  while waiter do
     stop_waiting(waiter)
     if waiter.ends > now then
       return grant(id, {
         ends = now + waiter.ttl, op = waiter.op, gateway = waiter.gateway, conn = waiter.conn, user = waiter.user,
       }, traceparent)
     end
+    waiter = next_in_line(id)
   end
 end
 

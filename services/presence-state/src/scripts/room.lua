@@ -68,7 +68,7 @@ end
 -- A new member. The room begins with its first one. Says whether it is its user's first connection.
 local function admit(conn, record)
   if not head then
-    head = { gen = now_us, seq = 0, token = 0, bytes = 0, users = 0, history = history }
+    head = { gen = now_us, seq = 0, token = 0, bytes = 0, users = 0, history = history() }
     redis.call('SADD', base .. ':rooms', room)
     persist_metadata()
   end
@@ -81,8 +81,8 @@ end
 
 local function publish(kind, reason, edge, conn, record, traceparent)
   -- The lost events of another history may have had the next numbers: the room goes on under a new generation.
-  if head.history ~= history then
-    head.gen, head.seq, head.token, head.history = math.max(now_us, head.gen + 1), 0, 0, history
+  if head.history ~= history() then
+    head.gen, head.seq, head.token, head.history = math.max(now_us, head.gen + 1), 0, 0, history()
   end
   local previous = head.token
   head.seq, head.token = head.seq + 1, math.max(now_us, previous + 1)

@@ -19,7 +19,7 @@ fn forked() -> World {
     world.joins_here("a");
     world.join("b", "b", false);
     world.hears_everything();
-    world.roll_back(1, false);
+    world.roll_back(1, false, false);
     world
 }
 
