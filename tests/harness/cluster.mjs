@@ -112,8 +112,9 @@ export class RedisCluster {
   // The replica of a master.
   async replicaOf(master) {
     const id = await master.command('CLUSTER', 'MYID');
-    const [{ port }] = readNodes(await master.command('CLUSTER', 'NODES')).filter((node) => node.master === id);
-    return this.nodes.find((node) => node.port === port);
+    // A master learns by gossip who replicates it.
+    const replica = await until('the master to know its replica', async () => readNodes(await master.command('CLUSTER', 'NODES')).find((node) => node.master === id), { within: FORM_MS });
+    return this.nodes.find((node) => node.port === replica.port);
   }
 
   // kill -9 of a master; resolves when its replica has taken over.
