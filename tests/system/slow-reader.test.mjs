@@ -1,8 +1,9 @@
 // A client that stops reading while its room is busy: the gateway's memory stays bounded, the others notice nothing, and
-// when it reads again it is brought up to date, or it has been closed. It never silently misses an event.
+// when it reads again it is brought up to date, or it has been closed and comes back. It never silently misses an event.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 
+import { TRANSPORTS } from '../harness/client.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { until } from '../harness/until.mjs';
 
@@ -54,3 +55,38 @@ scenario('a slow reader is bounded in memory and ends up to date or closed', {},
   const users = [...writers, ...stayed].map(({ connId }) => connId).sort();
   await until('the roster to be exact', () => JSON.stringify([...writers[0].roster.members.keys()].sort()) === JSON.stringify(users), { within: 5000 });
 }, { within: 120_000 });
+
+// A client that polls stops to fetch; one with a WebSocket stops to read from its connection.
+function stopReading({ engine: { transport } }) {
+  if (transport.name === 'websocket') {
+    transport.ws.pause();
+    return () => transport.ws.resume();
+  }
+  const poll = transport.doPoll;
+  let isDue = false;
+  transport.doPoll = () => { isDue = true; };
+  return () => {
+    transport.doPoll = poll;
+    if (isDue) transport.doPoll();
+  };
+}
+
+for (const [name, transports] of Object.entries(TRANSPORTS)) {
+  scenario(`a slow reader over ${name} is closed by its transport, and its client comes back by itself`, {}, async ({ system, room }) => {
+    const writer = await system.connect();
+    const sleeper = await system.connect(0, { transports, reconnection: true, reconnectionDelay: 50, slow: true, follow: false });
+    await until('the transport to be the last one', () => sleeper.engine.transport.name === transports.at(-1));
+    await writer.join(room, 'writer');
+    await sleeper.join(room, 'sleeper');
+    const goOn = stopReading(sleeper);
+    const text = 'x'.repeat(STATE_BYTES);
+    const isClosed = () => system.gateways[0].child.lines.some((line) => line.includes('reads too slowly'));
+    for (let n = 0; !isClosed(); n += 1) await writer.patch({ text, n });
+    goOn();
+    await until('the client to come back', () => sleeper.disconnects.length === 1 && sleeper.socket.connected, { within: 15_000 });
+    assert.match(sleeper.disconnects[0], /^transport (close|error)$/);
+    await sleeper.join(room, 'sleeper again');
+    // The session that was closed is a member until the gateway can end it, at the latest by its next ping.
+    await until('the closed session to be gone', () => !writer.roster.users().includes('sleeper'), { within: 45_000 });
+  }, { within: 120_000 });
+}

@@ -36,7 +36,11 @@ pub use config::{Config, Pings};
 pub use liveness::Mode;
 
 use crate::{
-    http::{connections::Connections, gate::Gate},
+    http::{
+        connections::{Connections, Peer},
+        gate::Gate,
+        transports::Transports,
+    },
     listener::GatewayListener,
     liveness::Liveness,
     pending_leaves::PendingLeaves,
@@ -70,8 +74,16 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     relay.start();
     liveness.start();
 
-    let gateway = Gateway::new(Arc::clone(&bus), relay, reassert, liveness, Arc::clone(&pending_leaves));
-    let gateway = Arc::new(gateway);
+    let (connections, open) = Connections::new(listener);
+    let transports = Transports::new(Arc::clone(&open));
+    let gateway = Arc::new(Gateway::new(
+        Arc::clone(&bus),
+        relay,
+        reassert,
+        liveness,
+        Arc::clone(&pending_leaves),
+        Arc::clone(&transports),
+    ));
     gateway.register_metrics();
     let health = Health::new(context)
         .part("redis", {
@@ -92,11 +104,9 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         });
     let (layer, io) = socket::layer(Arc::clone(&gateway), config.pings);
     let gate = Gate::new(shutdown.clone());
-    let app = http::app(health, layer, Arc::clone(&gate), config.origins, config.proxies);
-    let (connections, open) = Connections::new(listener);
-    let server = tokio::spawn(async move {
-        axum::serve(connections, app.into_make_service_with_connect_info::<http::connections::PeerAddress>()).await
-    });
+    let app = http::app(health, layer, Arc::clone(&gate), transports, config.origins, config.proxies);
+    let server =
+        tokio::spawn(async move { axum::serve(connections, app.into_make_service_with_connect_info::<Peer>()).await });
 
     shutdown.asked().await;
     let begun = Instant::now();

@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 
-use super::gate::begins_session;
+use super::gate::{is_socket_io, session_of};
 
 /// The header that a balancer learns from.
 const SESSION: &str = "x-engine-sid";
@@ -21,7 +21,7 @@ const OPENING_BYTES: usize = 4096;
 pub(super) async fn tell(request: Request, next: Next) -> Response {
     let uri = request.uri();
     let polling = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "transport=polling"));
-    let opens = polling && uri.path().starts_with("/socket.io") && begins_session(uri);
+    let opens = polling && is_socket_io(uri) && session_of(uri).is_none();
     let response = next.run(request).await;
     if !opens || response.status() != StatusCode::OK {
         return response;

@@ -38,12 +38,24 @@ pub(crate) struct Connections {
     open: Arc<Open>,
 }
 
-/// The open connections, by a number of their own. A descriptor stands here only while its connection has it open: it
-/// is taken out under the lock before it is closed.
+/// The open connections, by a number of their own. A connection stands here only while it has its descriptor open: it is
+/// taken out under the lock before that is closed.
 #[derive(Default)]
 pub(crate) struct Open {
-    descriptors: Mutex<HashMap<u64, RawFd>>,
+    connections: Mutex<HashMap<u64, Entry>>,
     next: AtomicU64,
+}
+
+struct Entry {
+    descriptor: RawFd,
+    /// The Engine.IO id of the session whose WebSocket it is.
+    session: Option<Box<str>>,
+}
+
+impl Entry {
+    fn close(&self) {
+        let _ = shutdown(self.descriptor, Shutdown::Both);
+    }
 }
 
 impl Connections {
@@ -72,13 +84,23 @@ impl Open {
     }
 
     fn close_whose_step_came(&self, step: u32) {
-        for (_, descriptor) in self.lock().iter().filter(|(id, _)| step_of(**id) <= step) {
-            let _ = shutdown(*descriptor, Shutdown::Both);
+        self.lock().iter().filter(|(id, _)| step_of(**id) <= step).for_each(|(_, entry)| entry.close());
+    }
+
+    /// The connection is the WebSocket of a session.
+    pub(super) fn carries(&self, connection: u64, session: &str) {
+        if let Some(entry) = self.lock().get_mut(&connection) {
+            entry.session = Some(session.into());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, RawFd>> {
-        self.descriptors.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Closes the WebSocket of a session, if it has one. O(connections): that is rare.
+    pub(super) fn close_session(&self, session: &str) {
+        self.lock().values().filter(|entry| entry.session.as_deref() == Some(session)).for_each(Entry::close);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,7 +119,7 @@ impl Listener for Connections {
                 Ok((stream, address)) => {
                     let _ = stream.set_nodelay(true);
                     let id = self.open.next.fetch_add(1, Ordering::Relaxed);
-                    self.open.lock().insert(id, stream.as_raw_fd());
+                    self.open.lock().insert(id, Entry { descriptor: stream.as_raw_fd(), session: None });
                     return (Connection { stream, id, open: Arc::clone(&self.open) }, address);
                 }
                 Err(error) => {
@@ -158,12 +180,15 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Who is at the other end, as handlers ask for it.
+/// Who is at the other end, and of which connection, as handlers ask for it.
 #[derive(Clone, Copy)]
-pub(crate) struct PeerAddress(pub(crate) SocketAddr);
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) connection: u64,
+}
 
-impl Connected<IncomingStream<'_, Connections>> for PeerAddress {
+impl Connected<IncomingStream<'_, Connections>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
-        Self(*stream.remote_addr())
+        Self { address: *stream.remote_addr(), connection: stream.io().id }
     }
 }

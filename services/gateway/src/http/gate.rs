@@ -32,16 +32,27 @@ impl Gate {
     }
 
     fn refuses(&self, uri: &Uri) -> bool {
-        if !uri.path().starts_with("/socket.io") {
+        if !is_socket_io(uri) {
             return false;
         }
-        self.shut.load(Ordering::Acquire) || self.shutdown.is_asked() && begins_session(uri)
+        self.shut.load(Ordering::Acquire) || self.shutdown.is_asked() && session_of(uri).is_none()
     }
 }
 
-/// Only the first request of a session does not name it.
-pub(super) fn begins_session(uri: &Uri) -> bool {
-    !uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("sid="))
+/// Whether a request is for Socket.IO.
+pub(super) fn is_socket_io(uri: &Uri) -> bool {
+    uri.path().starts_with("/socket.io")
+}
+
+/// The session of a request; none for the first one, which begins it.
+pub(super) fn session_of(uri: &Uri) -> Option<&str> {
+    uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("sid="))
+}
+
+/// An answer that the official client takes for a connection that failed.
+pub(super) fn refusal(why: &'static str) -> Response {
+    let headers = [(header::RETRY_AFTER, "1"), (header::CONNECTION, "close")];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response()
 }
 
 /// Lets a request through, or refuses it.
@@ -49,8 +60,7 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
     if !gate.refuses(request.uri()) {
         return next.run(request).await;
     }
-    let headers = [(header::RETRY_AFTER, "1"), (header::CONNECTION, "close")];
-    (StatusCode::SERVICE_UNAVAILABLE, headers, "this gateway is stopping").into_response()
+    refusal("this gateway is stopping")
 }
 
 #[cfg(test)]

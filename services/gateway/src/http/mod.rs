@@ -5,6 +5,7 @@ pub(crate) mod connections;
 pub(crate) mod gate;
 pub(crate) mod proxies;
 mod slim;
+pub(crate) mod transports;
 
 use std::sync::Arc;
 
@@ -18,13 +19,14 @@ use service::Health;
 use socketioxide::layer::SocketIoLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use self::{gate::Gate, proxies::Proxies};
+use self::{gate::Gate, proxies::Proxies, transports::Transports};
 
 /// Everything that the listener serves.
 pub(crate) fn app(
     health: Health,
     socket_io: SocketIoLayer,
     gate: Arc<Gate>,
+    transports: Arc<Transports>,
     origins: Option<Vec<HeaderValue>>,
     proxies: Proxies,
 ) -> Router {
@@ -42,6 +44,7 @@ pub(crate) fn app(
         .layer(map_request(slim::slim))
         .layer(map_request_with_state(Arc::new(proxies), proxies::unveil))
         .layer(from_fn(affinity::tell))
+        .layer(from_fn_with_state(transports, transports::follow))
         .layer(from_fn_with_state(gate, gate::pass))
         .layer(cors)
         .layer(DefaultBodyLimit::max(128 * 1024))

@@ -11,7 +11,7 @@ use axum::{
     http::HeaderMap,
 };
 
-use super::connections::PeerAddress;
+use super::connections::Peer;
 
 /// What a proxy adds its peer's address to.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -78,10 +78,11 @@ impl Network {
 
 /// Puts the client's address in the place of a trusted proxy's.
 pub(super) async fn unveil(State(proxies): State<Arc<Proxies>>, mut request: Request) -> Request {
-    let peer = request.extensions().get::<ConnectInfo<PeerAddress>>().map(|info| info.0.0);
-    if let Some(peer) = peer.filter(|peer| proxies.trusts(peer.ip().to_canonical())) {
-        let client = proxies.client(peer.ip(), request.headers());
-        request.extensions_mut().insert(ConnectInfo(PeerAddress(SocketAddr::new(client, peer.port()))));
+    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|info| info.0);
+    if let Some(Peer { address, connection }) = peer.filter(|peer| proxies.trusts(peer.address.ip().to_canonical())) {
+        let client = proxies.client(address.ip(), request.headers());
+        let address = SocketAddr::new(client, address.port());
+        request.extensions_mut().insert(ConnectInfo(Peer { address, connection }));
     }
     request
 }

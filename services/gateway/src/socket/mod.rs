@@ -20,7 +20,7 @@ use axum::extract::ConnectInfo;
 use bus::Bus;
 use serde::Deserialize;
 use socketioxide::{
-    ParserConfig, SocketIo,
+    ParserConfig, SocketIo, TransportType,
     adapter::LocalAdapter,
     extract::{SocketRef, TryData},
     handler::{ConnectHandler as _, FromConnectParts, Value},
@@ -33,8 +33,13 @@ use telemetry::{
 };
 
 use crate::{
-    config::Pings, http::connections::PeerAddress, liveness::Liveness, pending_leaves::PendingLeaves,
-    reassert::Reassert, relay::Relay, socket::session::Session,
+    config::Pings,
+    http::{connections::Peer, transports::Transports},
+    liveness::Liveness,
+    pending_leaves::PendingLeaves,
+    reassert::Reassert,
+    relay::Relay,
+    socket::session::Session,
 };
 
 /// The largest message of a client.
@@ -52,6 +57,7 @@ pub(crate) struct Gateway {
     pub(crate) reassert: Arc<Reassert>,
     pub(crate) liveness: Arc<Liveness<Session>>,
     pub(crate) pending_leaves: Arc<PendingLeaves>,
+    pub(crate) transports: Arc<Transports>,
     /// Sessions whose end is not yet carried out.
     pub(crate) sessions: AtomicUsize,
     /// Locks that they hold, and locks that they wait for.
@@ -66,6 +72,7 @@ impl Gateway {
         reassert: Arc<Reassert>,
         liveness: Arc<Liveness<Session>>,
         pending_leaves: Arc<PendingLeaves>,
+        transports: Arc<Transports>,
     ) -> Self {
         Self {
             bus,
@@ -73,6 +80,7 @@ impl Gateway {
             reassert,
             liveness,
             pending_leaves,
+            transports,
             sessions: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -154,8 +162,11 @@ impl FromConnectParts<LocalAdapter> for Incoming {
 }
 
 fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) {
-    let address = socket.req_parts().extensions.get::<ConnectInfo<PeerAddress>>().map(|info| info.0.0.ip());
-    let address = address.map(|ip| ip.to_string()).unwrap_or_default();
+    let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|info| info.0);
+    let address = peer.map(|peer| peer.address.ip().to_string()).unwrap_or_default();
+    if let Some(peer) = peer.filter(|_| socket.transport_type() == TransportType::Websocket) {
+        gateway.transports.carries(peer.connection, socket.id.as_str());
+    }
     let conn = session::random_id();
     let span = telemetry::span::socket_connect(conn.as_str(), session::transport(socket), &address);
     let clients = auth.and_then(|auth| auth.traceparent);
@@ -165,6 +176,7 @@ fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) {
     gateway.sessions.fetch_add(1, Ordering::AcqRel);
     socket.on_fallback(events::Events(Arc::clone(&session)));
     socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
+        session.gateway.transports.forget(socket.id.as_str());
         session.closed(session::transport(&socket), name(reason));
     });
 }

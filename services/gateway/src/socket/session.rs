@@ -378,13 +378,22 @@ impl Session {
         })
     }
 
-    /// Closes a socket that cannot be told what it must know. Its queue is full, so that takes some tries.
+    /// Closes a socket that cannot be sent what it must know, by its transport, so that its client comes back. The session itself
+    /// can be ended only when its queue has room; at the latest the next ping ends it.
     pub(crate) fn doom(self: &Arc<Self>, why: &'static str) {
         if self.doomed.swap(true, Ordering::Relaxed) {
             return;
         }
         metrics::slow_reader();
         tracing::warn!(conn = %self.conn, why, "closing a socket whose client reads too slowly");
+        if let Some(socket) = self.socket.upgrade() {
+            let transports = &self.gateway.transports;
+            transports.end(socket.id.as_str());
+            // It may have closed by itself meanwhile, and was forgotten already.
+            if !socket.connected() {
+                transports.forget(socket.id.as_str());
+            }
+        }
         let session = Arc::clone(self);
         tokio::spawn(async move {
             for _ in 0..DOOM_TRIES {
