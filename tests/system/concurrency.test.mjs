@@ -81,3 +81,12 @@ test('what happens while others join reaches them too', async ({ system, room })
   const allSaw = () => members.every(({ roster }) => roster.members.get(painter.connId).state.n === last);
   await until('every member to see the last stroke', allSaw);
 });
+
+test('a join has its place behind 400 events that were written while the client was offline', async ({ system, room }) => {
+  const ann = await system.connect(0);
+  const data = [{ key: 'k', value: 1 }];
+  const buffered = Array.from({ length: 400 }, () => ann.ask('metadata:setChannel', { channelName: room, channelType: 'T', data }));
+  await ann.join(room, 'ann');
+  const codes = new Set((await Promise.all(buffered)).map(({ code }) => code));
+  assert.ok(codes.has('OVERLOADED'), 'the queue was never full');
+});

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 
 import { waitersKey } from '../harness/keys.mjs';
 import { sharedSystem } from '../harness/scenario.mjs';
-import { holds, until } from '../harness/until.mjs';
+import { holds, until, withTimeout } from '../harness/until.mjs';
 
 const test = sharedSystem({ gateways: 2, states: 2 });
 
@@ -108,15 +108,36 @@ test('who waits has the lock when it is released, or is told who holds it', asyn
   assert.deepEqual([late.code, late.owner, late.expiresAt], ['LOCK_HELD', 'ann', held.expiresAt]);
   const waiting = bob.lock('acquire', room, 'pen', { waitMs: 8000 });
   await until('bob to stand in line', async () => (await system.redis.command('ZCARD', waitersKey(room))) === 1);
-  assert.equal((await bob.lock('acquire', room, 'pen', { waitMs: 100 })).code, 'LOCK_HELD', 'it waits already');
+  const again = bob.lock('acquire', room, 'pen', { waitMs: 100 }); // as a client does whose own time was shorter
   assert.equal((await bob.beat()).ok, true, 'who waits goes on beating');
   const began = Date.now();
   await ann.lock('release', room, 'pen', { fence: held.fence });
   const granted = await waiting;
+  assert.deepEqual(await again, granted, 'both requests are one wait');
   assert.ok(granted.ok && granted.fence > held.fence && Date.now() - began < 1000, JSON.stringify(granted));
   // Who gave up never has it.
   await bob.lock('release', room, 'pen', { fence: granted.fence });
   assert.deepEqual((await ann.lock('get', room)).locks, []);
+});
+
+test('who asks again while it waits may wait longer, or no more', async ({ system, room }) => {
+  const { ann, bob } = await annAndBob(system, room);
+  const held = await ann.lock('acquire', room, 'pen', { ttlMs: 60_000 });
+  const first = bob.lock('acquire', room, 'pen', { waitMs: 500 });
+  const longer = bob.lock('acquire', room, 'pen', { waitMs: 8000 });
+  await assert.rejects(withTimeout('an answer', 1500, Promise.race([first, longer])), /an answer/, 'the first time is over, and both wait on');
+  await ann.lock('release', room, 'pen', { fence: held.fence });
+  const granted = await first;
+  assert.equal(granted.ok, true, JSON.stringify(granted));
+  assert.deepEqual(await longer, granted);
+
+  const other = ann.lock('acquire', room, 'pen', { waitMs: 8000 });
+  await until('ann to stand in line', async () => (await system.redis.command('ZCARD', waitersKey(room))) === 1);
+  const none = await ann.lock('acquire', room, 'pen', { waitMs: 0 });
+  assert.deepEqual([none.code, none.owner, (await other).code], ['LOCK_HELD', 'bob', 'LOCK_HELD']);
+  assert.equal(await system.redis.command('ZCARD', waitersKey(room)), 0, 'no one stands in line any more');
+  await bob.lock('release', room, 'pen', { fence: granted.fence });
+  assert.deepEqual((await ann.lock('get', room)).locks, [], 'who gave up never has it');
 });
 
 test('who waits has the lock when the holder lets its time pass', async ({ system, room }) => {

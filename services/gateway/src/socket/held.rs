@@ -1,17 +1,59 @@
 //! The locks that one socket holds or waits for, each with its interest in the lock's room. Which of them are really held
 //! is for Redis to say.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use protocol::{ConnId, LockId, RoomId, command::lock::Held};
+use tokio::{sync::watch, time::Instant};
 
+use super::answer::Answer;
 use crate::relay::Interest;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Locks {
     held: HashMap<LockId, (Held, Interest)>,
-    waiting: HashMap<LockId, Interest>,
+    waiting: HashMap<LockId, (Interest, Arc<Wait>)>,
+}
+
+/// One wait for a lock, and everyone who is answered when it ends: a client that asks again while it waits joins its first wait.
+pub(super) struct Wait {
+    answers: Mutex<Vec<Answer>>,
+    until: watch::Sender<Instant>,
+}
+
+/// Answers of one wait: as many as a client can ask for before its queue is full.
+const MOST_ANSWERS: usize = 64;
+
+impl Wait {
+    pub(super) fn new(answer: Answer, until: Instant) -> Arc<Self> {
+        Arc::new(Self { answers: Mutex::new(vec![answer]), until: watch::Sender::new(until) })
+    }
+
+    /// When it ends, which may change.
+    pub(super) fn until(&self) -> watch::Receiver<Instant> {
+        self.until.subscribe()
+    }
+
+    /// Another request for the lock, which waits until `until`, or, with `None`, not at all: that ends the wait for all. Gives
+    /// the answer back if too many wait already.
+    fn join(&self, answer: Answer, until: Option<Instant>) -> Result<(), Answer> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() >= MOST_ANSWERS {
+            return Err(answer);
+        }
+        answers.push(answer);
+        self.until.send_modify(|end| *end = until.map_or_else(Instant::now, |until| until.max(*end)));
+        Ok(())
+    }
+
+    /// Everyone who is to be answered, once.
+    pub(super) fn answers(&self) -> Vec<Answer> {
+        std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// The time of a lock.
@@ -35,8 +77,16 @@ impl Locks {
     }
 
     /// It waits for a lock.
-    pub(super) fn wait(&mut self, lock: LockId, interest: Interest) {
-        self.waiting.insert(lock, interest);
+    pub(super) fn wait(&mut self, lock: LockId, interest: Interest, wait: Arc<Wait>) {
+        self.waiting.insert(lock, (interest, wait));
+    }
+
+    /// Has a request join the wait for its lock, see [`Wait`]; gives its answer back if there is none, or it is full.
+    pub(super) fn join_wait(&self, lock: &LockId, answer: Answer, until: Option<Instant>) -> Result<(), Answer> {
+        match self.waiting.get(lock) {
+            Some((_, wait)) => wait.join(answer, until),
+            None => Err(answer),
+        }
     }
 
     /// It waits no longer.
@@ -76,7 +126,7 @@ impl Locks {
 
     /// It holds nothing and waits for nothing any more; the rooms in which it did.
     pub(super) fn drop_all(&mut self, conn: &ConnId) -> HashSet<RoomId> {
-        self.waiting.iter().for_each(|(lock, interest)| interest.wait_no_more(lock, conn));
+        self.waiting.iter().for_each(|(lock, (interest, _))| interest.wait_no_more(lock, conn));
         let locks = self.waiting.drain().map(|(lock, _)| lock).chain(self.held.drain().map(|(lock, _)| lock));
         locks.map(|lock| lock.channel.name).collect()
     }

@@ -14,13 +14,15 @@ use protocol::{
 };
 use telemetry::propagation::TraceContext;
 use tokio::{
+    select,
     sync::watch,
     time::{Instant, sleep, timeout_at},
 };
+use tracing::Span;
 
 use super::{
     answer::Answer,
-    held::Time,
+    held::{Time, Wait},
     session::{Membership, Session, not_joined},
 };
 use crate::relay::{Interest, News};
@@ -39,7 +41,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, ask: LockAsk, answer: Answ
         LockAsk::Acquire { lock, ttl_ms, wait_ms } => acquire(session, lock, ttl_ms, wait_ms, answer).await,
         LockAsk::Renew { lock, fence, ttl_ms } => {
             let renew = Renew { lock, conn: session.conn.clone(), fence, ttl_ms };
-            match call(session, Lock::Renew(renew), &answer).await {
+            match call(session, Lock::Renew(renew), answer.span()).await {
                 Ok(Locked::Held(held)) => {
                     let span = answer.span().clone();
                     answer.send(&LockAnswer::from(&held));
@@ -57,7 +59,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, ask: LockAsk, answer: Answ
             session.locks(|locks| locks.let_go(&lock, fence));
             let (conn, op) = (session.conn.clone(), session.next_op_number());
             let release = Lock::Release(Release { lock, conn, op, fence });
-            match call(session, release.clone(), &answer).await {
+            match call(session, release.clone(), answer.span()).await {
                 Ok(Locked::Done) => answer.send(&DONE),
                 outcome => {
                     // Without an answer it may have happened or not; its client wants it to, so it is repeated until it has.
@@ -69,7 +71,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, ask: LockAsk, answer: Answ
                 }
             }
         }
-        LockAsk::Get { channel, name } => match call(session, Lock::Get { channel, name }, &answer).await {
+        LockAsk::Get { channel, name } => match call(session, Lock::Get { channel, name }, answer.span()).await {
             Ok(Locked::List(locks)) => answer.send(&LocksAnswer::from(&*locks)),
             other => answer.refuse(&refusal(other)),
         },
@@ -90,6 +92,9 @@ async fn acquire(session: &Arc<Session>, lock: LockId, ttl_ms: u64, wait_ms: u64
     let Some(Membership { user, .. }) = session.membership().filter(|own| own.joined) else {
         return answer.refuse(&not_joined());
     };
+    let until = Instant::now() + Duration::from_millis(wait_ms);
+    let asked_again = session.locks(|locks| locks.join_wait(&lock, answer, (wait_ms > 0).then_some(until)));
+    let Err(answer) = asked_again else { return };
     if session.locks(|locks| locks.count()) >= MOST {
         let sentence = format!("a socket may hold or wait for at most {MOST} locks");
         return answer.refuse(&Fault::new(Code::Overloaded, sentence));
@@ -111,23 +116,29 @@ async fn acquire(session: &Arc<Session>, lock: LockId, ttl_ms: u64, wait_ms: u64
     let Some(news) = interest.wait(&acquire.lock, &acquire.conn, acquire.op) else {
         return answer.refuse(&Fault::new(Code::LockHeld, "this socket waits for the lock already"));
     };
+    let span = answer.span().clone();
+    let wait = Wait::new(answer, until);
     let mut waiter = Waiter {
         session: Arc::clone(session),
         acquire,
         interest,
         news,
+        span,
+        until: wait.until(),
+        wait,
         began: Instant::now(),
         asked: 0,
         waited: false,
     };
-    match waiter.ask(&answer).await {
+    match waiter.ask().await {
         Ok(Locked::Waits { holder, ahead }) => {
-            let (lock, interest) = (waiter.acquire.lock.clone(), waiter.interest.clone());
-            session.locks(|locks| locks.wait(lock, interest));
+            let (lock, interest, wait) =
+                (waiter.acquire.lock.clone(), waiter.interest.clone(), Arc::clone(&waiter.wait));
+            session.locks(|locks| locks.wait(lock, interest, wait));
             waiter.waited = true;
-            tokio::spawn(waiter.wait(holder, ahead, answer));
+            tokio::spawn(waiter.wait(holder, ahead));
         }
-        outcome => waiter.end(outcome, answer),
+        outcome => waiter.end(outcome),
     }
 }
 
@@ -136,6 +147,11 @@ struct Waiter {
     acquire: Acquire,
     interest: Interest,
     news: watch::Receiver<News>,
+    wait: Arc<Wait>,
+    /// When it ends. A change is heard even if it came before anyone listened.
+    until: watch::Receiver<Instant>,
+    /// Of the request that it began with.
+    span: Span,
     began: Instant,
     /// How often it asked.
     asked: u32,
@@ -144,18 +160,26 @@ struct Waiter {
 }
 
 impl Waiter {
-    async fn ask(&mut self, answer: &Answer) -> Result<Locked, Fault> {
+    async fn ask(&mut self) -> Result<Locked, Fault> {
         self.asked += 1;
-        let passed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let wait_ms = self.acquire.wait_ms.saturating_sub(passed);
-        call(&self.session, Lock::Acquire(Acquire { wait_ms, ..self.acquire.clone() }), answer).await
+        let left = self.until.borrow().saturating_duration_since(Instant::now());
+        let wait_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        call(&self.session, Lock::Acquire(Acquire { wait_ms, ..self.acquire.clone() }), &self.span).await
     }
 
-    async fn wait(mut self, holder: Held, mut ahead: u64, answer: Answer) {
-        let deadline = self.began + Duration::from_millis(self.acquire.wait_ms);
+    async fn wait(mut self, holder: Held, mut ahead: u64) {
         let mut ask_at = self.expiry(holder.expires_at_ms, ahead);
         loop {
-            let heard = timeout_at(deadline.min(ask_at), self.news.changed()).await;
+            let deadline = *self.until.borrow();
+            let heard = select! {
+                heard = timeout_at(deadline.min(ask_at), self.news.changed()) => Some(heard),
+                // Its client asked again: it waits longer, or no more.
+                _ = self.until.changed() => None,
+            };
+            let Some(heard) = heard else {
+                ask_at = Instant::now();
+                continue;
+            };
             let news = match heard {
                 Ok(Ok(())) => self.news.borrow_and_update().clone(),
                 // The sender was dropped: the socket left its room, or is gone.
@@ -163,29 +187,29 @@ impl Waiter {
                     let last = self.news.borrow().clone();
                     match last {
                         News::Granted(held) => News::Granted(held),
-                        _ => return self.end(Err(not_joined()), answer),
+                        _ => return self.end(Err(not_joined())),
                     }
                 }
                 Err(_) => News::Unsure,
             };
             match news {
-                News::Granted(held) => return self.end(Ok(Locked::Held(held)), answer),
+                News::Granted(held) => return self.end(Ok(Locked::Held(held))),
                 News::Holder { expires_at_ms } => ask_at = self.expiry(expires_at_ms, ahead),
                 News::None => {}
                 News::Unsure if Instant::now() >= deadline => {
-                    let outcome = self.withdraw(&answer).await;
-                    return self.end(outcome, answer);
+                    let outcome = self.withdraw().await;
+                    return self.end(outcome);
                 }
-                News::Unsure => match self.ask(&answer).await {
+                News::Unsure => match self.ask().await {
                     Ok(Locked::Waits { holder, ahead: now }) => {
                         ahead = now;
                         ask_at = self.expiry(holder.expires_at_ms, ahead);
                     }
                     Ok(Locked::Overtaken) => {
-                        let outcome = self.withdraw(&answer).await;
-                        return self.end(outcome, answer);
+                        let outcome = self.withdraw().await;
+                        return self.end(outcome);
                     }
-                    Ok(outcome) => return self.end(Ok(outcome), answer),
+                    Ok(outcome) => return self.end(Ok(outcome)),
                     Err(_) => ask_at = Instant::now() + RETRY_EVERY,
                 },
             }
@@ -198,8 +222,8 @@ impl Waiter {
         Instant::now() + Duration::from_millis(left) + AFTER_EXPIRY + STAGGER * ahead.min(MOST_STAGGER) as u32
     }
 
-    async fn withdraw(&self, answer: &Answer) -> Result<Locked, Fault> {
-        call(&self.session, self.withdrawal(true), answer).await
+    async fn withdraw(&self) -> Result<Locked, Fault> {
+        call(&self.session, self.withdrawal(true), &self.span).await
     }
 
     fn withdrawal(&self, keep: bool) -> Lock {
@@ -207,42 +231,42 @@ impl Waiter {
         Lock::Withdraw(Withdraw { lock: lock.clone(), conn: conn.clone(), op: *op, keep })
     }
 
-    /// It waits no longer.
-    fn end(self, outcome: Result<Locked, Fault>, answer: Answer) {
+    /// It waits no longer; everyone who asked has the same answer.
+    fn end(self, outcome: Result<Locked, Fault>) {
         self.interest.wait_no_more(&self.acquire.lock, &self.acquire.conn);
         self.session.locks(|locks| locks.wait_no_more(&self.acquire.lock));
         let waited = self.began.elapsed();
         if self.waited {
             telemetry::metrics::lock_waited(matches!(outcome, Ok(Locked::Held(_))), waited);
         }
-        answer
-            .span()
+        self.span
             .record("lock.waited_ms", waited.as_millis() as i64)
             .record("lock.retries", i64::from(self.asked.saturating_sub(1)));
+        let answers = self.wait.answers();
         match outcome {
             Ok(Locked::Held(held)) if self.session.is_in_a_room() => {
-                answer.span().record("lock.fence", held.fence as i64);
-                answer.send(&LockAnswer::from(&held));
+                self.span.record("lock.fence", held.fence as i64);
+                answers.into_iter().for_each(|answer| answer.send(&LockAnswer::from(&held)));
                 hold(&self.session, held, self.interest);
             }
             // It left while it was granted.
             Ok(Locked::Held(_)) => {
                 self.give_up();
-                answer.refuse(&not_joined());
+                refuse(answers, &not_joined());
             }
             Ok(Locked::Taken(holder) | Locked::Withdrawn(Some(holder)) | Locked::Waits { holder, .. }) => {
-                let fault = Fault::new(Code::LockHeld, "somebody else holds the lock");
-                answer.refuse_with(&fault, &HeldRefusal::new(&fault, &holder));
+                let fault = Fault::new(Code::LockHeld, "another connection holds the lock");
+                answers.into_iter().for_each(|answer| answer.refuse_with(&fault, &HeldRefusal::new(&fault, &holder)));
             }
             Ok(Locked::Withdrawn(None) | Locked::Overtaken) => {
-                answer.refuse(&Fault::new(Code::LockHeld, "the lock could not be had in time"));
+                refuse(answers, &Fault::new(Code::LockHeld, "the lock could not be had in time"));
             }
-            // It may hold the lock or stand in line, and nobody here believes it.
+            // It may hold the lock or stand in line, and no one here knows of it.
             Err(fault) => {
                 self.give_up();
-                answer.refuse(&fault);
+                refuse(answers, &fault);
             }
-            other => answer.refuse(&refusal(other)),
+            other => refuse(answers, &refusal(other)),
         }
     }
 
@@ -250,6 +274,10 @@ impl Waiter {
         let withdraw = Command::Lock(self.withdrawal(false));
         self.session.gateway.pending_leaves.send(withdraw, None, TraceContext::default());
     }
+}
+
+fn refuse(answers: Vec<Answer>, fault: &Fault) {
+    answers.into_iter().for_each(|answer| answer.refuse(fault));
 }
 
 /// Keeps a lock in mind until it is let go, and has it ended when its time is over.
@@ -277,8 +305,8 @@ fn hold(session: &Arc<Session>, held: Held, interest: Interest) {
     });
 }
 
-async fn call(session: &Session, lock: Lock, answer: &Answer) -> Result<Locked, Fault> {
-    let reply = session.gateway.bus.call(&Command::Lock(lock), TraceContext::of(answer.span())).await?;
+async fn call(session: &Session, lock: Lock, span: &Span) -> Result<Locked, Fault> {
+    let reply = session.gateway.bus.call(&Command::Lock(lock), TraceContext::of(span)).await?;
     match &*reply.outcome {
         Outcome::Lock(locked) => Ok(locked.clone()),
         _ => Err(Fault::new(Code::Internal, "the request was answered with something else")),

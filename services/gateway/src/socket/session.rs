@@ -91,6 +91,15 @@ struct Work {
     owed: VecDeque<(i64, Box<RawValue>)>,
 }
 
+impl Work {
+    /// A join has a place of its own behind a full queue: a client that sends what it wrote while it was offline, and then joins,
+    /// would else never be a member.
+    fn has_place_for(&self, request: &Request) -> bool {
+        let is_join = |request: &Request| matches!(request, Request::Join { .. });
+        is_join(request) && !self.queue.iter().any(|op| matches!(op, Op::Request(waiting, _) if is_join(waiting)))
+    }
+}
+
 /// See the module.
 pub(crate) struct Session {
     /// Its own id. A socket that leaves the namespace and enters it again has two sessions, one after the other.
@@ -147,7 +156,7 @@ impl Session {
                 Some(Err(fault)) => answer.refuse(&fault),
                 None => self.enqueue(self.lock(), Op::Request(request, answer.later())),
             }
-        } else if work.queue.len() >= QUEUE {
+        } else if work.queue.len() >= QUEUE && !work.has_place_for(&request) {
             drop(work);
             answer.refuse(&Fault::new(Code::Overloaded, "too many events are waiting; slow down"));
         } else {

@@ -37,7 +37,7 @@ if lock then
     ahead = ahead + 1
   end)
   if mine then
-    if mine.op < op then
+    if mine.op < op or mine.ends < now + wait then
       redis.call('ZREM', waiters, mine.member)
       remember(conn, op)
       stand_in_line(mine.place, math.max(mine.ends, now + wait))
