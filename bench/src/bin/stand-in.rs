@@ -72,7 +72,7 @@ async fn ready(bus: &Bus) {
     }
 }
 
-/// One member joins; whoever is refused ends the whole. On a busy machine an answer may come too late: repeating is harmless.
+/// One member joins; a refusal ends the process. On a busy machine an answer may come too late: repeating is harmless.
 async fn enter(bus: Arc<Bus>, join: Join) -> Result<(), String> {
     let command = Command::Join(join);
     let mut last = String::new();

@@ -142,7 +142,6 @@ mod tests {
         fn fell_silent(self: Arc<Self>) {}
     }
 
-    /// When it was heard, and how often it fell silent.
     #[test]
     fn who_said_nothing_for_a_ttl_is_silent() {
         let liveness = Liveness::new(Mode::Heartbeat(Duration::from_secs(3)));

@@ -194,7 +194,7 @@ async fn a_lost_room_is_restored_until_all_of_it_is_and_then_audited_twice() {
         audits.iter().filter(|audit| audit.rooms == [room.clone()]).count()
     };
     until("the first audit", async || (site.states.audits(counted) > 0).then_some(())).await;
-    until("the audit after the recovery", async || (site.states.audits(counted) == 2).then_some(())).await;
+    until("the audit after the recovery", async || (site.states.audits(counted) >= 2).then_some(())).await;
     assert!(Instant::now() >= recovers_until);
 }
 
@@ -212,7 +212,7 @@ async fn what_an_audit_finds_is_restored_and_shown() {
     let site = Site::open().await;
     let restores = || site.states.restores(|all| all.len());
     site.reassert.on_history(&[site.partition()], Instant::now());
-    until("the audits after the restores", async || (site.states.audits(|all| all.len()) == 2).then_some(())).await;
+    until("the audits after the restores", async || (site.states.audits(|all| all.len()) >= 2).then_some(())).await;
     let before = restores();
     site.states.refusals.store(REFUSALS, Ordering::Release);
     site.states.differing.lock().unwrap().push(site.members.room.clone());

@@ -14,7 +14,7 @@ use fred::{
 use protocol::Partition;
 use tokio::{
     sync::broadcast::{Receiver, error::TryRecvError},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tracing::Span;
 
@@ -27,6 +27,8 @@ use crate::{
 };
 
 const READ_EVERY: Duration = Duration::from_millis(750);
+/// After a question that failed, the next one comes sooner: a single failure is no silence of a server.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 static READ: LazyLock<Script> = LazyLock::new(|| Script::new("history_read", include_str!("scripts/history_read.lua")));
 
@@ -162,9 +164,16 @@ pub(crate) async fn follow_primaries(bus: Arc<Bus>) {
 
 async fn read(bus: &Bus, server: &Server, partitions: &[Partition]) {
     let key = partitions.first().map(|partition| bus.subjects.partition(*partition));
-    let sent_ms = local_ms();
-    let answer = READ.run::<(u64, String)>(&bus.commands, key.into_iter().collect(), Vec::new());
-    let answer = redis::observed(Span::none(), "evalsha", READ.name(), answer).await;
+    let ask = async || {
+        let sent_ms = local_ms();
+        let answer = READ.run::<(u64, String)>(&bus.commands, key.clone().into_iter().collect(), Vec::new());
+        (sent_ms, redis::observed(Span::none(), "evalsha", READ.name(), answer).await)
+    };
+    let (mut sent_ms, mut answer) = ask().await;
+    if answer.is_err() {
+        sleep(RETRY_AFTER).await;
+        (sent_ms, answer) = ask().await;
+    }
     let broken = {
         let mut known = bus.histories.lock();
         known.asked.remove(server);

@@ -2,7 +2,7 @@
 //! were told of who holds which.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -18,8 +18,9 @@ use tokio::sync::watch;
 
 use super::{Relay, Room, guard::Kept, room::State, seat::Sink};
 
-/// Locks whose end is kept for members that lack something. A member lacks something for 10 s at most.
-const MOST_ENDED: usize = 4_096;
+/// Locks whose last end is kept for members that lack something. With the locks that are held (256) and the records of metadata
+/// (64) they fit the queue of a socket (512), so that one that reads is brought up to date at once.
+const MOST_ENDED: usize = 128;
 
 /// What a waiter hears of its lock. Only the last counts.
 #[derive(Debug, Clone)]
@@ -48,8 +49,8 @@ pub(super) struct Locks {
     told: HashMap<Key, (u64, String)>,
     /// Locks that changed hands since Redis was last asked for all that are held: its answer may not know of it.
     changed: HashSet<Key>,
-    /// Locks that ended while somebody lacked something, with their owners, by their fences.
-    ended: BTreeMap<u64, (Key, String)>,
+    /// Locks that ended while a member lacked something, and are free: the last fence and owner of each.
+    ended: HashMap<Key, (u64, String)>,
 }
 
 /// Someone who waits for a lock.
@@ -77,23 +78,28 @@ impl<S: Sink> State<S> {
             self.locks.told.remove(&key)
         };
         self.tell_lock(&message(id, (event.kind, event.name), event.change, event.owner, event.fence, false));
-        self.note_ended(ended.map(|(fence, owner)| (fence, (key, owner))));
+        if event.change == Change::Acquired {
+            self.locks.ended.remove(&key);
+        } else {
+            self.record_ended(ended.map(|last| (key, last)));
+        }
     }
 
     /// All locks that are held are about to be asked for.
     pub(super) fn ask_for_locks(&mut self) {
         self.locks.changed = HashSet::new();
         if !self.somebody_lacks() {
-            self.locks.ended = BTreeMap::new();
+            self.locks.ended = HashMap::new();
         }
     }
 
     /// These ended, and members were told so.
-    fn note_ended(&mut self, ended: impl IntoIterator<Item = (u64, (Key, String))>) {
+    fn record_ended(&mut self, ended: impl IntoIterator<Item = (Key, (u64, String))>) {
         if self.somebody_lacks() {
             self.locks.ended.extend(ended);
             while self.locks.ended.len() > MOST_ENDED {
-                self.locks.ended.pop_first();
+                let oldest = self.locks.ended.iter().min_by_key(|(_, (fence, _))| *fence).map(|(key, _)| key.clone());
+                oldest.map(|key| self.locks.ended.remove(&key));
             }
         }
     }
@@ -120,12 +126,12 @@ impl<S: Sink> State<S> {
         for (change, ((kind, name), (fence, owner))) in told {
             self.tell_lock(&message(id, (kind.as_str(), name.as_str()), change, owner, *fence, true));
         }
-        self.note_ended(gone.into_iter().map(|(key, (fence, owner))| (*fence, (key.clone(), owner.clone()))));
+        self.record_ended(gone.into_iter().map(|(key, last)| (key.clone(), last.clone())));
+        self.locks.ended.retain(|key, _| !is.contains_key(key));
         if !self.somebody_lacks() {
             return;
         }
-        let ended = self.locks.ended.iter().filter(|(fence, (key, _))| !is_held(key, **fence));
-        let ended = ended.map(|(fence, (key, owner))| (Change::Released, key, fence, owner));
+        let ended = self.locks.ended.iter().map(|(key, (fence, owner))| (Change::Released, key, fence, owner));
         let held = is.iter().map(|(key, (fence, owner))| (Change::Acquired, key, fence, owner));
         for (change, (kind, name), fence, owner) in ended.chain(held) {
             let message = message(id, (kind.as_str(), name.as_str()), change, owner, *fence, true);

@@ -115,9 +115,16 @@ impl<S: Sink> State<S> {
             && !seat.shown.iter().any(is_older)
     }
 
-    /// The room stands where it is known, as of `seen_ms`: who is behind goes on from the roster.
+    /// The room stands where it is known, as of `seen_ms`: members that are behind go on from the roster. Not where the room
+    /// turned out to be another meanwhile, nor those who were seated since and may be ahead: the next look is for them.
     pub(super) fn bring_up_to_date(&mut self, id: &RoomId, seen_ms: u64) {
-        let Some(at) = self.position else { return };
+        let Some(at) = self.position.filter(|_| self.recovery.is_none() && !self.forked) else { return };
+        let go_on: HashSet<_> = self
+            .seats
+            .iter()
+            .filter(|(conn, seat)| seat.is_behind() && self.leads_on(conn, seat, at))
+            .map(|(conn, _)| conn.clone())
+            .collect();
         let truth = Truth {
             id,
             at,
@@ -129,7 +136,7 @@ impl<S: Sink> State<S> {
             changes: OnceCell::new(),
             whole: OnceCell::new(),
         };
-        for seat in self.seats.values_mut().filter(|seat| seat.is_behind()) {
+        for (_, seat) in self.seats.iter_mut().filter(|(conn, _)| go_on.contains(*conn)) {
             self.reads_on |= seat.bring_up_to_date(&truth, false);
         }
     }

@@ -31,21 +31,29 @@ enum Step {
 }
 
 impl Relay {
-    /// Begins a repair, unless one is under way, which then goes round once more.
+    /// Something may be missing: begins a repair, unless one is under way, which then goes round once more.
     pub(super) fn repair(&self, room: &Arc<Room>) {
+        if self.begin_repair(room) {
+            telemetry::metrics::gap();
+        }
+    }
+
+    /// Says whether a repair was begun, and not one that is under way told to go round once more.
+    fn begin_repair(&self, room: &Arc<Room>) -> bool {
         let mut state = room.lock();
         if state.is_idle() {
             state.forget();
         }
         if !state.has_begun() {
-            return;
+            return false;
         }
         if std::mem::replace(&mut state.repairing, true) {
             state.repair_again = true;
-        } else if let Some(relay) = self.me.upgrade() {
-            telemetry::metrics::gap();
-            tokio::spawn(relay.run_repair(Arc::clone(room)));
+            return false;
         }
+        let Some(relay) = self.me.upgrade() else { return false };
+        tokio::spawn(relay.run_repair(Arc::clone(room)));
+        true
     }
 
     async fn run_repair(self: Arc<Self>, room: Arc<Room>) {
@@ -63,7 +71,7 @@ impl Relay {
         };
         for at in next {
             sleep_until(at.into()).await;
-            self.repair(&room);
+            self.begin_repair(&room);
         }
     }
 

@@ -115,6 +115,8 @@ local function let_go(id, lock, change, traceparent)
         ends = now + waiter.ttl, op = waiter.op, gateway = waiter.gateway, conn = waiter.conn, user = waiter.user,
       }, traceparent)
     end
+    -- The next ones may be as late: all are read at once, or each would be looked for from the start.
+    all_lines()
     waiter = next_in_line(id)
   end
 end
@@ -127,9 +129,10 @@ local function current(id, traceparent)
   return lock_of(redis.call('HGET', key('locks', room), id))
 end
 
--- Ends everything that has outlived its time, and notes when the next thing does.
+-- Ends everything that has outlived its time, and notes when the next thing does. O(locks + waiters).
 local function settle(traceparent)
   local ends
+  all_lines()
   for _, id in ipairs(redis.call('HKEYS', key('locks', room))) do
     local lock = current(id, traceparent)
     if lock then ends = math.min(ends or lock.ends, lock.ends) end
@@ -173,4 +176,5 @@ local function untie_leaving()
     local is_member = redis.call('HEXISTS', room_key, 'g:' .. gateway) == 1
     if not is_member and not (is_locked and has_locks(gateway)) then untie(gateway, room) end
   end
+  leaving = {}
 end

@@ -11,7 +11,7 @@ use crate::{
 
 impl Site {
     /// As [`acquire`](Site::acquire), of a connection of the other gateway.
-    async fn acquire_elsewhere(&self, name: &str, conn: &str, wait_ms: u64) -> Locked {
+    pub(crate) async fn acquire_elsewhere(&self, name: &str, conn: &str, wait_ms: u64) -> Locked {
         let acquire = Acquire {
             lock: self.lock(name),
             user: "ann".into(),
@@ -25,7 +25,7 @@ impl Site {
     }
 
     /// Whether the index says that the gateway has something in the room.
-    async fn indexes(&self, gateway: &str) -> bool {
+    pub(crate) async fn indexes(&self, gateway: &str) -> bool {
         let gateway = gateway.into();
         let base = self.base();
         let rooms: Vec<String> = self.redis().smembers(keyspace::rooms_of(&base, &gateway)).await.unwrap();

@@ -13,6 +13,7 @@ mod index;
 mod join;
 mod json;
 mod leave;
+mod lines;
 mod locks;
 mod metadata;
 mod names;

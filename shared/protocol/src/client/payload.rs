@@ -61,13 +61,13 @@ pub(super) fn number(field: &str, value: &RawValue, least: u64, most: u64) -> Re
 }
 
 /// A number whose value is whole, however it is written: `5000`, `5000.0`, `5e3`. Languages with one type of number write
-/// them like that. From 2^53 on only what is written as an integer: there a fraction is lost in reading.
+/// them like that. From 2^52 on only what is written as an integer: there a fraction is lost in reading.
 pub(super) fn whole(value: &RawValue) -> Option<i64> {
     let text = value.get();
     text.parse().ok().or_else(|| {
         // `f64` also reads what is no number in JSON, but a raw value is valid JSON.
         let number: f64 = text.parse().ok()?;
-        (number.fract() == 0.0 && number.abs() < (1u64 << 53) as f64).then_some(number as i64)
+        (number.fract() == 0.0 && number.abs() < (1u64 << 52) as f64).then_some(number as i64)
     })
 }
 
@@ -85,12 +85,13 @@ mod tests {
             ("-1.0", -1),
             ("-0", 0),
             ("-0.0", 0),
-            ("9007199254740991.0", 9_007_199_254_740_991),
+            ("4503599627370495.0", 4_503_599_627_370_495),
             ("9007199254740993", 9_007_199_254_740_993),
         ] {
             assert_eq!(read(text), Some(number), "{text}");
         }
-        for text in ["1.5", "1e-1", "9007199254740992.0", "1e400", "\"1\"", "true", "null", "[1]"] {
+        for text in ["1.5", "1e-1", "4503599627370496.0", "9007199254740990.6", "1e400", "\"1\"", "true", "null", "[1]"]
+        {
             assert_eq!(read(text), None, "{text}");
         }
     }

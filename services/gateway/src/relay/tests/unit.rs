@@ -177,3 +177,36 @@ fn who_was_shown_to_somebody_by_an_answer_is_not_kept_out() {
     let leaves = world.log("b").iter().filter(|event| event.starts_with("leave x")).count();
     assert_eq!(leaves, 0, "{:?}", world.log("b"));
 }
+
+#[test]
+fn who_was_seated_while_the_room_was_looked_at_is_ahead_of_what_is_known() {
+    let mut world = World::new();
+    world.joins_here("a");
+    world.repair();
+    world.step(); // it is asked, and will be answered that nothing has changed
+    world.join("c", "c", true);
+    world.answer(0);
+    world.refuse("c", 0);
+    world.step();
+    assert!(!world.log("c").iter().any(|event| event.starts_with("leave")), "{:?}", world.log("c"));
+    world.come_to_rest();
+    assert!(!world.log("c").iter().any(|event| event.starts_with("leave")), "{:?}", world.log("c"));
+}
+
+#[test]
+fn who_was_answered_by_a_redis_that_went_back_is_not_told_what_is_known_here() {
+    let mut world = World::new();
+    world.joins_here("a");
+    world.join("x", "x", false);
+    world.hears_everything();
+    world.repair();
+    world.step();
+    world.roll_back(1, false, false);
+    world.join("y", "y", false);
+    world.join("c", "c", true);
+    world.answer(0);
+    world.refuse("c", 0);
+    world.step();
+    assert!(!world.log("c").iter().any(|event| event.starts_with("leave y")), "{:?}", world.log("c"));
+    world.come_to_rest();
+}

@@ -34,7 +34,7 @@ pub(super) enum Step {
     Hear,
     /// The subscription breaks: what is on its way is lost, and the gateway is told.
     Gap,
-    /// The next change is lost and nobody says so; the one after it will show, if something was told of its channel.
+    /// The next change is lost without a sign; the one after it will show, if something was told of its channel.
     LoseSilently,
     /// A catch-up that is under way asks, or its answer comes.
     CatchUp,

@@ -49,14 +49,14 @@ impl World {
             self.room.repairing = false;
             return;
         }
+        self.clients.values().for_each(|client| client.told().protected.clone_from(&protected));
         if let Some(snapshot) = snapshot {
-            self.clients.values().for_each(|client| client.told().protected.clone_from(&protected));
             let recovery = RECOVERY.max(self.truce_until.saturating_duration_since(self.now));
             self.room.reconcile(&self.id, &snapshot, asked_at, recovery, self.calm_ms());
-            self.clients.values().for_each(|client| client.told().protected.clear());
         } else {
             self.room.bring_up_to_date(&self.id, 0);
         }
+        self.clients.values().for_each(|client| client.told().protected.clear());
         if let Repaired::Done { recovers_until, behind_until, .. } = self.room.go_on(&self.id, heard, self.now) {
             self.look_again.extend(behind_until.into_iter().chain(recovers_until));
             let seats = &self.room.seats;

@@ -1,0 +1,220 @@
+//! Order, deadlines and faults of a batch, against a real Redis.
+
+use bus::{Bus, Listener, Role, redis};
+use fred::interfaces::{ClientLike as _, HashesInterface as _, KeysInterface as _};
+use protocol::{
+    ChannelId, LockId,
+    command::{
+        Audit, Heartbeat, Leave, Reap, Restore, Restored,
+        lock::{Acquire, Lock},
+        metadata::{Act, Change, Metadata, WriteOptions},
+    },
+    event::Reason,
+};
+use serde_json::value::RawValue;
+use testkit::{Redis, until};
+
+use super::*;
+
+struct Deaf;
+impl Listener for Deaf {}
+
+fn beat(room: &str) -> Heartbeat {
+    let (room, conn) = (room.into(), "c".into());
+    Heartbeat { room, conn, op: 2, base_op: 1, known_epoch: 7, epoch: None, state: None }
+}
+
+fn heartbeat(room: &str) -> Command {
+    Command::Heartbeat(beat(room))
+}
+
+fn metadata(room: &str) -> Command {
+    Command::Metadata(Metadata { channel: ChannelId { name: room.into(), kind: "T".into() }, act: Act::Get })
+}
+
+fn incoming((command, id): (Command, u64)) -> Incoming {
+    let (reply_to, deadline_ms, trace) = ("asker".into(), u64::MAX, TraceContext::default());
+    Incoming { id, reply_to, deadline_ms, command, trace, arrived: Instant::now() }
+}
+
+fn json(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap()
+}
+
+fn join(room: &str, conn: &str) -> Command {
+    Command::Join(Join {
+        room: room.into(),
+        user: "ann".into(),
+        conn: conn.into(),
+        gateway: "presence-gateway-0000000a".into(),
+        op: 1,
+        known_epoch: 0,
+        state: json("{}"),
+    })
+}
+
+fn change(op: u64) -> Change {
+    Change { conn: "c".into(), op, author: None, items: Vec::new(), options: WriteOptions::default() }
+}
+
+async fn open(server: &Redis) -> (Arc<Bus>, Arc<Store>) {
+    let connections = redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap();
+    let bus = Bus::connect(connections, Role::State, "presence-state-00000001".into());
+    bus.start(Arc::new(Deaf));
+    until("Redis answers", async || bus.check_redis().ok()).await;
+    let store = Arc::new(Store::new(Arc::clone(&bus), 60_000));
+    (bus, store)
+}
+
+/// The keys of all rooms.
+async fn keys(bus: &Bus) -> Vec<String> {
+    let mut keys: Vec<String> = bus.commands().custom(fred::cmd!("KEYS"), vec!["prs:{p*"]).await.unwrap();
+    keys.sort();
+    keys
+}
+
+fn codes(mut answers: Vec<Addressed>) -> Vec<(u64, &'static str)> {
+    answers.sort_by_key(|(_, ids, _)| ids[0]);
+    let code = |outcome: &Outcome| match outcome {
+        Outcome::Fault(fault) => fault.code.as_str(),
+        _ => "done",
+    };
+    let each = |(_, ids, outcome): &Addressed| ids.iter().map(|id| (*id, code(outcome))).collect::<Vec<_>>();
+    answers.iter().flat_map(each).collect()
+}
+
+/// All that write, each in a room of its own but for joins that share a call.
+fn writes() -> Vec<Command> {
+    let gateway = || "presence-gateway-0000000a".into();
+    let channel = |room: &str| ChannelId { name: room.into(), kind: "T".into() };
+    let member = Restored { conn: "c".into(), user: "ann".into(), op: 1, epoch: 7, state: json("{}") };
+    let partition = |room: &str| RoomId::from(room).partition();
+    let lock = LockId { channel: channel("locked"), name: "pen".into() };
+    vec![
+        join("alone", "c"),
+        join("together", "a"),
+        join("together", "b"),
+        Command::Heartbeat(Heartbeat { state: Some(json("1")), ..beat("there") }),
+        Command::Leave(Leave { room: "left".into(), conn: "c".into(), op: 2, reason: Reason::Left }),
+        Command::Restore(Restore { room: "restored".into(), gateway: gateway(), members: vec![member], strays: None }),
+        Command::Metadata(Metadata { channel: channel("written"), act: Act::Set(change(2)) }),
+        Command::Lock(Lock::Acquire(Acquire {
+            lock,
+            user: "ann".into(),
+            conn: "c".into(),
+            gateway: gateway(),
+            op: 2,
+            ttl_ms: 10_000,
+            wait_ms: 0,
+        })),
+        Command::Reap(Reap { partition: partition("reaped"), gone: Vec::new() }),
+        Command::Audit(Audit {
+            partition: partition("audited"),
+            gateway: gateway(),
+            rooms: vec![("audited".into(), 1)],
+            strays_before_ms: 0,
+        }),
+    ]
+}
+
+#[tokio::test]
+async fn what_reaches_redis_too_late_is_not_carried_out() {
+    let server = Redis::start();
+    let (bus, store) = open(&server).await;
+    let members = ["there", "left"].map(|room| join(room, "c"));
+    carry_out(&store, members.into_iter().zip(1..).map(incoming)).await;
+    let before = keys(&bus).await;
+    let commands = writes();
+    let expected: Vec<_> = (1..).zip(&commands).map(|(id, _)| (id, "UNAVAILABLE")).collect();
+    let () = bus.commands().custom(fred::cmd!("CLIENT"), vec!["PAUSE", "600", "ALL"]).await.unwrap();
+    let deadline_ms = wall_clock_ms() + 300;
+    let late = commands.into_iter().zip(1..).map(|one| Incoming { deadline_ms, ..incoming(one) });
+    assert_eq!(codes(carry_out(&store, late).await), expected);
+    assert_eq!(keys(&bus).await, before);
+
+    // Rooms that share a call: the first of their callers to give up decides.
+    let () = bus.commands().custom(fred::cmd!("CLIENT"), vec!["PAUSE", "600", "ALL"]).await.unwrap();
+    let deadlines = [wall_clock_ms() + 300, wall_clock_ms() + 5_000];
+    let patches = ["there", "left"].map(|room| Command::Heartbeat(Heartbeat { state: Some(json("2")), ..beat(room) }));
+    let late = patches.into_iter().zip(1..).zip(deadlines);
+    let late = late.map(|(one, deadline_ms)| Incoming { deadline_ms, ..incoming(one) });
+    assert_eq!(codes(carry_out(&store, late).await)[0], (1, "UNAVAILABLE"));
+    let now = writes().into_iter().zip(1..).map(incoming);
+    let done: Vec<_> = expected.iter().map(|(id, _)| (*id, "done")).collect();
+    assert_eq!(codes(carry_out(&store, now).await), done, "in time all of them are");
+}
+
+#[tokio::test]
+async fn what_is_late_already_is_neither_carried_out_nor_answered() {
+    let server = Redis::start();
+    let (bus, store) = open(&server).await;
+    let commands = writes().into_iter().chain([heartbeat("there"), metadata("written")]).zip(1..);
+    let late = commands.map(|one| Incoming { deadline_ms: wall_clock_ms() - 1, ..incoming(one) });
+    assert_eq!(codes(carry_out(&store, late).await), []);
+    assert_eq!(keys(&bus).await, [""; 0]);
+}
+
+/// Whatever shares a script call, and however long each takes: Redis has to be sent the script of the patch first, and knows
+/// that of joins.
+#[tokio::test]
+async fn one_rooms_commands_keep_their_order() {
+    let server = Redis::start();
+    let (bus, store) = open(&server).await;
+    carry_out(&store, [(join("there", "c"), 1)].into_iter().map(incoming)).await;
+    let Command::Join(again) = join("there", "c") else { return };
+    let again = Command::Join(Join { op: 3, known_epoch: 7, ..again });
+    let patch = Command::Heartbeat(Heartbeat { state: Some(json("2")), ..beat("there") });
+    let answers = carry_out(&store, [patch, again].into_iter().zip(1..).map(incoming)).await;
+    assert_eq!(codes(answers), [(1, "done"), (2, "done")], "the patch was overtaken");
+    let patch = |n: u64| {
+        let state = Some(json(&n.to_string()));
+        Command::Heartbeat(Heartbeat { op: n, base_op: n - 1, state, ..beat("there") })
+    };
+    let write = |n: u64| {
+        let channel = ChannelId { name: "written".into(), kind: "T".into() };
+        Command::Metadata(Metadata { channel, act: Act::Set(change(n)) })
+    };
+    let mixed = |n: u64| {
+        let (room, reason) = ("mixed".into(), Reason::Left);
+        let leave = Leave { room, conn: n.to_string().into(), op: 2, reason };
+        [join("mixed", &n.to_string()), Command::Leave(leave)]
+    };
+    let commands = (4..60).flat_map(|n| [patch(n), write(n)]).chain((1..30).flat_map(mixed));
+    let answers = carry_out(&store, commands.zip(1..).map(incoming)).await;
+    for (_, ids, outcome) in answers {
+        assert!(!matches!(&*outcome, Outcome::Fault(_) | Outcome::Conflict { .. }), "{ids:?}: {outcome:?}");
+    }
+    assert!(!keys(&bus).await.iter().any(|key| key.ends_with(":mixed")), "someone left before they came");
+}
+
+#[tokio::test]
+async fn a_room_that_cannot_be_read_spoils_no_other() {
+    let server = Redis::start();
+    let (bus, store) = open(&server).await;
+    let base = |room: &RoomId| bus.subjects().partition(room.partition());
+    let record = |room: &RoomId| keyspace::members(&base(room), room);
+    for room in ["before", "after"].map(RoomId::from) {
+        let head = (keyspace::room(&base(&room), &room), ("head", "1 1 1 10 1 00000000"));
+        let () = bus.commands().hset(head.0, head.1).await.unwrap();
+        let () = bus.commands().hset(record(&room), ("c", "7\n1\nn\nann\n{}")).await.unwrap();
+    }
+    let broken = RoomId::from("broken");
+    for key in [record(&broken), keyspace::revisions(&base(&broken), &broken)] {
+        let () = bus.commands().set(key, "no hash", None, None, false).await.unwrap();
+    }
+
+    let rooms = ["before", "broken", "after"];
+    let commands = rooms.map(heartbeat).into_iter().chain(rooms.map(metadata));
+    let mut answers = carry_out(&store, commands.zip(1..).map(incoming)).await;
+    answers.sort_by_key(|(_, ids, _)| ids[0]);
+    let codes: Vec<_> = answers
+        .iter()
+        .map(|(_, _, outcome)| match &**outcome {
+            Outcome::Fault(fault) => fault.code.as_str(),
+            Outcome::Beat { .. } => "taken",
+            Outcome::Record(_) => "told",
+            _ => "something else",
+        })
+        .collect();
+    assert_eq!(codes, ["taken", "INTERNAL", "taken", "told", "INTERNAL", "told"]);
+}
