@@ -116,6 +116,9 @@ async fn a_primary_that_was_silent_changes_the_history_of_its_partitions_alone()
     gateway.heard.histories.lock().unwrap().clear();
     cluster.signal(directory, "-STOP");
     until("silence", async || (gateway.bus.truce()?.why == Why::Silence).then_some(())).await;
+    // The history is asked at times of its own, up to 0.75 s after the lease.
+    let end = gateway.bus.redis_now_ms() + 1_000;
+    until("it is silent for the history too", async || (gateway.bus.redis_now_ms() > end).then_some(())).await;
     cluster.signal(directory, "-CONT");
     until("history", async || histories(&gateway).contains(&on(directory)).then_some(())).await;
 }
