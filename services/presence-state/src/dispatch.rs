@@ -25,6 +25,7 @@ use tokio::{sync::mpsc, time::sleep};
 
 use crate::{
     batch::{self, Incoming},
+    seldom::Seldom,
     store::Store,
 };
 
@@ -34,6 +35,8 @@ const WORKERS: usize = 2;
 const QUEUE: usize = 8_192;
 /// Commands that a worker takes at once.
 const BATCH: usize = 512;
+
+static LATE: Seldom = Seldom::new();
 
 /// Takes requests from the bus.
 pub(crate) struct Dispatch {
@@ -84,7 +87,10 @@ impl Dispatch {
 impl Listener for Dispatch {
     fn on_request(&self, envelope: &Envelope<'_>) {
         if envelope.deadline_ms < wall_clock_ms() {
-            tracing::warn!(sender = %envelope.sender, count = envelope.items.len(), "dropped requests past their deadline");
+            if let Some(left_out) = LATE.take() {
+                let count = envelope.items.len();
+                tracing::warn!(sender = %envelope.sender, count, left_out, "dropped requests past their deadline");
+            }
             return;
         }
         let arrived = Instant::now();

@@ -186,12 +186,14 @@ impl<S: Sink> Seat<S> {
             self.forked = false;
             return false;
         }
-        self.settling = !truth.held_back.is_empty();
+        // A room that Redis does not have begins again with the members that are restored; the whole is sent then.
+        let exists = truth.at.birth > 0;
+        self.settling = !truth.held_back.is_empty() || !exists;
         // The whole shows everyone; without it, members who are held back stay hidden from those who never saw them.
         // Those whom only it was shown are not in it, and may be restored yet.
         let knows =
             |conn: &ConnId| self.shown.get(conn).flatten().is_some() && truth.roster.get(conn.as_str()).is_none();
-        let gets_whole = !self.settling || (behind && !truth.held_back.iter().any(knows));
+        let gets_whole = !self.settling || (exists && behind && !truth.held_back.iter().any(knows));
         let (mut took, mut sent) = (true, Vec::new());
         let mut send = |change: &Publication| {
             took = change.send(&self.sink, false);

@@ -21,14 +21,14 @@ local function stand_in_line(place, ends)
   tie(gateway, room)
 end
 
-local lock = current(id, traceparent)
+-- Those who wait for a lock that no one holds do so because Redis lost it.
+local lock = current(id, traceparent) or hand_on(id, traceparent)
 if lock and lock.conn == conn then
   -- The newest operation counts: what withdraws an earlier one that was never answered must not take the lock away.
   lock.ends, lock.op = now + ttl, math.max(lock.op, op)
   keep(id, lock)
   return answer('held', lock)
 end
--- Where no one holds the lock no one waits for it.
 local ahead = 0
 if lock then
   local own = id .. '\n' .. conn .. '\n'

@@ -16,8 +16,7 @@ if lock and lock.conn == conn and lock.op == op then
   if ARGV[9] == '1' then
     status = 'held'
   else
-    let_go(id, lock, 'released', traceparent)
-    lock = lock_of(redis.call('HGET', key('locks', room), id))
+    lock = let_go(id, lock, 'released', traceparent)
   end
 end
 untie_leaving()

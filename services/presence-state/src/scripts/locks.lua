@@ -101,19 +101,17 @@ local function thin(waiting, is_meant)
   end
 end
 
--- Ends a lock; the first in line who still waits has it next.
-local function let_go(id, lock, change, traceparent)
-  ended = ended + 1
-  redis.call('HDEL', key('locks', room), id)
-  leaving[lock.gateway] = true
-  tell(change, id, lock, traceparent)
+-- Gives a lock that no one holds to the first in line who still waits.
+local function hand_on(id, traceparent)
   local waiter = next_in_line(id)
   while waiter do
     stop_waiting(waiter)
     if waiter.ends > now then
-      return grant(id, {
+      local lock = {
         ends = now + waiter.ttl, op = waiter.op, gateway = waiter.gateway, conn = waiter.conn, user = waiter.user,
-      }, traceparent)
+      }
+      grant(id, lock, traceparent)
+      return lock
     end
     -- The next ones may be as late: all are read at once, or each would be looked for from the start.
     all_lines()
@@ -121,12 +119,20 @@ local function let_go(id, lock, change, traceparent)
   end
 end
 
+-- Ends a lock, and hands it on. Answers the one who has it next, if any.
+local function let_go(id, lock, change, traceparent)
+  ended = ended + 1
+  redis.call('HDEL', key('locks', room), id)
+  leaving[lock.gateway] = true
+  tell(change, id, lock, traceparent)
+  return hand_on(id, traceparent)
+end
+
 -- The lock as it is now, nil if no one holds it; one that outlived its TTL ends here.
 local function current(id, traceparent)
   local lock = lock_of(redis.call('HGET', key('locks', room), id))
   if not lock or lock.ends > now then return lock end
-  let_go(id, lock, 'expired', traceparent)
-  return lock_of(redis.call('HGET', key('locks', room), id))
+  return let_go(id, lock, 'expired', traceparent)
 end
 
 -- Ends everything that has outlived its time, and notes when the next thing does. O(locks + waiters).

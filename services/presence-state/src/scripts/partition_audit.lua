@@ -8,7 +8,10 @@ local gateway, named, differing, strays = ARGV[3], {}, {}, {}
 for i = 4, #ARGV, 2 do
   local room, members = ARGV[i], tonumber(ARGV[i + 1])
   named[room] = true
-  if members > 0 then tie(gateway, room) end
+  if members > 0 then
+    tie(gateway, room)
+    redis.call('SADD', base .. ':rooms', room)
+  end
   local stored = tonumber(redis.call('HGET', key('room', room), 'g:' .. gateway) or 0)
   if stored ~= members or (members > 0 and redis.call('EXISTS', key('members', room)) == 0) then
     differing[#differing + 1] = room

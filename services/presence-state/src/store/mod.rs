@@ -30,6 +30,8 @@ use protocol::{Code, Fault, Partition, RoomId};
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
+use crate::seldom::Seldom;
+
 pub use evict::Eviction;
 pub use metadata::Written;
 pub use partition::{Audited, Reaped};
@@ -64,7 +66,10 @@ impl<'a> Caller<'a> {
 pub struct Store {
     bus: Arc<Bus>,
     metadata_ttl_ms: u64,
-    is_told: AtomicBool,
+    /// Redis did not answer, and that was logged.
+    is_away: AtomicBool,
+    full: Seldom,
+    refused: Seldom,
     /// Rooms that are being cleared of gateways that are gone.
     clearing: Mutex<HashSet<RoomId>>,
 }
@@ -72,7 +77,14 @@ pub struct Store {
 impl Store {
     /// A store whose metadata lives `metadata_ttl_ms` after its last change and its room's last member.
     pub fn new(bus: Arc<Bus>, metadata_ttl_ms: u64) -> Self {
-        Self { bus, metadata_ttl_ms, is_told: AtomicBool::new(false), clearing: Mutex::default() }
+        Self {
+            bus,
+            metadata_ttl_ms,
+            is_away: AtomicBool::new(false),
+            full: Seldom::new(),
+            refused: Seldom::new(),
+            clearing: Mutex::default(),
+        }
     }
 
     fn client(&self) -> &Client {
@@ -132,17 +144,30 @@ impl Store {
     /// What a client is told when Redis failed, and what the operator is.
     fn fault(&self, span: &Span, what: &'static str, error: &fred::error::Error) -> Fault {
         let fault = fault_of(error);
-        // What came too late is no one's fault here.
-        if !error.details().starts_with("LATE") && !self.is_told.swap(true, Ordering::Relaxed) {
-            let tell = || tracing::error!(%error, what, "Redis refused or failed; the client was told (logged once until it works again)");
-            span.in_scope(tell);
-        }
+        span.in_scope(|| match fault.code {
+            // What came too late is no one's fault here.
+            _ if error.details().starts_with("LATE") => {}
+            Code::Unavailable if self.is_away.swap(true, Ordering::Relaxed) => {}
+            Code::Unavailable => {
+                tracing::error!(%error, what, "Redis does not answer; clients are told so (logged once until it answers)");
+            }
+            Code::Overloaded => {
+                if let Some(left_out) = self.full.take() {
+                    tracing::warn!(%error, what, left_out, "Redis is full; what would store something new is refused");
+                }
+            }
+            _ => {
+                if let Some(left_out) = self.refused.take() {
+                    tracing::error!(%error, what, left_out, "Redis refused a script");
+                }
+            }
+        });
         fault
     }
 
     fn worked(&self) {
-        if self.is_told.load(Ordering::Relaxed) && self.is_told.swap(false, Ordering::Relaxed) {
-            tracing::info!("Redis works again");
+        if self.is_away.load(Ordering::Relaxed) && self.is_away.swap(false, Ordering::Relaxed) {
+            tracing::info!("Redis answers again");
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Long lines: several locks of one room's name, each with many who wait.
 
-use fred::{interfaces::ClientLike as _, types::InfoKind};
+use fred::{
+    interfaces::{ClientLike as _, KeysInterface as _},
+    types::InfoKind,
+};
 use protocol::command::lock::Locked;
 
 use crate::{locks::held, site::Site};
@@ -95,4 +98,16 @@ async fn who_waits_keeps_its_gateway_in_the_index_though_a_lock_of_it_ended_in_t
     site.outlive("m").await;
     assert!(matches!(site.acquire_elsewhere("m", "e", WAIT_MS).await, Locked::Waits { .. }));
     assert!(site.indexes(crate::site::OTHER).await);
+}
+
+#[tokio::test]
+async fn a_lock_whose_key_was_lost_goes_to_the_first_in_line() {
+    let site = Site::open().await;
+    held(&site.acquire("l", "a", 1, 0).await);
+    site.stand("l", "b", 1).await;
+    site.stand("l", "c", 1).await;
+    let () = site.redis().del(keyspace::locks(&site.base(), &site.room)).await.unwrap();
+    assert_eq!(site.stand("l", "c", 1).await, 0, "b has it, and c is next");
+    assert_eq!(site.locks().await[0].conn.as_str(), "b");
+    held(&site.acquire("l", "b", 1, WAIT_MS).await);
 }

@@ -77,9 +77,12 @@ async fn an_audit_mends_an_index_that_was_lost() {
     site.join(join("c1", "ann", 1)).await;
     let () = site.redis().del(keyspace::rooms_of(&site.base(), &GATEWAY.into())).await.unwrap();
     let () = site.redis().del(keyspace::gateways(&site.base())).await.unwrap();
+    let () = site.redis().del(keyspace::rooms(&site.base())).await.unwrap();
     let partition = site.room.partition();
     let rooms = vec![(site.room.clone(), 1)];
     let audit = Audit { partition, gateway: GATEWAY.into(), rooms, strays_before_ms: 1 };
     assert!(site.store.audit(site.caller(), &audit).await.unwrap().differing.is_empty());
+    let rooms: Vec<String> = site.redis().smembers(keyspace::rooms(&site.base())).await.unwrap();
+    assert_eq!(rooms, [site.room.as_str()]);
     assert_eq!(site.reap(&[GATEWAY]).await.evicted, 1);
 }
