@@ -7,9 +7,11 @@ pub mod listen;
 mod probe;
 pub mod settings;
 pub mod shutdown;
+mod tasks;
 mod vitals;
 
 pub use bootstrap::{Context, Program, main};
 pub use health::Health;
 pub use settings::Reader;
 pub use shutdown::Shutdown;
+pub use tasks::{TaskFailed, Tasks};
