@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         env::args().skip(1).collect::<Vec<_>>().try_into().map_err(|_| "ROOM MEMBERS STATE")?;
     let (members, state) = (members.parse::<usize>()?, RawValue::from_string(state)?);
     let gateway = InstanceId::from(format!("presence-gateway-{:08x}", std::process::id()).as_str());
-    let connections = redis::connect(redis::parse_url(&env::var("REDIS_URL")?)?)?;
+    let connections = redis::connect(redis::Config::from_url(&env::var("REDIS_URL")?)?)?;
     let bus = Bus::connect(connections, Role::Gateway, gateway.clone());
     bus.start(Arc::new(Deaf));
     timeout(START_WITHIN, ready(&bus)).await.map_err(|_| "Redis or presence-state is not there")?;
@@ -67,7 +67,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn ready(bus: &Bus) {
-    while bus.check_redis().and(bus.check_hearing()).and(bus.check_states()).is_err() {
+    while bus.check_redis().and(bus.check_inbox()).and(bus.check_states()).is_err() {
         sleep(Duration::from_millis(20)).await;
     }
 }

@@ -10,7 +10,7 @@ use crate::{http::proxies::Proxies, liveness::Mode};
 /// What `default.toml` lists, checked.
 pub struct Config {
     /// `redis_url`, `redis_password_file`
-    pub redis: bus::redis::Settings,
+    pub redis: bus::redis::Config,
     /// `port`
     pub port: u16,
     /// `cors_origins`; none means any.
@@ -48,7 +48,7 @@ impl Config {
             timeout: Duration::from_millis(reader.within("ping_timeout_ms", 1_000..=300_000)),
         };
         let drain = Duration::from_millis(reader.within("drain_ms", 0..=600_000));
-        let redis = bus::redis::settings(reader)?;
+        let redis = bus::redis::Config::read(reader)?;
         Some(Self { redis, port, origins: origins?, proxies: proxies?, liveness: liveness?, pings, drain })
     }
 }

@@ -29,7 +29,7 @@ use std::{
 };
 
 use bus::{Bus, Role};
-use service::{Context, Health, Shutdown};
+use service::{Context, Health, Shutdown, Tasks};
 use tokio::time::sleep;
 
 pub use config::{Config, Pings};
@@ -55,7 +55,7 @@ const LAST_LEAVES: Duration = Duration::from_secs(3);
 /// Runs the service until `shutdown`.
 ///
 /// # Errors
-/// It cannot listen, or the settings of Redis cannot work. A Redis that is away is no error.
+/// It cannot listen, the settings of Redis cannot work, or a task that it needs has ended. A Redis that is away is no error.
 pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
     let address = SocketAddr::new(context.host, config.port);
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
@@ -70,9 +70,10 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         reassert: Arc::clone(&reassert),
         pending_leaves: Arc::clone(&pending_leaves),
     }));
-    reassert.start(&relay);
-    relay.start();
-    liveness.start();
+    let tasks = Tasks::default();
+    reassert.start(&relay, &tasks);
+    relay.start(&tasks);
+    liveness.start(&tasks);
 
     let (connections, open) = Connections::new(listener);
     let transports = Transports::new(Arc::clone(&open));
@@ -92,7 +93,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         })
         .part("bus", {
             let bus = Arc::clone(&bus);
-            move || bus.check_hearing()
+            move || bus.check_inbox()
         })
         .part("presence-state", {
             let bus = Arc::clone(&bus);
@@ -105,10 +106,15 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let (layer, io) = socket::layer(Arc::clone(&gateway), config.pings);
     let gate = Gate::new(shutdown.clone());
     let app = http::app(health, layer, Arc::clone(&gate), transports, config.origins, config.proxies);
-    let server =
-        tokio::spawn(async move { axum::serve(connections, app.into_make_service_with_connect_info::<Peer>()).await });
+    tasks.spawn_permanent("listener", async move {
+        drop(axum::serve(connections, app.into_make_service_with_connect_info::<Peer>()).await);
+    });
 
-    shutdown.asked().await;
+    tokio::select! {
+        () = shutdown.asked() => {}
+        failed = bus.failed() => return Err(failed.into()),
+        failed = tasks.failed() => return Err(failed.into()),
+    }
     let begun = Instant::now();
     open.close_over(config.drain).await;
     // A client that is told by Socket.IO that its session ended does not come back by itself: from here on no one has a
@@ -124,10 +130,9 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         sleep(Duration::from_millis(10)).await;
     }
     match unsaid() {
-        0 => bus.goodbye().await,
+        0 => bus.deregister().await,
         // The lease runs out and the reaper evicts the rest, as those of a gateway that died.
         count => tracing::warn!(count, "stopped before all leaves were taken; the reaper will evict the rest"),
     }
-    server.abort();
     Ok(())
 }

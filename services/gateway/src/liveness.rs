@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use service::Tasks;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// The longest time between two looks at all connections; with a TTL below ten seconds a tenth of it.
@@ -72,10 +73,10 @@ impl<C: Client> Liveness<C> {
     }
 
     /// Begins to look for silent clients, if that matters.
-    pub(crate) fn start(self: &Arc<Self>) {
+    pub(crate) fn start(self: &Arc<Self>, tasks: &Tasks) {
         let Mode::Heartbeat(ttl) = self.mode else { return };
         let liveness = Arc::clone(self);
-        tokio::spawn(async move {
+        tasks.spawn_permanent("liveness", async move {
             let every = LOOK_EVERY.min(ttl / 10);
             let mut tick = interval(every);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

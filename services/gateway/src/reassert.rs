@@ -19,6 +19,7 @@ use protocol::{
     Code, ConnId, Fault, Partition, RoomId,
     command::{Audit, Command, Leave, Outcome, Restore, Restored, Strays},
 };
+use service::Tasks;
 use telemetry::{
     metrics::{self, Reading},
     propagation::TraceContext,
@@ -105,10 +106,10 @@ impl Reassert {
     }
 
     /// Begins to compare the connections of `source` with what Redis has.
-    pub(crate) fn start<S: Source>(self: &Arc<Self>, source: &Arc<S>) {
+    pub(crate) fn start<S: Source>(self: &Arc<Self>, source: &Arc<S>, tasks: &Tasks) {
         let source: Weak<dyn Source> = Arc::downgrade(source) as _;
         let _ = self.source.set(source);
-        tokio::spawn(Arc::clone(self).audit_forever());
+        tasks.spawn_permanent("audits", Arc::clone(self).audit_forever());
         let reassert = Arc::clone(self);
         metrics::observe(Reading::RestoresWaiting, move || Some(reassert.waiting.load(Ordering::Relaxed) as f64));
     }

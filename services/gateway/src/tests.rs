@@ -17,6 +17,7 @@ use protocol::{
     event::Reason,
 };
 use serde_json::value::RawValue;
+use service::Tasks;
 use telemetry::propagation::TraceContext;
 use testkit::{Redis, until};
 
@@ -136,6 +137,7 @@ struct Site {
     pending_leaves: Arc<PendingLeaves>,
     reassert: Arc<Reassert>,
     members: Arc<Members>,
+    _tasks: Tasks,
     _server: Redis,
 }
 
@@ -143,7 +145,7 @@ impl Site {
     async fn open() -> Self {
         let server = Redis::start();
         let connect = |role, name: &str| {
-            Bus::connect(redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap(), role, name.into())
+            Bus::connect(redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap(), role, name.into())
         };
         let (state, gateway) =
             (connect(Role::State, "presence-state-00000001"), connect(Role::Gateway, "presence-gateway-0000000a"));
@@ -156,8 +158,7 @@ impl Site {
         });
         state.start(Arc::clone(&states) as Arc<dyn Listener>);
         gateway.start(Arc::new(Nothing));
-        until("they hear", async || (state.check_hearing().is_ok() && gateway.check_hearing().is_ok()).then_some(()))
-            .await;
+        until("they hear", async || (state.check_inbox().is_ok() && gateway.check_inbox().is_ok()).then_some(())).await;
         until("the gateway knows presence-state", async || gateway.check_states().ok()).await;
         let pending_leaves = PendingLeaves::new(Arc::clone(&gateway));
         let reassert = Reassert::new(gateway, Arc::clone(&pending_leaves));
@@ -165,8 +166,9 @@ impl Site {
         let mut rooms = (0..).map(|n| RoomId::from(format!("room {n}")));
         let room = rooms.find(|room| room.partition().index() > Partition::all().len() / 2).unwrap();
         let members = Arc::new(Members { room, differed: AtomicUsize::new(0) });
-        reassert.start(&members);
-        Self { states, pending_leaves, reassert, members, _server: server }
+        let tasks = Tasks::default();
+        reassert.start(&members, &tasks);
+        Self { states, pending_leaves, reassert, members, _tasks: tasks, _server: server }
     }
 
     fn partition(&self) -> Partition {

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,11 +18,16 @@ use protocol::{
     command::{Command, Outcome},
     envelope::{Envelope, wall_clock_ms},
 };
+use service::Tasks;
 use telemetry::{
     metrics::{self, Reading},
     propagation::TraceContext,
 };
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+    time::sleep,
+};
 
 use crate::{
     batch::{self, Incoming},
@@ -41,19 +47,41 @@ static LATE: Seldom = Seldom::new();
 /// Takes requests from the bus.
 pub(crate) struct Dispatch {
     bus: Arc<Bus>,
-    workers: Vec<mpsc::Sender<Incoming>>,
+    workers: Vec<mpsc::Sender<Queued>>,
     open: Arc<AtomicUsize>,
+}
+
+/// A command that waits for its worker.
+struct Queued {
+    incoming: Incoming,
+    open: Open,
+}
+
+/// Counts a command from its arrival until its answer is sent.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn count(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Dispatch {
     /// Begins the workers.
-    pub(crate) fn start(bus: Arc<Bus>, store: Store) -> Arc<Self> {
+    pub(crate) fn start(bus: Arc<Bus>, store: Store, tasks: &Tasks) -> Arc<Self> {
         let store = Arc::new(store);
         let open = Arc::new(AtomicUsize::new(0));
         let workers = (0..=WORKERS)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(QUEUE);
-                tokio::spawn(work(Arc::clone(&bus), Arc::clone(&store), receiver, Arc::clone(&open)));
+                tasks.spawn_permanent("command worker", work(Arc::clone(&bus), Arc::clone(&store), receiver));
                 sender
             })
             .collect();
@@ -65,14 +93,14 @@ impl Dispatch {
 
     /// Resolves when nothing is under way.
     pub(crate) async fn drained(&self) {
-        // A moment first: what was published before the goodbye may still be on its way here.
+        // A moment first: what was published before the lease ended may still be on its way here.
         sleep(Duration::from_millis(100)).await;
         while self.open.load(Ordering::Acquire) > 0 {
             sleep(Duration::from_millis(10)).await;
         }
     }
 
-    fn worker(&self, command: &Command) -> &mpsc::Sender<Incoming> {
+    fn worker(&self, command: &Command) -> &mpsc::Sender<Queued> {
         // What is about a whole partition takes long, and has a worker of its own.
         let at = if command.room().is_some() { command.partition().index() % WORKERS } else { WORKERS };
         &self.workers[at]
@@ -86,16 +114,14 @@ impl Dispatch {
 
 impl Listener for Dispatch {
     fn on_request(&self, envelope: &Envelope<'_>) {
-        if envelope.deadline_ms < wall_clock_ms() {
-            if let Some(left_out) = LATE.take() {
-                let count = envelope.items.len();
-                tracing::warn!(sender = %envelope.sender, count, left_out, "dropped requests past their deadline");
-            }
-            return;
-        }
-        let arrived = Instant::now();
+        let (arrived, now_ms) = (Instant::now(), wall_clock_ms());
         let reply_to: Arc<str> = envelope.reply_to.as_str().into();
+        let mut late = 0;
         for item in &envelope.items {
+            let Some(deadline_ms) = item.deadline_ms.filter(|deadline_ms| now_ms <= *deadline_ms) else {
+                late += 1;
+                continue;
+            };
             let command = match serde_json::from_str::<Command>(item.body.get()) {
                 Ok(command) => command,
                 Err(error) => {
@@ -108,41 +134,50 @@ impl Listener for Dispatch {
             let incoming = Incoming {
                 id: item.ids.first().copied().unwrap_or(0),
                 reply_to: Arc::clone(&reply_to),
-                deadline_ms: envelope.deadline_ms,
+                deadline_ms,
                 command,
                 trace,
                 arrived,
             };
-            match self.worker(&incoming.command).try_send(incoming) {
-                Ok(()) => drop(self.open.fetch_add(1, Ordering::AcqRel)),
-                Err(_) => self.refuse(
-                    &reply_to,
-                    item.ids.clone(),
-                    Fault::new(Code::Overloaded, "too many commands are waiting; slow down"),
-                ),
+            let worker = self.worker(&incoming.command);
+            if worker.try_send(Queued { incoming, open: Open::count(&self.open) }).is_err() {
+                let fault = Fault::new(Code::Overloaded, "too many commands are waiting; slow down");
+                self.refuse(&reply_to, item.ids.clone(), fault);
             }
+        }
+        if late > 0
+            && let Some(left_out) = LATE.take()
+        {
+            tracing::warn!(sender = %envelope.sender, count = late, left_out, "dropped requests past their deadline");
         }
     }
 }
 
-async fn work(bus: Arc<Bus>, store: Arc<Store>, mut queue: mpsc::Receiver<Incoming>, open: Arc<AtomicUsize>) {
+async fn work(bus: Arc<Bus>, store: Arc<Store>, mut queue: mpsc::Receiver<Queued>) {
     let mut taken = Vec::new();
+    // Tasks that send answers. They end with their worker.
+    let mut replying = JoinSet::new();
     while queue.recv_many(&mut taken, BATCH).await > 0 {
-        let count = taken.len();
-        let arrivals: Vec<_> = taken.iter().map(|incoming| (incoming.command.name(), incoming.arrived)).collect();
-        let answers = batch::carry_out(&store, taken.drain(..)).await;
+        let arrivals: Vec<_> = taken.iter().map(|one| (one.incoming.command.name(), one.incoming.arrived)).collect();
+        let (batch, open): (Vec<_>, Vec<_>) = taken.drain(..).map(|one| (one.incoming, one.open)).unzip();
+        let answers = batch::carry_out(&store, batch.into_iter()).await;
         let mut replies: HashMap<Arc<str>, Vec<_>> = HashMap::new();
         for (reply_to, ids, outcome) in answers {
             replies.entry(reply_to).or_default().push((ids, outcome));
         }
+        while let Some(done) = replying.try_join_next() {
+            if let Err(Ok(panic)) = done.map_err(JoinError::try_into_panic) {
+                resume_unwind(panic);
+            }
+        }
         // Not awaited: the next batch need not wait for Redis to take these.
-        let (bus, open) = (Arc::clone(&bus), Arc::clone(&open));
-        tokio::spawn(async move {
+        let bus = Arc::clone(&bus);
+        replying.spawn(async move {
             future::join_all(replies.iter().map(|(reply_to, items)| bus.reply(reply_to, items))).await;
             for ((about, verb), arrived) in arrivals {
                 metrics::command(about, verb, arrived.elapsed());
             }
-            open.fetch_sub(count, Ordering::AcqRel);
+            drop(open);
         });
     }
 }
@@ -158,10 +193,10 @@ mod tests {
 
     use super::*;
 
-    fn dispatch(server: &Redis) -> Arc<Dispatch> {
-        let connections = redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap();
+    fn dispatch(server: &Redis, tasks: &Tasks) -> Arc<Dispatch> {
+        let connections = redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
         let bus = Bus::connect(connections, Role::State, "presence-state-00000001".into());
-        Dispatch::start(Arc::clone(&bus), Store::new(bus, 60_000))
+        Dispatch::start(Arc::clone(&bus), Store::new(bus, 60_000), tasks)
     }
 
     fn snapshot(room: &str) -> Command {
@@ -170,7 +205,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_room_always_has_the_same_worker_and_both_have_rooms() {
-        let dispatch = dispatch(&Redis::start());
+        let (server, tasks) = (Redis::start(), Tasks::default());
+        let dispatch = dispatch(&server, &tasks);
         let worker = |room: &str| {
             let chosen = dispatch.worker(&snapshot(room));
             dispatch.workers.iter().position(|worker| worker.same_channel(chosen)).unwrap()
@@ -183,15 +219,21 @@ mod tests {
 
     #[tokio::test]
     async fn requests_past_their_deadline_are_not_taken() {
-        let dispatch = dispatch(&Redis::start());
+        let (server, tasks) = (Redis::start(), Tasks::default());
+        let dispatch = dispatch(&server, &tasks);
         let body = serde_json::value::to_raw_value(&snapshot("room")).unwrap();
-        let open_after = |deadline_ms| {
-            let items = vec![Item { ids: vec![1], traceparent: None, tracestate: None, body: &body }];
+        let open_after = |deadlines: &[Option<u64>]| {
+            let item = |deadline_ms: &Option<u64>| {
+                let (deadline_ms, ids) = (*deadline_ms, vec![1]);
+                Item { ids, deadline_ms, traceparent: None, tracestate: None, body: &body }
+            };
+            let items = deadlines.iter().map(item).collect();
             let (kind, sender, reply_to) = (Kind::Request, "presence-gateway-0000000a".into(), "inbox".to_owned());
-            dispatch.on_request(&Envelope { version: VERSION, id: 1, kind, sender, reply_to, deadline_ms, items });
+            dispatch.on_request(&Envelope { version: VERSION, id: 1, kind, sender, reply_to, items });
             dispatch.open.load(Ordering::Acquire)
         };
-        assert_eq!(open_after(wall_clock_ms() - 1), 0);
-        assert_eq!(open_after(wall_clock_ms() + 10_000), 1);
+        let (late, in_time) = (Some(wall_clock_ms() - 1), Some(wall_clock_ms() + 10_000));
+        assert_eq!(open_after(&[late, None]), 0);
+        assert_eq!(open_after(&[late, in_time, None, late]), 1, "each item has its own deadline");
     }
 }

@@ -19,7 +19,7 @@ use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use bus::{Bus, Role};
-use service::{Context, Health, Shutdown};
+use service::{Context, Health, Shutdown, Tasks};
 
 pub use config::Config;
 
@@ -29,13 +29,14 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// Runs the service until `shutdown`.
 ///
 /// # Errors
-/// It cannot listen, or the settings of Redis cannot work. A Redis that is away is no error.
+/// It cannot listen, the settings of Redis cannot work, or a task that it needs has ended. A Redis that is away is no error.
 pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
     let address = SocketAddr::new(context.host, config.admin_port);
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::State, context.instance.as_str().into());
     let store = store::Store::new(Arc::clone(&bus), config.metadata_ttl_ms);
-    let dispatch = dispatch::Dispatch::start(Arc::clone(&bus), store);
+    let tasks = Tasks::default();
+    let dispatch = dispatch::Dispatch::start(Arc::clone(&bus), store, &tasks);
     bus.start(dispatch.clone());
     let health = Health::new(context)
         .part("redis", {
@@ -44,24 +45,23 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         })
         .part("bus", {
             let bus = Arc::clone(&bus);
-            move || bus.check_hearing()
+            move || bus.check_inbox()
         })
         .part("running", {
             let shutdown = shutdown.clone();
             move || shutdown.check()
         });
     let app: Router = health.router();
-    let stop = {
-        let shutdown = shutdown.clone();
-        async move { shutdown.asked().await }
-    };
     // The pages stay up while the rest drains, so that an operator sees why it is unready.
-    let pages = tokio::spawn(async move { axum::serve(listener, app).await });
-    stop.await;
-    bus.goodbye().await;
+    tasks.spawn_permanent("health pages", async move { drop(axum::serve(listener, app).await) });
+    tokio::select! {
+        () = shutdown.asked() => {}
+        failed = bus.failed() => return Err(failed.into()),
+        failed = tasks.failed() => return Err(failed.into()),
+    }
+    bus.deregister().await;
     if tokio::time::timeout(DRAIN, dispatch.drained()).await.is_err() {
         tracing::warn!("stopped with commands under way; their senders will ask another instance");
     }
-    pages.abort();
     Ok(())
 }

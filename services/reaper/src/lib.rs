@@ -16,23 +16,23 @@ use std::{error::Error, net::SocketAddr, sync::Arc};
 
 use axum::Router;
 use bus::{Bus, Listener, Role};
-use service::{Context, Health, Shutdown};
+use service::{Context, Health, Shutdown, Tasks};
 
 pub use config::Config;
 
 /// Nothing is asked of a reaper.
-struct Deaf;
-impl Listener for Deaf {}
+struct NoRequests;
+impl Listener for NoRequests {}
 
 /// Runs the service until `shutdown`.
 ///
 /// # Errors
-/// It cannot listen, or the settings of Redis cannot work. A Redis that is away is no error.
+/// It cannot listen, the settings of Redis cannot work, or a task that it needs has ended. A Redis that is away is no error.
 pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
     let address = SocketAddr::new(context.host, config.admin_port);
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::Reaper, context.instance.as_str().into());
-    bus.start(Arc::new(Deaf));
+    bus.start(Arc::new(NoRequests));
     let health = Health::new(context)
         .part("redis", {
             let bus = Arc::clone(&bus);
@@ -40,7 +40,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         })
         .part("bus", {
             let bus = Arc::clone(&bus);
-            move || bus.check_hearing()
+            move || bus.check_inbox()
         })
         .part("presence-state", {
             let bus = Arc::clone(&bus);
@@ -51,12 +51,18 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
             move || shutdown.check()
         });
     let app: Router = health.router();
-    let pages = tokio::spawn(async move { axum::serve(listener, app).await });
-    let sweeps = tokio::spawn(sweep::run(Arc::clone(&bus), config.interval));
-    shutdown.asked().await;
-    // What is under way may be cut off anywhere: the next reaper finds the same work.
-    sweeps.abort();
-    bus.goodbye().await;
-    pages.abort();
+    let tasks = Tasks::default();
+    tasks.spawn_permanent("health pages", async move { drop(axum::serve(listener, app).await) });
+    // Its own: it ends before the rest. What is under way may be cut off anywhere: the next reaper finds the same work.
+    let sweeps = Tasks::default();
+    sweeps.spawn_permanent("sweeps", sweep::run(Arc::clone(&bus), config.interval));
+    tokio::select! {
+        () = shutdown.asked() => {}
+        failed = bus.failed() => return Err(failed.into()),
+        failed = tasks.failed() => return Err(failed.into()),
+        failed = sweeps.failed() => return Err(failed.into()),
+    }
+    drop(sweeps);
+    bus.deregister().await;
     Ok(())
 }

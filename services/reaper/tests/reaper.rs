@@ -78,7 +78,7 @@ impl States {
 }
 
 fn bus(server: &Redis, role: Role, name: &str) -> Arc<Bus> {
-    let redis = redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap();
+    let redis = redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
     Bus::connect(redis, role, name.into())
 }
 
@@ -116,7 +116,7 @@ fn presence_state(server: &Redis) -> (Arc<States>, Client) {
     let presence_state = bus(server, Role::State, "presence-state-00000001");
     let states = Arc::new(States { bus: Arc::clone(&presence_state), asked: Mutex::default() });
     presence_state.start(Arc::clone(&states) as Arc<dyn Listener>);
-    (states, redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap().commands)
+    (states, redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap().commands)
 }
 
 /// A reaper, known to presence-state, and what ends it.
@@ -125,7 +125,7 @@ async fn start_reaper(
     states: &States,
     interval: Duration,
 ) -> (Trigger, JoinHandle<Result<(), String>>) {
-    let config = reaper::Config { redis: redis::parse_url(&server.url()).unwrap(), admin_port: 0, interval };
+    let config = reaper::Config { redis: redis::Config::from_url(&server.url()).unwrap(), admin_port: 0, interval };
     let context = Context {
         service: "presence-reaper",
         version: "0",
@@ -161,7 +161,7 @@ async fn what_is_gone_or_due_is_reaped_when_a_gateway_goes_and_no_truce_is_on() 
     calm(&leaving).await;
     assert_eq!(states.asked.lock().unwrap().len(), 0, "evicted in a truce");
 
-    leaving.goodbye().await;
+    leaving.deregister().await;
     let last = Partition::all().len() - 1;
     until("all is asked", async || {
         let asked = [(LARGE, &[LEAVING][..]), (LARGE, &[DEAD]), (DUE, &[]), (BROKEN, &[DEAD]), (last, &[DEAD])];

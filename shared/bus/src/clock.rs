@@ -1,10 +1,35 @@
-//! The local monotonic clock in milliseconds.
+//! The local monotonic clock in milliseconds, and deadlines.
 
-use std::{sync::LazyLock, time::Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use protocol::envelope::wall_clock_ms;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Milliseconds since this process first asked, plus one: never 0, which stands for "never".
 pub(crate) fn local_ms() -> u64 {
     START.elapsed().as_millis() as u64 + 1
+}
+
+/// Until when someone waits. Made once, by the caller; every attempt and every hop has the same one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    /// By the monotonic clock, for waiting here.
+    pub(crate) at: Instant,
+    /// By this host's clock in milliseconds since 1970, for those who carry the request out.
+    pub(crate) wall_clock_ms: u64,
+}
+
+impl Deadline {
+    /// The deadline that ends after `time` from now.
+    pub(crate) fn after(time: Duration) -> Self {
+        Self { at: Instant::now() + time, wall_clock_ms: wall_clock_ms() + time.as_millis() as u64 }
+    }
+
+    pub(crate) fn has_passed(&self) -> bool {
+        Instant::now() >= self.at
+    }
 }

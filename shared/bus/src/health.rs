@@ -5,38 +5,39 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fred::{
-    error::ErrorKind,
-    interfaces::{ClientLike as _, EventInterface as _},
-};
 use protocol::Partition;
 use telemetry::metrics::{self, Reading};
-use tokio::sync::broadcast::error::RecvError;
 
-use crate::{Bus, Role, SILENT_AFTER_MS, Truce, Why, clock::local_ms};
+use crate::{Bus, Role, Truce, View, Why, clock::local_ms, directory::Directory};
 
 impl Bus {
-    /// Has metrics look at the bus.
-    pub(crate) fn show(self: &Arc<Self>) {
-        let show = |reading, see: fn(&Self) -> f64| {
-            let bus = Arc::clone(self);
-            metrics::observe(reading, move || Some(see(&bus)));
+    /// Has metrics read the bus.
+    pub(crate) fn register_metrics(&self) {
+        let observe = |reading, read: fn(&Directory) -> f64| {
+            let directory = Arc::clone(&self.directory);
+            metrics::observe(reading, move || Some(read(&directory)));
         };
-        show(Reading::RedisUp, |bus| f64::from(bus.check_redis().is_ok()));
-        show(Reading::SubscriptionDeaf, |bus| f64::from(bus.check_hearing().is_err()));
-        let begun = Instant::now();
-        let bus = Arc::clone(self);
-        let age = move || Some(bus.lease_age().unwrap_or_else(|| begun.elapsed()).as_secs_f64());
-        metrics::observe(Reading::LeaseAge, age);
+        observe(Reading::RedisUp, |directory| f64::from(directory.check_redis().is_ok()));
+        let probes = Arc::clone(&self.probes);
+        metrics::observe(Reading::SubscriptionStale, move || Some(f64::from(probes.check().is_err())));
+        let (begun, directory) = (Instant::now(), Arc::clone(&self.directory));
+        let age = move || directory.lease_age_ms().map_or_else(|| begun.elapsed(), Duration::from_millis);
+        metrics::observe(Reading::LeaseAge, move || Some(age().as_secs_f64()));
         for why in [Why::Start, Why::Silence, Why::History, Why::Clock] {
-            let bus = Arc::clone(self);
-            let is_on = move || Some(f64::from(bus.truce().is_some_and(|truce| truce.why == why)));
-            metrics::observe(Reading::TruceActive(why.as_str()), is_on);
+            let directory = Arc::clone(&self.directory);
+            let is_on = move || f64::from(directory.truce().is_some_and(|truce| truce.why == why));
+            metrics::observe(Reading::TruceActive(why.as_str()), move || Some(is_on()));
         }
         // presence-state answers and asks nothing.
         if self.role != Role::State {
-            show(Reading::RequestsPending, |bus| bus.requests.pending() as f64);
+            let pending = Arc::clone(&self.pending);
+            metrics::observe(Reading::RequestsPending, move || Some(pending.count() as f64));
         }
+    }
+
+    /// Who is alive, as last seen.
+    pub fn view(&self) -> Arc<View> {
+        self.directory.view()
     }
 
     /// Whether Redis does what it is asked: connected, and the lease was renewed within 1.5 s.
@@ -44,23 +45,14 @@ impl Bus {
     /// # Errors
     /// A sentence that says what is wrong, in Redis' own words where it gave any (`not connected: WRONGPASS …`).
     pub fn check_redis(&self) -> Result<(), String> {
-        let trouble = self.directory.trouble.text();
-        if !self.commands.is_connected() {
-            return Err(trouble.map_or_else(|| "not connected".to_owned(), |why| format!("not connected: {why}")));
-        }
-        match self.directory.age_ms() {
-            Some(age) if age < SILENT_AFTER_MS => Ok(()),
-            _ if let Some(why) = trouble => Err(why),
-            Some(age) => Err(format!("no answer for {age} ms")),
-            None => Err("no answer yet".to_owned()),
-        }
+        self.directory.check_redis()
     }
 
     /// Whether no one may be evicted now, and why: after the own start, after Redis did not acknowledge the lease for 1.5 s
     /// (and as long as it does not), after it got another replication id, and after its clock stepped. Lasts 10 s. On a
     /// cluster only the directory's primary counts, for evictions depend on leases alone.
     pub fn truce(&self) -> Option<Truce> {
-        self.directory.truces().at(local_ms())
+        self.directory.truce()
     }
 
     /// How old the own lease is: the time since the last renewal that Redis acknowledged was sent; `None` before the first. An
@@ -80,14 +72,19 @@ impl Bus {
     pub fn calm_ms(&self) -> u64 {
         match self.truce() {
             Some(truce) if truce.why != Why::Start => self.directory.calm_ms(),
-            _ if self.commands.is_clustered() => self.redis_now_ms().saturating_sub(1_000),
+            _ if self.link.is_clustered() => self.redis_now_ms().saturating_sub(1_000),
             _ => self.seen_ms(),
         }
     }
 
+    /// Milliseconds of Redis' clock, reckoned from its last answer.
+    pub fn redis_now_ms(&self) -> u64 {
+        self.directory.redis_now_ms()
+    }
+
     /// Now by the clock of the Redis that has a partition, in milliseconds since 1970. On a cluster each primary has its own.
     pub fn redis_now_ms_of(&self, partition: Partition) -> u64 {
-        let offset_ms = if self.commands.is_clustered() { self.histories.clock_offset_ms(partition) } else { None };
+        let offset_ms = if self.link.is_clustered() { self.histories.clock_offset_ms(partition) } else { None };
         offset_ms.map_or_else(|| self.redis_now_ms(), |offset_ms| local_ms().saturating_add_signed(offset_ms))
     }
 
@@ -108,12 +105,12 @@ impl Bus {
         self.directory.look_again().await
     }
 
-    /// Whether the own inbox is heard.
+    /// Whether the own inbox is received.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
-    pub fn check_hearing(&self) -> Result<(), String> {
-        self.hearing.check()
+    pub fn check_inbox(&self) -> Result<(), String> {
+        self.probes.check()
     }
 
     /// Whether a presence-state instance is there to ask.
@@ -122,22 +119,5 @@ impl Bus {
     /// A sentence that says what is wrong.
     pub fn check_states(&self) -> Result<(), String> {
         if self.view().peers(Role::State).is_empty() { Err("no instance is alive".to_owned()) } else { Ok(()) }
-    }
-}
-
-/// Notes why there is no connection for commands, in the words of anyone who refused it; forever.
-pub(crate) async fn follow_errors(bus: Arc<Bus>) {
-    let mut errors = bus.commands.error_rx();
-    loop {
-        match errors.recv().await {
-            Ok((error, _)) if bus.commands.is_connected() || *error.kind() == ErrorKind::Canceled => {}
-            Ok((error, _)) => {
-                if bus.directory.trouble.set(error.details()) {
-                    tracing::warn!(%error, "no connection to Redis; tried again until there is one");
-                }
-            }
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return,
-        }
     }
 }

@@ -1,216 +1,195 @@
-//! The bus: how an instance of a service finds another, asks it something, answers, and hears what rooms do; all of it
+//! The bus: how an instance of a service finds another, sends it requests, answers, and receives events of rooms; all of it
 //! over Redis' sharded pub/sub (`SPUBLISH`, `SSUBSCRIBE`; Redis or Valkey 7 or newer). It knows who is alive and who
 //! waits for which reply; it knows nothing of presence keys.
 //!
-//! - `redis`: the two connections, commands and subscriptions.
-//! - `directory`: who is alive, by leases; who serves a key, by rendezvous hash.
-//! - `contact`: what a server's answers say about its history; `truce`: when no one may be evicted because of that;
-//!   `history`: which partitions may have lost changes.
-//! - `health`: what the bus says of itself: whether Redis answers, the age of the lease, the truce.
-//! - `slots`: where the partitions of a cluster are.
-//! - `request`: the sending side; `outbox`: what leaves together.
-//! - `hearing`: the receiving side, with the probe of the own inbox.
-//! - `subscriptions`: the channels that must survive a reconnect.
+//! Its parts, each of which knows only those before it (`./dev lint` checks this):
+//!
+//! - `clock`, `rendezvous`, `subjects` (names), `redis` (configuration, the two connections), `script` (Lua by its hash).
+//! - `link`: commands, the channels that must survive a reconnect, publishing.
+//! - `directory`: who is alive, by leases; whether Redis can be trusted; which partitions may have lost changes.
+//! - `publisher`: the outboxes, in which requests for one instance collect, and replies.
+//! - `requests`: what waits for a reply, until its deadline.
+//! - `inbox`: reads the subscription and hands on; watches that it is received, and where the slots of a cluster are.
+//!
+//! [`Bus`] wires them and is what services see; `health` is what it says of itself.
 
 mod clock;
-mod contact;
 mod directory;
 mod health;
-mod hearing;
-mod history;
-mod outbox;
+mod inbox;
+mod link;
+mod publisher;
 pub mod redis;
 mod rendezvous;
-mod request;
+mod requests;
 pub mod script;
-mod slots;
 mod subjects;
-mod subscriptions;
-mod trouble;
-mod truce;
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, OnceLock};
 
-use fred::{clients::Client, interfaces::ClientLike as _};
+use fred::{clients::Client, types::ConnectHandle};
+use parking_lot::Mutex;
 use protocol::{
-    Code, Fault, InstanceId, Partition,
-    command::Outcome,
-    envelope::{Envelope, Item, Kind, VERSION, wall_clock_ms},
+    Fault, InstanceId,
+    command::{Command, Outcome},
 };
-use serde_json::value::RawValue;
+use service::{TaskFailed, Tasks};
+use telemetry::propagation::TraceContext;
 
-pub use directory::{Role, View};
+pub use directory::{Role, Truce, View, Why};
+pub use inbox::Listener;
+pub use publisher::REPLY_LIMIT;
 pub use rendezvous::choose;
-pub use request::{Answer, DEADLINE};
+pub use requests::{Answer, DEADLINE};
 pub use subjects::Subjects;
-pub use truce::{Truce, Why};
 
 use crate::{
-    directory::Directory, hearing::Hearing, history::Histories, request::Requests, subscriptions::Subscriptions,
+    directory::{Directory, Histories, Lease, deregister, follow_errors},
+    inbox::{Inbox, Probes, Watchdog, follow_topology},
+    link::Link,
+    publisher::Publisher,
+    requests::{Pending, Requests},
 };
-
-/// Bytes of one answer. A larger one would come near what Redis keeps for a subscriber (32 MiB) before it cuts it off,
-/// and with it everything that the gateway hears.
-pub const REPLY_LIMIT: usize = 8 * 1024 * 1024;
-/// Redis counts as silent when it has not answered for this long, three renewals of the lease.
-pub(crate) const SILENT_AFTER_MS: u64 = 1_500;
-
-/// What a service does with what it hears. None of these may block: requests and events come from the one task that reads the
-/// subscription, in order, the others from tasks of the bus.
-pub trait Listener: Send + Sync + 'static {
-    /// Requests came.
-    fn on_request(&self, _envelope: &Envelope<'_>) {}
-    /// A room said something.
-    fn on_event(&self, _channel: &str, _text: &str) {}
-    /// Something may have been missed: the subscription was away or too slow.
-    fn on_gap(&self) {}
-    /// What Redis holds of these partitions may be older than what it said before, or gone: their server has another
-    /// replication id, was silent for 1.5 s or longer, has a clock that stepped, or has a new connection; or they have moved to
-    /// another server. Called when the server answers again. May be called twice for one fault; never for the own start.
-    fn on_history(&self, _partitions: &[Partition]) {}
-}
 
 /// An instance's place on the bus.
 pub struct Bus {
-    instance: InstanceId,
     role: Role,
-    commands: Client,
-    subjects: Subjects,
-    subscriptions: Subscriptions,
-    directory: Directory,
-    requests: Requests,
-    hearing: Hearing,
-    histories: Histories,
+    link: Arc<Link>,
+    directory: Arc<Directory>,
+    histories: Arc<Histories>,
+    pending: Arc<Pending>,
+    requests: Arc<Requests>,
+    probes: Arc<Probes>,
     listener: OnceLock<Arc<dyn Listener>>,
-    next_id: AtomicU64,
+    tasks: Arc<Tasks>,
+    connections: Mutex<Option<[ConnectHandle; 2]>>,
 }
 
 impl Bus {
     /// Connects, without waiting for Redis: until it answers, the instance is unready and every call is refused. The name
     /// begins with [`Role::service`] and a `-`, or no one finds the instance.
     pub fn connect(redis: redis::Redis, role: Role, instance: InstanceId) -> Arc<Self> {
-        Arc::new(Self {
-            instance,
-            role,
-            commands: redis.commands,
-            subjects: redis.subjects,
-            subscriptions: Subscriptions::new(redis.subscriber),
-            directory: Directory::default(),
-            requests: Requests::default(),
-            hearing: Hearing::default(),
-            histories: Histories::default(),
-            listener: OnceLock::new(),
-            next_id: AtomicU64::new(1),
-        })
+        let link = Arc::new(Link::new(redis.commands, redis.subscriber, redis.subjects, instance));
+        let directory = Arc::new(Directory::new(Arc::clone(&link)));
+        let histories = Arc::new(Histories::new(Arc::clone(&link)));
+        let tasks = Arc::new(Tasks::default());
+        let pending = Arc::new(Pending::default());
+        let publisher = Publisher::new(
+            Arc::clone(&link),
+            Arc::clone(&directory),
+            Arc::clone(&pending) as Arc<_>,
+            Arc::clone(&tasks),
+        );
+        let probes = Arc::new(Probes::default());
+        let requests = Arc::new(Requests {
+            link: Arc::clone(&link),
+            directory: Arc::clone(&directory),
+            publisher: Arc::new(publisher),
+            pending: Arc::clone(&pending),
+            can_receive: Box::new({
+                let probes = Arc::clone(&probes);
+                move || probes.check().is_ok()
+            }),
+        });
+        let (listener, connections) = (OnceLock::new(), Mutex::new(Some(redis.connections)));
+        Arc::new(Self { role, link, directory, histories, pending, requests, probes, listener, tasks, connections })
     }
 
     /// Begins to listen and to renew the own lease.
-    pub fn start(self: &Arc<Self>, listener: Arc<dyn Listener>) {
-        let _ = self.listener.set(listener);
-        self.subscriptions.want(self.subjects.inbox(&self.instance));
-        tokio::spawn(hearing::read(Arc::clone(self)));
-        tokio::spawn(hearing::follow_reconnects(Arc::clone(self)));
-        tokio::spawn(hearing::probe(Arc::clone(self)));
-        if self.commands.is_clustered() {
-            tokio::spawn(slots::follow(Arc::clone(self)));
-            tokio::spawn(history::follow_primaries(Arc::clone(self)));
+    pub fn start(&self, listener: Arc<dyn Listener>) {
+        let _ = self.listener.set(Arc::clone(&listener));
+        self.link.subscriptions.want(self.link.inbox.clone());
+        let (link, histories) = (&self.link, &self.histories);
+        let watchdog =
+            Watchdog { link: Arc::clone(link), probes: Arc::clone(&self.probes), listener: Arc::clone(&listener) };
+        let watchdog = Arc::new(watchdog);
+        let inbox = Inbox {
+            link: Arc::clone(link),
+            probes: Arc::clone(&self.probes),
+            pending: Arc::clone(&self.pending),
+            listener: Arc::clone(&listener),
+        };
+        let tasks = &self.tasks;
+        for connection in self.connections.lock().take().into_iter().flatten() {
+            tasks.spawn_permanent("connection to Redis", async move { drop(connection.await) });
         }
-        self.histories.start(self);
-        tokio::spawn(health::follow_errors(Arc::clone(self)));
-        tokio::spawn(directory::renew(Arc::clone(self)));
-        tokio::spawn(request::watch(Arc::clone(self)));
-        self.show();
+        tasks.spawn_permanent("bus inbox", inbox.read());
+        tasks.spawn_permanent("bus reconnects", Arc::clone(&watchdog).follow_reconnects());
+        tasks.spawn_permanent("bus probes", Arc::clone(&watchdog).probe());
+        histories.start(Box::new(move |partitions| listener.on_history(partitions)));
+        if link.is_clustered() {
+            let topology = follow_topology(Arc::clone(link), watchdog, Arc::clone(histories));
+            tasks.spawn_permanent("bus topology", topology);
+            tasks.spawn_permanent("bus histories", Arc::clone(histories).follow_primaries());
+        }
+        let errors = follow_errors(Arc::clone(link), Arc::clone(&self.directory.trouble));
+        tasks.spawn_permanent("bus connection errors", errors);
+        let lease = Lease::new(Arc::clone(link), Arc::clone(&self.directory), Arc::clone(histories));
+        tasks.spawn_permanent("bus lease", lease.renew());
+        tasks.spawn_permanent("bus requests", Arc::clone(&self.requests).watch());
+        self.register_metrics();
+    }
+
+    /// Resolves when a task without which the bus does not work has ended or panicked: the process has to end.
+    pub async fn failed(&self) -> TaskFailed {
+        self.tasks.failed().await
     }
 
     /// The own name.
     pub fn instance(&self) -> &InstanceId {
-        &self.instance
+        &self.link.instance
     }
 
     /// The names of channels and keys.
     pub fn subjects(&self) -> &Subjects {
-        &self.subjects
+        &self.link.subjects
     }
 
     /// The connection for commands.
     pub fn commands(&self) -> &Client {
-        &self.commands
+        &self.link.commands
     }
 
-    /// Who is alive, as last seen.
-    pub fn view(&self) -> Arc<View> {
-        self.directory.view()
+    /// Asks the presence-state instance that serves the command's partition, and waits [`DEADLINE`] at most. What has not been
+    /// carried out by then, or when the future is dropped before it was sent, is not carried out any more.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: no instance is there, or Redis is not. `TIMEOUT`: it went out and no reply came. `OVERLOADED`: a queue
+    /// is full. Or the fault that the instance answered.
+    pub async fn call(&self, command: &Command, trace: TraceContext) -> Result<Answer, Fault> {
+        self.requests.call(command, &trace).await
     }
 
-    /// Milliseconds of Redis' clock, reckoned from its last answer.
-    pub fn redis_now_ms(&self) -> u64 {
-        self.directory.redis_now_ms()
+    /// Answers requests of `reply_to`; each item has the ids that it answers. An answer over [`REPLY_LIMIT`] is refused
+    /// as `OVERLOADED`.
+    pub async fn reply(&self, reply_to: &str, items: &[(Vec<u64>, Arc<Outcome>)]) {
+        publisher::reply(&self.link, reply_to, items).await;
     }
 
     /// Subscribes to a channel, now and after every reconnect. Resolves when Redis has confirmed it.
     ///
     /// # Errors
     /// Redis did not confirm in time; the channel stays wanted and the next reconnect tries again.
-    pub async fn subscribe(&self, channel: &str) -> Result<(), fred::error::Error> {
-        self.subscriptions.subscribe(channel).await
+    pub async fn subscribe(&self, channel: &str) -> Result<(), redis::Error> {
+        self.link.subscriptions.subscribe(channel).await
     }
 
     /// Ends a subscription: from this call on, not from the first poll. What [`subscribe`](Self::subscribe) is called for
     /// later is subscribed.
     pub fn unsubscribe(&self, channel: &str) -> impl Future<Output = ()> + use<'_> {
-        let ended = self.subscriptions.unsubscribe(channel);
+        let ended = self.link.subscriptions.unsubscribe(channel);
         async {
-            if ended.await {
-                hearing::gap(self);
+            if ended.await
+                && let Some(listener) = self.listener.get()
+            {
+                listener.on_gap();
             }
         }
     }
 
     /// Removes the own entry from the directory, for good: the lease is not renewed after this call. Redis is waited for 1.5 s
     /// at most; if it does not answer, the lease ends by itself.
-    pub async fn goodbye(&self) {
-        directory::goodbye(self).await;
+    pub async fn deregister(&self) {
+        deregister(&self.link, &self.directory).await;
     }
-
-    /// Answers requests of `reply_to`; each item has the ids that it answers. An answer over [`REPLY_LIMIT`] is refused
-    /// as `OVERLOADED`.
-    pub async fn reply(&self, reply_to: &str, items: &[(Vec<u64>, Arc<Outcome>)]) {
-        let bodies: Vec<_> = items.iter().filter_map(|(ids, outcome)| Some((ids, answer(outcome)?))).collect();
-        let mut rest = bodies.as_slice();
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(outbox::fitting(rest.iter().map(|(_, body)| &**body)));
-            rest = later;
-            let items =
-                now.iter().map(|(ids, body)| Item { ids: (*ids).clone(), traceparent: None, tracestate: None, body });
-            if let Err(error) = outbox::publish(self, Kind::Reply, reply_to, items.collect()).await {
-                tracing::warn!(%error, to = reply_to, "replies could not be sent; their requests will time out");
-            }
-        }
-    }
-
-    fn envelope<'a>(&self, kind: Kind, items: Vec<Item<'a>>) -> Envelope<'a> {
-        Envelope {
-            version: VERSION,
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            kind,
-            sender: self.instance.clone(),
-            reply_to: self.subjects.inbox(&self.instance),
-            deadline_ms: wall_clock_ms() + DEADLINE.as_millis() as u64,
-            items,
-        }
-    }
-}
-
-/// An outcome as it travels.
-fn answer(outcome: &Outcome) -> Option<Box<RawValue>> {
-    let body = serde_json::value::to_raw_value(outcome).ok()?;
-    if body.get().len() <= REPLY_LIMIT {
-        return Some(body);
-    }
-    tracing::error!(bytes = body.get().len(), limit = REPLY_LIMIT, "refused an answer: the room is too large");
-    let fault = Fault::new(Code::Overloaded, "the room is too large: its members' states are over 8 MiB together");
-    serde_json::value::to_raw_value(&Outcome::Fault(fault)).ok()
 }

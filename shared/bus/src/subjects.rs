@@ -23,12 +23,12 @@ impl Subjects {
         &self.prefix
     }
 
-    /// Where an instance hears requests, replies and its own probe.
+    /// Where an instance receives requests, replies and its own probes.
     pub fn inbox(&self, instance: &InstanceId) -> String {
         format!("{}{instance}", self.inboxes)
     }
 
-    /// Whether `channel` is somebody's inbox.
+    /// Whether `channel` is an inbox.
     pub(crate) fn is_inbox(&self, channel: &str) -> bool {
         channel.starts_with(&*self.inboxes)
     }

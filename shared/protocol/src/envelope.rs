@@ -1,5 +1,5 @@
 //! The one message that services send each other: a header and the items that travel together. Items stay text until
-//! somebody reads them, so that one that a newer version added does not spoil its neighbours.
+//! they are read, so that one that a newer version added does not spoil its neighbours.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::InstanceId;
 
 /// The version that this build writes and the only one that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What an envelope carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub enum Kind {
     Request,
     /// Items are [`crate::command::Outcome`]s.
     Reply,
-    /// Asks whether an inbox is still heard, the own one or that of whoever owes a reply; no items.
+    /// Asks whether an inbox is still received, the own one or that of an instance that owes a reply; no items.
     Probe,
 }
 
@@ -36,8 +36,6 @@ pub struct Envelope<'a> {
     pub sender: InstanceId,
     /// The channel for the replies.
     pub reply_to: String,
-    /// Until when an answer is of use, in milliseconds since 1970; what is older is dropped unread.
-    pub deadline_ms: u64,
     /// What travels together.
     #[serde(borrow)]
     pub items: Vec<Item<'a>>,
@@ -46,9 +44,13 @@ pub struct Envelope<'a> {
 /// One request or one reply.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Item<'a> {
-    /// The requests that it is or answers; 0 stands for somebody else's (a shared answer keeps its places).
+    /// The requests that it is or answers; 0 stands for another instance's (a shared answer keeps its places).
     pub ids: Vec<u64>,
-    /// W3C trace context of the sender's span, with the flag that tells whether it is sampled.
+    /// Of a request: until when its caller waits, by the hosts' clock in milliseconds since 1970. After that it is not carried
+    /// out. A reply has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    /// W3C trace context of the sender's span, with the flag that says whether it is sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     /// W3C trace state, if any.
@@ -72,7 +74,7 @@ impl<'a> Envelope<'a> {
     /// Reads a message; fields that this build does not know are passed over.
     ///
     /// # Errors
-    /// [`Unreadable`]: the message is dropped, and said so in the log.
+    /// [`Unreadable`]: the message is dropped, with a log line.
     pub fn read(text: &'a str) -> Result<Self, Unreadable> {
         #[derive(Deserialize)]
         struct Header {
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const WRITTEN: &str = r#"{"version":1,"id":7,"kind":"request","sender":"a-1","reply_to":"c","deadline_ms":5,"items":[{"ids":[1],"body":{"x":1e400}}]}"#;
+    const WRITTEN: &str = r#"{"version":2,"id":7,"kind":"request","sender":"a-1","reply_to":"c","items":[{"ids":[1],"deadline_ms":5,"body":{"x":1e400}}]}"#;
 
     #[test]
     fn what_is_written_is_read() {
@@ -121,10 +123,10 @@ mod tests {
     fn a_newer_field_is_passed_over_and_a_newer_version_refused() {
         let more = WRITTEN.replace(r#""id":7"#, r#""id":7,"later":[{}]"#);
         assert!(Envelope::read(&more).is_ok());
-        let newer = WRITTEN.replace(r#""version":1"#, r#""version":2"#);
-        assert_eq!(Envelope::read(&newer).unwrap_err(), Unreadable::Version(2));
-        let other_shape = r#"{"version":3,"parts":[]}"#;
-        assert_eq!(Envelope::read(other_shape).unwrap_err(), Unreadable::Version(3));
+        let newer = WRITTEN.replace(r#""version":2"#, r#""version":3"#);
+        assert_eq!(Envelope::read(&newer).unwrap_err(), Unreadable::Version(3));
+        let other_shape = r#"{"version":4,"parts":[]}"#;
+        assert_eq!(Envelope::read(other_shape).unwrap_err(), Unreadable::Version(4));
         assert_eq!(Envelope::read("{}").unwrap_err(), Unreadable::Malformed);
     }
 

@@ -40,6 +40,7 @@ use protocol::{
     command::Joined,
     event::{RoomEvent, lock::LockEvent, metadata::MetadataEvent},
 };
+use service::Tasks;
 use telemetry::propagation::TraceContext;
 use tokio::{
     sync::{OnceCell, Semaphore},
@@ -123,10 +124,10 @@ impl Relay {
         })
     }
 
-    /// Begins to forget rooms that nobody here is in any more.
-    pub(crate) fn start(self: &Arc<Self>) {
+    /// Begins to forget rooms that no one here is in any more.
+    pub(crate) fn start(self: &Arc<Self>, tasks: &Tasks) {
         let relay = Arc::clone(self);
-        tokio::spawn(async move {
+        tasks.spawn_permanent("forgetting rooms", async move {
             let mut tick = interval(SWEEP_EVERY);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {

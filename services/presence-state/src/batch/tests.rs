@@ -58,7 +58,7 @@ fn change(op: u64) -> Change {
 }
 
 async fn open(server: &Redis) -> (Arc<Bus>, Arc<Store>) {
-    let connections = redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap();
+    let connections = redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
     let bus = Bus::connect(connections, Role::State, "presence-state-00000001".into());
     bus.start(Arc::new(Deaf));
     until("Redis answers", async || bus.check_redis().ok()).await;

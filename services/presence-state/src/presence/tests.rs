@@ -106,7 +106,7 @@ impl Site {
 }
 
 async fn start(server: &Redis, role: Role, name: &str) -> Arc<Bus> {
-    let connections = redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap();
+    let connections = redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
     let bus = Bus::connect(connections, role, name.into());
     bus.start(Arc::new(Deaf));
     until("it has its lease", async || bus.check_redis().ok()).await;

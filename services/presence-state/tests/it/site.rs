@@ -46,7 +46,7 @@ impl Site {
     /// An empty Redis and the room `lobby`.
     pub(crate) async fn open() -> Self {
         let server = Redis::start();
-        let connect = || redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap();
+        let connect = || redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
         let bus = Bus::connect(connect(), Role::State, "presence-state-00000001".into());
         bus.start(Arc::new(Deaf));
         let extra = connect();

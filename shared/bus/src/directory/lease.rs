@@ -8,21 +8,21 @@ use std::{
 use fred::error::Error;
 use protocol::InstanceId;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tracing::Span;
 
-use super::{lock, roster::Place};
-use crate::{
-    Bus,
-    clock::local_ms,
+use super::{
+    Directory,
     contact::Exchange,
-    history,
-    redis::{self, COMMAND_TIMEOUT, is_answer},
+    history::Histories,
+    roster::Place,
+    truce::{LEASE_MS, TRUCE_MS},
+};
+use crate::{
+    clock::local_ms,
+    link::Link,
+    redis::{COMMAND_TIMEOUT, is_answer},
     script::Script,
-    truce::TRUCE_MS,
 };
 
-/// How long an entry lives without being renewed.
-pub(crate) const LEASE_MS: u64 = 5_000;
 const RENEW_EVERY: Duration = Duration::from_millis(750);
 /// After a renewal that failed, the next one comes sooner: a single failure is no silence of Redis.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -38,57 +38,19 @@ static RENEW: LazyLock<Script> =
 static LIST: LazyLock<Script> =
     LazyLock::new(|| Script::new("directory_list", include_str!("../scripts/directory_list.lua")));
 
-/// Renews the own lease, until the goodbye, and the view, forever.
-pub(crate) async fn renew(bus: Arc<Bus>) {
-    let mut tick = interval(RENEW_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut listed_at: Option<Instant> = None;
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = bus.directory.wanted.notified() => sleep(LOOK_EVERY).await,
-        }
-        let number = bus.directory.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        match exchange(&bus, &mut listed_at).await {
-            Ok(()) => {
-                bus.directory.answered_at_ms.store(local_ms(), Ordering::Relaxed);
-                if bus.directory.trouble.clear() {
-                    tracing::info!("Redis answers again");
-                }
-                bus.directory.done.send_replace(number);
-            }
-            Err(error) => {
-                failed(&bus, &error);
-                tick.reset_after(RETRY_AFTER);
-            }
-        }
-        if bus.directory.truces().ended(local_ms()) {
-            tracing::info!("eviction truce ended");
-        }
-    }
-}
-
-fn failed(bus: &Bus, error: &Error) {
-    let trouble = &bus.directory.trouble;
-    if is_answer(error) {
-        bus.directory.answered_at_ms.store(local_ms(), Ordering::Relaxed);
-        if trouble.set(error.details()) {
-            tracing::warn!(
-                error = error.details(),
-                "Redis refuses to renew the lease; clients are answered UNAVAILABLE"
-            );
-        }
-    } else if trouble.text().is_none() && trouble.set(error.details()) {
-        // Where the connection knows better, that stands there already.
-        tracing::warn!(%error, "Redis does not answer; clients are answered UNAVAILABLE until it does");
-    }
+/// The loop that renews.
+pub(crate) struct Lease {
+    link: Arc<Link>,
+    directory: Arc<Directory>,
+    histories: Arc<Histories>,
+    listed_at: Option<Instant>,
 }
 
 /// Ends the own lease.
-pub(crate) async fn goodbye(bus: &Bus) {
-    bus.directory.leaving.store(true, Ordering::Relaxed);
+pub(crate) async fn deregister(link: &Link, directory: &Directory) {
+    directory.leaving.store(true, Ordering::Relaxed);
     let renewed =
-        RENEW.run::<Renewed>(&bus.commands, keys(bus), vec![bus.instance.as_str().into(), 0.into(), 0.into()]);
+        RENEW.run::<Renewed>(&link.commands, keys(link), vec![link.instance.as_str().into(), 0.into(), 0.into()]);
     if !matches!(timeout(COMMAND_TIMEOUT, renewed).await, Ok(Ok(_))) {
         tracing::warn!("the own entry could not be removed from the directory; its lease will end by itself");
     }
@@ -100,58 +62,109 @@ type Renewed = (u64, u64, String, bool, bool, Vec<String>, Vec<u64>);
 /// Last change, replication id, instances.
 type Listed = (u64, String, Vec<String>);
 
-fn keys(bus: &Bus) -> Vec<String> {
-    vec![bus.subjects.leases(), bus.subjects.changes(), bus.subjects.change_log()]
+fn keys(link: &Link) -> Vec<String> {
+    vec![link.subjects.leases(), link.subjects.changes(), link.subjects.change_log()]
 }
 
-async fn exchange(bus: &Arc<Bus>, listed_at: &mut Option<Instant>) -> Result<(), Error> {
-    let directory = &bus.directory;
-    let lease_ms = if directory.leaving.load(Ordering::Relaxed) { 0 } else { LEASE_MS as i64 };
-    let (known, gone) = {
-        let roster = lock(&directory.roster);
-        (roster.known(), roster.gone())
-    };
-    let known = if listed_at.is_none_or(|at| at.elapsed() >= LIST_EVERY) { 0 } else { known as i64 };
-    let mut args = vec![bus.instance.as_str().into(), lease_ms.into(), known.into()];
-    args.extend(gone.iter().map(|instance| instance.as_str().into()));
-
-    let sent_ms = local_ms();
-    let renewal = RENEW.run::<Renewed>(&bus.commands, keys(bus), args);
-    let (redis_ms, change, replication_id, stood, complete, news, leases) =
-        redis::observed(Span::none(), "evalsha", RENEW.name(), renewal).await?;
-    let exchange = Exchange { sent_ms, answered_ms: local_ms(), redis_ms, replication_id: replication_id.clone() };
-    let news = news.chunks_exact(2).map(|one| (one[0].as_str().into(), one[1] == "1")).collect();
-    let followed = lock(&directory.roster).follow(Place { replication_id, change }, complete.then_some(news));
-    if !followed {
-        let list = LIST.run::<Listed>(&bus.commands, keys(bus)[..2].to_vec(), Vec::new());
-        let (change, replication_id, names) = redis::observed(Span::none(), "evalsha", LIST.name(), list).await?;
-        let names = names.into_iter().map(InstanceId::from);
-        lock(&directory.roster).replace(Place { replication_id, change }, names);
-        *listed_at = Some(Instant::now());
+impl Lease {
+    pub(crate) fn new(link: Arc<Link>, directory: Arc<Directory>, histories: Arc<Histories>) -> Self {
+        Self { link, directory, histories, listed_at: None }
     }
-    acknowledged(bus, exchange, stood || lease_ms == 0);
-    let mut roster = lock(&directory.roster);
-    roster.watch(gone.into_iter().zip(leases));
-    directory.publish(&roster);
-    directory.seen_ms.store(redis_ms, Ordering::Release);
-    Ok(())
-}
 
-/// The truce comes before the view: anyone who sees that all the others are gone sees also that this may not be so. A lease
-/// that is not there (`stood` is false) before it can have ended says that Redis lost what it held, and perhaps more than that.
-fn acknowledged(bus: &Arc<Bus>, exchange: Exchange, stood: bool) {
-    let directory = &bus.directory;
-    let Exchange { sent_ms, answered_ms, .. } = exchange;
-    let calm_ms = directory.redis_now_ms().saturating_sub(directory.age_ms().unwrap_or(u64::MAX));
-    directory.clock_offset_ms.store(exchange.clock_offset_ms(), Ordering::Relaxed);
-    let renewed_ms = directory.renewed_at_ms.load(Ordering::Relaxed);
-    let vanished = !stood && renewed_ms > 0 && answered_ms.saturating_sub(renewed_ms) < LEASE_MS;
-    let why = directory.truces().observe(exchange, vanished);
-    directory.acknowledged_at_ms.store(answered_ms, Ordering::Relaxed);
-    directory.renewed_at_ms.store(sent_ms, Ordering::Relaxed);
-    if let Some(why) = why {
-        directory.calm_ms.store(calm_ms, Ordering::Relaxed);
-        tracing::info!(why = why.as_str(), lasts_ms = TRUCE_MS, "eviction truce began");
+    /// Renews the own lease, until it is deregistered, and the view, forever.
+    pub(crate) async fn renew(mut self) {
+        let directory = Arc::clone(&self.directory);
+        let mut tick = interval(RENEW_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = directory.wanted.notified() => sleep(LOOK_EVERY).await,
+            }
+            let number = directory.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            match self.exchange().await {
+                Ok(()) => {
+                    directory.answered_at_ms.store(local_ms(), Ordering::Relaxed);
+                    if directory.trouble.clear() {
+                        tracing::info!("Redis answers again");
+                    }
+                    directory.done.send_replace(number);
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    tick.reset_after(RETRY_AFTER);
+                }
+            }
+            if directory.truces().ended(local_ms()) {
+                tracing::info!("eviction truce ended");
+            }
+        }
     }
-    history::directory_answered(bus, why);
+
+    fn failed(&self, error: &Error) {
+        let trouble = &self.directory.trouble;
+        if is_answer(error) {
+            self.directory.answered_at_ms.store(local_ms(), Ordering::Relaxed);
+            if trouble.set(error.details()) {
+                let error = error.details();
+                tracing::warn!(error, "Redis refuses to renew the lease; clients are answered UNAVAILABLE");
+            }
+        } else if trouble.text().is_none() && trouble.set(error.details()) {
+            // Where the connection knows better, that stands there already.
+            tracing::warn!(%error, "Redis does not answer; clients are answered UNAVAILABLE until it does");
+        }
+    }
+
+    async fn exchange(&mut self) -> Result<(), Error> {
+        let (link, directory) = (&self.link, &self.directory);
+        let lease_ms = if directory.leaving.load(Ordering::Relaxed) { 0 } else { LEASE_MS as i64 };
+        let (known, gone) = {
+            let roster = directory.roster.lock();
+            (roster.known(), roster.gone())
+        };
+        let known = if self.listed_at.is_none_or(|at| at.elapsed() >= LIST_EVERY) { 0 } else { known as i64 };
+        let mut args = vec![link.instance.as_str().into(), lease_ms.into(), known.into()];
+        args.extend(gone.iter().map(|instance| instance.as_str().into()));
+
+        let sent_ms = local_ms();
+        let (redis_ms, change, replication_id, stood, complete, changes, leases) =
+            link.run::<Renewed>(&RENEW, keys(link), args).await?;
+        let exchange = Exchange { sent_ms, answered_ms: local_ms(), redis_ms, replication_id: replication_id.clone() };
+        let changes = changes.chunks_exact(2).map(|one| (one[0].as_str().into(), one[1] == "1")).collect();
+        let place = Place { replication_id, change };
+        let followed = directory.roster.lock().follow(place, complete.then_some(changes));
+        if !followed {
+            let (change, replication_id, names) =
+                link.run::<Listed>(&LIST, keys(link)[..2].to_vec(), Vec::new()).await?;
+            let names = names.into_iter().map(InstanceId::from);
+            directory.roster.lock().replace(Place { replication_id, change }, names);
+            self.listed_at = Some(Instant::now());
+        }
+        self.acknowledged(exchange, stood || lease_ms == 0);
+        let mut roster = self.directory.roster.lock();
+        roster.watch(gone.into_iter().zip(leases));
+        self.directory.publish(&roster);
+        self.directory.seen_ms.store(redis_ms, Ordering::Release);
+        Ok(())
+    }
+
+    /// The truce comes before the view: anyone who sees that all the others are gone sees also that this may not be so. A
+    /// lease that is not there (`stood` is false) before it can have ended says that Redis lost what it held, and perhaps
+    /// more than that.
+    fn acknowledged(&self, exchange: Exchange, stood: bool) {
+        let directory = &self.directory;
+        let Exchange { sent_ms, answered_ms, .. } = exchange;
+        let calm_ms = directory.redis_now_ms().saturating_sub(directory.age_ms().unwrap_or(u64::MAX));
+        directory.clock_offset_ms.store(exchange.clock_offset_ms(), Ordering::Relaxed);
+        let renewed_ms = directory.renewed_at_ms.load(Ordering::Relaxed);
+        let vanished = !stood && renewed_ms > 0 && answered_ms.saturating_sub(renewed_ms) < LEASE_MS;
+        let why = directory.truces().observe(exchange, vanished);
+        directory.acknowledged_at_ms.store(answered_ms, Ordering::Relaxed);
+        directory.renewed_at_ms.store(sent_ms, Ordering::Relaxed);
+        if let Some(why) = why {
+            directory.calm_ms.store(calm_ms, Ordering::Relaxed);
+            tracing::info!(why = why.as_str(), lasts_ms = TRUCE_MS, "eviction truce began");
+        }
+        self.histories.directory_answered(why);
+    }
 }

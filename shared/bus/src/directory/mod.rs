@@ -1,46 +1,61 @@
 //! Who is alive. Each instance has a lease in Redis, which it renews every 0.75 s; anyone who renews removes those whose lease
 //! has ended. The list is read once; from then on each renewal says what has changed.
 //!
-//! - `lease`: the loop that renews, and the exchange with Redis.
+//! - `contact`: what a server's answers say about its history; `truce`: when no one may be evicted because of that.
 //! - `roster`: the list as this instance knows it. `view`: what others see of it.
+//! - `trouble`: why Redis does not do what it is asked.
+//! - `history`: which partitions may have lost changes.
+//! - `lease`: the loop that renews, and the exchange with Redis.
 //!
 //! The keys need no expiry. Leases that ended are removed by the next instance that renews; what is left when the last one
 //! stops is one number and at most 256 names.
 
+mod contact;
+mod history;
 mod lease;
 mod roster;
+mod trouble;
+mod truce;
 mod view;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use protocol::InstanceId;
 use tokio::{
     sync::{Notify, watch},
     time::timeout,
 };
 
-pub(crate) use lease::{LEASE_MS, goodbye, renew};
-pub use view::{Role, View};
-
-use self::roster::Roster;
-use crate::{SILENT_AFTER_MS, clock::local_ms, trouble::Trouble, truce::Truces};
+use self::{contact::SILENT_AFTER_MS, roster::Roster, trouble::Trouble, truce::Truces};
+pub use self::{
+    contact::Why,
+    truce::Truce,
+    view::{Role, View},
+};
+pub(crate) use self::{
+    history::Histories,
+    lease::{Lease, deregister},
+    trouble::follow_errors,
+};
+use crate::{clock::local_ms, link::Link};
 
 /// How long a request waits for a newer view when the present one has no one to ask.
 const LOOK: Duration = Duration::from_millis(250);
 
-#[derive(Default)]
 pub(crate) struct Directory {
+    link: Arc<Link>,
     roster: Mutex<Roster>,
     view: RwLock<Arc<View>>,
     truces: Mutex<Truces>,
     /// Why Redis does not do what it is asked.
-    pub(crate) trouble: Trouble,
+    pub(crate) trouble: Arc<Trouble>,
     clock_offset_ms: AtomicI64,
     /// What Redis' clock said when the list was as the view has it.
     seen_ms: AtomicU64,
@@ -53,7 +68,7 @@ pub(crate) struct Directory {
     renewed_at_ms: AtomicU64,
     /// The own entry was removed: what is under way still needs the view, but no lease any more.
     leaving: AtomicBool,
-    /// Somebody wants a newer view.
+    /// A newer view is wanted.
     wanted: Notify,
     /// Exchanges that began; and those that ended with an answer, by their number.
     begun: AtomicU64,
@@ -62,12 +77,47 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Self {
+            link,
+            roster: Mutex::default(),
+            view: RwLock::default(),
+            truces: Mutex::default(),
+            trouble: Arc::default(),
+            clock_offset_ms: AtomicI64::default(),
+            seen_ms: AtomicU64::default(),
+            calm_ms: AtomicU64::default(),
+            answered_at_ms: AtomicU64::default(),
+            acknowledged_at_ms: AtomicU64::default(),
+            renewed_at_ms: AtomicU64::default(),
+            leaving: AtomicBool::default(),
+            wanted: Notify::default(),
+            begun: AtomicU64::default(),
+            done: watch::Sender::default(),
+            changed: watch::Sender::default(),
+        }
+    }
+
+    /// Whether Redis does what it is asked: connected, and the lease was renewed within 1.5 s.
+    pub(crate) fn check_redis(&self) -> Result<(), String> {
+        let trouble = self.trouble.text();
+        if !self.link.is_connected() {
+            return Err(trouble.map_or_else(|| "not connected".to_owned(), |why| format!("not connected: {why}")));
+        }
+        match self.age_ms() {
+            Some(age) if age < SILENT_AFTER_MS => Ok(()),
+            _ if let Some(why) = trouble => Err(why),
+            Some(age) => Err(format!("no answer for {age} ms")),
+            None => Err("no answer yet".to_owned()),
+        }
+    }
+
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.view.read())
     }
 
     pub(crate) fn redis_now_ms(&self) -> u64 {
@@ -99,14 +149,19 @@ impl Directory {
         age(&self.answered_at_ms).is_some_and(|age| age >= SILENT_AFTER_MS)
     }
 
-    pub(crate) fn truces(&self) -> MutexGuard<'_, Truces> {
-        lock(&self.truces)
+    /// The truce at this moment.
+    pub(crate) fn truce(&self) -> Option<Truce> {
+        self.truces().at(local_ms())
     }
 
-    /// Drops an instance that no one hears any more from the view, until it renews its lease. Redis is asked at once for the
+    fn truces(&self) -> MutexGuard<'_, Truces> {
+        self.truces.lock()
+    }
+
+    /// Drops an instance whose inbox no one receives any more from the view, until it renews its lease. Redis is asked at once for the
     /// lease that it has, so that a live one is back one renewal later.
     pub(crate) fn mark_gone(&self, instance: &InstanceId) {
-        let mut roster = lock(&self.roster);
+        let mut roster = self.roster.lock();
         roster.mark_gone(instance);
         self.publish(&roster);
         self.wanted.notify_one();
@@ -120,10 +175,10 @@ impl Directory {
         matches!(timeout(LOOK, done.wait_for(|done| *done > begun)).await, Ok(Ok(_)))
     }
 
-    /// Makes the view what the roster says, and tells anyone who waits for a change if it is one.
+    /// Makes the view what the roster says, and wakes anyone who waits for a change if it is one.
     fn publish(&self, roster: &Roster) {
         let now = roster.view();
-        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let mut view = self.view.write();
         if **view != now {
             *view = Arc::new(now);
             drop(view);
@@ -137,8 +192,4 @@ fn age(at_ms: &AtomicU64) -> Option<u64> {
         0 => None,
         at => Some(local_ms().saturating_sub(at)),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

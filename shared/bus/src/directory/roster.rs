@@ -85,7 +85,7 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Role;
+    use crate::directory::Role;
 
     const A: &str = "presence-state-a";
     const B: &str = "presence-state-b";

@@ -2,7 +2,7 @@
 
 use protocol::InstanceId;
 
-use crate::choose;
+use crate::rendezvous::choose;
 
 /// What an instance is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

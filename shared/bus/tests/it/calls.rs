@@ -76,11 +76,11 @@ async fn what_is_no_envelope_of_this_version_is_dropped() {
     let envelope = |version: u32, room: &str| {
         let body = format!(r#"{{"snapshot":{{"room":"{room}","known":null}}}}"#);
         format!(
-            r#"{{"version":{version},"id":1,"kind":"request","sender":"x","reply_to":"prs:inbox:x","deadline_ms":9,"items":[{{"ids":[1],"body":{body}}}]}}"#
+            r#"{{"version":{version},"id":1,"kind":"request","sender":"x","reply_to":"prs:inbox:x","items":[{{"ids":[1],"deadline_ms":9,"body":{body}}}]}}"#
         )
     };
     let inbox = site.subjects.inbox(state.name());
-    for text in [&envelope(2, "newer"), r#"{"version":7,"other":"shape"}"#, "no JSON", "{}", "", &envelope(1, "known")]
+    for text in [&envelope(3, "newer"), r#"{"version":7,"other":"shape"}"#, "no JSON", "{}", "", &envelope(2, "known")]
     {
         let ears: u64 = site.redis.spublish(&inbox, text).await.unwrap();
         assert_eq!(ears, 1, "{text}");

@@ -45,7 +45,7 @@ async fn a_goodbye_takes_the_entry_out_at_once_and_for_good() {
     assert!(lease_end(&site, STATE).await.is_some());
     let mut changes = site.gateway.bus.changes();
     changes.mark_unchanged();
-    state.bus.goodbye().await;
+    state.bus.deregister().await;
     assert_eq!(lease_end(&site, STATE).await, None);
     tokio::time::timeout(Duration::from_secs(1), changes.changed()).await.unwrap().unwrap();
     assert!(site.gateway.bus.check_states().is_err());
@@ -83,7 +83,7 @@ async fn the_list_is_read_once_and_then_only_changes_are() {
     let other = site.start(Role::State, "presence-state-00000002", Manner::Answers).await;
     let known = || state.bus.view().is_alive(other.name());
     until("the other state knows it too", async || known().then_some(())).await;
-    other.bus.goodbye().await;
+    other.bus.deregister().await;
     until("all know that it has gone", async || (!known()).then_some(())).await;
     until("some renewals", async || (calls(&site).await["evalsha"] > before["evalsha"] + 20).then_some(())).await;
     assert_eq!(calls(&site).await["zrange"], before["zrange"] + 1, "the newcomer's own");
@@ -121,7 +121,7 @@ async fn who_looks_again_sees_who_came_before() {
 async fn two_prefixes_on_one_redis_do_not_see_each_other() {
     let site = Site::open().await;
     let staging = |role, name, manner| {
-        let settings = redis::parse_url(&site.server.url()).unwrap().with_prefix("staging");
+        let settings = redis::Config::from_url(&site.server.url()).unwrap().with_prefix("staging");
         Instance::start_at(settings, role, name, manner)
     };
     let state = staging(Role::State, STATE, Manner::Answers);

@@ -106,7 +106,7 @@ async fn a_full_redis_renews_leases() {
     let before = lease().await.unwrap();
     until("the lease is renewed", async || lease().await.ok().filter(|now| *now > before)).await;
     let newcomer = site.start(Role::State, "presence-state-00000001", Manner::Answers).await;
-    newcomer.bus.goodbye().await;
+    newcomer.bus.deregister().await;
     until("it has gone", async || (!site.gateway.bus.view().is_alive(newcomer.name())).then_some(())).await;
     assert!(site.gateway.is_ready());
 }

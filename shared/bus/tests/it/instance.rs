@@ -35,6 +35,8 @@ pub(crate) enum Manner {
 pub(crate) struct Heard {
     /// Room and traceparent of each request.
     pub(crate) requests: Mutex<Vec<(String, Option<String>)>>,
+    /// Room and deadline of each request.
+    pub(crate) deadlines: Mutex<Vec<(String, u64)>>,
     /// Channel and text of each event.
     pub(crate) events: Mutex<Vec<(String, String)>>,
     pub(crate) gaps: AtomicUsize,
@@ -52,6 +54,8 @@ impl Listener for Ear {
     fn on_request(&self, envelope: &Envelope<'_>) {
         let requests = envelope.items.iter().map(|item| (room(item), item.traceparent.clone()));
         self.heard.requests.lock().unwrap().extend(requests);
+        let deadlines = envelope.items.iter().map(|item| (room(item), item.deadline_ms.unwrap()));
+        self.heard.deadlines.lock().unwrap().extend(deadlines);
         let answers = self.answers(envelope);
         let (bus, reply_to) = (Arc::clone(&self.bus), envelope.reply_to.clone());
         tokio::spawn(async move { bus.reply(&reply_to, &answers).await });
@@ -112,10 +116,10 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(crate) fn start(url: &str, role: Role, name: &str, manner: Manner) -> Self {
-        Self::start_at(redis::parse_url(url).unwrap(), role, name, manner)
+        Self::start_at(redis::Config::from_url(url).unwrap(), role, name, manner)
     }
 
-    pub(crate) fn start_at(settings: redis::Settings, role: Role, name: &str, manner: Manner) -> Self {
+    pub(crate) fn start_at(settings: redis::Config, role: Role, name: &str, manner: Manner) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let _entered = runtime.enter();
         let redis = redis::connect(settings).unwrap();
@@ -131,7 +135,7 @@ impl Instance {
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        self.bus.check_redis().is_ok() && self.bus.check_hearing().is_ok()
+        self.bus.check_redis().is_ok() && self.bus.check_inbox().is_ok()
     }
 }
 

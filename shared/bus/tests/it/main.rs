@@ -5,6 +5,7 @@
 
 mod calls;
 mod cluster;
+mod deadlines;
 mod deaths;
 mod directory;
 mod faults;

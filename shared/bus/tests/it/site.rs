@@ -29,7 +29,7 @@ impl Site {
     pub(crate) async fn open() -> Self {
         let server = Redis::start();
         let redis::Redis { commands: redis, subjects, .. } =
-            redis::connect(redis::parse_url(&server.url()).unwrap()).unwrap();
+            redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
         redis.wait_for_connect().await.unwrap();
         let gateway = Instance::start(&server.url(), Role::Gateway, "presence-gateway-0000000a", Manner::Ignores);
         until("the gateway is ready", async || gateway.is_ready().then_some(())).await;

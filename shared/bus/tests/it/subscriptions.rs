@@ -48,13 +48,13 @@ async fn a_gap_is_told_when_everything_is_heard_again() {
     let site = Site::open().await;
     let url = wire::long(&site.server.url(), LONG_WAY);
     let bus = Bus::connect(
-        redis::connect(redis::parse_url(&url).unwrap()).unwrap(),
+        redis::connect(redis::Config::from_url(&url).unwrap()).unwrap(),
         Role::Gateway,
         "presence-gateway-0000000b".into(),
     );
     let (seen, gaps) = mpsc::channel();
     bus.start(Arc::new(Looker { redis: site.redis.clone(), runtime: tokio::runtime::Handle::current(), seen }));
-    until("it is ready", async || bus.check_hearing().ok()).await;
+    until("it is ready", async || bus.check_inbox().ok()).await;
     let all = (0..ROOMS).map(|n| {
         let bus = Arc::clone(&bus);
         tokio::spawn(async move { bus.subscribe(&channel(n)).await })

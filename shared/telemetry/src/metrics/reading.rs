@@ -18,7 +18,7 @@ pub enum Reading {
     /// Requests whose answer has not come.
     RequestsPending,
     /// 1 while the own inbox is not heard.
-    SubscriptionDeaf,
+    SubscriptionStale,
     /// 1 while Redis answers.
     RedisUp,
     /// How overdue the most overdue work of the last cycle was, in seconds: a gateway whose lease ended and that still has
@@ -67,7 +67,7 @@ impl Reading {
             Reading::LocksWaiting => (Gauge, "lock.waiting", "{lock}", "Locks that sockets of this gateway wait for."),
             Reading::CommandsWaiting => (Gauge, "presence.commands.waiting", "{command}", "Commands not yet answered."),
             Reading::RequestsPending => (Gauge, "bus.requests.pending", "{request}", "Requests not yet answered."),
-            Reading::SubscriptionDeaf => (Gauge, "bus.subscription.deaf", "", "1 while the own inbox is not heard."),
+            Reading::SubscriptionStale => (Gauge, "bus.subscription.deaf", "", "1 while the own inbox is not heard."),
             Reading::RedisUp => (Gauge, "redis.up", "", "1 while Redis answers."),
             Reading::ReaperLag => (Gauge, "reaper.lag", "s", "How overdue the most overdue work was."),
             Reading::LeaseAge => (Gauge, "presence.lease.age", "s", "Age of the last acknowledged lease renewal."),

@@ -1,11 +1,37 @@
 //! What the answers of one server say about its history: whether what it holds now goes on from what it held before.
 //! No I/O and no clock of its own.
 
-use crate::{SILENT_AFTER_MS, Why};
+/// Redis counts as silent when it has not answered for this long, two renewals of the lease.
+pub(crate) const SILENT_AFTER_MS: u64 = 1_500;
 
 /// A clock that moved by more than this against ours between two answers was set. Clocks that are slewed gain 0.25 ms in the
 /// time between two answers.
 const CLOCK_STEP_MS: i64 = 1_000;
+
+/// Why what a server holds may not go on from what it held before. Begins a truce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// This instance has just begun, and knows no one yet.
+    Start,
+    /// Redis did not acknowledge the lease for 1.5 s or longer.
+    Silence,
+    /// Redis has another replication id: it began again, or another node took over. Or it has lost the own lease.
+    History,
+    /// Redis' clock stepped by more than a second.
+    Clock,
+}
+
+impl Why {
+    /// Its name in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::Start => "start",
+            Why::Silence => "silence",
+            Why::History => "history",
+            Why::Clock => "clock",
+        }
+    }
+}
 
 /// One acknowledged exchange with a server.
 #[derive(Debug, Clone, PartialEq, Eq)]

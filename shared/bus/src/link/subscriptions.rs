@@ -1,15 +1,11 @@
-//! The channels that this instance wants to hear. fred restores plain subscriptions after a reconnect but not sharded
+//! The channels that this instance wants. fred restores plain subscriptions after a reconnect but not sharded
 //! ones (10.1, one server), so the list is kept and replayed here.
 //!
 //! Each channel is a command of its own. Redis confirms channels, and fred takes each confirmation for the answer to the
 //! oldest command that has none: those of an `SSUBSCRIBE` with two channels would be taken for answers to what comes
-//! after it, and whoever waits for these would go on too early.
+//! after it, and what waits for these would go on too early.
 
-use std::{
-    collections::HashSet,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use fred::{
     clients::Client,
@@ -17,6 +13,7 @@ use fred::{
     interfaces::PubsubInterface as _,
 };
 use futures_util::future::try_join_all;
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 /// Confirmations that are waited for together. They share the time that one command may take.
@@ -32,7 +29,7 @@ pub(crate) struct Subscriptions {
     complete: tokio::sync::Mutex<bool>,
 }
 
-/// Waits for confirmations, but not for ever: fred loses some while the slots of a cluster move, and waits on.
+/// Waits for confirmations, but not forever: fred loses some while the slots of a cluster move, and waits on.
 async fn confirmed<T>(subscribed: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     timeout(CONFIRMED_WITHIN, subscribed).await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "not confirmed")))
 }
@@ -47,7 +44,7 @@ impl Subscriptions {
     }
 
     pub(crate) fn want(&self, channel: String) {
-        self.lock().insert(channel);
+        self.wanted.lock().insert(channel);
     }
 
     /// Resolves when Redis has confirmed it.
@@ -56,19 +53,19 @@ impl Subscriptions {
         self.client.ssubscribe(channel).await
     }
 
-    /// From this call on the channel is not wanted; the future resolves when `SUNSUBSCRIBE` is on its way, which nobody
-    /// confirms. Its value says whether something may have been missed, because somebody wanted the channel again.
+    /// From this call on the channel is not wanted; the future resolves when `SUNSUBSCRIBE` is on its way, which Redis does
+    /// not confirm. Its value says whether something may have been missed, because the channel is wanted again.
     pub(crate) fn unsubscribe(&self, channel: &str) -> impl Future<Output = bool> + use<'_> {
-        self.lock().remove(channel);
+        self.wanted.lock().remove(channel);
         let channel = channel.to_owned();
         async move {
             if let Err(error) = self.client.sunsubscribe(&channel).await {
                 tracing::debug!(%error, channel, "could not unsubscribe");
             }
-            if !self.lock().contains(&channel) {
+            if !self.wanted.lock().contains(&channel) {
                 return false;
             }
-            // The SSUBSCRIBE of whoever wants it again may have gone first.
+            // The SSUBSCRIBE that asked for it again may have gone first.
             if let Err(error) = self.client.ssubscribe(&channel).await {
                 tracing::debug!(%error, channel, "could not subscribe again");
             }
@@ -81,11 +78,11 @@ impl Subscriptions {
         self.complete.try_lock().is_ok_and(|complete| !*complete)
     }
 
-    /// Subscribes to everything that is wanted, to `last` after all else: whoever hears it hears the rest.
+    /// Subscribes to everything that is wanted, to `last` after all else: if that is received, so is the rest.
     pub(crate) async fn replay(&self, last: &str) -> Result<(), Error> {
         let mut complete = self.complete.lock().await;
         *complete = false;
-        let wanted: Vec<String> = self.lock().iter().filter(|channel| *channel != last).cloned().collect();
+        let wanted: Vec<String> = self.wanted.lock().iter().filter(|channel| *channel != last).cloned().collect();
         for channels in wanted.chunks(TOGETHER) {
             confirmed(try_join_all(channels.iter().map(|channel| self.client.ssubscribe(channel)))).await?;
         }
@@ -94,12 +91,8 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// The replay that reached its end is not heard.
-    pub(crate) async fn doubt(&self) {
+    /// Has everything subscribed again although the last replay reached its end: nothing is received.
+    pub(crate) async fn invalidate(&self) {
         *self.complete.lock().await = false;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,25 +13,26 @@ use fred::{
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::{Bus, hearing::resubscribe};
+use super::Watchdog;
+use crate::{directory::Histories, link::Link};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A node that does not answer within this time is not waited for; the next question goes to another.
 const ANSWER: Duration = Duration::from_millis(500);
 
 /// Looks where the slots are, forever, and subscribes again when that changed: a primary that hands its slots to a replica keeps
-/// its connections, and anyone who listens there hears nothing more.
-pub(crate) async fn follow(bus: Arc<Bus>) {
-    let client = bus.subscriptions.client();
+/// its connections, and anyone who is subscribed there receives nothing more.
+pub(crate) async fn follow(link: Arc<Link>, watchdog: Arc<Watchdog>, histories: Arc<Histories>) {
+    let client = link.subscriptions.client();
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = None;
     loop {
         tick.tick().await;
-        // Both: a replica takes SPUBLISH too, and answers 0 when all who listen are at the primary, so that anyone who goes on
-        // publishing there takes everybody for gone. An error is a cluster that cannot be asked; the connections say so.
-        let Some(said) = ask(&bus.commands).await else { continue };
-        if follow_with(&bus.commands, &said).await.is_err() || follow_with(client, &said).await.is_err() {
+        // Both: a replica takes SPUBLISH too, and answers 0 when all subscribers are at the primary, so that anyone who goes on
+        // publishing there takes every instance for gone. An error is a cluster that cannot be asked; the connections say so.
+        let Some(said) = ask(&link.commands).await else { continue };
+        if follow_with(&link.commands, &said).await.is_err() || follow_with(client, &said).await.is_err() {
             continue;
         }
         let Some(routing) = client.cached_cluster_state() else { continue };
@@ -39,10 +40,10 @@ pub(crate) async fn follow(bus: Arc<Bus>) {
         if now == known {
             continue;
         }
-        bus.histories.route(&bus, &routing);
+        histories.route(&routing);
         if known.is_some() {
             tracing::info!("slots of the cluster have moved; everything is subscribed again");
-            resubscribe(&bus).await;
+            watchdog.resubscribe().await;
         }
         known = now;
     }

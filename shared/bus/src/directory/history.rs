@@ -3,38 +3,42 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    panic::resume_unwind,
+    sync::{Arc, LazyLock, OnceLock},
     time::Duration,
 };
 
 use fred::{
-    interfaces::{ClientLike as _, EventInterface as _},
+    interfaces::EventInterface as _,
     types::{cluster::ClusterRouting, config::Server},
 };
+use parking_lot::Mutex;
 use protocol::Partition;
 use tokio::{
     sync::broadcast::{Receiver, error::TryRecvError},
+    task::JoinSet,
     time::{MissedTickBehavior, interval, sleep},
 };
-use tracing::Span;
 
-use crate::{
-    Bus, Why,
-    clock::local_ms,
-    contact::{Contact, Exchange},
-    redis,
-    script::Script,
-};
+use super::contact::{Contact, Exchange, Why};
+use crate::{clock::local_ms, link::Link, script::Script};
 
 const READ_EVERY: Duration = Duration::from_millis(750);
 /// After a question that failed, the next one comes sooner: a single failure is no silence of a server.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-static READ: LazyLock<Script> = LazyLock::new(|| Script::new("history_read", include_str!("scripts/history_read.lua")));
+static READ: LazyLock<Script> =
+    LazyLock::new(|| Script::new("history_read", include_str!("../scripts/history_read.lua")));
+
+/// What is to be done when changes of these partitions may be lost.
+pub(crate) type OnHistory = Box<dyn Fn(&[Partition]) + Send + Sync>;
 
 /// What is known of the servers.
-#[derive(Default)]
-pub(crate) struct Histories(Mutex<Known>);
+pub(crate) struct Histories {
+    link: Arc<Link>,
+    known: Mutex<Known>,
+    on_history: OnceLock<OnHistory>,
+}
 
 #[derive(Default)]
 struct Known {
@@ -43,7 +47,7 @@ struct Known {
     contacts: HashMap<Server, Contact>,
     /// Where each partition was last found: a server, and its replication id.
     homes: HashMap<Partition, (Server, Arc<str>)>,
-    /// Tells of new connections for commands. Read when an answer came: what was told before belongs to that answer.
+    /// Reports new connections for commands. Read when an answer came: what was reported before belongs to that answer.
     reconnects: Option<Receiver<Server>>,
     /// Servers that have a new connection and have not answered since.
     reconnected: HashSet<Server>,
@@ -52,32 +56,115 @@ struct Known {
 }
 
 impl Histories {
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Self { link, known: Mutex::default(), on_history: OnceLock::new() }
     }
 
-    /// Begins to listen for new connections.
-    pub(crate) fn start(&self, bus: &Bus) {
-        self.lock().reconnects = Some(bus.commands.reconnect_rx());
+    /// Begins to follow new connections.
+    pub(crate) fn start(&self, on_history: OnHistory) {
+        let _ = self.on_history.set(on_history);
+        self.known.lock().reconnects = Some(self.link.commands.reconnect_rx());
     }
 
     /// The clock of the primary that has a partition, minus ours; `None` while it is not known, and without a cluster.
     pub(crate) fn clock_offset_ms(&self, partition: Partition) -> Option<i64> {
-        let known = self.lock();
+        let known = self.known.lock();
         let (server, _) = known.homes.get(&partition)?;
         known.contacts.get(server)?.clock_offset_ms()
     }
 
     /// Takes a cluster's routing.
-    pub(crate) fn route(&self, bus: &Bus, routing: &ClusterRouting) {
+    pub(crate) fn route(&self, routing: &ClusterRouting) {
         let mut primaries: HashMap<&Server, Vec<Partition>> = HashMap::new();
         for partition in Partition::all() {
-            let slot = ClusterRouting::hash_key(bus.subjects.partition(partition).as_bytes());
+            let slot = ClusterRouting::hash_key(self.link.subjects.partition(partition).as_bytes());
             if let Some(server) = routing.get_server(slot) {
                 primaries.entry(server).or_default().push(partition);
             }
         }
-        self.lock().primaries = primaries.into_iter().map(|(server, all)| (server.clone(), all.into())).collect();
+        let primaries = primaries.into_iter().map(|(server, all)| (server.clone(), all.into())).collect();
+        self.known.lock().primaries = primaries;
+    }
+
+    /// Takes what an exchange with the directory said about its server. Without a cluster that is the only one.
+    pub(super) fn directory_answered(&self, why: Option<Why>) {
+        if self.link.is_clustered() {
+            return;
+        }
+        let again = {
+            let mut known = self.known.lock();
+            known.take_reconnects();
+            known.reconnected.drain().count() > 0
+        };
+        let why = match why {
+            // The first connection, which carried nothing before.
+            Some(Why::Start) => return,
+            Some(why) => why.as_str(),
+            None if again => "reconnect",
+            None => return,
+        };
+        self.changed(&Partition::all().collect::<Vec<_>>(), why);
+    }
+
+    fn changed(&self, partitions: &[Partition], why: &str) {
+        if partitions.is_empty() {
+            return;
+        }
+        tracing::warn!(
+            why,
+            partitions = partitions.len(),
+            "Redis may have lost changes; gateways restore their records"
+        );
+        telemetry::metrics::history_changed();
+        if let Some(on_history) = self.on_history.get() {
+            on_history(partitions);
+        }
+    }
+
+    /// Asks every primary of a cluster, forever; each by itself, so that one that hangs delays no other.
+    pub(crate) async fn follow_primaries(self: Arc<Self>) {
+        let mut reads = JoinSet::new();
+        let mut tick = interval(READ_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            while let Some(done) = reads.try_join_next() {
+                if let Err(Ok(panic)) = done.map_err(tokio::task::JoinError::try_into_panic) {
+                    resume_unwind(panic);
+                }
+            }
+            let free = {
+                let mut known = self.known.lock();
+                let free: Vec<_> =
+                    known.primaries.iter().filter(|(server, _)| !known.asked.contains(server)).cloned().collect();
+                known.asked.extend(free.iter().map(|(server, _)| server.clone()));
+                free
+            };
+            for (server, partitions) in free {
+                let histories = Arc::clone(&self);
+                reads.spawn(async move { histories.read(&server, &partitions).await });
+            }
+        }
+    }
+
+    async fn read(&self, server: &Server, partitions: &[Partition]) {
+        let key = partitions.first().map(|partition| self.link.subjects.partition(*partition));
+        let ask = async || {
+            let keys = key.clone().into_iter().collect();
+            (local_ms(), self.link.run::<(u64, String)>(&READ, keys, Vec::new()).await)
+        };
+        let (mut sent_ms, mut answer) = ask().await;
+        if answer.is_err() {
+            sleep(RETRY_AFTER).await;
+            (sent_ms, answer) = ask().await;
+        }
+        let broken = {
+            let mut known = self.known.lock();
+            known.asked.remove(server);
+            let Ok((redis_ms, replication_id)) = answer else { return };
+            known.answered(server, partitions, Exchange { sent_ms, answered_ms: local_ms(), redis_ms, replication_id })
+        };
+        self.changed(&broken, "primary");
     }
 }
 
@@ -109,78 +196,6 @@ impl Known {
         };
         partitions.iter().copied().filter(changed).collect()
     }
-}
-
-/// Takes what an exchange with the directory said about its server. Without a cluster that is the only one.
-pub(crate) fn directory_answered(bus: &Bus, why: Option<Why>) {
-    if bus.commands.is_clustered() {
-        return;
-    }
-    let again = {
-        let mut known = bus.histories.lock();
-        known.take_reconnects();
-        known.reconnected.drain().count() > 0
-    };
-    let why = match why {
-        // The first connection, which carried nothing before.
-        Some(Why::Start) => return,
-        Some(why) => why.as_str(),
-        None if again => "reconnect",
-        None => return,
-    };
-    changed(bus, &Partition::all().collect::<Vec<_>>(), why);
-}
-
-fn changed(bus: &Bus, partitions: &[Partition], why: &str) {
-    if partitions.is_empty() {
-        return;
-    }
-    tracing::warn!(why, partitions = partitions.len(), "Redis may have lost changes; gateways put their records back");
-    telemetry::metrics::history_changed();
-    if let Some(listener) = bus.listener.get() {
-        listener.on_history(partitions);
-    }
-}
-
-/// Asks every primary of a cluster, forever; each by itself, so that one that hangs delays no other.
-pub(crate) async fn follow_primaries(bus: Arc<Bus>) {
-    let mut tick = interval(READ_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        let free = {
-            let mut known = bus.histories.lock();
-            let free: Vec<_> =
-                known.primaries.iter().filter(|(server, _)| !known.asked.contains(server)).cloned().collect();
-            known.asked.extend(free.iter().map(|(server, _)| server.clone()));
-            free
-        };
-        for (server, partitions) in free {
-            let bus = Arc::clone(&bus);
-            tokio::spawn(async move { read(&bus, &server, &partitions).await });
-        }
-    }
-}
-
-async fn read(bus: &Bus, server: &Server, partitions: &[Partition]) {
-    let key = partitions.first().map(|partition| bus.subjects.partition(*partition));
-    let ask = async || {
-        let sent_ms = local_ms();
-        let answer = READ.run::<(u64, String)>(&bus.commands, key.clone().into_iter().collect(), Vec::new());
-        (sent_ms, redis::observed(Span::none(), "evalsha", READ.name(), answer).await)
-    };
-    let (mut sent_ms, mut answer) = ask().await;
-    if answer.is_err() {
-        sleep(RETRY_AFTER).await;
-        (sent_ms, answer) = ask().await;
-    }
-    let broken = {
-        let mut known = bus.histories.lock();
-        known.asked.remove(server);
-        let Ok((redis_ms, replication_id)) = answer else { return };
-        known.answered(server, partitions, Exchange { sent_ms, answered_ms: local_ms(), redis_ms, replication_id })
-    };
-    changed(bus, &broken, "primary");
 }
 
 #[cfg(test)]

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use crate::{
-    SILENT_AFTER_MS,
-    contact::{Contact, Exchange},
-    directory::LEASE_MS,
-};
+use super::contact::{Contact, Exchange, SILENT_AFTER_MS, Why};
+
+/// How long an entry in the directory lives without being renewed.
+pub(crate) const LEASE_MS: u64 = 5_000;
 
 /// How long a truce lasts: one lease, in which anyone who lives renews, plus 5 s for gateways to put their records back.
 pub(crate) const TRUCE_MS: u64 = LEASE_MS + 5_000;
@@ -19,31 +18,6 @@ pub struct Truce {
     pub why: Why,
     /// How long it lasts from now on, if nothing begins it again. While Redis does not answer, the whole time.
     pub left: Duration,
-}
-
-/// What begins a truce.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// This instance has just begun, and knows no one yet.
-    Start,
-    /// Redis did not acknowledge the lease for 1.5 s or longer.
-    Silence,
-    /// Redis has another replication id: it began again, or another node took over. Or it has lost the own lease.
-    History,
-    /// Redis' clock stepped by more than a second.
-    Clock,
-}
-
-impl Why {
-    /// Its name in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Why::Start => "start",
-            Why::Silence => "silence",
-            Why::History => "history",
-            Why::Clock => "clock",
-        }
-    }
 }
 
 /// Decides when a truce is on, from the exchanges with the directory's server. No I/O and no clock of its own; all times are

@@ -1,6 +1,12 @@
 //! Why Redis does not do what it is asked, in its own words; said once for each text.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
+
+use fred::{error::ErrorKind, interfaces::EventInterface as _};
+use parking_lot::Mutex;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::link::Link;
 
 /// Texts that are remembered as said. A fault that alternates between more of them is logged more often.
 const TEXTS: usize = 8;
@@ -15,8 +21,8 @@ pub(crate) struct Trouble {
 impl Trouble {
     /// Remembers what is wrong; answers whether it has not been said since all was well.
     pub(crate) fn set(&self, text: &str) -> bool {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.last.lock() = Some(text.to_owned());
+        let mut said = self.said.lock();
         if said.iter().any(|one| one == text) {
             return false;
         }
@@ -29,13 +35,30 @@ impl Trouble {
 
     /// All is well; answers whether it was not before.
     pub(crate) fn clear(&self) -> bool {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+        self.said.lock().clear();
+        self.last.lock().take().is_some()
     }
 
     /// What is wrong.
     pub(crate) fn text(&self) -> Option<String> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.lock().clone()
+    }
+}
+
+/// Records why there is no connection for commands, in the words of the server that refused it; forever.
+pub(crate) async fn follow_errors(link: Arc<Link>, trouble: Arc<Trouble>) {
+    let mut errors = link.commands.error_rx();
+    loop {
+        match errors.recv().await {
+            Ok((error, _)) if link.is_connected() || *error.kind() == ErrorKind::Canceled => {}
+            Ok((error, _)) => {
+                if trouble.set(error.details()) {
+                    tracing::warn!(%error, "no connection to Redis; tried again until there is one");
+                }
+            }
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
     }
 }
 

@@ -1,0 +1,131 @@
+//! Whether the own inbox is still received: a probe is sent to it every 0.5 s. An instance whose subscription is stale is
+//! unready, subscribes again, and opens a new connection if that does not help.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use fred::interfaces::{ClientLike as _, EventInterface as _};
+use parking_lot::Mutex;
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::Listener;
+use crate::{clock::local_ms, link::Link};
+
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// Without a probe for this long, the subscription is stale.
+const STALE_AFTER_MS: u64 = 1_500;
+/// Stale for this long, a new connection is opened.
+const RECONNECT_AFTER_MS: u64 = 5_000;
+
+/// After subscribing, the own inbox is tried so often, so far apart.
+const TRIES: u32 = 100;
+const RETRY_AFTER: Duration = Duration::from_millis(10);
+
+/// What is known of the probes of the own inbox.
+#[derive(Default)]
+pub(crate) struct Probes {
+    /// When one was last received; 0 before the first.
+    received_at_ms: AtomicU64,
+    /// When the one that is under way was sent.
+    sent_at: Mutex<Option<Instant>>,
+}
+
+impl Probes {
+    /// Records one that came; one of our own says how long the way takes.
+    pub(super) fn received(&self, is_own: bool) {
+        self.refresh();
+        if is_own && let Some(sent_at) = self.sent_at.lock().take() {
+            telemetry::metrics::bus_lag(sent_at.elapsed());
+        }
+    }
+
+    fn refresh(&self) {
+        self.received_at_ms.store(local_ms(), Ordering::Relaxed);
+    }
+
+    fn age_ms(&self) -> u64 {
+        local_ms().saturating_sub(self.received_at_ms.load(Ordering::Relaxed))
+    }
+
+    /// Whether the own inbox is received.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self.received_at_ms.load(Ordering::Relaxed) {
+            0 => Err("nothing has been received on the own inbox yet".to_owned()),
+            _ if self.age_ms() > STALE_AFTER_MS => {
+                Err(format!("the subscription is stale: nothing received for {} ms", self.age_ms()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Keeps the subscription alive.
+pub(crate) struct Watchdog {
+    pub(crate) link: Arc<Link>,
+    pub(crate) probes: Arc<Probes>,
+    pub(crate) listener: Arc<dyn Listener>,
+}
+
+impl Watchdog {
+    /// Sends probes to the own inbox, forever.
+    pub(crate) async fn probe(self: Arc<Self>) {
+        let mut tick = interval(PROBE_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if self.link.subscriptions.is_incomplete() {
+                self.resubscribe().await;
+            }
+            *self.probes.sent_at.lock() = Some(Instant::now());
+            match self.link.probe(&self.link.inbox).await {
+                Ok(0) => self.resubscribe().await,
+                Ok(_) if self.probes.age_ms() > RECONNECT_AFTER_MS => self.reconnect().await,
+                // Redis does not answer: that makes no subscription stale, and the connection for commands says so.
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Subscribes again after each reconnect, then reports a gap; forever.
+    pub(crate) async fn follow_reconnects(self: Arc<Self>) {
+        let mut reconnects = self.link.subscriptions.client().reconnect_rx();
+        // Lagging is no loss here: what counts is that there was a reconnect.
+        while !matches!(reconnects.recv().await, Err(RecvError::Closed)) {
+            self.resubscribe().await;
+        }
+    }
+
+    /// Subscribes to everything again and reports a gap when it is received.
+    pub(super) async fn resubscribe(&self) {
+        telemetry::metrics::resubscribed();
+        if let Err(error) = self.link.subscriptions.replay(&self.link.inbox).await {
+            return tracing::warn!(%error, "could not subscribe; the probe will try again");
+        }
+        // A connection that broke meanwhile may have been confirmed what the next one has still to ask for.
+        for _ in 0..TRIES {
+            match self.link.probe(&self.link.inbox).await {
+                Ok(0) => sleep(RETRY_AFTER).await,
+                Ok(_) => return self.listener.on_gap(),
+                Err(_) => break,
+            }
+        }
+        self.link.subscriptions.invalidate().await;
+    }
+
+    async fn reconnect(&self) {
+        tracing::warn!(silence_ms = self.probes.age_ms(), "stale subscription: opening a new connection");
+        // Counts as received, so that the new connection has its time.
+        self.probes.refresh();
+        if let Err(error) = self.link.subscriptions.client().force_reconnection().await {
+            tracing::warn!(%error, "could not open a new connection for the subscription");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! This instance's link to Redis: commands, names, subscriptions, and the envelopes that it publishes. Everything else of
+//! the bus stands on it.
+
+mod subscriptions;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fred::{
+    clients::Client,
+    error::Error,
+    interfaces::{ClientLike as _, PubsubInterface as _},
+    types::{FromValue, Value},
+};
+use protocol::{
+    InstanceId,
+    envelope::{Envelope, Item, Kind, VERSION},
+};
+use tracing::Span;
+
+use self::subscriptions::Subscriptions;
+use crate::{redis, script::Script, subjects::Subjects};
+
+pub(crate) struct Link {
+    pub(crate) instance: InstanceId,
+    pub(crate) commands: Client,
+    pub(crate) subjects: Subjects,
+    pub(crate) subscriptions: Subscriptions,
+    /// The own inbox.
+    pub(crate) inbox: String,
+    next_id: AtomicU64,
+}
+
+impl Link {
+    pub(crate) fn new(commands: Client, subscriber: Client, subjects: Subjects, instance: InstanceId) -> Self {
+        let inbox = subjects.inbox(&instance);
+        let subscriptions = Subscriptions::new(subscriber);
+        Self { instance, commands, subjects, subscriptions, inbox, next_id: AtomicU64::new(1) }
+    }
+
+    /// Whether there is a connection for commands.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.commands.is_connected()
+    }
+
+    pub(crate) fn is_clustered(&self) -> bool {
+        self.commands.is_clustered()
+    }
+
+    /// Runs a script of the bus' own. It has no span: it belongs to no request.
+    pub(crate) async fn run<R: FromValue>(
+        &self,
+        script: &Script,
+        keys: Vec<String>,
+        args: Vec<Value>,
+    ) -> Result<R, Error> {
+        redis::observed(Span::none(), "evalsha", script.name(), script.run(&self.commands, keys, args)).await
+    }
+
+    /// Publishes an envelope; answers how many received it.
+    pub(crate) async fn publish(&self, kind: Kind, channel: &str, items: Vec<Item<'_>>) -> Result<u64, Error> {
+        let envelope = Envelope {
+            version: VERSION,
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            kind,
+            sender: self.instance.clone(),
+            reply_to: self.inbox.clone(),
+            items,
+        };
+        let text = envelope.write().map_err(|_| Error::new_canceled())?;
+        // No span of its own: what is traced has one for the message, and a probe is not.
+        redis::observed(Span::none(), "spublish", "", self.commands.spublish(channel, text)).await
+    }
+
+    /// Publishes a message without content; answers how many received it.
+    pub(crate) async fn probe(&self, channel: &str) -> Result<u64, Error> {
+        self.publish(Kind::Probe, channel, Vec::new()).await
+    }
+}

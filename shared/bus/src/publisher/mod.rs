@@ -1,0 +1,84 @@
+//! What leaves this instance: requests through one outbox for each target, and replies.
+//!
+//! - `outbox`: what waits for one target, and its publishing. `replies`: answers, in messages that are not too large.
+
+mod outbox;
+mod replies;
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+use protocol::InstanceId;
+use service::Tasks;
+use tokio::sync::mpsc;
+
+use self::outbox::{OUTBOX, Outbox};
+pub use self::replies::REPLY_LIMIT;
+pub(crate) use self::{
+    outbox::{Deliveries, Outgoing},
+    replies::reply,
+};
+use crate::{
+    directory::{Directory, Role},
+    link::Link,
+};
+
+/// The outboxes of this instance.
+pub(crate) struct Publisher {
+    link: Arc<Link>,
+    directory: Arc<Directory>,
+    deliveries: Arc<dyn Deliveries>,
+    tasks: Arc<Tasks>,
+    outboxes: Mutex<HashMap<InstanceId, mpsc::Sender<Outgoing>>>,
+}
+
+/// As many requests wait for the target as may.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+impl Publisher {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        directory: Arc<Directory>,
+        deliveries: Arc<dyn Deliveries>,
+        tasks: Arc<Tasks>,
+    ) -> Self {
+        Self { link, directory, deliveries, tasks, outboxes: Mutex::default() }
+    }
+
+    /// Puts a request into the outbox of its target.
+    pub(crate) fn send(self: &Arc<Self>, target: &InstanceId, request: Outgoing) -> Result<(), Full> {
+        self.outbox(target).try_send(request).map_err(|_| Full)
+    }
+
+    /// No one receives what is sent to this instance: it leaves the view, and what waits for it is handed back.
+    pub(crate) fn target_gone(&self, target: &InstanceId) {
+        tracing::warn!(instance = %target, "no one receives this instance's messages; its requests go to others");
+        self.directory.mark_gone(target);
+        self.outboxes.lock().remove(target);
+        self.deliveries.gone(target);
+    }
+
+    fn outbox(self: &Arc<Self>, target: &InstanceId) -> mpsc::Sender<Outgoing> {
+        let mut outboxes = self.outboxes.lock();
+        if let Some(outbox) = outboxes.get(target) {
+            return outbox.clone();
+        }
+        // A new target is the moment to forget those that left the directory; dropping an outbox ends its task.
+        let view = self.directory.view();
+        outboxes.retain(|instance, _| view.peers(Role::State).contains(instance));
+        let (sender, waiting) = mpsc::channel(OUTBOX);
+        let outbox = Outbox::new(Arc::clone(&self.link), target, Arc::clone(&self.deliveries));
+        // Weak: the outboxes end with their publisher.
+        let publisher = Arc::downgrade(self);
+        let gone = target.clone();
+        let on_gone = move || {
+            if let Some(publisher) = publisher.upgrade() {
+                publisher.target_gone(&gone);
+            }
+        };
+        self.tasks.spawn("bus outbox", outbox.run(waiting, on_gone));
+        outboxes.insert(target.clone(), sender.clone());
+        sender
+    }
+}

@@ -1,0 +1,125 @@
+//! What leaves for one instance. While one publish is under way, the requests for it collect; they leave together when
+//! it is done. No timer: an idle bus adds no latency, a busy one sends few large messages. What no one waits for any more when
+//! its turn comes is not sent.
+
+use std::sync::Arc;
+
+use protocol::{
+    InstanceId,
+    envelope::{Item, Kind},
+};
+use serde_json::value::RawValue;
+use telemetry::propagation::TraceContext;
+use tokio::sync::mpsc;
+use tracing::Span;
+
+use crate::{clock::Deadline, link::Link, redis::is_answer};
+
+/// Requests that may wait for one instance.
+pub(super) const OUTBOX: usize = 8_192;
+/// Requests that leave in one message.
+const BATCH: usize = 256;
+/// Bytes after which a message is full, whatever else waits. Redis cuts off a subscriber that leaves 32 MiB unread.
+const BATCH_BYTES: usize = 512 * 1024;
+
+/// A request on its way.
+pub(crate) struct Outgoing {
+    pub(crate) id: u64,
+    pub(crate) body: Arc<RawValue>,
+    pub(crate) trace: TraceContext,
+    pub(crate) deadline: Deadline,
+}
+
+/// Where an outbox reports what became of requests.
+pub(crate) trait Deliveries: Send + Sync + 'static {
+    /// Whether anyone still waits for the answer.
+    fn is_awaited(&self, id: u64) -> bool;
+    /// They were published, or may have been.
+    fn published(&self, ids: &[u64]);
+    /// Redis refused the message that they were in.
+    fn refused(&self, ids: &[u64]);
+    /// No one receives what is sent to `target`.
+    fn gone(&self, target: &InstanceId);
+}
+
+/// See the module.
+pub(super) struct Outbox {
+    link: Arc<Link>,
+    channel: String,
+    deliveries: Arc<dyn Deliveries>,
+}
+
+impl Outbox {
+    pub(super) fn new(link: Arc<Link>, target: &InstanceId, deliveries: Arc<dyn Deliveries>) -> Self {
+        let channel = link.subjects.inbox(target);
+        Self { link, channel, deliveries }
+    }
+
+    /// Sends what comes, until the sending side is dropped. `on_gone` is called when no one receives it.
+    pub(super) async fn run(self, mut waiting: mpsc::Receiver<Outgoing>, on_gone: impl Fn() + Send + 'static) {
+        let mut batch: Vec<Outgoing> = Vec::new();
+        while waiting.recv_many(&mut batch, BATCH).await > 0 {
+            loop {
+                // Each time: the publish before may have taken long.
+                batch.retain(|one| !one.deadline.has_passed() && self.deliveries.is_awaited(one.id));
+                if batch.is_empty() {
+                    break;
+                }
+                let fits = fitting(batch.iter().map(|one| &*one.body));
+                self.send(&batch[..fits], &on_gone).await;
+                batch.drain(..fits);
+            }
+        }
+    }
+
+    async fn send(&self, batch: &[Outgoing], on_gone: &(impl Fn() + Send + 'static)) {
+        let span = self.span(batch);
+        let published = self.link.publish(Kind::Request, &self.channel, batch.iter().map(item).collect()).await;
+        let ids: Vec<u64> = batch.iter().map(|one| one.id).collect();
+        match published {
+            Ok(0) => {
+                telemetry::span::fail(&span, "gone", "no one received it");
+                on_gone();
+            }
+            Ok(_) => self.deliveries.published(&ids),
+            Err(error) => {
+                telemetry::span::fail(&span, "redis", error.details());
+                if is_answer(&error) {
+                    self.deliveries.refused(&ids);
+                } else {
+                    // Redis may have taken it, or may take it when it answers again: an answer may still come.
+                    self.deliveries.published(&ids);
+                }
+            }
+        }
+    }
+
+    fn span(&self, batch: &[Outgoing]) -> Span {
+        let mut traced = batch.iter().filter(|one| !one.trace.is_empty());
+        let Some(first) = traced.next() else { return Span::none() };
+        let span = telemetry::span::publish("presence.commands", &self.channel, batch.len());
+        first.trace.adopt(&span);
+        traced.for_each(|other| other.trace.link(&span));
+        span
+    }
+}
+
+fn item(outgoing: &Outgoing) -> Item<'_> {
+    Item {
+        ids: vec![outgoing.id],
+        deadline_ms: Some(outgoing.deadline.wall_clock_ms),
+        traceparent: outgoing.trace.traceparent(),
+        tracestate: outgoing.trace.tracestate(),
+        body: &outgoing.body,
+    }
+}
+
+/// How many of `bodies` fit a message; at least one.
+pub(super) fn fitting<'a>(bodies: impl Iterator<Item = &'a RawValue>) -> usize {
+    let mut bytes = 0;
+    let fits = bodies.take_while(|body| {
+        bytes += body.get().len();
+        bytes <= BATCH_BYTES
+    });
+    fits.count().max(1)
+}

@@ -1,0 +1,48 @@
+//! Answers to requests. They wait for nothing: their senders already know what became of them.
+
+use std::sync::Arc;
+
+use protocol::{
+    Code, Fault,
+    command::Outcome,
+    envelope::{Item, Kind},
+};
+use serde_json::value::RawValue;
+
+use super::outbox::fitting;
+use crate::link::Link;
+
+/// Bytes of one answer. A larger one would come near what Redis keeps for a subscriber (32 MiB) before it cuts it off,
+/// and with it everything that the gateway receives.
+pub const REPLY_LIMIT: usize = 8 * 1024 * 1024;
+
+/// Answers requests of `reply_to`, in as many messages as it takes.
+pub(crate) async fn reply(link: &Link, reply_to: &str, items: &[(Vec<u64>, Arc<Outcome>)]) {
+    let bodies: Vec<_> = items.iter().filter_map(|(ids, outcome)| Some((ids, body(outcome)?))).collect();
+    let mut rest = bodies.as_slice();
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(fitting(rest.iter().map(|(_, body)| &**body)));
+        rest = later;
+        let items = now.iter().map(|(ids, body)| Item {
+            ids: (*ids).clone(),
+            deadline_ms: None,
+            traceparent: None,
+            tracestate: None,
+            body,
+        });
+        if let Err(error) = link.publish(Kind::Reply, reply_to, items.collect()).await {
+            tracing::warn!(%error, to = reply_to, "replies could not be sent; their requests will time out");
+        }
+    }
+}
+
+/// An outcome as it travels.
+fn body(outcome: &Outcome) -> Option<Box<RawValue>> {
+    let body = serde_json::value::to_raw_value(outcome).ok()?;
+    if body.get().len() <= REPLY_LIMIT {
+        return Some(body);
+    }
+    tracing::error!(bytes = body.get().len(), limit = REPLY_LIMIT, "refused an answer: the room is too large");
+    let fault = Fault::new(Code::Overloaded, "the room is too large: its members' states are over 8 MiB together");
+    serde_json::value::to_raw_value(&Outcome::Fault(fault)).ok()
+}

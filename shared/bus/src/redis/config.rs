@@ -1,0 +1,139 @@
+//! Where Redis is: its URL, its password, what keys and channels begin with. No type of the client library shows here.
+
+use std::fmt;
+
+use fred::types::config;
+use service::Reader;
+
+/// What every key and channel begins with unless `REDIS_KEY_PREFIX` says otherwise.
+pub const DEFAULT_PREFIX: &str = "prs";
+
+/// Why only database 0 is taken.
+const DATABASE: &str = "must name no database but 0: channels are not kept apart by database, so that two systems on one Redis \
+                        would hear each other. Give each its own REDIS_KEY_PREFIX instead";
+const NO_URL: &str = "is no Redis URL";
+
+/// Where Redis is, and what keys and channels begin with there.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub(super) server: config::Config,
+    pub(super) prefix: String,
+}
+
+/// Why a configuration cannot work, to follow the name of what is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidConfig(pub(super) String);
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the Redis configuration {}", self.0)
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
+
+impl Config {
+    /// Reads a Redis URL (`redis://`, `rediss://`, `redis-cluster://`, `redis-sentinel://`, `valkey://` …).
+    ///
+    /// # Errors
+    /// It is none, or names a database other than 0: pub/sub channels are the same in all databases of a server.
+    pub fn from_url(url: &str) -> Result<Self, InvalidConfig> {
+        let server = config::Config::from_url(url).map_err(|_| InvalidConfig(NO_URL.to_owned()))?;
+        match server.database {
+            None | Some(0) => Ok(Self { server, prefix: DEFAULT_PREFIX.to_owned() }),
+            Some(_) => Err(InvalidConfig(DATABASE.to_owned())),
+        }
+    }
+
+    /// Reads `redis_url`, `redis_password_file` and `redis_key_prefix`. What is wrong stays with the reader.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        // Read twice: what is wrong with it is one of two things.
+        let is_url = reader.parse("redis_url", config::Config::from_url, NO_URL).is_some();
+        let config = if is_url { reader.parse("redis_url", Self::from_url, DATABASE) } else { None };
+        let password = reader.parse("redis_password_file", password, "cannot be read, or is empty");
+        let prefix = reader.parse(
+            "redis_key_prefix",
+            prefix,
+            "must be 1 to 64 letters, digits or any of _ . : - (a brace would change where keys lie on a cluster)",
+        );
+        let mut config = Self { prefix: prefix?, ..config? };
+        if let Some(password) = password? {
+            config.server.password = Some(password);
+        }
+        Some(config)
+    }
+
+    /// The same Redis with other names.
+    #[must_use]
+    pub fn with_prefix(self, prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned(), ..self }
+    }
+}
+
+fn prefix(text: &str) -> Result<String, ()> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
+    ((1..=64).contains(&text.len()) && text.bytes().all(fits)).then(|| text.to_owned()).ok_or(())
+}
+
+/// The first line of the file at `path`, if there is to be one.
+fn password(path: &str) -> Result<Option<String>, ()> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path).map_err(drop)?;
+    text.lines().next().filter(|line| !line.is_empty()).map(|line| Some(line.to_owned())).ok_or(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str, file: &str) -> Result<Option<Config>, String> {
+        read_with(url, file, DEFAULT_PREFIX)
+    }
+
+    fn read_with(url: &str, file: &str, prefix: &str) -> Result<Option<Config>, String> {
+        let toml = format!("redis_url = '{url}'\nredis_password_file = '{file}'\nredis_key_prefix = '{prefix}'");
+        let mut reader = Reader::open(&toml).unwrap();
+        let config = Config::read(&mut reader);
+        reader.finish(config).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn a_prefix_is_plain_text() {
+        assert_eq!(read_with("redis://h:1", "", "staging:eu-1").unwrap().unwrap().prefix, "staging:eu-1");
+        for prefix in ["{a}", "a b", &"x".repeat(65)] {
+            assert!(read_with("redis://h:1", "", prefix).unwrap_err().contains("REDIS_KEY_PREFIX"), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn a_database_is_refused_with_the_reason() {
+        for url in ["redis://h:1", "redis://h:1/", "redis://h:1/0"] {
+            assert!(read(url, "").unwrap().is_some(), "{url}");
+        }
+        for url in ["redis://h:1/1", "rediss://u:p@h:1/15", "redis-sentinel://h:1/2?sentinelServiceName=x"] {
+            let problems = read(url, "").unwrap_err();
+            assert!(problems.contains("REDIS_URL") && problems.contains("REDIS_KEY_PREFIX"), "{url}: {problems}");
+            assert!(Config::from_url(url).is_err());
+        }
+        let problems = read("no url", "").unwrap_err();
+        assert!(problems.contains("1 problem") && problems.contains("is no Redis URL"), "{problems}");
+    }
+
+    #[test]
+    fn the_password_comes_from_the_file_before_the_url() {
+        let file = std::env::temp_dir().join(format!("rollcall-password-{}", std::process::id()));
+        let path = file.to_str().unwrap();
+        let password = |url, file| read(url, file).unwrap().unwrap().server.password;
+        std::fs::write(&file, "s@cret/:\n").unwrap();
+        assert_eq!(password("redis://:other@h:1", path).as_deref(), Some("s@cret/:"));
+        assert_eq!(password("redis-cluster://h:1", path).as_deref(), Some("s@cret/:"));
+        assert_eq!(password("redis://:other@h:1", "").as_deref(), Some("other"));
+        assert_eq!(password("redis://h:1", ""), None);
+        std::fs::write(&file, "\n").unwrap();
+        assert!(read("redis://h:1", path).unwrap_err().contains("REDIS_PASSWORD_FILE"));
+        std::fs::remove_file(&file).unwrap();
+        assert!(read("redis://h:1", path).unwrap_err().contains("REDIS_PASSWORD_FILE"));
+    }
+}

@@ -1,0 +1,165 @@
+//! Requests that wait for their answer. Each is counted as long as its [`Ticket`] lives, however its caller ends.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use protocol::{InstanceId, command::Outcome};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+
+use crate::publisher::Deliveries;
+
+/// Requests of one instance that may be under way.
+const PENDING: usize = 65_536;
+
+/// A reply. Several requests may share its outcome.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What became of it.
+    pub outcome: Arc<Outcome>,
+    /// The request's place among those that share the outcome.
+    pub index: usize,
+}
+
+/// How one attempt ended.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Answered(Answer),
+    /// The target is gone.
+    Gone,
+    /// Redis did not take the message.
+    Refused,
+}
+
+struct Entry {
+    verdict: oneshot::Sender<Verdict>,
+    target: InstanceId,
+    published: bool,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Pending {
+    entries: Mutex<HashMap<u64, Entry>>,
+    next: AtomicU64,
+}
+
+/// One request that waits. Dropping it gives the request up.
+pub(super) struct Ticket<'a> {
+    pending: &'a Pending,
+    pub(super) id: u64,
+    verdict: oneshot::Receiver<Verdict>,
+}
+
+impl Ticket<'_> {
+    /// Waits for the verdict; `None` if there is none at the deadline.
+    pub(super) async fn verdict(&mut self, deadline: Instant) -> Option<Verdict> {
+        match timeout_at(deadline, &mut self.verdict).await {
+            Ok(verdict) => Some(verdict.unwrap_or(Verdict::Refused)),
+            Err(_) => None,
+        }
+    }
+
+    /// Whether it was published, or may have been.
+    pub(super) fn was_published(&self) -> bool {
+        self.pending.entries.lock().get(&self.id).is_some_and(|entry| entry.published)
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.pending.entries.lock().remove(&self.id);
+    }
+}
+
+impl Pending {
+    /// A ticket for a request to `target`; `None` when too many wait.
+    pub(super) fn open(&self, target: InstanceId) -> Option<Ticket<'_>> {
+        let mut entries = self.entries.lock();
+        if entries.len() >= PENDING {
+            return None;
+        }
+        let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let (sender, verdict) = oneshot::channel();
+        entries.insert(id, Entry { verdict: sender, target, published: false });
+        Some(Ticket { pending: self, id, verdict })
+    }
+
+    /// How many wait for their answer.
+    pub(crate) fn count(&self) -> usize {
+        self.entries.lock().len()
+    }
+
+    /// The instances that owe an answer to what they were sent.
+    pub(super) fn targets(&self) -> HashSet<InstanceId> {
+        let entries = self.entries.lock();
+        entries.values().filter(|entry| entry.published).map(|entry| entry.target.clone()).collect()
+    }
+
+    /// Takes a reply.
+    pub(crate) fn resolve(&self, ids: &[u64], outcome: Outcome) {
+        let outcome = Arc::new(outcome);
+        let mut entries = self.entries.lock();
+        for (index, id) in ids.iter().enumerate() {
+            // Not there: another's place in a shared reply, or a request that was given up.
+            if let Some(entry) = entries.remove(id) {
+                let _ = entry.verdict.send(Verdict::Answered(Answer { outcome: Arc::clone(&outcome), index }));
+            }
+        }
+    }
+}
+
+impl Deliveries for Pending {
+    fn is_awaited(&self, id: u64) -> bool {
+        self.entries.lock().contains_key(&id)
+    }
+
+    fn published(&self, ids: &[u64]) {
+        let mut entries = self.entries.lock();
+        for id in ids {
+            if let Some(entry) = entries.get_mut(id) {
+                entry.published = true;
+            }
+        }
+    }
+
+    fn refused(&self, ids: &[u64]) {
+        let mut entries = self.entries.lock();
+        for id in ids {
+            if let Some(entry) = entries.remove(id) {
+                let _ = entry.verdict.send(Verdict::Refused);
+            }
+        }
+    }
+
+    fn gone(&self, target: &InstanceId) {
+        for (_, entry) in self.entries.lock().extract_if(|_, entry| entry.target == *target) {
+            let _ = entry.verdict.send(Verdict::Gone);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_counted_and_awaited_as_long_as_its_ticket_lives() {
+        let pending = Pending::default();
+        let ticket = pending.open("presence-state-a".into()).unwrap();
+        let id = ticket.id;
+        assert_eq!((pending.count(), pending.is_awaited(id)), (1, true));
+        pending.published(&[id]);
+        assert!(ticket.was_published() && pending.targets().len() == 1);
+        drop(ticket);
+        assert_eq!((pending.count(), pending.is_awaited(id), pending.targets().len()), (0, false, 0));
+    }
+}
