@@ -6,6 +6,7 @@ lint() {
   cargo fmt --all --check || verdict=1
   cargo clippy --workspace --all-targets -- -D warnings || verdict=1
   check_architecture || verdict=1
+  check_modules shared/bus/src "$bus_modules" || verdict=1
   check_licences || verdict=1
   return $verdict
 }
@@ -37,6 +38,47 @@ check_architecture() {
     function complain(text) { print "architecture: " text > "/dev/stderr"; wrong = 1 }
     END { exit wrong }
   '
+}
+
+# The parts of the bus, in the order in which they stand on each other: none names one after it, nor the whole.
+bus_modules='clock rendezvous subjects redis script link directory publisher requests inbox'
+
+# check_modules FOLDER ORDER: what a module of a crate names by `crate::` is itself or stands before it. lib.rs and other
+# modules that are not in the order wire the parts, and may name all of them.
+check_modules() {
+  local file verdict=0
+  while IFS= read -r file; do
+    awk -v file="$file" -v folder="$1" -v order="$2" '
+      BEGIN { for (count = split(order, names, " "); count; count--) rank[names[count]] = count }
+      { sub(/\/\/.*/, ""); text = text $0 " " }
+      END {
+        own = substr(file, length(folder) + 2); sub(/(\/|\.rs).*/, "", own)
+        if (!(own in rank)) exit
+        while (at = index(text, "crate::")) {
+          before = at > 1 ? substr(text, at - 1, 1) : ""
+          text = substr(text, at + 7)
+          if (before ~ /[A-Za-z_$]/) continue
+          if (substr(text, 1, 1) != "{") { check(text); continue }
+          # use crate::{a::{b, c}, d}: the names of the first level.
+          depth = 0; name = ""
+          for (i = 1; i <= length(text); i++) {
+            c = substr(text, i, 1)
+            if (c == "{") { if (depth++) name = name c; continue }
+            if (c == "}" && --depth == 0) break
+            if (c == "," && depth == 1) { check(name); name = "" } else name = name c
+          }
+          if (name ~ /[A-Za-z]/) check(name)
+        }
+        exit wrong
+      }
+      function check(path) {
+        gsub(/^ +/, "", path); match(path, /^[A-Za-z_]+/); path = substr(path, 1, RLENGTH)
+        if (path in rank && rank[path] <= rank[own]) return
+        print "architecture: " file ": " own " may not use crate::" path > "/dev/stderr"; wrong = 1
+      }
+    ' "$file" || verdict=1
+  done < <(find "$1" -name '*.rs')
+  return $verdict
 }
 
 # The modules that are built as programs (deploy/tools), and their licences. What is not on the list is not built. A module
