@@ -27,8 +27,8 @@ const TRIES: usize = 5;
 const START_WITHIN: Duration = Duration::from_secs(10);
 
 /// Hears nothing: there is no one to pass it on to.
-struct Deaf;
-impl Listener for Deaf {}
+struct NullListener;
+impl Listener for NullListener {}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let gateway = InstanceId::from(format!("presence-gateway-{:08x}", std::process::id()).as_str());
     let connections = redis::connect(redis::Config::from_url(&env::var("REDIS_URL")?)?)?;
     let bus = Bus::connect(connections, Role::Gateway, gateway.clone());
-    bus.start(Arc::new(Deaf));
+    bus.start(Arc::new(NullListener));
     timeout(START_WITHIN, ready(&bus)).await.map_err(|_| "Redis or presence-state is not there")?;
 
     let join = |number: usize| Join {

@@ -21,8 +21,8 @@ use service::{Context, Health, Shutdown, Tasks};
 pub use config::Config;
 
 /// Nothing is asked of a reaper.
-struct NoRequests;
-impl Listener for NoRequests {}
+struct NullListener;
+impl Listener for NullListener {}
 
 /// Runs the service until `shutdown`.
 ///
@@ -32,7 +32,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let address = SocketAddr::new(context.host, config.admin_port);
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::Reaper, context.instance.as_str().into());
-    bus.start(Arc::new(NoRequests));
+    bus.start(Arc::new(NullListener));
     let health = Health::new(context)
         .part("redis", {
             let bus = Arc::clone(&bus);

@@ -111,7 +111,7 @@ impl Bus {
         };
         let tasks = &self.tasks;
         for connection in self.connections.lock().take().into_iter().flatten() {
-            tasks.spawn_permanent("connection to Redis", async move { drop(connection.await) });
+            tasks.spawn_permanent("connection to Redis", redis::keep(connection));
         }
         tasks.spawn_permanent("bus inbox", inbox.read());
         tasks.spawn_permanent("bus reconnects", Arc::clone(&watchdog).follow_reconnects());

@@ -16,8 +16,8 @@ use testkit::{Redis, until};
 
 use super::*;
 
-struct Deaf;
-impl Listener for Deaf {}
+struct NullListener;
+impl Listener for NullListener {}
 
 fn beat(room: &str) -> Heartbeat {
     let (room, conn) = (room.into(), "c".into());
@@ -60,7 +60,7 @@ fn change(op: u64) -> Change {
 async fn open(server: &Redis) -> (Arc<Bus>, Arc<Store>) {
     let connections = redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
     let bus = Bus::connect(connections, Role::State, "presence-state-00000001".into());
-    bus.start(Arc::new(Deaf));
+    bus.start(Arc::new(NullListener));
     until("Redis answers", async || bus.check_redis().ok()).await;
     let store = Arc::new(Store::new(Arc::clone(&bus), 60_000));
     (bus, store)

@@ -21,8 +21,8 @@ use crate::{
 const ALIVE: &str = "presence-gateway-0000000a";
 const GONE: &str = "presence-gateway-0000000b";
 
-struct Deaf;
-impl Listener for Deaf {}
+struct NullListener;
+impl Listener for NullListener {}
 
 struct Site {
     bus: Arc<Bus>,
@@ -108,7 +108,7 @@ impl Site {
 async fn start(server: &Redis, role: Role, name: &str) -> Arc<Bus> {
     let connections = redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
     let bus = Bus::connect(connections, role, name.into());
-    bus.start(Arc::new(Deaf));
+    bus.start(Arc::new(NullListener));
     until("it has its lease", async || bus.check_redis().ok()).await;
     bus
 }

@@ -27,8 +27,8 @@ pub(crate) const GATEWAY: &str = "presence-gateway-0000000a";
 /// Another one.
 pub(crate) const OTHER: &str = "presence-gateway-0000000b";
 
-struct Deaf;
-impl Listener for Deaf {}
+struct NullListener;
+impl Listener for NullListener {}
 
 /// See the module.
 pub(crate) struct Site {
@@ -48,7 +48,7 @@ impl Site {
         let server = Redis::start();
         let connect = || redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
         let bus = Bus::connect(connect(), Role::State, "presence-state-00000001".into());
-        bus.start(Arc::new(Deaf));
+        bus.start(Arc::new(NullListener));
         let extra = connect();
         until("Redis answers", async || bus.check_redis().ok()).await;
         extra.commands.wait_for_connect().await.unwrap();

@@ -56,6 +56,13 @@ pub fn connect(config: Config) -> Result<Redis, InvalidConfig> {
     Ok(Redis { commands, subscriber, subjects: Subjects::new(&prefix), connections: [commanding, subscribing] })
 }
 
+/// Resolves when a client gives its connection up for good, which it does after errors of the configuration only.
+pub(crate) async fn keep(connection: ConnectHandle) {
+    if let Ok(Err(error)) = connection.await {
+        tracing::error!(%error, "the connection to Redis cannot be kept with this configuration");
+    }
+}
+
 /// Waits for what Redis answers to a command (`script` where it is one) within `span`, and records how long it took.
 ///
 /// # Errors

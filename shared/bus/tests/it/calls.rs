@@ -29,7 +29,7 @@ async fn a_call_is_answered_by_the_instance_that_serves_its_key() {
         let room = site.room_of(serving, &[&one, &two]);
         assert_eq!(answered_by(&site.call(&room).await.unwrap()), serving.name().as_str());
     }
-    assert_eq!((one.heard.requests.lock().unwrap().len(), two.heard.requests.lock().unwrap().len()), (2, 1));
+    assert_eq!((one.received.requests.lock().unwrap().len(), two.received.requests.lock().unwrap().len()), (2, 1));
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_calls_trace_travels_along() {
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
     site.call_traced("traced", TraceContext::read(Some(traceparent), None)).await.unwrap();
     site.call("plain").await.unwrap();
-    let requests = state.heard.requests.lock().unwrap().clone();
+    let requests = state.received.requests.lock().unwrap().clone();
     assert_eq!(requests, [("traced".to_owned(), Some(traceparent.to_owned())), ("plain".to_owned(), None)]);
 }
 
@@ -59,7 +59,7 @@ async fn many_calls_at_once_each_get_their_place_in_a_shared_answer() {
     }
     let together = calls.join_all().await;
     assert!(together.iter().any(|others| *others > 1), "those that waited left together");
-    assert_eq!(state.heard.requests.lock().unwrap().len(), 500);
+    assert_eq!(state.received.requests.lock().unwrap().len(), 500);
 }
 
 #[tokio::test]
@@ -82,10 +82,10 @@ async fn what_is_no_envelope_of_this_version_is_dropped() {
     let inbox = site.subjects.inbox(state.name());
     for text in [&envelope(3, "newer"), r#"{"version":7,"other":"shape"}"#, "no JSON", "{}", "", &envelope(2, "known")]
     {
-        let ears: u64 = site.redis.spublish(&inbox, text).await.unwrap();
-        assert_eq!(ears, 1, "{text}");
+        let subscribers: u64 = site.redis.spublish(&inbox, text).await.unwrap();
+        assert_eq!(subscribers, 1, "{text}");
     }
-    let known = until("the one that is known", async || state.heard.requests.lock().unwrap().first().cloned()).await;
+    let known = until("the one that is known", async || state.received.requests.lock().unwrap().first().cloned()).await;
     assert_eq!(known.0, "known", "what came before it was dropped");
     assert!(site.call("room").await.is_ok(), "and the instance lives on");
 }
@@ -106,7 +106,7 @@ async fn many_large_answers_do_not_cost_the_asker_its_subscription() {
     let limit = ["SET", "client-output-buffer-limit", "pubsub 8mb 8mb 60"];
     let () = site.redis.custom(config, limit.to_vec()).await.unwrap();
     let _state = site.start(Role::State, STATE_1, Manner::AnswersAtLength).await;
-    let gaps = site.gateway.heard.gaps.load(Ordering::SeqCst);
+    let gaps = site.gateway.received.gaps.load(Ordering::SeqCst);
     let mut calls = JoinSet::new();
     // Together 10 MiB: over the limit in one message, and in parts not even with an asker that has read a quarter.
     for _ in 0..40 {
@@ -116,5 +116,5 @@ async fn many_large_answers_do_not_cost_the_asker_its_subscription() {
         calls.spawn(async move { answered_by(&until("an answer", answered).await).len() });
     }
     assert_eq!(calls.join_all().await, [256 * 1024; 40]);
-    assert_eq!(site.gateway.heard.gaps.load(Ordering::SeqCst), gaps, "it was cut off");
+    assert_eq!(site.gateway.received.gaps.load(Ordering::SeqCst), gaps, "it was cut off");
 }

@@ -1,4 +1,4 @@
-//! A cluster of three primaries: histories are told apart by primary, and a truce comes of the directory's alone.
+//! A cluster of three primaries: histories are kept apart by primary, and a truce comes of the directory's alone.
 
 use std::{
     io::Read as _,
@@ -86,7 +86,7 @@ fn server_of(key: &str) -> usize {
 }
 
 fn histories(gateway: &Instance) -> Vec<usize> {
-    gateway.heard.histories.lock().unwrap().clone()
+    gateway.received.histories.lock().unwrap().clone()
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn a_primary_that_was_silent_changes_the_history_of_its_partitions_alone()
     assert!(histories(&gateway).iter().all(|partitions| *partitions == on(other)), "{:?}", histories(&gateway));
     assert_eq!(gateway.bus.truce().map_or(Why::Start, |truce| truce.why), Why::Start, "no truce of its own");
 
-    gateway.heard.histories.lock().unwrap().clear();
+    gateway.received.histories.lock().unwrap().clear();
     cluster.signal(directory, "-STOP");
     until("silence", async || (gateway.bus.truce()?.why == Why::Silence).then_some(())).await;
     // The history is asked at times of its own, up to 0.75 s after the lease.

@@ -39,7 +39,7 @@ async fn what_its_caller_gave_up_while_it_waited_in_an_outbox_is_not_carried_out
     assert!(given_up_ms - begun_ms < 2_500, "within two seconds of each call: {} ms", given_up_ms - begun_ms);
 
     until("Redis answers again", async || site.call("after").await.ok()).await;
-    let sent = state.heard.deadlines.lock().unwrap().clone();
+    let sent = state.received.deadlines.lock().unwrap().clone();
     assert!(!sent.iter().any(|(room, _)| room == "dropped"), "it was sent although no one waited: {sent:?}");
     for (room, deadline_ms) in sent.iter().filter(|(room, _)| ["first", "second", "third"].contains(&room.as_str())) {
         assert!(*deadline_ms <= given_up_ms, "{room} may be carried out after its caller has given up: {sent:?}");
@@ -53,10 +53,10 @@ async fn another_attempt_has_the_deadline_of_the_first() {
     let one = site.start(Role::State, STATE, Manner::Ignores).await;
     let two = site.start(Role::State, "presence-state-00000002", Manner::Answers).await;
     let room = site.room_of(&one, &[&one, &two]);
-    let heard = Arc::clone(&one.heard);
+    let received = Arc::clone(&one.received);
     let begun_ms = wall_clock_ms();
     let dies = async {
-        let taken = until("it took the request", async || heard.deadlines.lock().unwrap().first().cloned()).await;
+        let taken = until("it took the request", async || received.deadlines.lock().unwrap().first().cloned()).await;
         sleep(Duration::from_millis(300)).await;
         site.kill(one).await;
         taken
@@ -64,6 +64,6 @@ async fn another_attempt_has_the_deadline_of_the_first() {
     let (answer, (_, first_ms)) = tokio::join!(site.call(&room), dies);
     answer.unwrap();
     assert!(first_ms - begun_ms <= DEADLINE.as_millis() as u64 + 100);
-    let second = two.heard.deadlines.lock().unwrap().clone();
+    let second = two.received.deadlines.lock().unwrap().clone();
     assert_eq!(second, [(room, first_ms)]);
 }

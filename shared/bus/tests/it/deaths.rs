@@ -20,7 +20,7 @@ const STATE_2: &str = "presence-state-00000002";
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn where_nobody_is_a_call_is_refused_at_once() {
+async fn where_no_one_is_a_call_is_refused_at_once() {
     let site = Site::open().await;
     let begun = Instant::now();
     assert_eq!(site.call("room").await.unwrap_err().code, Code::Unavailable);
@@ -61,10 +61,10 @@ async fn what_the_dead_had_taken_is_asked_of_the_living() {
     let one = site.start(Role::State, STATE_1, Manner::Ignores).await;
     let two = site.start(Role::State, STATE_2, Manner::Answers).await;
     let room = site.room_of(&one, &[&one, &two]);
-    let heard = Arc::clone(&one.heard);
+    let received = Arc::clone(&one.received);
     let waits = site.call(&room);
     let next = async {
-        until("it took the request", async || heard.requests.lock().unwrap().first().cloned()).await;
+        until("it took the request", async || received.requests.lock().unwrap().first().cloned()).await;
         site.kill(one).await;
         site.call(&room).await
     };
@@ -74,14 +74,14 @@ async fn what_the_dead_had_taken_is_asked_of_the_living() {
 }
 
 #[tokio::test]
-async fn what_the_dead_had_taken_goes_on_also_when_nobody_asks_anything_else() {
+async fn what_the_dead_had_taken_goes_on_even_if_no_one_asks_anything_else() {
     let site = Site::open().await;
     let one = site.start(Role::State, STATE_1, Manner::Ignores).await;
     let two = site.start(Role::State, STATE_2, Manner::Answers).await;
     let room = site.room_of(&one, &[&one, &two]);
-    let heard = Arc::clone(&one.heard);
+    let received = Arc::clone(&one.received);
     let dies = async {
-        until("it took the request", async || heard.requests.lock().unwrap().first().cloned()).await;
+        until("it took the request", async || received.requests.lock().unwrap().first().cloned()).await;
         site.kill(one).await;
     };
     let (answer, ()) = tokio::join!(site.call(&room), dies);
@@ -100,11 +100,11 @@ async fn when_the_last_one_dies_a_call_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn one_that_hears_and_does_not_answer_is_a_timeout_within_two_seconds() {
+async fn one_that_receives_and_does_not_answer_is_a_timeout_within_two_seconds() {
     let site = Site::open().await;
     let state = site.start(Role::State, STATE_1, Manner::Ignores).await;
     let begun = Instant::now();
     assert_eq!(site.call("room").await.unwrap_err().code, Code::Timeout);
     assert!((AT_ONCE..Duration::from_secs(2)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
-    assert_eq!(state.heard.requests.lock().unwrap().len(), 1, "it may have happened, so it is not sent again");
+    assert_eq!(state.received.requests.lock().unwrap().len(), 1, "it may have happened, so it is not sent again");
 }

@@ -25,7 +25,7 @@ async fn lease_end(site: &Site, name: &str) -> Option<f64> {
     site.redis.zscore(LEASES, name).await.unwrap()
 }
 
-/// Enters somebody whose lease ends then. No change is noted, so that it is seen when the list is read.
+/// Adds an instance whose lease ends then. No change is recorded, so that it is seen when the list is read.
 async fn enter(site: &Site, name: &str, lease_end_ms: u64) {
     let entry = (lease_end_ms as f64, name);
     let () = site.redis.zadd(LEASES, None, None, false, false, entry).await.unwrap();
@@ -94,7 +94,7 @@ async fn an_instance_that_was_found_gone_and_lives_is_back_within_a_second() {
     let site = Site::open().await;
     let state = site.start(Role::State, STATE, Manner::Answers).await;
     let channel = site.subjects.inbox(state.name());
-    // Its inbox alone is gone: it renews its lease, and subscribes again when its probe tells it.
+    // Its inbox alone is gone: it renews its lease, and subscribes again when its probe finds out.
     for _ in 0..3 {
         let found_gone = until("it is found gone", async || {
             state.bus.unsubscribe(&channel).await;
@@ -132,7 +132,7 @@ async fn two_prefixes_on_one_redis_do_not_see_each_other() {
     assert!(!gateway.bus.view().is_alive(site.gateway.name()));
     let [ours, theirs] = [&site.gateway, &gateway].map(|one| one.bus.subjects().room_events(&"room".into()));
     site.gateway.bus.subscribe(&ours).await.unwrap();
-    assert_eq!((site.ears(&ours).await, site.ears(&theirs).await), (1, 0));
+    assert_eq!((site.subscribers(&ours).await, site.subscribers(&theirs).await), (1, 0));
 }
 
 #[tokio::test]

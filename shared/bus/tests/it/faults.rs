@@ -32,7 +32,7 @@ fn why(instance: &Instance) -> Option<Why> {
 }
 
 fn histories(instance: &Instance) -> Vec<usize> {
-    instance.heard.histories.lock().unwrap().clone()
+    instance.received.histories.lock().unwrap().clone()
 }
 
 /// The truce of the own start is over.
@@ -67,8 +67,8 @@ async fn a_silence_of_redis_begins_a_truce_and_changes_history() {
     until("it answers", async || gateway.bus.check_redis().ok()).await;
     let truce = gateway.bus.truce().unwrap();
     assert!(truce.why == Why::Silence && truce.left > Duration::from_secs(9), "{truce:?}");
-    let heard = histories(gateway);
-    assert!(!heard.is_empty() && heard.iter().all(|partitions| *partitions == ALL), "{heard:?}");
+    let received = histories(gateway);
+    assert!(!received.is_empty() && received.iter().all(|partitions| *partitions == ALL), "{received:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! One instance of a service: a bus on a runtime of its own, so that it can die like a process, and a listener that
-//! remembers what it heard.
+//! remembers what it received.
 
 use std::{
     sync::{
@@ -30,9 +30,9 @@ pub(crate) enum Manner {
     Ignores,
 }
 
-/// What an instance heard.
+/// What an instance received.
 #[derive(Default)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     /// Room and traceparent of each request.
     pub(crate) requests: Mutex<Vec<(String, Option<String>)>>,
     /// Room and deadline of each request.
@@ -44,37 +44,37 @@ pub(crate) struct Heard {
     pub(crate) histories: Mutex<Vec<usize>>,
 }
 
-struct Ear {
+struct Recorder {
     bus: Arc<Bus>,
     manner: Manner,
-    heard: Arc<Heard>,
+    received: Arc<Received>,
 }
 
-impl Listener for Ear {
+impl Listener for Recorder {
     fn on_request(&self, envelope: &Envelope<'_>) {
         let requests = envelope.items.iter().map(|item| (room(item), item.traceparent.clone()));
-        self.heard.requests.lock().unwrap().extend(requests);
+        self.received.requests.lock().unwrap().extend(requests);
         let deadlines = envelope.items.iter().map(|item| (room(item), item.deadline_ms.unwrap()));
-        self.heard.deadlines.lock().unwrap().extend(deadlines);
+        self.received.deadlines.lock().unwrap().extend(deadlines);
         let answers = self.answers(envelope);
         let (bus, reply_to) = (Arc::clone(&self.bus), envelope.reply_to.clone());
         tokio::spawn(async move { bus.reply(&reply_to, &answers).await });
     }
 
     fn on_event(&self, channel: &str, text: &str) {
-        self.heard.events.lock().unwrap().push((channel.to_owned(), text.to_owned()));
+        self.received.events.lock().unwrap().push((channel.to_owned(), text.to_owned()));
     }
 
     fn on_gap(&self) {
-        self.heard.gaps.fetch_add(1, Ordering::SeqCst);
+        self.received.gaps.fetch_add(1, Ordering::SeqCst);
     }
 
     fn on_history(&self, partitions: &[Partition]) {
-        self.heard.histories.lock().unwrap().push(partitions.len());
+        self.received.histories.lock().unwrap().push(partitions.len());
     }
 }
 
-impl Ear {
+impl Recorder {
     fn answers(&self, envelope: &Envelope<'_>) -> Vec<(Vec<u64>, Arc<Outcome>)> {
         let each = |outcome: Outcome| {
             let outcome = Arc::new(outcome);
@@ -110,7 +110,7 @@ fn room(item: &Item<'_>) -> String {
 /// See the module.
 pub(crate) struct Instance {
     pub(crate) bus: Arc<Bus>,
-    pub(crate) heard: Arc<Heard>,
+    pub(crate) received: Arc<Received>,
     runtime: Option<Runtime>,
 }
 
@@ -124,10 +124,10 @@ impl Instance {
         let _entered = runtime.enter();
         let redis = redis::connect(settings).unwrap();
         let bus = Bus::connect(redis, role, name.into());
-        let heard = Arc::new(Heard::default());
-        bus.start(Arc::new(Ear { bus: Arc::clone(&bus), manner, heard: Arc::clone(&heard) }));
+        let received = Arc::new(Received::default());
+        bus.start(Arc::new(Recorder { bus: Arc::clone(&bus), manner, received: Arc::clone(&received) }));
         drop(_entered);
-        Self { bus, heard, runtime: Some(runtime) }
+        Self { bus, received, runtime: Some(runtime) }
     }
 
     pub(crate) fn name(&self) -> &InstanceId {

@@ -9,7 +9,7 @@ mod deadlines;
 mod deaths;
 mod directory;
 mod faults;
-mod hearing;
+mod gaps;
 mod instance;
 mod site;
 mod subscriptions;

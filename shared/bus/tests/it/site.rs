@@ -73,13 +73,13 @@ impl Site {
     pub(crate) async fn kill(&self, instance: Instance) {
         let inbox = self.subjects.inbox(instance.name());
         drop(instance);
-        until("Redis has noticed", async || (self.ears(&inbox).await == 0).then_some(())).await;
+        until("Redis has noticed", async || (self.subscribers(&inbox).await == 0).then_some(())).await;
     }
 
-    /// How many hear a channel.
-    pub(crate) async fn ears(&self, channel: &str) -> u64 {
-        let (_, ears): (String, u64) = self.redis.pubsub_shardnumsub(channel).await.unwrap();
-        ears
+    /// How many are subscribed to a channel.
+    pub(crate) async fn subscribers(&self, channel: &str) -> u64 {
+        let (_, subscribers): (String, u64) = self.redis.pubsub_shardnumsub(channel).await.unwrap();
+        subscribers
     }
 }
 

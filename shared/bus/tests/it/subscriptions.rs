@@ -1,5 +1,5 @@
-//! Whoever is told that a channel is subscribed can rely on it: Redis has it by then, however long the way. After a
-//! broken connection a gap may be told early, but one is told when everything is heard again.
+//! Once a channel is reported as subscribed, Redis has it, however long the way. After a broken connection a gap may be
+//! reported early, but one is reported when everything is received again.
 
 use std::{
     sync::{Arc, mpsc},
@@ -23,13 +23,13 @@ fn channel(n: usize) -> String {
     Subjects::new("prs").room_events(&format!("room {n}").as_str().into())
 }
 
-/// How many of the rooms somebody hears.
-async fn heard_rooms(redis: &Client) -> usize {
+/// How many of the rooms have a subscriber.
+async fn subscribed_rooms(redis: &Client) -> usize {
     let channels: Vec<String> = redis.pubsub_shardchannels("prs:{p*}:events:*").await.unwrap();
     channels.len()
 }
 
-/// Looks, at each gap, how many rooms are heard at that moment.
+/// Looks, at each gap, how many rooms are received at that moment.
 struct Looker {
     redis: Client,
     runtime: tokio::runtime::Handle,
@@ -39,12 +39,12 @@ struct Looker {
 impl Listener for Looker {
     fn on_gap(&self) {
         let (redis, seen) = (self.redis.clone(), self.seen.clone());
-        self.runtime.spawn(async move { seen.send(heard_rooms(&redis).await) });
+        self.runtime.spawn(async move { seen.send(subscribed_rooms(&redis).await) });
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gap_is_told_when_everything_is_heard_again() {
+async fn a_gap_is_reported_when_everything_is_received_again() {
     let site = Site::open().await;
     let url = wire::long(&site.server.url(), LONG_WAY);
     let bus = Bus::connect(
@@ -62,9 +62,9 @@ async fn a_gap_is_told_when_everything_is_heard_again() {
     for one in all.collect::<Vec<_>>() {
         one.await.unwrap().unwrap();
     }
-    assert_eq!(heard_rooms(&site.redis).await, ROOMS, "a subscription was confirmed too early");
+    assert_eq!(subscribed_rooms(&site.redis).await, ROOMS, "a subscription was confirmed too early");
     gaps.try_iter().count();
 
     let _: u64 = site.redis.client_kill(vec![ClientKillFilter::Type(ClientKillType::Pubsub)]).await.unwrap();
-    until("a gap is told when all is heard", async || gaps.try_iter().find(|heard| *heard == ROOMS)).await;
+    until("a gap is reported when all is received", async || gaps.try_iter().find(|received| *received == ROOMS)).await;
 }

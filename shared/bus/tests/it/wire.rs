@@ -66,7 +66,7 @@ fn authority(url: &str) -> String {
     url.trim_start_matches("redis://").to_owned()
 }
 
-/// Until either side hangs up; then the other one hears of it.
+/// Until either side hangs up; then the other one is closed too.
 fn carry(client: TcpStream, server: TcpStream, delay: Duration) {
     server.set_nodelay(true).unwrap();
     client.set_nodelay(true).unwrap();
