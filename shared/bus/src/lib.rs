@@ -61,6 +61,7 @@ pub struct Bus {
     requests: Arc<Requests>,
     probes: Arc<Probes>,
     listener: OnceLock<Arc<dyn Listener>>,
+    /// Nothing else keeps them: they end with the bus.
     tasks: Arc<Tasks>,
     connections: Mutex<Option<[ConnectHandle; 2]>>,
 }
@@ -78,7 +79,7 @@ impl Bus {
             Arc::clone(&link),
             Arc::clone(&directory),
             Arc::clone(&pending) as Arc<_>,
-            Arc::clone(&tasks),
+            Arc::downgrade(&tasks),
         );
         let probes = Arc::new(Probes::default());
         let requests = Arc::new(Requests {

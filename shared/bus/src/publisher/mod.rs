@@ -5,7 +5,10 @@
 mod outbox;
 mod replies;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
 
 use parking_lot::Mutex;
 use protocol::InstanceId;
@@ -28,7 +31,8 @@ pub(crate) struct Publisher {
     link: Arc<Link>,
     directory: Arc<Directory>,
     deliveries: Arc<dyn Deliveries>,
-    tasks: Arc<Tasks>,
+    /// Weak: it is the owner of what runs here that ends it.
+    tasks: Weak<Tasks>,
     outboxes: Mutex<HashMap<InstanceId, mpsc::Sender<Outgoing>>>,
 }
 
@@ -41,7 +45,7 @@ impl Publisher {
         link: Arc<Link>,
         directory: Arc<Directory>,
         deliveries: Arc<dyn Deliveries>,
-        tasks: Arc<Tasks>,
+        tasks: Weak<Tasks>,
     ) -> Self {
         Self { link, directory, deliveries, tasks, outboxes: Mutex::default() }
     }
@@ -77,7 +81,9 @@ impl Publisher {
                 publisher.target_gone(&gone);
             }
         };
-        self.tasks.spawn("bus outbox", outbox.run(waiting, on_gone));
+        if let Some(tasks) = self.tasks.upgrade() {
+            tasks.spawn("bus outbox", outbox.run(waiting, on_gone));
+        }
         outboxes.insert(target.clone(), sender.clone());
         sender
     }

@@ -13,4 +13,5 @@ mod gaps;
 mod instance;
 mod site;
 mod subscriptions;
+mod tasks;
 mod wire;
