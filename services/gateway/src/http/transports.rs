@@ -11,7 +11,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::Uri;
+use http::StatusCode;
 
 use super::{
     connections::{Open, Peer},
@@ -46,8 +46,8 @@ impl Transports {
         self.ended().remove(session);
     }
 
-    fn has_ended(&self, uri: &Uri) -> bool {
-        session_of(uri).is_some_and(|session| self.ended().contains(session))
+    fn has_ended(&self, session: &str) -> bool {
+        self.ended().contains(session)
     }
 
     fn ended(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -58,20 +58,17 @@ impl Transports {
 /// Lets a request through unless its session has ended, and remembers the connection of one that becomes a WebSocket.
 pub(super) async fn follow(State(transports): State<Arc<Transports>>, request: Request, next: Next) -> Response {
     let uri = request.uri();
-    if is_socket_io(uri) {
-        if transports.has_ended(uri) {
-            return refusal("this session has ended");
-        }
-        let peer = request.extensions().get::<ConnectInfo<Peer>>();
-        if let (Some(session), Some(ConnectInfo(peer)), true) = (session_of(uri), peer, becomes_websocket(uri)) {
-            transports.carries(peer.connection, session);
-        }
+    let session = session_of(uri).filter(|_| is_socket_io(uri)).map(ToOwned::to_owned);
+    let Some(session) = session else { return next.run(request).await };
+    if transports.has_ended(&session) {
+        return refusal("this session has ended");
     }
-    next.run(request).await
-}
-
-fn becomes_websocket(uri: &Uri) -> bool {
-    uri.query().unwrap_or_default().split('&').any(|pair| pair == "transport=websocket")
+    let connection = request.extensions().get::<ConnectInfo<Peer>>().map(|peer| peer.0.connection);
+    let response = next.run(request).await;
+    if let (Some(connection), StatusCode::SWITCHING_PROTOCOLS) = (connection, response.status()) {
+        transports.carries(connection, &session);
+    }
+    response
 }
 
 #[cfg(test)]
@@ -81,12 +78,9 @@ mod tests {
     #[test]
     fn requests_of_a_session_that_has_ended_are_refused_until_it_is_gone() {
         let transports = Transports::new(Arc::default());
-        let poll = Uri::from_static("/socket.io/?EIO=4&transport=polling&sid=a");
-        let other = Uri::from_static("/socket.io/?EIO=4&transport=polling&sid=b");
         transports.end("a");
-        assert!(transports.has_ended(&poll) && !transports.has_ended(&other));
-        assert!(!transports.has_ended(&Uri::from_static("/socket.io/?EIO=4&transport=polling")));
+        assert!(transports.has_ended("a") && !transports.has_ended("b"));
         transports.forget("a");
-        assert!(!transports.has_ended(&poll));
+        assert!(!transports.has_ended("a"));
     }
 }

@@ -39,9 +39,6 @@ pub use presence::{Beat, Joins, Read};
 #[doc(hidden)]
 pub use source::replace_clock;
 
-/// What fred says of a command that it could not write, while a cluster changes.
-const UNSENT: &str = "Too many failed write attempts.";
-
 /// How errors of Redis begin that pass; `LATE` is what `call.lua` says of a write whose caller has given up.
 const PASSING: [&str; 9] =
     ["LATE", "LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "MISCONF"];
@@ -181,7 +178,7 @@ fn fault_of(error: &fred::error::Error) -> Fault {
     let is_away = matches!(
         error.kind(),
         ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Backpressure | ErrorKind::Cluster
-    ) || error.details() == UNSENT
+    ) || error.details() == redis::UNSENT
         || says(&PASSING);
     if is_away { unavailable() } else { Fault::new(Code::Internal, "presence could not be stored") }
 }
@@ -242,7 +239,7 @@ mod tests {
         {
             assert_eq!(of(ErrorKind::Unknown, says), Code::Unavailable, "{says}");
         }
-        for says in ["BUSY Redis is busy", "MISCONF Redis is", UNSENT] {
+        for says in ["BUSY Redis is busy", "MISCONF Redis is", redis::UNSENT] {
             assert_eq!(of(ErrorKind::Unknown, says), Code::Unavailable, "{says}");
         }
         for kind in

@@ -13,7 +13,11 @@ use telemetry::propagation::TraceContext;
 use tokio::sync::mpsc;
 use tracing::Span;
 
-use crate::{clock::Deadline, link::Link, redis::is_answer};
+use crate::{
+    clock::Deadline,
+    link::Link,
+    redis::{is_answer, is_unsent},
+};
 
 /// Requests that may wait for one instance.
 pub(super) const OUTBOX: usize = 8_192;
@@ -84,7 +88,7 @@ impl Outbox {
             Ok(_) => self.deliveries.published(&ids),
             Err(error) => {
                 telemetry::span::fail(&span, "redis", error.details());
-                if is_answer(&error) {
+                if is_answer(&error) || is_unsent(&error) {
                     self.deliveries.refused(&ids);
                 } else {
                     // Redis may have taken it, or may take it when it answers again: an answer may still come.

@@ -93,6 +93,14 @@ pub(crate) fn is_answer(error: &Error) -> bool {
         && code.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
+/// What fred says of a command that it could not write, while a cluster changes.
+pub const UNSENT: &str = "Too many failed write attempts.";
+
+/// Whether fred gave a command up before it was written: its queue was full, or no server of the cluster was known for it.
+pub(crate) fn is_unsent(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Backpressure | ErrorKind::Cluster) || error.details() == UNSENT
+}
+
 fn client(server: Server, broadcast_capacity: usize) -> Result<(Client, ConnectHandle), Error> {
     let client = Builder::from_config(Server { fail_fast: false, ..server })
         .with_performance_config(|performance| {
@@ -130,5 +138,9 @@ mod tests {
         assert!(!is_answer(&error(ErrorKind::Timeout, "Request timed out.")));
         assert!(!is_answer(&error(ErrorKind::IO, "IO error")));
         assert!(!is_answer(&error(ErrorKind::Cluster, "Missing server for hash slot 7")));
+        assert!(is_unsent(&error(ErrorKind::Cluster, "Missing server for hash slot 7")));
+        assert!(is_unsent(&error(ErrorKind::Backpressure, "Max number of commands reached")));
+        assert!(is_unsent(&error(ErrorKind::Unknown, UNSENT)));
+        assert!(!is_unsent(&error(ErrorKind::Timeout, "Request timed out.")), "it may have been written");
     }
 }
