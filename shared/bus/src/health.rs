@@ -110,7 +110,11 @@ impl Bus {
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn check_inbox(&self) -> Result<(), String> {
-        self.probes.check()
+        self.probes.check()?;
+        match self.directory.lease_age_ms() {
+            Some(_) => Ok(()),
+            None => Err("not in the directory yet".to_owned()),
+        }
     }
 
     /// Whether a presence-state instance is there to ask.

@@ -125,7 +125,9 @@ impl Bus {
         }
         let errors = follow_errors(Arc::clone(link), Arc::clone(&self.directory.trouble));
         tasks.spawn_permanent("bus connection errors", errors);
-        let lease = Lease::new(Arc::clone(link), Arc::clone(&self.directory), Arc::clone(histories));
+        let probes = Arc::clone(&self.probes);
+        let can_receive = Box::new(move || probes.check().is_ok());
+        let lease = Lease::new(Arc::clone(link), Arc::clone(&self.directory), Arc::clone(histories), can_receive);
         tasks.spawn_permanent("bus lease", lease.renew());
         tasks.spawn_permanent("bus requests", Arc::clone(&self.requests).watch());
         self.register_metrics();

@@ -26,6 +26,8 @@ use crate::{
 const RENEW_EVERY: Duration = Duration::from_millis(750);
 /// After a renewal that failed, the next one comes sooner: a single failure is no silence of Redis.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// How soon an instance that does not receive yet looks again whether it may be registered.
+const REGISTER_AFTER: Duration = Duration::from_millis(20);
 /// The list is read anew this often, whatever the changes say: nothing depends on it, it ends whatever error there may be. With
 /// 1,000 instances a list takes 190 µs of Redis' thread, and all renewals, each on a connection of its own, take 4.1 % of it (5.3 %
 /// when they came every 0.5 s).
@@ -44,6 +46,10 @@ pub(crate) struct Lease {
     directory: Arc<Directory>,
     histories: Arc<Histories>,
     listed_at: Option<Instant>,
+    /// Whether this instance receives what is sent to it.
+    can_receive: Box<dyn Fn() -> bool + Send + Sync>,
+    /// It once did, and has a lease since: one that others found in the directory and could not reach would count as gone.
+    is_registered: bool,
 }
 
 /// Ends the own lease.
@@ -67,8 +73,13 @@ fn keys(link: &Link) -> Vec<String> {
 }
 
 impl Lease {
-    pub(crate) fn new(link: Arc<Link>, directory: Arc<Directory>, histories: Arc<Histories>) -> Self {
-        Self { link, directory, histories, listed_at: None }
+    pub(crate) fn new(
+        link: Arc<Link>,
+        directory: Arc<Directory>,
+        histories: Arc<Histories>,
+        can_receive: Box<dyn Fn() -> bool + Send + Sync>,
+    ) -> Self {
+        Self { link, directory, histories, listed_at: None, can_receive, is_registered: false }
     }
 
     /// Renews the own lease, until it is deregistered, and the view, forever.
@@ -89,6 +100,9 @@ impl Lease {
                         tracing::info!("Redis answers again");
                     }
                     directory.done.send_replace(number);
+                    if !self.is_registered {
+                        tick.reset_after(REGISTER_AFTER);
+                    }
                 }
                 Err(error) => {
                     self.failed(&error);
@@ -117,7 +131,9 @@ impl Lease {
 
     async fn exchange(&mut self) -> Result<(), Error> {
         let (link, directory) = (&self.link, &self.directory);
-        let lease_ms = if directory.leaving.load(Ordering::Relaxed) { 0 } else { LEASE_MS as i64 };
+        self.is_registered |= (self.can_receive)();
+        let has_lease = self.is_registered && !directory.leaving.load(Ordering::Relaxed);
+        let lease_ms = if has_lease { LEASE_MS as i64 } else { 0 };
         let (known, gone) = {
             let roster = directory.roster.lock();
             (roster.known(), roster.gone())
@@ -160,7 +176,9 @@ impl Lease {
         let vanished = !stood && renewed_ms > 0 && answered_ms.saturating_sub(renewed_ms) < LEASE_MS;
         let why = directory.truces().observe(exchange, vanished);
         directory.acknowledged_at_ms.store(answered_ms, Ordering::Relaxed);
-        directory.renewed_at_ms.store(sent_ms, Ordering::Relaxed);
+        if self.is_registered {
+            directory.renewed_at_ms.store(sent_ms, Ordering::Relaxed);
+        }
         if let Some(why) = why {
             directory.calm_ms.store(calm_ms, Ordering::Relaxed);
             tracing::info!(why = why.as_str(), lasts_ms = TRUCE_MS, "eviction truce began");
