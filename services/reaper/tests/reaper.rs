@@ -88,7 +88,7 @@ impl Listener for Nothing {}
 async fn gateway(server: &Redis, name: &str) -> Arc<Bus> {
     let gateway = bus(server, Role::Gateway, name);
     gateway.start(Arc::new(Nothing));
-    until("a gateway is ready", async || gateway.check_redis().ok()).await;
+    until("a gateway is ready", async || gateway.check_redis().and(gateway.check_inbox()).ok()).await;
     gateway
 }
 

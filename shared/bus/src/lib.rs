@@ -46,7 +46,7 @@ pub use subjects::Subjects;
 use crate::{
     directory::{Directory, Histories, Lease, deregister, follow_errors},
     inbox::{Inbox, Probes, Watchdog, follow_topology},
-    link::Link,
+    link::{CanReceive, Link},
     publisher::Publisher,
     requests::{Pending, Requests},
 };
@@ -60,6 +60,7 @@ pub struct Bus {
     pending: Arc<Pending>,
     requests: Arc<Requests>,
     probes: Arc<Probes>,
+    can_receive: CanReceive,
     listener: OnceLock<Arc<dyn Listener>>,
     /// Nothing else keeps them: they end with the bus.
     tasks: Arc<Tasks>,
@@ -82,18 +83,31 @@ impl Bus {
             Arc::downgrade(&tasks),
         );
         let probes = Arc::new(Probes::default());
+        let can_receive: CanReceive = Arc::new({
+            let probes = Arc::clone(&probes);
+            move || probes.check().is_ok()
+        });
         let requests = Arc::new(Requests {
             link: Arc::clone(&link),
             directory: Arc::clone(&directory),
             publisher: Arc::new(publisher),
             pending: Arc::clone(&pending),
-            can_receive: Box::new({
-                let probes = Arc::clone(&probes);
-                move || probes.check().is_ok()
-            }),
+            can_receive: Arc::clone(&can_receive),
         });
         let (listener, connections) = (OnceLock::new(), Mutex::new(Some(redis.connections)));
-        Arc::new(Self { role, link, directory, histories, pending, requests, probes, listener, tasks, connections })
+        Arc::new(Self {
+            role,
+            link,
+            directory,
+            histories,
+            pending,
+            requests,
+            probes,
+            can_receive,
+            listener,
+            tasks,
+            connections,
+        })
     }
 
     /// Begins to listen and to renew the own lease.
@@ -106,6 +120,7 @@ impl Bus {
         let watchdog = Arc::new(watchdog);
         let inbox = Inbox {
             link: Arc::clone(link),
+            directory: Arc::clone(&self.directory),
             probes: Arc::clone(&self.probes),
             pending: Arc::clone(&self.pending),
             listener: Arc::clone(&listener),
@@ -125,9 +140,8 @@ impl Bus {
         }
         let errors = follow_errors(Arc::clone(link), Arc::clone(&self.directory.trouble));
         tasks.spawn_permanent("bus connection errors", errors);
-        let probes = Arc::clone(&self.probes);
-        let can_receive = Box::new(move || probes.check().is_ok());
-        let lease = Lease::new(Arc::clone(link), Arc::clone(&self.directory), Arc::clone(histories), can_receive);
+        let (directory, can_receive) = (Arc::clone(&self.directory), Arc::clone(&self.can_receive));
+        let lease = Lease::new(Arc::clone(link), directory, Arc::clone(histories), can_receive);
         tasks.spawn_permanent("bus lease", lease.renew());
         tasks.spawn_permanent("bus requests", Arc::clone(&self.requests).watch());
         self.register_metrics();

@@ -109,7 +109,7 @@ async fn start(server: &Redis, role: Role, name: &str) -> Arc<Bus> {
     let connections = redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
     let bus = Bus::connect(connections, role, name.into());
     bus.start(Arc::new(NullListener));
-    until("it has its lease", async || bus.check_redis().ok()).await;
+    until("it has its lease", async || bus.check_redis().and(bus.check_inbox()).ok()).await;
     bus
 }
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock::local_ms,
-    link::Link,
+    link::{CanReceive, Link},
     redis::{COMMAND_TIMEOUT, is_answer},
     script::Script,
 };
@@ -26,8 +26,6 @@ use crate::{
 const RENEW_EVERY: Duration = Duration::from_millis(750);
 /// After a renewal that failed, the next one comes sooner: a single failure is no silence of Redis.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
-/// How soon an instance that does not receive yet looks again whether it may be registered.
-const REGISTER_AFTER: Duration = Duration::from_millis(20);
 /// The list is read anew this often, whatever the changes say: nothing depends on it, it ends whatever error there may be. With
 /// 1,000 instances a list takes 190 µs of Redis' thread, and all renewals, each on a connection of its own, take 4.1 % of it (5.3 %
 /// when they came every 0.5 s).
@@ -46,9 +44,9 @@ pub(crate) struct Lease {
     directory: Arc<Directory>,
     histories: Arc<Histories>,
     listed_at: Option<Instant>,
-    /// Whether this instance receives what is sent to it.
-    can_receive: Box<dyn Fn() -> bool + Send + Sync>,
-    /// It once did, and has a lease since: one that others found in the directory and could not reach would count as gone.
+    can_receive: CanReceive,
+    /// It could receive once, and has a lease since: one that others found in the directory and could not reach would count as
+    /// gone.
     is_registered: bool,
 }
 
@@ -77,7 +75,7 @@ impl Lease {
         link: Arc<Link>,
         directory: Arc<Directory>,
         histories: Arc<Histories>,
-        can_receive: Box<dyn Fn() -> bool + Send + Sync>,
+        can_receive: CanReceive,
     ) -> Self {
         Self { link, directory, histories, listed_at: None, can_receive, is_registered: false }
     }
@@ -100,9 +98,6 @@ impl Lease {
                         tracing::info!("Redis answers again");
                     }
                     directory.done.send_replace(number);
-                    if !self.is_registered {
-                        tick.reset_after(REGISTER_AFTER);
-                    }
                 }
                 Err(error) => {
                     self.failed(&error);

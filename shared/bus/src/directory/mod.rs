@@ -164,6 +164,11 @@ impl Directory {
         let mut roster = self.roster.lock();
         roster.mark_gone(instance);
         self.publish(&roster);
+        self.look_soon();
+    }
+
+    /// Has the lease renewed, or registered, and the view with it, before it is due.
+    pub(crate) fn look_soon(&self) {
         self.wanted.notify_one();
     }
 
@@ -171,7 +176,7 @@ impl Directory {
     pub(crate) async fn look_again(&self) -> bool {
         let mut done = self.done.subscribe();
         let begun = self.begun.load(Ordering::SeqCst);
-        self.wanted.notify_one();
+        self.look_soon();
         matches!(timeout(LOOK, done.wait_for(|done| *done > begun)).await, Ok(Ok(_)))
     }
 

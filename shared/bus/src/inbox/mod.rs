@@ -21,7 +21,7 @@ pub(crate) use self::{
     topology::follow as follow_topology,
     watchdog::{Probes, Watchdog},
 };
-use crate::{link::Link, requests::Pending};
+use crate::{directory::Directory, link::Link, requests::Pending};
 
 /// What a service does with what it receives. None of these may block: requests and events come from the one task that reads
 /// the subscription, in order, the others from tasks of the bus.
@@ -41,6 +41,7 @@ pub trait Listener: Send + Sync + 'static {
 /// See the module.
 pub(crate) struct Inbox {
     pub(crate) link: Arc<Link>,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) probes: Arc<Probes>,
     pub(crate) pending: Arc<Pending>,
     pub(crate) listener: Arc<dyn Listener>,
@@ -82,7 +83,11 @@ impl Inbox {
 
     fn hand_on(&self, envelope: &Envelope<'_>) {
         match envelope.kind {
-            Kind::Probe => self.probes.received(envelope.sender == self.link.instance),
+            Kind::Probe => {
+                if self.probes.received(envelope.sender == self.link.instance) {
+                    self.directory.look_soon();
+                }
+            }
             Kind::Request => self.listener.on_request(envelope),
             Kind::Reply => {
                 for item in &envelope.items {

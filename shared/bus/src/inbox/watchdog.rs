@@ -39,12 +39,13 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
-    /// Records one that came; one of our own says how long the way takes.
-    pub(super) fn received(&self, is_own: bool) {
-        self.refresh();
+    /// Records one that came; one of our own says how long the way takes. Says whether it is the first.
+    pub(super) fn received(&self, is_own: bool) -> bool {
+        let is_first = self.received_at_ms.swap(local_ms(), Ordering::Relaxed) == 0;
         if is_own && let Some(sent_at) = self.sent_at.lock().take() {
             telemetry::metrics::bus_lag(sent_at.elapsed());
         }
+        is_first
     }
 
     fn refresh(&self) {

@@ -3,7 +3,10 @@
 
 mod subscriptions;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use fred::{
     clients::Client,
@@ -19,6 +22,9 @@ use tracing::Span;
 
 use self::subscriptions::Subscriptions;
 use crate::{redis, script::Script, subjects::Subjects};
+
+/// Whether this instance receives what is sent to its inbox.
+pub(crate) type CanReceive = Arc<dyn Fn() -> bool + Send + Sync>;
 
 pub(crate) struct Link {
     pub(crate) instance: InstanceId,

@@ -23,7 +23,7 @@ use self::pending::Verdict;
 use crate::{
     clock::Deadline,
     directory::{Directory, Role},
-    link::Link,
+    link::{CanReceive, Link},
     publisher::{Outgoing, Publisher},
 };
 
@@ -31,9 +31,6 @@ use crate::{
 pub const DEADLINE: Duration = Duration::from_millis(1_800);
 /// How often those that owe replies are probed.
 const PROBE_EVERY: Duration = Duration::from_millis(300);
-
-/// Says whether replies can be received: whether the own inbox is.
-pub(crate) type CanReceive = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// See the module.
 pub(crate) struct Requests {
@@ -76,11 +73,13 @@ impl Requests {
         if !self.link.is_connected() {
             return Err(unavailable());
         }
-        if self.directory.is_silent() {
+        // Without a lease of its own an instance asks for nothing: what it had written would be that of one who is gone.
+        let is_cut_off = || self.directory.is_silent() || self.directory.lease_age_ms().is_none();
+        if is_cut_off() {
             // Asked once more, shortly. A request that waited its whole time in vain would keep all that its socket sends
             // after it waiting too.
             self.directory.look_again().await;
-            if self.directory.is_silent() {
+            if is_cut_off() {
                 return Err(unavailable());
             }
         }

@@ -10,6 +10,11 @@ use fred::{
     interfaces::{ClientLike as _, SortedSetsInterface as _},
     types::InfoKind,
 };
+use protocol::{
+    Code,
+    command::{Command, SnapshotQuery},
+};
+use telemetry::propagation::TraceContext;
 use testkit::until;
 
 use crate::{
@@ -57,6 +62,46 @@ async fn a_goodbye_takes_the_entry_out_at_once_and_for_good() {
     })
     .await;
     assert!(state.is_ready() && !state.bus.view().peers(Role::Gateway).is_empty(), "and still sees the others");
+}
+
+/// From now on connections may use channels by these rules.
+async fn allow(site: &Site, rules: &[&str]) {
+    let args: Vec<_> = ["SETUSER", "default"].iter().chain(rules).copied().collect();
+    let _: String = site.redis.custom(fred::cmd!("ACL"), args).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_instance_without_a_lease_asks_for_nothing() {
+    let site = Site::open().await;
+    let state = site.start(Role::State, STATE, Manner::Answers).await;
+    allow(&site, &["resetchannels", "&prs:inbox:presence-state-*"]).await;
+    let gateway = Instance::start(&site.server.url(), Role::Gateway, LOST, Manner::Ignores);
+    until("it knows the state", async || gateway.bus.check_states().ok()).await;
+    let query = SnapshotQuery { room: "room".into(), known: None };
+    let refused = gateway.bus.call(&Command::Snapshot(query), TraceContext::default()).await.unwrap_err();
+    assert_eq!(refused.code, Code::Unavailable);
+    assert!(state.received.requests.lock().unwrap().is_empty(), "it would be answered nowhere");
+}
+
+#[tokio::test]
+async fn an_instance_that_cannot_receive_yet_is_in_no_directory() {
+    let site = Site::open().await;
+    allow(&site, &["resetchannels"]).await;
+    let state = Instance::start(&site.server.url(), Role::State, STATE, Manner::Answers);
+    until("Redis has answered it", async || state.bus.check_redis().ok()).await;
+    let before = calls(&site).await["evalsha"];
+    let some_renewals_later = site.gateway.bus.redis_now_ms() + 2_000;
+    until("time has passed", async || {
+        assert_eq!(lease_end(&site, STATE).await, None);
+        (site.gateway.bus.redis_now_ms() > some_renewals_later).then_some(())
+    })
+    .await;
+    assert!(!state.is_ready());
+    let renewals = calls(&site).await["evalsha"] - before;
+    assert!(renewals < 10, "{renewals} renewals of two instances in two seconds");
+    allow(&site, &["allchannels"]).await;
+    until("it is registered", async || lease_end(&site, STATE).await).await;
+    until("it is ready", async || state.is_ready().then_some(())).await;
 }
 
 #[tokio::test]
