@@ -16,7 +16,7 @@ use std::{
 use bus::Bus;
 use futures_util::future::join_all;
 use protocol::{
-    Code, ConnId, Fault, Partition, RoomId,
+    ConnId, Fault, Partition, RoomId,
     command::{Audit, Command, Leave, Outcome, Restore, Restored, Strays},
 };
 use service::Tasks;
@@ -235,7 +235,7 @@ impl Reassert {
             strays_before_ms,
         };
         let Outcome::Audited { differing, .. } = self.call(&Command::Audit(audit)).await? else {
-            return Err(Fault::new(Code::Internal, "the audit was answered with something else"));
+            return Err(Fault::unexpected());
         };
         // Where a join or a leave was under way, before or since, the numbers may differ.
         let was_settled = |room: &&RoomId| own.iter().any(|own| own.room == **room && own.is_settled);
@@ -253,9 +253,7 @@ impl Reassert {
     async fn call(&self, command: &Command) -> Result<Outcome, Fault> {
         // Closed only when the process ends.
         let _permit = self.calls.acquire().await;
-        let answer = self.bus.call(command, TraceContext::default()).await?;
-        Arc::try_unwrap(answer.outcome)
-            .map_err(|_| Fault::new(Code::Internal, "an answer was shared with another request"))
+        self.bus.call(command, TraceContext::default()).await?.into_outcome()
     }
 
     /// Waits, or until Redis is back.

@@ -82,6 +82,16 @@ impl Fault {
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Code::InvalidPayload, message)
     }
+
+    /// `UNAVAILABLE`: Redis or presence-state cannot be asked right now.
+    pub fn unavailable() -> Self {
+        Self::new(Code::Unavailable, "presence is not available right now; try again")
+    }
+
+    /// `INTERNAL`: a reply of another kind than the request asks for.
+    pub fn unexpected() -> Self {
+        Self::new(Code::Internal, "the request was answered with something else")
+    }
 }
 
 impl fmt::Display for Fault {

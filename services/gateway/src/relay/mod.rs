@@ -35,7 +35,7 @@ use std::{
 
 use bus::Bus;
 use protocol::{
-    Code, ConnId, Fault, Partition, RoomId,
+    ConnId, Fault, Partition, RoomId,
     client::{JoinAnswer, Member, OwnConn},
     command::Joined,
     event::{RoomEvent, lock::LockEvent, metadata::MetadataEvent},
@@ -191,7 +191,7 @@ impl Relay {
         let subscribed = room.subscribed.get_or_try_init(subscribe).await;
         subscribed.map(|_| ()).map_err(|error| {
             tracing::debug!(%error, room = %room.id, "the room could not be subscribed");
-            Fault::new(Code::Unavailable, "presence is not available right now; try again")
+            Fault::unavailable()
         })
     }
 

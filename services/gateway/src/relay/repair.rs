@@ -107,8 +107,6 @@ impl Relay {
         // Closed only when the process ends.
         let _permit = self.repairs.acquire().await;
         let query = Command::Snapshot(SnapshotQuery { room: room.id.clone(), known });
-        let answer = self.bus.call(&query, TraceContext::default()).await?;
-        Arc::try_unwrap(answer.outcome)
-            .map_err(|_| Fault::new(protocol::Code::Internal, "a snapshot was answered to somebody else too"))
+        self.bus.call(&query, TraceContext::default()).await?.into_outcome()
     }
 }

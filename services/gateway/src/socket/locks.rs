@@ -309,7 +309,7 @@ async fn call(session: &Session, lock: Lock, span: &Span) -> Result<Locked, Faul
     let reply = session.gateway.bus.call(&Command::Lock(lock), TraceContext::of(span)).await?;
     match &*reply.outcome {
         Outcome::Lock(locked) => Ok(locked.clone()),
-        _ => Err(Fault::new(Code::Internal, "the request was answered with something else")),
+        _ => Err(Fault::unexpected()),
     }
 }
 
@@ -318,6 +318,6 @@ fn refusal(outcome: Result<Locked, Fault>) -> Fault {
         Err(fault) => fault,
         Ok(Locked::Lost) => Fault::new(Code::LockLost, "this socket does not hold the lock under that fence"),
         Ok(Locked::Full) => Fault::new(Code::Overloaded, "too many locks, or too many who wait, in this channel"),
-        Ok(_) => Fault::new(Code::Internal, "the request was answered with something else"),
+        Ok(_) => Fault::unexpected(),
     }
 }

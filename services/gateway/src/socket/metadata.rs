@@ -29,7 +29,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, channel: ChannelId, ask: M
         Ok(reply) => match &*reply.outcome {
             Outcome::Record(record) => answer.send(&ChannelAnswer::new(&channel, record)),
             Outcome::Rejected(rejected) => answer.refuse(&refusal(rejected)),
-            _ => answer.refuse(&Fault::new(Code::Internal, "the request was answered with something else")),
+            _ => answer.refuse(&Fault::unexpected()),
         },
         Err(fault) => answer.refuse(&fault),
     }

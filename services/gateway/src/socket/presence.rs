@@ -103,9 +103,9 @@ async fn join(session: &Arc<Session>, room: RoomId, user: UserId, state: Box<Raw
             Some(JoinResult::Overtaken) => {
                 (Fault::new(Code::Timeout, "a later request of this socket was carried out before this one"), true)
             }
-            None => (unexpected(), true),
+            None => (Fault::unexpected(), true),
         },
-        Ok(_) => (unexpected(), true),
+        Ok(_) => (Fault::unexpected(), true),
         Err(fault) => (fault.clone(), true),
     };
     if rejoins {
@@ -176,7 +176,7 @@ async fn heartbeat(
                 session.set_membership(Some(Membership { epoch: *epoch, base_op: *op, state: state.clone(), ..own }));
             }
             Outcome::Missing => return restore(session, own, op, epoch, merged, span).await,
-            _ => return Err(unexpected()),
+            _ => return Err(Fault::unexpected()),
         }
     }
     Err(Fault::new(Code::Timeout, "the state changed each time that the patch was merged into it; try again"))
@@ -208,7 +208,7 @@ async fn restore(
     });
     let reply = session.gateway.bus.call(&command, TraceContext::of(span)).await?;
     if !matches!(*reply.outcome, Outcome::Restored { .. }) {
-        return Err(unexpected());
+        return Err(Fault::unexpected());
     }
     session.set_membership(Some(own));
     session.is_back();
@@ -268,8 +268,4 @@ fn full() -> Fault {
     let mib = MAX_ROOM_BYTES.div_ceil(1024 * 1024);
     let sentence = format!("the room is full: it may have {MAX_ROOM_MEMBERS} members, and states of {mib} MiB in all");
     Fault::new(Code::Overloaded, sentence)
-}
-
-fn unexpected() -> Fault {
-    Fault::new(Code::Internal, "the request was answered with something else")
 }

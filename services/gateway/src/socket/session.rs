@@ -193,7 +193,7 @@ impl Session {
             _ => {}
         }
         if self.gateway.bus.lease_age().is_none_or(|age| age > LEASE_TOO_OLD) {
-            return Some(Err(Fault::new(Code::Unavailable, "presence is not available right now; try again")));
+            return Some(Err(Fault::unavailable()));
         }
         trace(current);
         let rejoined = standing == Standing::Restored && self.swap_standing(standing, Standing::Known);

@@ -124,7 +124,7 @@ impl Store {
         Run { about, bases, args, batch, .. }: Run<'_>,
     ) -> Result<R, Fault> {
         if !self.client().is_connected() {
-            return Err(unavailable());
+            return Err(Fault::unavailable());
         }
         let span = telemetry::span::script(parent, script.name(), about, batch);
         let answer = script.run(self.client(), bases, args);
@@ -175,12 +175,10 @@ fn fault_of(error: &fred::error::Error) -> Fault {
     if says(&["OOM"]) {
         return Fault::new(Code::Overloaded, "the store is full: nothing new can be stored right now");
     }
-    let is_away = matches!(
-        error.kind(),
-        ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Backpressure | ErrorKind::Cluster
-    ) || error.details() == redis::UNSENT
+    let is_away = matches!(error.kind(), ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled)
+        || redis::is_unsent(error)
         || says(&PASSING);
-    if is_away { unavailable() } else { Fault::new(Code::Internal, "presence could not be stored") }
+    if is_away { Fault::unavailable() } else { Fault::new(Code::Internal, "presence could not be stored") }
 }
 
 /// One run of a script.
@@ -223,10 +221,6 @@ fn broken() -> Fault {
     Fault::new(Code::Internal, "a stored record cannot be read")
 }
 
-fn unavailable() -> Fault {
-    Fault::new(Code::Unavailable, "presence is not available right now; try again")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,7 +233,7 @@ mod tests {
         {
             assert_eq!(of(ErrorKind::Unknown, says), Code::Unavailable, "{says}");
         }
-        for says in ["BUSY Redis is busy", "MISCONF Redis is", redis::UNSENT] {
+        for says in ["BUSY Redis is busy", "MISCONF Redis is", "Too many failed write attempts."] {
             assert_eq!(of(ErrorKind::Unknown, says), Code::Unavailable, "{says}");
         }
         for kind in

@@ -94,10 +94,10 @@ pub(crate) fn is_answer(error: &Error) -> bool {
 }
 
 /// What fred says of a command that it could not write, while a cluster changes.
-pub const UNSENT: &str = "Too many failed write attempts.";
+const UNSENT: &str = "Too many failed write attempts.";
 
 /// Whether fred gave a command up before it was written: its queue was full, or no server of the cluster was known for it.
-pub(crate) fn is_unsent(error: &Error) -> bool {
+pub fn is_unsent(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Backpressure | ErrorKind::Cluster) || error.details() == UNSENT
 }
 

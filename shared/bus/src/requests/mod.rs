@@ -57,7 +57,7 @@ impl Requests {
                     _ => return Ok(answer),
                 },
                 None if !deadline.has_passed() => {}
-                None => return Err(unavailable()),
+                None => return Err(Fault::unavailable()),
             }
         }
     }
@@ -71,7 +71,7 @@ impl Requests {
         deadline: Deadline,
     ) -> Result<Option<Answer>, Fault> {
         if !self.link.is_connected() {
-            return Err(unavailable());
+            return Err(Fault::unavailable());
         }
         // Without a lease of its own an instance asks for nothing: what it had written would be that of one who is gone.
         let is_cut_off = || self.directory.is_silent() || self.directory.lease_age_ms().is_none();
@@ -80,7 +80,7 @@ impl Requests {
             // after it waiting too.
             self.directory.look_again().await;
             if is_cut_off() {
-                return Err(unavailable());
+                return Err(Fault::unavailable());
             }
         }
         let serving = || self.directory.view().serving(Role::State, key).cloned();
@@ -88,7 +88,7 @@ impl Requests {
             Some(target) => target,
             None => {
                 self.directory.look_again().await;
-                serving().ok_or_else(unavailable)?
+                serving().ok_or_else(Fault::unavailable)?
             }
         };
         let ticket = self.pending.open(target.clone());
@@ -99,12 +99,12 @@ impl Requests {
         match ticket.verdict(deadline.at.into()).await {
             Some(Verdict::Answered(answer)) => Ok(Some(answer)),
             Some(Verdict::Gone) => Ok(None),
-            Some(Verdict::Refused) => Err(unavailable()),
+            Some(Verdict::Refused) => Err(Fault::unavailable()),
             // What went into a Redis that does not answer did not fail for want of time.
             None if ticket.was_published() && (self.can_receive)() && self.directory.check_redis().is_ok() => {
                 Err(Fault::new(Code::Timeout, "no answer came in time; it may or may not have happened"))
             }
-            None => Err(unavailable()),
+            None => Err(Fault::unavailable()),
         }
     }
 
@@ -121,10 +121,6 @@ impl Requests {
             }
         }
     }
-}
-
-fn unavailable() -> Fault {
-    Fault::new(Code::Unavailable, "presence is not available right now; try again")
 }
 
 fn overloaded(why: &'static str) -> Fault {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use protocol::{InstanceId, command::Outcome};
+use protocol::{Code, Fault, InstanceId, command::Outcome};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout_at},
@@ -27,6 +27,17 @@ pub struct Answer {
     pub outcome: Arc<Outcome>,
     /// The request's place among those that share the outcome.
     pub index: usize,
+}
+
+impl Answer {
+    /// The outcome of a request that shares none.
+    ///
+    /// # Errors
+    /// `INTERNAL`: another request shares it.
+    pub fn into_outcome(self) -> Result<Outcome, Fault> {
+        Arc::try_unwrap(self.outcome)
+            .map_err(|_| Fault::new(Code::Internal, "an answer was shared with another request"))
+    }
 }
 
 /// How one attempt ended.
