@@ -25,7 +25,7 @@ pub(super) struct Wait {
     until: watch::Sender<Instant>,
 }
 
-/// Answers of one wait: as many as a client can ask for before its queue is full.
+/// Requests that one wait may answer; one more is refused.
 const MOST_ANSWERS: usize = 64;
 
 impl Wait {

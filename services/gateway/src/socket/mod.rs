@@ -1,5 +1,6 @@
 //! Sockets: how they come, what their events do, how they go.
 
+mod acquire;
 pub(crate) mod answer;
 mod events;
 mod held;
