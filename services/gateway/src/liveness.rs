@@ -2,10 +2,11 @@
 //! nothing is tracked here. By heartbeat, a member whose client sent no event for a TTL has expired.
 
 use std::{
-    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
+    sync::{Arc, LazyLock, Weak},
     time::{Duration, Instant},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use service::Tasks;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -125,8 +126,8 @@ impl<C: Client> Liveness<C> {
         silent
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<C>>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<C>>> {
+        self.clients.lock()
     }
 }
 

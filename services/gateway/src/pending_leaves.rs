@@ -8,13 +8,14 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use bus::Bus;
+use parking_lot::{Mutex, MutexGuard};
 use protocol::{
     Partition,
     command::{Command, Leave},
@@ -118,7 +119,7 @@ impl PendingLeaves {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(Instant, Leave)>> {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Instant, Leave)>> {
+        self.done.lock()
     }
 }

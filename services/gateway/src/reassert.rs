@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use std::{
 
 use bus::Bus;
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use protocol::{
     ConnId, Fault, Partition, RoomId,
     command::{Audit, Command, Leave, Outcome, Restore, Restored, Strays},
@@ -127,7 +128,7 @@ impl Reassert {
 
     /// Redis lacks members of this gateway in a room, or has them older: they are restored.
     pub(crate) fn restore(self: &Arc<Self>, room: &RoomId) {
-        let mut rooms = lock(&self.work(room.partition()).rooms);
+        let mut rooms = self.work(room.partition()).rooms.lock();
         if let Some(again) = rooms.get_mut(room) {
             *again = true;
         } else {
@@ -139,7 +140,7 @@ impl Reassert {
     async fn restore_until_done(self: Arc<Self>, room: RoomId) {
         loop {
             self.restore_members(&room).await;
-            let mut rooms = lock(&self.work(room.partition()).rooms);
+            let mut rooms = self.work(room.partition()).rooms.lock();
             match rooms.get_mut(&room) {
                 Some(again) if *again => *again = false,
                 _ => {
@@ -199,7 +200,7 @@ impl Reassert {
         let is_current = || self.work(partition).history.load(Ordering::Acquire) == history;
         for begins_at in [Instant::now(), recovers_until] {
             sleep_until((begins_at + jitter(AUDIT_SPREAD)).into()).await;
-            while is_current() && !lock(&self.work(partition).rooms).is_empty() {
+            while is_current() && !self.work(partition).rooms.lock().is_empty() {
                 sleep(LOOK_EVERY).await;
             }
             let mut backoff = Backoff::new();
@@ -296,8 +297,4 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.set(0);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,8 @@
 //! Log lines about faults that clients can repeat as often as they like.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -24,7 +23,7 @@ impl Seldom {
 
     /// Whether a line may be logged now: then how many were left out since the last one.
     pub(crate) fn take(&self) -> Option<u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
+        self.0.lock().take(Instant::now())
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bus::{Bus, Role, View};
 use futures_util::{TryStreamExt as _, stream};
+use parking_lot::Mutex;
 use protocol::{InstanceId, Partition};
 use telemetry::metrics;
 use tokio::time::{MissedTickBehavior, interval};
@@ -72,14 +73,14 @@ impl Sweeper {
     async fn cycle(&self, bus: &Arc<Bus>, figures: &Figures, paused: bool) {
         let began = Instant::now();
         let span = telemetry::span::reaper_cycle();
-        *lock(&self.cycle) = Cycle::default();
+        *self.cycle.lock() = Cycle::default();
         let (seen, fault) = self.look(bus).await;
         let scanned = seen.len() as u64;
         let lag = if paused { Duration::ZERO } else { self.note(&seen, &bus.view(), fault.is_none()) };
         figures.set(lag, seen.iter().map(|seen| seen.rooms).sum());
         let due = if paused { Vec::new() } else { seen };
         let result = self.work(bus, &span, due).await.and(fault.map_or(Ok(()), Err));
-        let Cycle { evicted, rooms, left } = std::mem::take(&mut *lock(&self.cycle));
+        let Cycle { evicted, rooms, left } = std::mem::take(&mut *self.cycle.lock());
         span.record("reaper.scanned", scanned as i64)
             .record("reaper.evicted", evicted as i64)
             .record("reaper.rooms_changed", rooms as i64)
@@ -106,7 +107,7 @@ impl Sweeper {
     /// Remembers who is lost, as far as it was looked for; answers for how long the most overdue work has been due.
     fn note(&self, seen: &[Seen], view: &View, everywhere: bool) -> Duration {
         let gone = seen.iter().flat_map(|seen| &seen.gateways).filter(|gateway| !view.is_alive(gateway)).cloned();
-        let lost = lock(&self.lost).found(&gone.collect(), everywhere, Instant::now());
+        let lost = self.lost.lock().found(&gone.collect(), everywhere, Instant::now());
         let overdue_ms = seen.iter().filter_map(|seen| seen.overdue_ms).max().unwrap_or_default();
         lost.max(Duration::from_millis(overdue_ms))
     }
@@ -134,37 +135,37 @@ impl Sweeper {
 
     /// A step of a task was done.
     pub(crate) fn evicted(&self, gateway: Option<&InstanceId>, evicted: u64, rooms: u64) {
-        let mut cycle = lock(&self.cycle);
+        let mut cycle = self.cycle.lock();
         cycle.evicted += evicted;
         cycle.rooms += rooms;
         if let Some(gateway) = gateway {
-            lock(&self.lost).evicted(gateway, evicted, rooms);
+            self.lost.lock().evicted(gateway, evicted, rooms);
         }
     }
 
     /// Something of a gateway is left for the next cycle.
     pub(crate) fn is_left(&self, gateway: Option<&InstanceId>) {
-        lock(&self.cycle).left.extend(gateway.cloned());
+        self.cycle.lock().left.extend(gateway.cloned());
     }
 
     /// A partition cannot be worked on, which must not stop the others.
     pub(crate) fn is_broken(&self, partition: Partition, fault: &str) {
-        if lock(&self.broken).insert(partition) {
+        if self.broken.lock().insert(partition) {
             tracing::error!(%partition, fault, "a partition cannot be cleaned; tried again every cycle");
         }
     }
 
     /// A partition was worked on, or has nothing to do.
     pub(crate) fn is_fine(&self, partition: Partition) {
-        lock(&self.broken).remove(&partition);
+        self.broken.lock().remove(&partition);
     }
 
     fn conclude(&self, span: &Span, result: Result<(), String>, left: &HashSet<InstanceId>) {
-        let mut last = lock(&self.fault);
+        let mut last = self.fault.lock();
         match result {
             Ok(()) => {
                 *last = None;
-                for (gateway, total) in lock(&self.lost).done(left) {
+                for (gateway, total) in self.lost.lock().done(left) {
                     let (evicted, rooms) = (total.evicted, total.rooms);
                     tracing::warn!(%gateway, evicted, rooms, "gateway lease expired");
                 }
@@ -183,8 +184,4 @@ impl Sweeper {
 /// Whether this reaper is the one for a partition.
 fn is_ours(view: &View, own: &InstanceId, partition: Partition) -> bool {
     view.serving(Role::Reaper, &partition.to_string()) == Some(own)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,9 @@
 //! Who owns the tasks of a process. A permanent task that ends, and any task that panics, is reported to those who wait in
 //! [`Tasks::failed`]; a service then ends with that error instead of going on without the task.
 
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-    thread,
-};
+use std::{fmt, thread};
 
+use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet};
 
 /// Tasks with one owner. All of them are aborted when it is dropped.
@@ -50,7 +47,7 @@ impl Tasks {
     }
 
     fn spawn_reported(&self, report: Report, task: impl Future<Output = ()> + Send + 'static) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.running.lock();
         // Tasks that ended are forgotten here; `Report` has said what there was to say.
         while running.try_join_next().is_some() {}
         running.spawn(async move {

@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsRawFd as _, RawFd},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -21,6 +21,7 @@ use axum::{
     serve::{IncomingStream, Listener},
 };
 use nix::sys::socket::{Shutdown, shutdown};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -100,7 +101,7 @@ impl Open {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock()
     }
 }
 

@@ -1,10 +1,7 @@
 //! Ends single sessions by their transport. A Socket.IO client that is sent a DISCONNECT does not come back by itself; one whose
 //! transport breaks reconnects.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use axum::{
     extract::{ConnectInfo, Request, State},
@@ -12,6 +9,7 @@ use axum::{
     response::Response,
 };
 use http::StatusCode;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     connections::{Open, Peer},
@@ -51,7 +49,7 @@ impl Transports {
     }
 
     fn ended(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ended.lock()
     }
 }
 

@@ -27,13 +27,14 @@ mod truth;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use bus::Bus;
+use parking_lot::{Mutex, MutexGuard};
 use protocol::{
     ConnId, Fault, Partition, RoomId,
     client::{JoinAnswer, Member, OwnConn},
@@ -108,7 +109,7 @@ impl Room {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<Arc<Session>>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -168,7 +169,7 @@ impl Relay {
     fn open(&self, id: &RoomId, begin: impl FnOnce(&Room)) -> Arc<Room> {
         let rooms = self.rooms(id.partition());
         rooms.had_some.store(true, Ordering::Relaxed);
-        let mut open = lock(&rooms.open);
+        let mut open = rooms.open.lock();
         let room = open.entry(id.clone()).or_insert_with(|| {
             Arc::new(Room {
                 id: id.clone(),
@@ -212,25 +213,25 @@ impl Relay {
     }
 
     fn room(&self, id: &RoomId) -> Option<Arc<Room>> {
-        lock(&self.rooms(id.partition()).open).get(id).cloned()
+        self.rooms(id.partition()).open.lock().get(id).cloned()
     }
 
     /// The rooms of a partition.
     fn rooms_of(&self, partition: Partition) -> Vec<Arc<Room>> {
-        lock(&self.rooms(partition).open).values().cloned().collect()
+        self.rooms(partition).open.lock().values().cloned().collect()
     }
 
     /// Notes that a room may have become idle.
     fn forget_soon(&self, room: &Room) {
         if room.is_idle() {
-            lock(&self.emptied).push_back((Instant::now(), room.id.clone()));
+            self.emptied.lock().push_back((Instant::now(), room.id.clone()));
         }
     }
 
     async fn forget_emptied(&self) {
         loop {
             let id = {
-                let mut emptied = lock(&self.emptied);
+                let mut emptied = self.emptied.lock();
                 match emptied.front() {
                     Some((at, _)) if at.elapsed() >= LINGER => emptied.pop_front().map(|(_, id)| id),
                     _ => None,
@@ -238,7 +239,7 @@ impl Relay {
             };
             let Some(id) = id else { return };
             let unsubscribed = {
-                let mut open = lock(&self.rooms(id.partition()).open);
+                let mut open = self.rooms(id.partition()).open.lock();
                 let idle = open.get(&id).is_some_and(|room| room.is_idle());
                 let forgotten = if idle { open.remove(&id) } else { None };
                 // Before anybody can enter the room anew, and subscribe.
@@ -353,8 +354,4 @@ impl Drop for Entering {
         self.room.lock().join_ended();
         self.relay.forget_soon(&self.room);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,9 +3,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use protocol::{ConnId, LockId, RoomId, command::lock::Held};
 use tokio::{sync::watch, time::Instant};
 
@@ -41,7 +42,7 @@ impl Wait {
     /// Another request for the lock, which waits until `until`, or, with `None`, not at all: that ends the wait for all. Gives
     /// the answer back if too many wait already.
     fn join(&self, answer: Answer, until: Option<Instant>) -> Result<(), Answer> {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.answers.lock();
         if answers.len() >= MOST_ANSWERS {
             return Err(answer);
         }
@@ -52,7 +53,7 @@ impl Wait {
 
     /// Everyone who is to be answered, once.
     pub(super) fn answers(&self) -> Vec<Answer> {
-        std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.answers.lock())
     }
 }
 

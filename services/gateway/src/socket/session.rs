@@ -4,13 +4,14 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use parking_lot::{Mutex, MutexGuard};
 use protocol::{
     Code, ConnId, Fault, RoomId, UserId,
     client::{HeartbeatAnswer, Request},
@@ -278,7 +279,7 @@ impl Session {
 
     /// The locks that it holds and waits for.
     pub(super) fn locks<T>(&self, see: impl FnOnce(&mut Locks) -> T) -> T {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = self.locks.lock();
         let before = locks.as_ref().map_or((0, 0), |locks| locks.numbers());
         let result = see(locks.get_or_insert_default());
         self.gateway.count_locks(before, locks.as_ref().map_or((0, 0), |locks| locks.numbers()));
@@ -416,7 +417,7 @@ impl Session {
     }
 
     fn lock(&self) -> MutexGuard<'_, Work> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+        self.work.lock()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Members of gateways that are gone: their lease ended, and no one has evicted them yet.
 
-use std::{collections::BTreeMap, sync::PoisonError};
+use std::collections::BTreeMap;
 
 use protocol::{RoomId, command::Member};
 
@@ -12,12 +12,12 @@ const OWN_EPOCH_MS: u64 = 60_000;
 impl Store {
     /// Takes a room on to be cleared of gateways that are gone; `false` if that is under way.
     pub fn begin_clearing(&self, room: &RoomId) -> bool {
-        self.clearing.lock().unwrap_or_else(PoisonError::into_inner).insert(room.clone())
+        self.clearing.lock().insert(room.clone())
     }
 
     /// The room was cleared, or not.
     pub fn end_clearing(&self, room: &RoomId) {
-        self.clearing.lock().unwrap_or_else(PoisonError::into_inner).remove(room);
+        self.clearing.lock().remove(room);
     }
 
     /// Has the list of those who hold leases read after this call; `false` if that did not work.

@@ -13,7 +13,7 @@ mod source;
 use std::{
     collections::HashSet,
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -26,6 +26,7 @@ use fred::{
     types::{FromValue, Value},
     util::redis_keyslot,
 };
+use parking_lot::Mutex;
 use protocol::{Code, Fault, Partition, RoomId};
 use telemetry::propagation::TraceContext;
 use tracing::Span;

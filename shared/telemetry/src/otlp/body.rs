@@ -2,17 +2,13 @@
 //! headers, when to try again, and what an answer means: it is given an empty batch, and where it would send that, this
 //! is sent instead.
 
-use std::{
-    env,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{env, pin::Pin, sync::Arc, time::Duration};
 
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{
     OTEL_EXPORTER_OTLP_TIMEOUT, OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT, OTEL_EXPORTER_OTLP_TRACES_TIMEOUT,
 };
+use parking_lot::Mutex;
 use reqwest::blocking::Client;
 
 /// What the next request carries.
@@ -21,11 +17,11 @@ pub(super) struct Body(Arc<Mutex<Bytes>>);
 
 impl Body {
     pub(super) fn set(&self, bytes: Vec<u8>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = bytes.into();
+        *self.0.lock() = bytes.into();
     }
 
     fn get(&self) -> Bytes {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
 
