@@ -3,7 +3,7 @@
 function verbs.remove(items)
   local refused = refusal()
   if refused then return refused end
-  look()
+  if not stored then look() end
   refused = item_refusal(items)
   if refused then return refused end
   local gone, message = {}, {}
