@@ -68,16 +68,22 @@ async fn a_large_room_is_cleared_in_calls_that_look_at_no_more_than_a_part_of_it
     assert_eq!(site.snapshot().await.members.len(), 1_500);
 }
 
-#[tokio::test]
-async fn many_rooms_are_cleared_and_their_index_with_them() {
-    let mut site = Site::open().await;
+/// Has a connection join so many rooms of one partition. The site stands at the last one.
+async fn joined_rooms(site: &mut Site, count: usize) -> Vec<protocol::RoomId> {
     let partition = site.room.partition();
     let rooms = (0..).map(|n| protocol::RoomId::from(format!("room {n}")));
-    let rooms: Vec<_> = rooms.filter(|room| room.partition() == partition).take(120).collect();
+    let rooms: Vec<_> = rooms.filter(|room| room.partition() == partition).take(count).collect();
     for room in &rooms {
         site.room = room.clone();
         site.join(join("c1", "ann", 1)).await;
     }
+    rooms
+}
+
+#[tokio::test]
+async fn many_rooms_are_cleared_and_their_index_with_them() {
+    let mut site = Site::open().await;
+    joined_rooms(&mut site, 120).await;
     let (mut evicted, mut more) = (0, true);
     while more {
         let reaped = site.reap(&[GATEWAY]).await;
@@ -90,13 +96,7 @@ async fn many_rooms_are_cleared_and_their_index_with_them() {
 #[tokio::test]
 async fn a_room_that_cannot_be_read_keeps_no_other_waiting() {
     let mut site = Site::open().await;
-    let partition = site.room.partition();
-    let rooms = (0..).map(|n| protocol::RoomId::from(format!("room {n}")));
-    let rooms: Vec<_> = rooms.filter(|room| room.partition() == partition).take(3).collect();
-    for room in &rooms {
-        site.room = room.clone();
-        site.join(join("c1", "ann", 1)).await;
-    }
+    let rooms = joined_rooms(&mut site, 3).await;
     let () = site.redis().del(&site.keys()[1]).await.unwrap();
     let () = site.redis().set(&site.keys()[1], "not ours", None, None, false).await.unwrap();
     let done = site.reap(&[GATEWAY]).await;

@@ -8,8 +8,7 @@ impl World {
     }
 
     fn left(&self, conn: &str) -> bool {
-        let told = self.clients["a"].told();
-        told.log.iter().any(|event| event.starts_with(&format!("leave {conn}")))
+        self.leaves("a", conn) > 0
     }
 }
 
@@ -23,17 +22,22 @@ fn forked() -> World {
     world
 }
 
+/// The next event begins a repair, and no one is told that `b` left.
+fn notices_the_fork(mut world: World, if_not: &str) {
+    world.hears_everything();
+    assert!(world.room.repairing, "{if_not}");
+    world.repaired();
+    assert!(!world.left("b"), "its gateway restores it");
+    world.come_to_rest();
+    assert!(!world.left("b"));
+}
+
 #[test]
 fn an_event_with_a_known_number_and_a_later_token_is_of_a_fork() {
     let mut world = forked();
     world.update("a", "1");
     assert_eq!(world.at().seq, 2, "as the join of b");
-    world.hears_everything();
-    assert!(world.room.repairing, "it was taken for the join of b, heard twice");
-    world.repaired();
-    assert!(!world.left("b"), "its gateway restores it");
-    world.come_to_rest();
-    assert!(!world.left("b"));
+    notices_the_fork(world, "it was taken for the join of b, heard twice");
 }
 
 #[test]
@@ -43,10 +47,5 @@ fn an_event_with_the_next_number_and_another_previous_token_is_of_a_fork() {
     world.next_event_is_lost();
     world.update("a", "2");
     assert_eq!(world.at().seq, 3, "one more than the join of b");
-    world.hears_everything();
-    assert!(world.room.repairing, "it was taken for the event after the join of b");
-    world.repaired();
-    assert!(!world.left("b"), "its gateway restores it");
-    world.come_to_rest();
-    assert!(!world.left("b"));
+    notices_the_fork(world, "it was taken for the event after the join of b");
 }

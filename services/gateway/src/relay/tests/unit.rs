@@ -24,6 +24,12 @@ impl World {
         told.log.clone()
     }
 
+    /// How many leaves `conn` was told of connections whose ids begin like this.
+    pub(super) fn leaves(&self, conn: &str, of: &str) -> usize {
+        let start = format!("leave {of}");
+        self.log(conn).iter().filter(|event| event.starts_with(&start)).count()
+    }
+
     /// A snapshot is fetched and applied, whatever of it was under way.
     pub(super) fn repaired(&mut self) {
         while self.room.repairing {
@@ -128,8 +134,7 @@ fn a_leave_that_redis_lost_is_sent_once_though_the_record_came_back() {
     assert!(world.truth().contains_key("b"), "its record came back");
     world.evict("b", "left");
     world.come_to_rest();
-    let leaves = world.log("a").iter().filter(|event| event.starts_with("leave b")).count();
-    assert_eq!(leaves, 1, "{:?}", world.log("a"));
+    assert_eq!(world.leaves("a", "b"), 1, "{:?}", world.log("a"));
 }
 
 /// A queue takes 512 messages; thousands may leave at once with their gateway.
@@ -154,11 +159,11 @@ fn who_reads_on_is_sent_all_that_it_missed_bit_by_bit_and_at_once() {
         world.step();
         world.repaired();
     }
-    assert_eq!(world.log("a").iter().filter(|event| event.starts_with("leave")).count(), 5, "{:?}", world.log("a"));
+    assert_eq!(world.leaves("a", ""), 5, "{:?}", world.log("a"));
     world.clients["a"].has_space(None);
     assert!(world.look_again.first().unwrap().duration_since(began) < Duration::from_millis(400));
     world.come_to_rest();
-    assert_eq!(world.log("a").iter().filter(|event| event.starts_with("leave")).count(), 5, "{:?}", world.log("a"));
+    assert_eq!(world.leaves("a", ""), 5, "{:?}", world.log("a"));
     assert_eq!(world.log("a").last().map(String::as_str), Some("sync"));
 }
 
@@ -174,8 +179,7 @@ fn who_was_shown_to_somebody_by_an_answer_is_not_kept_out() {
     world.repair();
     world.repaired();
     world.come_to_rest();
-    let leaves = world.log("b").iter().filter(|event| event.starts_with("leave x")).count();
-    assert_eq!(leaves, 0, "{:?}", world.log("b"));
+    assert_eq!(world.leaves("b", "x"), 0, "{:?}", world.log("b"));
 }
 
 #[test]
@@ -188,9 +192,9 @@ fn who_was_seated_while_the_room_was_looked_at_is_ahead_of_what_is_known() {
     world.answer(0);
     world.refuse("c", 0);
     world.step();
-    assert!(!world.log("c").iter().any(|event| event.starts_with("leave")), "{:?}", world.log("c"));
+    assert_eq!(world.leaves("c", ""), 0, "{:?}", world.log("c"));
     world.come_to_rest();
-    assert!(!world.log("c").iter().any(|event| event.starts_with("leave")), "{:?}", world.log("c"));
+    assert_eq!(world.leaves("c", ""), 0, "{:?}", world.log("c"));
 }
 
 #[test]
@@ -207,6 +211,6 @@ fn who_was_answered_by_a_redis_that_went_back_is_not_told_what_is_known_here() {
     world.answer(0);
     world.refuse("c", 0);
     world.step();
-    assert!(!world.log("c").iter().any(|event| event.starts_with("leave y")), "{:?}", world.log("c"));
+    assert_eq!(world.leaves("c", "y"), 0, "{:?}", world.log("c"));
     world.come_to_rest();
 }
