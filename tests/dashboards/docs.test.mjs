@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { documented, isSpan, leads, list, metrics, read, spans } from './project.mjs';
+import { documented, isSpan, leads, list, metrics, read, sources, spans } from './project.mjs';
 import { complaints } from './promql.mjs';
+
+const literal = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 
 const pages = ['docs/telemetry.md', ...list('docs/runbooks', '.md')];
 
@@ -55,6 +57,20 @@ test('each search in Jaeger on a page asks for spans that exist', () => {
       for (const tag of Object.keys(tags)) assert.ok(tag === 'error' || documented.has(tag), `${path}: ${tag}`);
     }
   }
+});
+
+test('each sentence that a page quotes is said by a service', () => {
+  const source = sources().replace(/\\\n\s*/g, '');
+  // Sentences with something filled in; two words of their own at least, or everything would be one.
+  const texts = [...source.matchAll(/"([^"\n]*\{[^"\n]*)"/g)].map(([, text]) => text.split(/\{[^}]*\}/)).filter((parts) => / \w+ /.test(parts.join('')));
+  const templates = texts.map((parts) => new RegExp(`^${parts.map(literal).join('.+')}$`));
+  const quoted = ['README.md', ...pages].flatMap((path) => {
+    const prose = read(path).replace(/```[\s\S]*?```/g, '').replace(/\s+/g, ' ');
+    return [...prose.matchAll(/`([A-Za-z][A-Za-z';,: ]+)`/g)].map(([, text]) => ({ path, text }));
+  }).filter(({ text }) => text.split(' ').length >= 4);
+  assert.ok(quoted.length >= 8);
+  const unsaid = quoted.filter(({ text }) => !source.includes(text) && !templates.some((template) => template.test(text)));
+  assert.deepEqual(unsaid, []);
 });
 
 test('each link on a page leads somewhere', () => {

@@ -12,6 +12,15 @@ export const exists = (path) => existsSync(join(ROOT, path));
 export const list = (folder, ending) =>
   exists(folder) ? readdirSync(join(ROOT, folder)).filter((name) => name.endsWith(ending)).sort().map((name) => join(folder, name)) : [];
 
+/** The text of all Rust of the services and what they share. */
+export function sources(folders = ['services', 'shared']) {
+  const entries = folders.flatMap((folder) => readdirSync(join(ROOT, folder), { withFileTypes: true }).map((entry) => ({ entry, path: join(folder, entry.name) })));
+  return entries.map(({ entry, path }) => {
+    if (entry.isDirectory()) return sources([path]);
+    return path.endsWith('.rs') ? read(path) : '';
+  }).join('\n');
+}
+
 const page = read('docs/telemetry.md');
 const section = (title) => page.split(`\n### ${title}\n`)[1]?.split(/\n##+ /)[0] ?? page.split(`\n## ${title}\n`)[1]?.split(/\n##+ /)[0];
 const rows = (text) => text.split('\n').filter((line) => line.startsWith('| `')).map((line) => line.split('|').slice(1, -1));
