@@ -1,4 +1,4 @@
-//! The table at the end: each figure beside its yardstick and its goal. Knows nothing of how a figure was measured.
+//! The table at the end: each figure with its yardstick and its goal. Knows nothing of how a figure was measured.
 
 use std::fmt::{Display, Formatter, Result, Write};
 
@@ -41,7 +41,7 @@ impl Row {
     }
 
     /// Compares it with the same figure of the yardstick.
-    pub(crate) fn beside(self, yardstick: f64) -> Self {
+    pub(crate) fn yardstick(self, yardstick: f64) -> Self {
         Self { yardstick: Some(yardstick), ..self }
     }
 
@@ -186,8 +186,8 @@ mod tests {
         assert_eq!(row(1.0).reached(), None);
         assert_eq!(row(18.1).at_most(18.0).reached(), Some(false));
         assert_eq!(row(18.0).at_least(18.0).reached(), Some(true));
-        assert_eq!(row(12.0).beside(10.0).at_most_times(1.25).reached(), Some(true));
-        assert_eq!(row(13.0).beside(10.0).at_most_times(1.25).reached(), Some(false));
+        assert_eq!(row(12.0).yardstick(10.0).at_most_times(1.25).reached(), Some(true));
+        assert_eq!(row(13.0).yardstick(10.0).at_most_times(1.25).reached(), Some(false));
         assert_eq!(row(12.0).at_most_times(1.25).reached(), Some(false), "without its yardstick");
         assert_eq!(row(f64::NAN).at_most(1.0).reached(), Some(false));
     }
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn the_table_is_markdown() {
         let mut report = Report::default();
-        report.rows.push(Row::new("CPU per heartbeat", 17.25, "µs").beside(14.3).at_most_times(1.25));
+        report.rows.push(Row::new("CPU per heartbeat", 17.25, "µs").yardstick(14.3).at_most_times(1.25));
         report.faults.note("lost");
         let text = report.to_string();
         assert!(text.contains("| CPU per heartbeat | 17.2 µs | 14.3 µs   | 1.21  | ≤ 1.25 × | yes     |"), "{text}");

@@ -1,5 +1,5 @@
 //! What else changes a room: updates of its channel's metadata and its locks, in the closed loop of the patching heartbeats and
-//! beside them. Then one lock that 20 sockets want, where it counts how soon it is handed on.
+//! compared with them. Then one lock that 20 sockets want, where it counts how soon it is handed on.
 
 use std::io;
 use std::time::Instant;
@@ -46,18 +46,18 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     let (patch, update, lock) = (patchers.measure, updaters.measure, lockers.measure);
     report.rows = vec![
         Row::new("metadata update, closed loop of 200: CPU", update.cpu_us(), "µs")
-            .beside(patch.cpu_us())
+            .yardstick(patch.cpu_us())
             .at_most_times(1.5),
-        Row::new("— updates a second", update.rate(), "/s").beside(patch.rate()),
-        Row::new("— p50", update.latency_ms(0.5), "ms").beside(patch.latency_ms(0.5)),
-        Row::new("— p99", update.latency_ms(0.99), "ms").beside(patch.latency_ms(0.99)),
+        Row::new("— updates a second", update.rate(), "/s").yardstick(patch.rate()),
+        Row::new("— p50", update.latency_ms(0.5), "ms").yardstick(patch.latency_ms(0.5)),
+        Row::new("— p99", update.latency_ms(0.99), "ms").yardstick(patch.latency_ms(0.99)),
         // Two answers each.
         Row::new("lock acquired and released, closed loop of 200: CPU", lock.cpu_us() * 2.0, "µs")
-            .beside(patch.cpu_us()),
+            .yardstick(patch.cpu_us()),
         Row::new("— pairs a second", lock.rate() / 2.0, "/s"),
     ];
     report.notes.push(format!(
-        "channels: rooms of two, beside patching heartbeats; µs of CPU a patch: {}; an update ({:.1} events each): {}; \
+        "channels: rooms of two, compared with patching heartbeats; µs of CPU a patch: {}; an update ({:.1} events each): {}; \
          half a pair ({:.1} events each): {}",
         patch.cpu_by_process(),
         update.event_rate() / update.rate(),
@@ -135,15 +135,15 @@ async fn contention(bench: &Bench, contenders: Contenders) -> io::Result<Report>
     let longest = roles().map(Locker::longest_wait_us).max().unwrap_or_default();
     let handovers = roles().flat_map(Locker::handovers_us).copied().collect();
     let handover = Measure { latencies_us: handovers, ..Measure::default() };
-    let beside = Row::new("— handover p50, beside a plain round trip", handover.latency_ms(0.5), "ms")
-        .beside(plain.latency_ms(0.5));
+    let row = Row::new("— handover p50, against a plain round trip", handover.latency_ms(0.5), "ms")
+        .yardstick(plain.latency_ms(0.5));
     Ok(Report {
         rows: vec![
             Row::new(format!("one lock that {who} want: handovers"), lane.measure.rate() / 2.0, "/s"),
             Row::new("— longest wait", longest as f64 / 1000.0, "ms"),
             match contenders {
-                Contenders::Apart => beside.at_most_times(2.0),
-                Contenders::Members => beside,
+                Contenders::Apart => row.at_most_times(2.0),
+                Contenders::Members => row,
             },
         ],
         notes: vec![format!(

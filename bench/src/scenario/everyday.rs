@@ -28,10 +28,10 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     Ok(Report {
         rows: vec![
             Row::new("4,000 × one heartbeat a second: CPU", ours.cpu_us(), "µs")
-                .beside(bare.cpu_us())
+                .yardstick(bare.cpu_us())
                 .at_most_times(1.1),
-            Row::new("— p50", ours.latency_ms(0.5), "ms").beside(bare.latency_ms(0.5)).at_most(0.5),
-            Row::new("— p99", ours.latency_ms(0.99), "ms").beside(bare.latency_ms(0.99)).at_most(20.0),
+            Row::new("— p50", ours.latency_ms(0.5), "ms").yardstick(bare.latency_ms(0.5)).at_most(0.5),
+            Row::new("— p99", ours.latency_ms(0.99), "ms").yardstick(bare.latency_ms(0.99)).at_most(20.0),
         ],
         notes: vec![format!(
             "everyday load: rooms of two, latency from the moment a heartbeat was due; µs of CPU a heartbeat: {}",

@@ -38,10 +38,10 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     Ok(Report {
         rows: vec![
             Row::new("room of 100, each 10th heartbeat a patch: events", ours.event_rate(), "/s")
-                .beside(bare.event_rate())
+                .yardstick(bare.event_rate())
                 .at_least(120_000.0),
-            Row::new("— CPU an event delivered", ours.cpu_us_per_event(), "µs").beside(bare.cpu_us_per_event()),
-            Row::new("— p99 of a heartbeat", ours.latency_ms(0.99), "ms").beside(bare.latency_ms(0.99)),
+            Row::new("— CPU an event delivered", ours.cpu_us_per_event(), "µs").yardstick(bare.cpu_us_per_event()),
+            Row::new("— p99 of a heartbeat", ours.latency_ms(0.99), "ms").yardstick(bare.latency_ms(0.99)),
         ],
         notes: vec![format!(
             "room of 100: {:.0} heartbeats a second, {syncs} resynchronisations; µs of CPU a heartbeat: {}",

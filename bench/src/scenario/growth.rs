@@ -32,7 +32,8 @@ async fn many_rooms(bench: &Bench) -> io::Result<Report> {
     let large = world(bench, FEW, MANY - FEW, MANY - FEW).await?;
     let mut report = compare(bench, small, large, "plain heartbeat among 10,000 rooms: CPU").await?;
     report.notes.push(
-        "among 10,000 rooms: 200 members beat in 10 of them, 9,990 rest in one each; beside: only the 10".to_owned(),
+        "among 10,000 rooms: 200 members beat in 10 of them, 9,990 rest in one each; compared with only the 10"
+            .to_owned(),
     );
     Ok(report)
 }
@@ -43,7 +44,9 @@ async fn many_members(bench: &Bench) -> io::Result<Report> {
     let small = world(bench, MEMBERS / 2, MEMBERS - BEATING, 0).await?;
     let large = world(bench, 1, MEMBERS - BEATING, 0).await?;
     let mut report = compare(bench, small, large, "plain heartbeat in a room of 500: CPU").await?;
-    report.notes.push("in a room of 500: 200 members beat, 300 rest; beside: the same in rooms of two".to_owned());
+    report
+        .notes
+        .push("in a room of 500: 200 members beat, 300 rest; compared with the same in rooms of two".to_owned());
     Ok(report)
 }
 
@@ -64,7 +67,7 @@ async fn world(bench: &Bench, rooms: usize, others: usize, own_rooms: usize) -> 
     Ok((Lane::new(servers, beating), resting))
 }
 
-/// The CPU of a heartbeat in the large world beside that in the small one.
+/// The CPU of a heartbeat in the large world, with that in the small one as its yardstick.
 async fn compare(bench: &Bench, small: World, large: World, figure: &str) -> io::Result<Report> {
     let ((mut small, mut small_rest), (mut large, mut large_rest)) = (small, large);
     for _ in 0..bench.turns() {
@@ -75,6 +78,6 @@ async fn compare(bench: &Bench, small: World, large: World, figure: &str) -> io:
     large_rest.check()?;
     let mut faults = small.faults();
     faults.absorb(large.faults());
-    let row = Row::new(figure, large.measure.cpu_us(), "µs").beside(small.measure.cpu_us()).at_most_times(FLAT);
+    let row = Row::new(figure, large.measure.cpu_us(), "µs").yardstick(small.measure.cpu_us()).at_most_times(FLAT);
     Ok(Report { rows: vec![row], notes: Vec::new(), faults })
 }

@@ -62,7 +62,7 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     Ok(Report {
         rows: vec![
             Row::new("idle connection, of 8,000: CPU per connection-second", idle.total(), "µs")
-                .beside(idle.echo)
+                .yardstick(idle.echo)
                 .at_most(4.0),
             Row::new("— Redis' main thread, less its load without connections", idle.redis_thread - empty.redis_thread, "µs")
                 .at_most(0.2),

@@ -20,7 +20,7 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     let ours = grow(bench, bench.rollcall().await?, true).await?;
     let note = "idle memory: proportional set of the gateway, rooms of two; the echo's connections join nothing";
     Ok(Report {
-        rows: vec![Row::new("an idle joined connection, of 8,000", ours, "KiB").beside(bare).at_most(19.0)],
+        rows: vec![Row::new("an idle joined connection, of 8,000", ours, "KiB").yardstick(bare).at_most(19.0)],
         notes: vec![note.to_owned()],
         ..Report::default()
     })

@@ -29,9 +29,9 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
         rows: vec![
             // 80 µs where the echo took 14.3 µs.
             Row::new("every heartbeat a patch, closed loop of 200: CPU", measure.cpu_us(), "µs")
-                .beside(bare.cpu_us())
+                .yardstick(bare.cpu_us())
                 .at_most_times(5.6),
-            Row::new("— heartbeats a second", measure.rate(), "/s").beside(bare.rate()).at_least(15_000.0),
+            Row::new("— heartbeats a second", measure.rate(), "/s").yardstick(bare.rate()).at_least(15_000.0),
             Row::new("— p50", measure.latency_ms(0.5), "ms"),
             Row::new("— p99", measure.latency_ms(0.99), "ms"),
         ],

@@ -40,14 +40,14 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
         let measure = &lane.measure;
         report.rows.push(
             Row::new(format!("plain heartbeats a second, telemetry as in {what}"), measure.rate(), "/s")
-                .beside(off.rate())
+                .yardstick(off.rate())
                 .at_least_times(rate),
         );
         report
             .rows
-            .push(Row::new("— CPU a heartbeat", measure.cpu_us(), "µs").beside(off.cpu_us()).at_most_times(cost));
+            .push(Row::new("— CPU a heartbeat", measure.cpu_us(), "µs").yardstick(off.cpu_us()).at_most_times(cost));
         report.notes.push(format!(
-            "telemetry as in {what}: µs of CPU a heartbeat: {}; the collector beside them: {:.1}",
+            "telemetry as in {what}: µs of CPU a heartbeat: {}; the collector on the same cores: {:.1}",
             measure.cpu_by_process(),
             collected.as_secs_f64() * 1e6 / measure.answers as f64
         ));
@@ -57,6 +57,6 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     } else {
         "a sink: there is no otelcol-contrib"
     };
-    report.notes.push(format!("telemetry: beside the same without it; it goes to {to}"));
+    report.notes.push(format!("telemetry: compared with the same without it; it goes to {to}"));
     Ok(report)
 }
