@@ -66,15 +66,10 @@ impl Bus {
         self.directory.seen_ms()
     }
 
-    /// The last moment at which what Redis holds was known to go on from what it held before, in milliseconds of Redis' clock.
-    /// During a truce it was before that, and else it is the last answer of Redis; on a cluster a second ago, for each primary
-    /// is asked by itself.
-    pub fn calm_ms(&self) -> u64 {
-        match self.truce() {
-            Some(truce) if truce.why != Why::Start => self.directory.calm_ms(),
-            _ if self.link.is_clustered() => self.redis_now_ms().saturating_sub(1_000),
-            _ => self.seen_ms(),
-        }
+    /// The last moment at which the Redis that has a partition was known to have lost nothing, in milliseconds of its clock: its
+    /// last answer, or, for 10 s after a fault was noticed, its last answer before that. 0 before the first.
+    pub fn calm_ms(&self, partition: Partition) -> u64 {
+        self.histories.calm_ms(partition).unwrap_or_else(|| self.directory.calm_ms())
     }
 
     /// Milliseconds of Redis' clock, reckoned from its last answer.

@@ -295,10 +295,12 @@ impl Relay {
     /// What Redis holds of these partitions may be older than what it said before. Until `recovers_until`, the members of their
     /// rooms are not told that someone left only because Redis lacks the record.
     pub(crate) fn on_history(&self, partitions: &[Partition], recovers_until: Instant) {
-        let calm_ms = self.bus.calm_ms();
-        for room in partitions.iter().flat_map(|partition| self.rooms_of(*partition)) {
-            room.lock().begin_recovery(recovers_until, calm_ms);
-            self.look_again(&room);
+        for &partition in partitions {
+            let calm_ms = self.bus.calm_ms(partition);
+            for room in self.rooms_of(partition) {
+                room.lock().begin_recovery(recovers_until, calm_ms);
+                self.look_again(&room);
+            }
         }
     }
 

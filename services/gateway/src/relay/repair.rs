@@ -87,7 +87,8 @@ impl Relay {
             Ok(Outcome::Unchanged) => state.bring_up_to_date(&room.id, self.bus.seen_ms()),
             Ok(Outcome::Snapshot(snapshot)) => {
                 let truce = self.bus.truce().map(|truce| truce.left).unwrap_or_default();
-                let lost = state.reconcile(&room.id, &snapshot, asked_at, RECOVERY.max(truce), self.bus.calm_ms());
+                let calm_ms = self.bus.calm_ms(room.id.partition());
+                let lost = state.reconcile(&room.id, &snapshot, asked_at, RECOVERY.max(truce), calm_ms);
                 if !lost.is_empty() {
                     self.reassert.restore(&room.id);
                 }

@@ -60,15 +60,25 @@ impl Exchange {
     }
 }
 
-/// The last exchange with a server.
+/// The last exchange with a server, and the last break of its history.
 #[derive(Debug, Default)]
 pub(crate) struct Contact {
     last: Option<Exchange>,
+    last_break: Option<Break>,
+}
+
+#[derive(Debug)]
+struct Break {
+    /// When it was noticed, in milliseconds of the local clock.
+    noticed_ms: u64,
+    /// The last answer before it, by the server's clock.
+    calm_ms: u64,
 }
 
 impl Contact {
-    /// Takes the next exchange. Answers why the history may not go on; `Why::Start` for the first one.
-    pub(crate) fn observe(&mut self, exchange: Exchange) -> Option<Why> {
+    /// Takes the next exchange; `broke` says that the history may not go on for a reason that an exchange does not show.
+    /// Answers why the exchange says so; `Why::Start` for the first one.
+    pub(crate) fn observe(&mut self, exchange: Exchange, broke: bool) -> Option<Why> {
         let why = match &self.last {
             None => Some(Why::Start),
             Some(last) if last.replication_id != exchange.replication_id => Some(Why::History),
@@ -78,8 +88,27 @@ impl Contact {
             }
             Some(_) => None,
         };
-        self.last = Some(exchange);
+        let now_ms = exchange.answered_ms;
+        if let Some(last) = self.last.replace(exchange)
+            && (broke || why.is_some())
+        {
+            self.broke(now_ms, last.redis_ms);
+        }
         why
+    }
+
+    /// At `calm_ms` of the server's clock nothing was lost yet; since then something may be.
+    pub(crate) fn broke(&mut self, now_ms: u64, calm_ms: u64) {
+        self.last_break = Some(Break { noticed_ms: now_ms, calm_ms });
+    }
+
+    /// The last moment at which the server was known to have lost nothing, by its clock: its last answer, or, for `lasts_ms`
+    /// after a break was noticed, the last answer before that. 0 before the first answer.
+    pub(crate) fn calm_ms(&self, now_ms: u64, lasts_ms: u64) -> u64 {
+        match (&self.last_break, &self.last) {
+            (Some(broke), _) if now_ms.saturating_sub(broke.noticed_ms) < lasts_ms => broke.calm_ms,
+            (_, last) => last.as_ref().map_or(0, |last| last.redis_ms),
+        }
     }
 
     /// The server's clock minus ours; `None` before the first answer.
@@ -109,21 +138,42 @@ mod tests {
     #[test]
     fn a_server_that_answers_goes_on() {
         let mut contact = Contact::default();
-        assert_eq!(contact.observe(exchange(0, 1, 10_000, "a")), Some(Why::Start));
-        assert_eq!(contact.observe(exchange(500, 501, 10_500, "a")), None);
-        assert_eq!(contact.observe(exchange(1_000, 2_000, 11_900, "a")), None, "slow, and not silent for long enough");
-        assert_eq!(contact.observe(exchange(2_000, 3_500, 12_000, "a")), Some(Why::Silence));
+        assert_eq!(contact.observe(exchange(0, 1, 10_000, "a"), false), Some(Why::Start));
+        assert_eq!(contact.observe(exchange(500, 501, 10_500, "a"), false), None);
+        assert_eq!(
+            contact.observe(exchange(1_000, 2_000, 11_900, "a"), false),
+            None,
+            "slow, and not silent for long enough"
+        );
+        assert_eq!(contact.observe(exchange(2_000, 3_500, 12_000, "a"), false), Some(Why::Silence));
         assert_eq!(contact.answered_ms(), Some(3_500));
     }
 
     #[test]
     fn another_id_and_a_step_of_the_clock_are_seen() {
         let mut contact = Contact::default();
-        contact.observe(exchange(0, 0, 10_000, "a"));
-        assert_eq!(contact.observe(exchange(500, 500, 10_500, "b")), Some(Why::History));
-        assert_eq!(contact.observe(exchange(1_000, 1_000, 12_000, "b")), None, "a second is no step");
-        assert_eq!(contact.observe(exchange(1_500, 1_500, 72_000, "b")), Some(Why::Clock));
-        assert_eq!(contact.observe(exchange(2_000, 2_000, 13_000, "b")), Some(Why::Clock), "backwards");
-        assert_eq!(contact.observe(exchange(2_500, 3_900, 14_500, "b")), Some(Why::Silence), "slow is no step");
+        contact.observe(exchange(0, 0, 10_000, "a"), false);
+        assert_eq!(contact.observe(exchange(500, 500, 10_500, "b"), false), Some(Why::History));
+        assert_eq!(contact.observe(exchange(1_000, 1_000, 12_000, "b"), false), None, "a second is no step");
+        assert_eq!(contact.observe(exchange(1_500, 1_500, 72_000, "b"), false), Some(Why::Clock));
+        assert_eq!(contact.observe(exchange(2_000, 2_000, 13_000, "b"), false), Some(Why::Clock), "backwards");
+        assert_eq!(contact.observe(exchange(2_500, 3_900, 14_500, "b"), false), Some(Why::Silence), "slow is no step");
+    }
+
+    #[test]
+    fn the_last_calm_moment_is_the_last_answer_before_a_break() {
+        let mut contact = Contact::default();
+        assert_eq!(contact.calm_ms(0, 10_000), 0, "no answer yet");
+        contact.observe(exchange(0, 0, 10_000, "a"), false);
+        contact.observe(exchange(700, 700, 10_700, "a"), false);
+        assert_eq!(contact.calm_ms(700, 10_000), 10_700);
+        assert_eq!(contact.calm_ms(9_000, 10_000), 10_700, "while the server is silent");
+        contact.observe(exchange(9_100, 9_100, 19_100, "b"), false);
+        contact.observe(exchange(9_800, 9_800, 19_800, "b"), false);
+        assert_eq!(contact.calm_ms(19_099, 10_000), 10_700, "while what was lost is restored");
+        assert_eq!(contact.calm_ms(19_100, 10_000), 19_800);
+        contact.observe(exchange(19_900, 19_900, 29_900, "b"), false);
+        contact.observe(exchange(20_500, 20_500, 30_500, "b"), true);
+        assert_eq!(contact.calm_ms(20_500, 10_000), 29_900, "a break that the exchange does not show");
     }
 }

@@ -20,7 +20,10 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::contact::{Contact, Exchange, Why};
+use super::{
+    contact::{Contact, Exchange, Why},
+    truce::TRUCE_MS,
+};
 use crate::{clock::local_ms, link::Link, script::Script};
 
 const READ_EVERY: Duration = Duration::from_millis(750);
@@ -86,21 +89,33 @@ impl Histories {
         self.known.lock().primaries = primaries;
     }
 
+    /// The last moment at which the primary that has a partition was known to have lost nothing, by its clock; `None` while
+    /// the primary is not known, and without a cluster.
+    pub(crate) fn calm_ms(&self, partition: Partition) -> Option<u64> {
+        self.known.lock().calm_ms(partition, local_ms())
+    }
+
+    /// Whether there is a new connection to the directory's server since this was last asked. Without a cluster that is the
+    /// only server; of a cluster each primary's connection counts for itself.
+    pub(super) fn directory_reconnected(&self) -> bool {
+        if self.link.is_clustered() {
+            return false;
+        }
+        let mut known = self.known.lock();
+        known.take_reconnects();
+        known.reconnected.drain().count() > 0
+    }
+
     /// Takes what an exchange with the directory said about its server. Without a cluster that is the only one.
-    pub(super) fn directory_answered(&self, why: Option<Why>) {
+    pub(super) fn directory_answered(&self, why: Option<Why>, reconnected: bool) {
         if self.link.is_clustered() {
             return;
         }
-        let again = {
-            let mut known = self.known.lock();
-            known.take_reconnects();
-            known.reconnected.drain().count() > 0
-        };
         let why = match why {
             // The first connection, which carried nothing before.
             Some(Why::Start) => return,
             Some(why) => why.as_str(),
-            None if again => "reconnect",
+            None if reconnected => "reconnect",
             None => return,
         };
         self.changed(&Partition::all().collect::<Vec<_>>(), why);
@@ -184,17 +199,30 @@ impl Known {
     /// Takes an answer of the server that has these partitions; answers those whose history may not go on.
     fn answered(&mut self, server: &Server, partitions: &[Partition], exchange: Exchange) -> Vec<Partition> {
         self.take_reconnects();
-        let id: Arc<str> = exchange.replication_id.as_str().into();
-        let why = self.contacts.entry(server.clone()).or_default().observe(exchange);
-        let again = self.reconnected.remove(server);
-        // A server that was not known has no history here; where its partitions came from decides.
-        let broken = why.is_some_and(|why| why != Why::Start) || (again && why.is_none());
+        let (now_ms, id): (_, Arc<str>) = (exchange.answered_ms, exchange.replication_id.as_str().into());
+        let reconnected = self.reconnected.remove(server);
         let home = (server.clone(), id);
+        let moved = |partition: &&Partition| self.homes.get(*partition).is_some_and(|(before, _)| before != server);
+        let moved_calm_ms =
+            partitions.iter().filter(moved).filter_map(|partition| self.calm_ms(*partition, now_ms)).min();
+        let contact = self.contacts.entry(server.clone()).or_default();
+        let why = contact.observe(exchange, reconnected);
+        // What was written where a partition lay before may not be here.
+        if let Some(calm_ms) = moved_calm_ms {
+            contact.broke(now_ms, calm_ms.min(contact.calm_ms(now_ms, TRUCE_MS)));
+        }
+        // A server that was not known has no history here; where its partitions came from decides.
+        let broken = why.is_some_and(|why| why != Why::Start) || (reconnected && why.is_none());
         let changed = |partition: &Partition| {
             let before = self.homes.insert(*partition, home.clone());
             before.is_some_and(|before| broken || before != home)
         };
         partitions.iter().copied().filter(changed).collect()
+    }
+
+    fn calm_ms(&self, partition: Partition, now_ms: u64) -> Option<u64> {
+        let (server, _) = self.homes.get(&partition)?;
+        Some(self.contacts.get(server)?.calm_ms(now_ms, TRUCE_MS))
     }
 }
 
@@ -255,5 +283,23 @@ mod tests {
         assert_eq!(known.answered(&server(2), &partitions(3..6), at(500, "b")), partitions(3..4));
         assert_eq!(known.answered(&server(3), &partitions(0..1), at(500, "c")), partitions(0..1), "to a new server");
         assert_eq!(known.answered(&server(1), &partitions(1..3), at(500, "a")), []);
+    }
+
+    #[test]
+    fn each_partition_was_calm_when_its_server_last_answered_before_the_fault() {
+        let all = partitions(0..6);
+        let mut known = Known::default();
+        for now_ms in [0, 700] {
+            known.answered(&server(1), &all[..4], at(now_ms, "a"));
+            known.answered(&server(2), &all[4..], at(now_ms + 50, "b"));
+        }
+        let calm = |known: &Known, index: usize, now_ms| known.calm_ms(all[index], now_ms);
+        assert_eq!(calm(&known, 0, 3_000), Some(1_000_700), "the server has been silent since");
+        known.answered(&server(1), &all[..4], at(3_000, "c"));
+        known.answered(&server(1), &all[..4], at(3_700, "c"));
+        assert_eq!((calm(&known, 0, 3_700), calm(&known, 5, 3_700)), (Some(1_000_700), Some(1_000_750)));
+        assert_eq!(calm(&known, 0, 13_000), Some(1_003_700), "what was lost is restored by then");
+        known.answered(&server(3), &all[4..], at(14_000, "d"));
+        assert_eq!(calm(&known, 5, 14_000), Some(1_000_750), "a replica took over");
     }
 }

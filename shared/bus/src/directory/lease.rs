@@ -165,19 +165,18 @@ impl Lease {
     fn acknowledged(&self, exchange: Exchange, stood: bool) {
         let directory = &self.directory;
         let Exchange { sent_ms, answered_ms, .. } = exchange;
-        let calm_ms = directory.redis_now_ms().saturating_sub(directory.age_ms().unwrap_or(u64::MAX));
         directory.clock_offset_ms.store(exchange.clock_offset_ms(), Ordering::Relaxed);
         let renewed_ms = directory.renewed_at_ms.load(Ordering::Relaxed);
         let vanished = !stood && renewed_ms > 0 && answered_ms.saturating_sub(renewed_ms) < LEASE_MS;
-        let why = directory.truces().observe(exchange, vanished);
+        let reconnected = self.histories.directory_reconnected();
+        let why = directory.truces().observe(exchange, vanished, reconnected);
         directory.acknowledged_at_ms.store(answered_ms, Ordering::Relaxed);
         if self.is_registered {
             directory.renewed_at_ms.store(sent_ms, Ordering::Relaxed);
         }
         if let Some(why) = why {
-            directory.calm_ms.store(calm_ms, Ordering::Relaxed);
             tracing::info!(why = why.as_str(), lasts_ms = TRUCE_MS, "eviction truce began");
         }
-        self.histories.directory_answered(why);
+        self.histories.directory_answered(why, reconnected);
     }
 }

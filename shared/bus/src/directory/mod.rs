@@ -59,8 +59,6 @@ pub(crate) struct Directory {
     clock_offset_ms: AtomicI64,
     /// What Redis' clock said when the list was as the view has it.
     seen_ms: AtomicU64,
-    /// When the last exchange before the last truce began was acknowledged, by Redis' clock.
-    calm_ms: AtomicU64,
     /// When Redis last answered anything, and when it last acknowledged an exchange; 0 before.
     answered_at_ms: AtomicU64,
     acknowledged_at_ms: AtomicU64,
@@ -86,7 +84,6 @@ impl Directory {
             trouble: Arc::default(),
             clock_offset_ms: AtomicI64::default(),
             seen_ms: AtomicU64::default(),
-            calm_ms: AtomicU64::default(),
             answered_at_ms: AtomicU64::default(),
             acknowledged_at_ms: AtomicU64::default(),
             renewed_at_ms: AtomicU64::default(),
@@ -124,9 +121,9 @@ impl Directory {
         local_ms().saturating_add_signed(self.clock_offset_ms.load(Ordering::Relaxed))
     }
 
-    /// When Redis acknowledged the last exchange before the last truce began, by its own clock; 0 before that.
+    /// The last moment at which the directory's server was known to have lost nothing, by its clock; 0 before its first answer.
     pub(crate) fn calm_ms(&self) -> u64 {
-        self.calm_ms.load(Ordering::Relaxed)
+        self.truces().calm_ms(local_ms())
     }
 
     /// What Redis' clock said when the list was as [`view`](Self::view) has it; 0 before the first list.

@@ -41,13 +41,18 @@ enum State {
 }
 
 impl Truces {
-    /// Takes an acknowledged exchange, in which the own lease had `vanished` or not. Answers why a truce begins with it, if one
-    /// does; one that is on already begins again.
-    pub(crate) fn observe(&mut self, exchange: Exchange, vanished: bool) -> Option<Why> {
+    /// Takes an acknowledged exchange, in which the own lease had `vanished` or not, over a connection that was `reconnected`
+    /// or not. Answers why a truce begins with it, if one does; one that is on already begins again.
+    pub(crate) fn observe(&mut self, exchange: Exchange, vanished: bool, reconnected: bool) -> Option<Why> {
         let now_ms = exchange.answered_ms;
-        let why = self.contact.observe(exchange).or(vanished.then_some(Why::History))?;
+        let why = self.contact.observe(exchange, vanished || reconnected).or(vanished.then_some(Why::History))?;
         self.state = State::On { why, until_ms: now_ms + TRUCE_MS };
         Some(why)
+    }
+
+    /// The last moment at which the server was known to have lost nothing, by its clock; before the truce, while one is on.
+    pub(crate) fn calm_ms(&self, now_ms: u64) -> u64 {
+        self.contact.calm_ms(now_ms, TRUCE_MS)
     }
 
     /// The truce at this moment.
@@ -97,13 +102,13 @@ mod tests {
         let mut truces = Truces::default();
         let whole = Duration::from_secs(10);
         assert_eq!(truces.at(5), Some(Truce { why: Why::Start, left: whole }), "before it, nothing is known");
-        assert_eq!(truces.observe(at(1_000, 0, "a"), false), Some(Why::Start));
+        assert_eq!(truces.observe(at(1_000, 0, "a"), false, false), Some(Why::Start));
         assert_eq!(truces.at(1_400), Some(Truce { why: Why::Start, left: Duration::from_millis(9_600) }));
         for now_ms in (1_500..=10_500).step_by(500) {
-            assert_eq!(truces.observe(at(now_ms, 0, "a"), false), None);
+            assert_eq!(truces.observe(at(now_ms, 0, "a"), false, false), None);
             assert!(!truces.ended(now_ms));
         }
-        assert_eq!(truces.observe(at(11_000, 0, "a"), false), None);
+        assert_eq!(truces.observe(at(11_000, 0, "a"), false, false), None);
         assert_eq!(truces.at(11_000), None);
         assert!(truces.ended(11_000) && !truces.ended(11_000), "said once");
     }
@@ -111,15 +116,16 @@ mod tests {
     #[test]
     fn while_redis_is_silent_a_truce_is_on_and_begins_when_it_answers() {
         let mut truces = Truces::default();
-        truces.observe(at(0, 0, "a"), false);
+        truces.observe(at(0, 0, "a"), false, false);
         for now_ms in (500..=20_000).step_by(500) {
-            truces.observe(at(now_ms, 0, "a"), false);
+            truces.observe(at(now_ms, 0, "a"), false, false);
         }
         assert_eq!(truces.at(21_499), None);
         let silence = Some(Truce { why: Why::Silence, left: Duration::from_secs(10) });
         assert_eq!(truces.at(21_500), silence);
         assert_eq!(truces.at(90_000), silence);
-        assert_eq!(truces.observe(at(90_000, 0, "a"), false), Some(Why::Silence));
+        assert_eq!(truces.calm_ms(90_000), EPOCH_MS + 20_000, "nothing is known of what it lost since");
+        assert_eq!(truces.observe(at(90_000, 0, "a"), false, false), Some(Why::Silence));
         assert_eq!(truces.at(90_000), silence);
     }
 
@@ -150,7 +156,7 @@ mod tests {
         ) {
             let mut truces = Truces::default();
             let (mut now_ms, mut clock_ms, mut restarts) = (0, 0, 0_u32);
-            truces.observe(at(0, 0, "0"), false);
+            truces.observe(at(0, 0, "0"), false, false);
             let mut last_cause_ms = 0;
             for event in events {
                 let caused = match event {
@@ -167,7 +173,7 @@ mod tests {
                         true
                     }
                 };
-                prop_assert_eq!(truces.observe(at(now_ms, clock_ms, &restarts.to_string()), false).is_some(), caused);
+                prop_assert_eq!(truces.observe(at(now_ms, clock_ms, &restarts.to_string()), false, false).is_some(), caused);
                 if caused {
                     last_cause_ms = now_ms;
                 }
