@@ -7,17 +7,25 @@ const LONGEST: Duration = Duration::from_secs(4);
 
 /// Waits that double from 250 ms to 4 s, each shortened by up to a half, so that those who failed together do not come back
 /// together.
-pub(crate) struct Backoff(Duration);
+pub(crate) struct Backoff {
+    next: Duration,
+    longest: Duration,
+}
 
 impl Backoff {
     pub(crate) fn new() -> Self {
-        Self(FIRST)
+        Self::up_to(LONGEST)
+    }
+
+    /// The same, but no longer than `longest`.
+    pub(crate) fn up_to(longest: Duration) -> Self {
+        Self { next: FIRST, longest }
     }
 
     /// The next wait.
     pub(crate) fn next(&mut self) -> Duration {
-        let wait = self.0;
-        self.0 = (wait * 2).min(LONGEST);
+        let wait = self.next;
+        self.next = (wait * 2).min(self.longest);
         jitter(wait)
     }
 }

@@ -11,7 +11,6 @@
 
 mod backoff;
 mod config;
-#[cfg_attr(not(test), expect(dead_code, reason = "its users follow"))]
 mod due_queue;
 mod http;
 mod listener;

@@ -1,6 +1,6 @@
 //! Metadata of channels: what is asked of it, and what members of a room may have missed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use protocol::{
     ChannelId, ChannelType, Fault,
@@ -12,6 +12,9 @@ use protocol::{
 use tracing::Span;
 
 use crate::store::{Caller, Store, Written};
+
+/// A page of records ends after the one with which it is larger than this.
+const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Carries out what is asked of channels, in order, in any rooms of one slot.
 pub(crate) async fn carry_out(
@@ -59,7 +62,7 @@ fn outcome(written: Written, act: &Act, span: &Span) -> Outcome {
 
 /// The records of a room's channels that are not as its members know them, and all their locks. A record that Redis lost begins
 /// again, empty, and one whose last changes it lost is renewed: members are told so by an event like any other, under a
-/// revision above all that they know.
+/// revision above all that they know. What is too large for one message comes page by page.
 ///
 /// # Errors
 /// `UNAVAILABLE`, `OVERLOADED`, `INTERNAL`.
@@ -67,24 +70,33 @@ pub async fn catch_up(store: &Store, caller: Caller<'_>, asked: &Catchup) -> Res
     let span = caller.span;
     span.record("metadata.channel_name", asked.room.as_str());
     let stored = store.revisions(span, &asked.room).await?;
+    let stored: BTreeMap<_, _> = stored.iter().map(|(kind, revision)| (kind, *revision)).collect();
     let known: HashMap<_, _> = asked.known.iter().map(|(kind, revision)| (kind, *revision)).collect();
     let channel = |kind: &ChannelType| ChannelId { name: asked.room.clone(), kind: kind.clone() };
-    let mut records = Vec::new();
-    for (kind, revision) in &stored {
-        let record = match known.get(kind) {
-            Some(known) if known == revision && !asked.all => continue,
-            Some(known) if known > revision => write_again(store, caller, channel(kind), *revision, Act::Renew).await?,
-            _ => store.metadata(caller, &channel(kind)).await?,
+    let is_next = |kind: &&ChannelType| asked.after.as_ref().is_none_or(|after| *kind > after);
+    let kinds: BTreeSet<_> = stored.keys().chain(known.keys()).copied().filter(is_next).collect();
+    let (mut records, mut bytes, mut after) = (Vec::new(), 0, None);
+    for kind in kinds {
+        if bytes > PAGE_BYTES {
+            after = records.last().map(|last: &TypedRecord| last.kind.clone());
+            break;
+        }
+        let record = match (stored.get(kind), known.get(kind)) {
+            (Some(stored), Some(known)) if known == stored && !asked.all => continue,
+            (Some(stored), Some(known)) if known > stored => {
+                write_again(store, caller, channel(kind), *stored, Act::Renew).await?
+            }
+            (Some(_), _) => store.metadata(caller, &channel(kind)).await?,
+            (None, _) => write_again(store, caller, channel(kind), 0, Act::Set).await?,
         };
+        bytes += record.bytes();
         records.push(TypedRecord { kind: kind.clone(), record });
     }
-    let stored: HashSet<_> = stored.iter().map(|(kind, _)| kind).collect();
-    for kind in known.into_keys().filter(|kind| !stored.contains(kind)) {
-        let record = write_again(store, caller, channel(kind), 0, Act::Set).await?;
-        records.push(TypedRecord { kind: kind.clone(), record });
-    }
-    let locks = store.locks(span, &asked.room, None, None).await?;
-    Ok(Outcome::Catchup { records, locks })
+    let locks = match after {
+        None => store.locks(span, &asked.room, None, None).await?,
+        Some(_) => Vec::new(),
+    };
+    Ok(Outcome::Catchup { records, locks, after })
 }
 
 /// Writes a record whose revision is `expected`, with nothing new in it; several gateways may ask for it at once, and the first

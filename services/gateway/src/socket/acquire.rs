@@ -25,7 +25,7 @@ use super::{
     held::{Time, Wait},
     session::{Membership, Session, not_joined},
 };
-use crate::relay::{Interest, News};
+use crate::relay::{LockSubscription, LockUpdate};
 
 /// Locks that one socket may hold or wait for.
 const MOST: usize = 64;
@@ -93,8 +93,8 @@ pub(super) async fn acquire(session: &Arc<Session>, lock: LockId, ttl_ms: u64, w
 struct Waiter {
     session: Arc<Session>,
     acquire: Acquire,
-    interest: Interest,
-    news: watch::Receiver<News>,
+    interest: LockSubscription,
+    news: watch::Receiver<LockUpdate>,
     wait: Arc<Wait>,
     /// When it ends. A change is heard even if it came before anyone listened.
     until: watch::Receiver<Instant>,
@@ -134,21 +134,21 @@ impl Waiter {
                 Ok(Err(_)) => {
                     let last = self.news.borrow().clone();
                     match last {
-                        News::Granted(held) => News::Granted(held),
+                        LockUpdate::Granted(held) => LockUpdate::Granted(held),
                         _ => return self.end(Err(not_joined())),
                     }
                 }
-                Err(_) => News::Unsure,
+                Err(_) => LockUpdate::Unsure,
             };
             match news {
-                News::Granted(held) => return self.end(Ok(Locked::Held(held))),
-                News::Holder { expires_at_ms } => ask_at = self.expiry(expires_at_ms, ahead),
-                News::None => {}
-                News::Unsure if Instant::now() >= deadline => {
+                LockUpdate::Granted(held) => return self.end(Ok(Locked::Held(held))),
+                LockUpdate::Holder { expires_at_ms } => ask_at = self.expiry(expires_at_ms, ahead),
+                LockUpdate::None => {}
+                LockUpdate::Unsure if Instant::now() >= deadline => {
                     let outcome = self.withdraw().await;
                     return self.end(outcome);
                 }
-                News::Unsure => match self.ask().await {
+                LockUpdate::Unsure => match self.ask().await {
                     Ok(Locked::Waits { holder, ahead: now }) => {
                         ahead = now;
                         ask_at = self.expiry(holder.expires_at_ms, ahead);
@@ -181,7 +181,7 @@ impl Waiter {
 
     /// It waits no longer; everyone who asked has the same answer.
     fn end(self, outcome: Result<Locked, Fault>) {
-        self.interest.wait_no_more(&self.acquire.lock, &self.acquire.conn);
+        self.interest.stop_waiting(&self.acquire.lock, &self.acquire.conn);
         self.session.locks(|locks| locks.wait_no_more(&self.acquire.lock));
         let waited = self.began.elapsed();
         if self.waited {
@@ -229,7 +229,7 @@ fn refuse(answers: Vec<Answer>, fault: &Fault) {
 }
 
 /// Keeps a lock in mind until it is let go, and has it ended when its time is over.
-pub(super) fn hold(session: &Arc<Session>, held: Held, interest: Interest) {
+pub(super) fn hold(session: &Arc<Session>, held: Held, interest: LockSubscription) {
     let lock = held.lock.clone();
     if !session.locks(|locks| locks.hold(held, interest)) {
         return;

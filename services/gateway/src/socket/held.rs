@@ -11,13 +11,13 @@ use protocol::{ConnId, LockId, RoomId, command::lock::Held};
 use tokio::{sync::watch, time::Instant};
 
 use super::answer::Answer;
-use crate::relay::Interest;
+use crate::relay::LockSubscription;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Locks {
-    held: HashMap<LockId, (Held, Interest)>,
-    waiting: HashMap<LockId, (Interest, Arc<Wait>)>,
+    held: HashMap<LockId, (Held, LockSubscription)>,
+    waiting: HashMap<LockId, (LockSubscription, Arc<Wait>)>,
 }
 
 /// One wait for a lock, and everyone who is answered when it ends: a client that asks again while it waits joins its first wait.
@@ -78,7 +78,7 @@ impl Locks {
     }
 
     /// It waits for a lock.
-    pub(super) fn wait(&mut self, lock: LockId, interest: Interest, wait: Arc<Wait>) {
+    pub(super) fn wait(&mut self, lock: LockId, interest: LockSubscription, wait: Arc<Wait>) {
         self.waiting.insert(lock, (interest, wait));
     }
 
@@ -96,7 +96,7 @@ impl Locks {
     }
 
     /// It holds a lock, or holds it longer; says whether that is new.
-    pub(super) fn hold(&mut self, held: Held, interest: Interest) -> bool {
+    pub(super) fn hold(&mut self, held: Held, interest: LockSubscription) -> bool {
         self.held.insert(held.lock.clone(), (held, interest)).is_none()
     }
 
@@ -127,7 +127,7 @@ impl Locks {
 
     /// It holds nothing and waits for nothing any more; the rooms in which it did.
     pub(super) fn drop_all(&mut self, conn: &ConnId) -> HashSet<RoomId> {
-        self.waiting.iter().for_each(|(lock, (interest, _))| interest.wait_no_more(lock, conn));
+        self.waiting.iter().for_each(|(lock, (interest, _))| interest.stop_waiting(lock, conn));
         let locks = self.waiting.drain().map(|(lock, _)| lock).chain(self.held.drain().map(|(lock, _)| lock));
         locks.map(|lock| lock.channel.name).collect()
     }

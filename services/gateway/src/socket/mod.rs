@@ -5,6 +5,7 @@ pub(crate) mod answer;
 mod events;
 mod held;
 mod locks;
+mod member;
 mod metadata;
 mod presence;
 pub(crate) mod session;

@@ -4,12 +4,15 @@ use std::sync::{Arc, atomic::Ordering};
 
 use protocol::{
     Code, Fault, RoomId, UserId,
-    client::{DONE, HeartbeatAnswer, MAX_ADOPTED_EPOCH, MAX_ROOM_BYTES, MAX_ROOM_MEMBERS, Request},
-    command::{Command, Heartbeat, Join, JoinResult, Leave, Outcome, Restore, Restored},
+    client::{
+        DONE, HeartbeatAnswer, JoinAnswer, MAX_ADOPTED_EPOCH, MAX_ROOM_BYTES, MAX_ROOM_MEMBERS, Member, OwnConn,
+        Request,
+    },
+    command::{Command, Heartbeat, Join, JoinResult, Joined, Leave, Outcome, Restore, Restored},
     event::Reason,
     state,
 };
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use telemetry::{metrics, propagation::TraceContext};
 use tracing::Span;
 
@@ -18,6 +21,7 @@ use super::{
     locks, metadata,
     session::{Membership, Op, Session, not_joined},
 };
+use crate::relay::Entering;
 
 /// A heartbeat whose copy of the state was not the record's merges again, at most so often.
 const MERGES: u32 = 4;
@@ -74,7 +78,7 @@ async fn join(session: &Arc<Session>, room: RoomId, user: UserId, state: Box<Raw
         Err(fault) => return answer.refuse(&fault),
     };
     if rejoins {
-        entering.hold(session);
+        entering.hold(&session.conn);
     }
     let (op, known_epoch) = (session.next_op_number(), session.highest_epoch());
     let own = Membership { room: room.clone(), user, epoch: known_epoch, state, base_op: op, joined: false };
@@ -97,7 +101,7 @@ async fn join(session: &Arc<Session>, room: RoomId, user: UserId, state: Box<Raw
                 answer.span().record("presence.epoch", epoch as i64);
                 session.set_membership(Some(Membership { epoch, base_op: op, joined: true, ..own }));
                 session.is_back();
-                return entering.admit(session, joined, index, epoch, answer);
+                return admit(session, entering, joined, index, epoch, answer);
             }
             Some(JoinResult::Full) => (full(), false),
             Some(JoinResult::Overtaken) => {
@@ -109,7 +113,7 @@ async fn join(session: &Arc<Session>, room: RoomId, user: UserId, state: Box<Raw
         Err(fault) => (fault.clone(), true),
     };
     if rejoins {
-        entering.release(session);
+        entering.release(&session.conn);
     } else if !was_written {
         // An earlier join that was not answered may have been carried out.
         if let Some(unanswered) = before.filter(|own| !own.joined) {
@@ -118,6 +122,21 @@ async fn join(session: &Arc<Session>, room: RoomId, user: UserId, state: Box<Raw
         session.set_membership(None);
     }
     answer.refuse(&fault);
+}
+
+/// Answers a join and makes a member of the session.
+fn admit(session: &Arc<Session>, entering: Entering, joined: &Joined, index: usize, epoch: u64, answer: Answer) {
+    let snapshot: Vec<_> = joined.seen_by(index).map(|member| Member::new(member, joined.seen_ms)).collect();
+    answer.span().record("presence.snapshot_size", snapshot.len() as i64);
+    let encoded = to_raw_value(&JoinAnswer {
+        ok: true,
+        snapshot,
+        own: OwnConn { conn_id: &session.conn, epoch },
+        seq: joined.joins[index].seq,
+        birth: joined.birth,
+    })
+    .unwrap_or_default();
+    entering.admit(Arc::clone(session) as _, joined, index, || answer.send(&encoded));
 }
 
 async fn heartbeat(

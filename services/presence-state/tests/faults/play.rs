@@ -204,8 +204,8 @@ impl Play<'_> {
                 copy.lacks_members = false;
             }
             if all || copy.lacks_channels {
-                let asked = Catchup { room: room.clone(), known: copy.known(), all: false };
-                let Outcome::Catchup { records, locks } =
+                let asked = Catchup { room: room.clone(), known: copy.known(), all: false, after: None };
+                let Outcome::Catchup { records, locks, after: None } =
                     Box::pin(catch_up(&site.store, site.caller(), &asked)).await.unwrap()
                 else {
                     panic!("a catch-up answers records");

@@ -115,6 +115,13 @@ pub struct Record {
     pub items: Vec<Item>,
 }
 
+impl Record {
+    /// How large its keys and values are, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.items.iter().map(|item| item.key.as_str().len() + item.value.get().len()).sum()
+    }
+}
+
 /// One item of a record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Item {

@@ -98,6 +98,9 @@ pub struct Catchup {
     pub known: Vec<(ChannelType, u64)>,
     /// All records are wanted, whatever members know.
     pub all: bool,
+    /// The records of types after this one are wanted; from the first one on if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<ChannelType>,
 }
 
 /// What became of a command.
@@ -168,10 +171,13 @@ pub enum Outcome {
     Lock(Locked),
     /// What members may not know.
     Catchup {
-        /// The records that are not as the asker knows them.
+        /// The records that are not as the asker knows them, by type; as many as fit into a message of about 1 MiB.
         records: Vec<TypedRecord>,
-        /// The locks that are held, of all channels of the name.
+        /// The locks that are held, of all channels of the name. Only in the last answer.
         locks: Vec<Held>,
+        /// There are more records, after this type.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<ChannelType>,
     },
     /// Refused.
     Fault(Fault),

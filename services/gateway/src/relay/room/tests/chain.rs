@@ -25,7 +25,7 @@ fn forked() -> World {
 /// The next event begins a repair, and no one is told that `b` left.
 fn notices_the_fork(mut world: World, if_not: &str) {
     world.hears_everything();
-    assert!(world.room.repairing, "{if_not}");
+    assert!(world.room.is_repairing(), "{if_not}");
     world.repaired();
     assert!(!world.left("b"), "its gateway restores it");
     world.come_to_rest();

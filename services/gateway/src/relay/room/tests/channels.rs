@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 use protocol::{
-    Position, RoomId,
-    command::{lock::Held, metadata::TypedRecord},
+    ChannelType, Position, RoomId,
+    command::{Catchup, lock::Held, metadata::TypedRecord},
     event::{lock::LockEvent, metadata::MetadataEvent},
 };
 
@@ -20,10 +20,7 @@ use self::{
     step::{Step, steps},
     store::Store,
 };
-use crate::relay::{
-    room::State,
-    seat::{Seat, Shown},
-};
+use crate::relay::room::{Room, shown::Shown, subscriber::Subscriber};
 
 const KINDS: [&str; 2] = ["T", "U"];
 /// Locks of the first of them.
@@ -31,15 +28,22 @@ const LOCKS: [&str; 2] = ["l", "m"];
 /// Members from the beginning. Who joins later asks who holds which lock, and is not compared.
 const FOUNDERS: usize = 3;
 
+/// What a sync fetched.
+struct Page {
+    records: Vec<TypedRecord>,
+    held: Option<Vec<Held>>,
+    after: Option<ChannelType>,
+}
+
 struct World {
     id: RoomId,
-    room: State<Reader>,
+    room: Room<Reader>,
     members: Vec<Reader>,
     store: Store,
     /// Something was told of the channel.
     told: [bool; KINDS.len()],
     is_fetching: bool,
-    answer: Option<(Vec<TypedRecord>, Vec<Held>)>,
+    answer: Option<Page>,
     /// Redis may have lost something, and the gateway does not know yet.
     is_unnoticed: bool,
 }
@@ -48,7 +52,7 @@ impl World {
     fn new() -> Self {
         let mut world = Self {
             id: "room".into(),
-            room: State::default(),
+            room: Room::default(),
             members: Vec::new(),
             store: Store::new(),
             told: [false; KINDS.len()],
@@ -67,8 +71,8 @@ impl World {
     fn join(&mut self) {
         let reader = Reader::default();
         reader.member().copies = self.truth();
-        let seat = Seat::new(reader.clone(), Position::default(), Shown::default());
-        self.room.seats.insert(format!("c{}", self.members.len()).into(), seat);
+        let subscriber = Subscriber::new(reader.clone(), Position::default(), Shown::default());
+        self.room.subscribers.insert(format!("c{}", self.members.len()).into(), subscriber);
         self.members.push(reader);
     }
 
@@ -127,8 +131,7 @@ impl World {
     fn hear(&mut self) {
         let Some(text) = self.store.wire.pop_front() else { return };
         let missed = if let Some(event) = LockEvent::read(&text) {
-            self.room.hear_lock(&self.id, &event);
-            self.room.somebody_lacks()
+            self.room.hear_lock(&self.id, &event)
         } else {
             self.room.hear_metadata(&self.id, &MetadataEvent::read(&text).unwrap())
         };
@@ -140,7 +143,7 @@ impl World {
     }
 
     fn catch_up(&mut self) {
-        self.is_fetching |= self.room.begin_catchup();
+        self.is_fetching |= self.room.begin_sync();
     }
 
     /// Redis is asked, or, the next time, has answered.
@@ -148,14 +151,22 @@ impl World {
         if !self.is_fetching {
             return;
         }
-        let Some((records, held)) = self.answer.take() else {
-            let known = self.room.known_metadata();
-            self.answer = known.map(|(known, all)| self.store.catch_up(&self.id, &known, all));
+        let Some(Page { records, held, after }) = self.answer.take() else {
+            self.answer = self.room.ask_for_channels(&self.id).map(|asked| self.page(&asked));
             return;
         };
-        self.room.catch_up_locks(&self.id, &held);
-        let caught = self.room.catch_up_metadata(&self.id, &records, Instant::now());
-        self.is_fetching = caught.again.is_some();
+        let synced = self.room.take_channels(&self.id, &records, held.as_deref(), after.as_ref(), Instant::now());
+        self.is_fetching = synced.next.is_some();
+    }
+
+    /// One record at a time.
+    fn page(&mut self, asked: &Catchup) -> Page {
+        let (mut records, held) = self.store.catch_up(&self.id, &asked.known, asked.all);
+        records.retain(|one| asked.after.as_ref().is_none_or(|after| one.kind > *after));
+        records.sort_by(|one, other| one.kind.cmp(&other.kind));
+        let after = records.get(..1).filter(|_| records.len() > 1).map(|first| first[0].kind.clone());
+        records.truncate(1);
+        Page { records, held: after.is_none().then_some(held), after }
     }
 
     fn come_to_rest(&mut self) {

@@ -1,5 +1,5 @@
 //! One room as Redis has it, the way of its events to one gateway, and that gateway's repairs: everything around a
-//! [`State`] that may be late, lost, doubled or in another order; and Redis itself may come back with older data.
+//! [`Room`] that may be late, lost, doubled or in another order; and Redis itself may come back with older data.
 
 mod faults;
 mod repair;
@@ -19,7 +19,7 @@ use super::{
     client::{Client, View, entry},
     clock::Clock,
 };
-use crate::relay::room::State;
+use crate::relay::room::{Join, Room};
 
 const TRUCE: Duration = Duration::from_secs(10);
 /// A larger step of Redis' clock is noticed.
@@ -36,6 +36,13 @@ struct Store {
     history: u64,
 }
 
+/// The answer to a join.
+pub(super) struct Answer {
+    pub(super) conn: String,
+    joined: Joined,
+    join: Join,
+}
+
 /// What a repair fetched.
 struct Fetched {
     asked_at: Instant,
@@ -50,7 +57,7 @@ struct Fetched {
 /// See the module.
 pub(super) struct World {
     id: RoomId,
-    pub(super) room: State<Client>,
+    pub(super) room: Room<Client>,
     /// Sockets of this gateway that are in the room, as far as they know.
     pub(super) clients: BTreeMap<String, Client>,
     store: Store,
@@ -86,9 +93,13 @@ pub(super) struct World {
     /// Events under way to this gateway.
     pub(super) wire: VecDeque<String>,
     /// Joins that Redis has carried out and whose answers are under way.
-    pub(super) answers: VecDeque<(String, Joined)>,
+    pub(super) answers: VecDeque<Answer>,
+    /// The repair under way.
+    repair: u64,
     fetched: Option<Fetched>,
     pub(super) look_again: Vec<Instant>,
+    /// When members that are behind are tried again.
+    pub(super) catch_up_at: Option<Instant>,
     pub(super) now: Instant,
 }
 
@@ -97,7 +108,7 @@ impl World {
         let now = Instant::now();
         Self {
             id: RoomId::from("room"),
-            room: State::default(),
+            room: Room::default(),
             clients: BTreeMap::new(),
             store: Store::default(),
             past: Vec::new(),
@@ -118,8 +129,10 @@ impl World {
             unnoticed: false,
             wire: VecDeque::new(),
             answers: VecDeque::new(),
+            repair: 0,
             fetched: None,
             look_again: Vec::new(),
+            catch_up_at: None,
             now,
         }
     }
@@ -183,20 +196,21 @@ impl World {
         if self.gone.contains(conn) {
             return;
         }
+        let begun = here.then(|| self.room.join_began());
         if here {
-            self.room.join_began();
             self.room.hold(&ConnId::from(conn));
         }
         let epoch = self.clock.now_ms().max(self.epochs.get(conn).map_or(0, |epoch| epoch + 1));
         let member = self.record(conn, user, epoch, "{\"joined\":true}");
         let op = member.op;
         self.put("join", member);
-        if here {
+        if let Some(join) = begun {
             let Position { birth, seq, token } = self.store.at;
             let (own, before): (Vec<_>, Vec<_>) = self.shown().into_iter().partition(|one| one.conn.as_str() == conn);
             let result = JoinResult::Member { epoch, op };
             let joins = own.into_iter().map(|member| JoinedOne { seq, token, result, member: Some(member) }).collect();
-            self.answers.push_back((conn.to_owned(), Joined { birth, seen_ms: 0, before, joins }));
+            let joined = Joined { birth, seen_ms: 0, before, joins };
+            self.answers.push_back(Answer { conn: conn.to_owned(), joined, join });
         }
     }
 
@@ -208,16 +222,14 @@ impl World {
 
     /// The n-th answer arrives.
     pub(super) fn answer(&mut self, n: usize) {
-        let Some((conn, joined)) = self.answers.remove(n) else { return };
+        let Some(Answer { conn, joined, join }) = self.answers.remove(n) else { return };
         let client = self.clients.entry(conn.clone()).or_default().clone();
         client.told().lenient = self.faults > 1;
         self.room.begin(&self.id, &joined, 0);
         client.answered(joined.position(0), joined.seen_by(0));
-        let complete = self.room.seat(&self.id, &ConnId::from(conn.as_str()), client, &joined, 0);
-        if !complete {
-            self.repair();
-        }
-        self.room.join_ended();
+        self.room.admit(&self.id, &ConnId::from(conn.as_str()), client, &joined, 0);
+        self.see_to_wanted();
+        self.room.join_ended(join);
     }
 
     /// A heartbeat patches a state. The gateway's copy of the record counts, whatever Redis has.

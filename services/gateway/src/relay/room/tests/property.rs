@@ -69,7 +69,7 @@ fn take(world: &mut World, step: &Step) {
     let name = |n: usize| *HERE.iter().chain(&ELSEWHERE).nth(n).unwrap();
     let user = |n: usize| if n.is_multiple_of(2) { "even" } else { "odd" };
     // A session does one thing after the other.
-    let is_busy = |world: &World, n: usize| world.answers.iter().any(|(conn, _)| conn == name(n));
+    let is_busy = |world: &World, n: usize| world.answers.iter().any(|answer| answer.conn == name(n));
     match *step {
         Step::Join(n) if !is_busy(world, n) => world.join(name(n), user(n), n < HERE.len()),
         Step::Update(n, state) if !is_busy(world, n) => world.update(name(n), &format!("{{\"n\":{state}}}")),
@@ -123,7 +123,7 @@ proptest! {
             prop_assert!(!told.settling && !told.resyncing, "{} waits for the whole: {:?}", conn, told.log);
             let at = world.at();
             prop_assert_eq!((told.at.birth, told.at.seq), (at.birth, at.seq), "{} was told {:?}", conn, told.log);
-            prop_assert!(world.room.seats.get(conn.as_str()).is_some_and(|seat| seat.shown.is_empty()), "{} was told {:?}", conn, told.log);
+            prop_assert!(world.room.subscribers.get(conn.as_str()).is_some_and(|one| one.shown.is_empty()), "{} was told {:?}", conn, told.log);
         }
     }
 }

@@ -9,7 +9,7 @@ use protocol::{
 };
 use serde_json::value::RawValue;
 
-use super::{roster::Known, seat::Sink};
+use super::{roster::Known, sink::Sink};
 
 /// See the module.
 pub(super) struct Publication {
@@ -39,6 +39,11 @@ impl Publication {
     /// Some members may not have been shown the connection: they receive a join.
     pub(super) fn with_join(self, room: &RoomId, event: &RoomEvent<'_>) -> Self {
         Self { as_join: Some(message(room, event, Kind::Join, event.user_edge, false)), ..self }
+    }
+
+    /// How large it is.
+    pub(super) fn bytes(&self) -> usize {
+        self.message.get().len() + self.as_join.as_ref().map_or(0, |message| message.get().len())
     }
 
     /// Sends it, to a member that `lacked` the connection or knew it; says whether there was room for it.

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, value::RawValue};
 
 use super::{KINDS, LOCKS};
-use crate::relay::seat::Sink;
+use crate::relay::room::Sink;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Copy {

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 use protocol::{Position, command::Member};
 use serde_json::{Value, value::RawValue};
 
-use crate::relay::seat::Sink;
+use crate::relay::room::Sink;
 
 /// Connections, each with its user, its epoch and its state.
 pub(super) type View = BTreeMap<String, (String, u64, String)>;

@@ -32,7 +32,7 @@ impl World {
 
     /// A snapshot is fetched and applied, whatever of it was under way.
     pub(super) fn repaired(&mut self) {
-        while self.room.repairing {
+        while self.room.is_repairing() {
             self.step();
         }
     }
@@ -155,13 +155,13 @@ fn who_reads_on_is_sent_all_that_it_missed_bit_by_bit_and_at_once() {
     let began = world.now;
     for _ in 0..2 {
         world.clients["a"].has_space(Some(2));
-        world.now = *world.look_again.first().unwrap();
+        world.now = world.catch_up_at.unwrap();
         world.step();
         world.repaired();
     }
     assert_eq!(world.leaves("a", ""), 5, "{:?}", world.log("a"));
     world.clients["a"].has_space(None);
-    assert!(world.look_again.first().unwrap().duration_since(began) < Duration::from_millis(400));
+    assert!(world.catch_up_at.unwrap().duration_since(began) < Duration::from_millis(100));
     world.come_to_rest();
     assert_eq!(world.leaves("a", ""), 5, "{:?}", world.log("a"));
     assert_eq!(world.log("a").last().map(String::as_str), Some("sync"));
@@ -213,4 +213,38 @@ fn who_was_answered_by_a_redis_that_went_back_is_not_told_what_is_known_here() {
     world.step();
     assert_eq!(world.leaves("c", "y"), 0, "{:?}", world.log("c"));
     world.come_to_rest();
+}
+
+#[test]
+fn what_is_missed_while_the_first_join_is_under_way_is_looked_for_after_it() {
+    let mut world = World::new();
+    world.join("a", "a", true);
+    world.join("b", "b", false);
+    world.wire.clear();
+    world.repair();
+    assert!(!world.room.is_repairing(), "there is nothing to compare with yet");
+    world.answer(0);
+    assert!(world.room.is_repairing(), "no later event would show the gap");
+    world.repaired();
+    assert_eq!(world.log("a"), ["join b first or last resync", "sync"]);
+}
+
+/// Neither its room nor Redis is asked for anything.
+#[test]
+fn who_is_behind_is_brought_up_to_date_from_the_roster() {
+    let mut world = World::new();
+    world.joins_here("a");
+    world.joins_here("b");
+    world.clients["a"].has_space(Some(0));
+    for state in ["1", "2", "3"] {
+        world.update("b", state);
+    }
+    world.hears_everything();
+    assert!(!world.room.is_repairing(), "the others would wait");
+    assert_eq!(world.log("b").iter().filter(|event| *event == "update b").count(), 3);
+    world.clients["a"].has_space(None);
+    world.now = world.catch_up_at.unwrap();
+    world.step();
+    assert!(!world.room.is_repairing() && world.catch_up_at.is_none());
+    assert_eq!(world.log("a"), ["join b first or last", "update b resync", "sync"]);
 }

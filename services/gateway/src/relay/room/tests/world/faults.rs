@@ -4,24 +4,24 @@ use std::time::Duration;
 
 use protocol::ConnId;
 
-use super::{NOTICED_STEP_MS, SILENCE_MS, Store, TRUCE, World};
+use super::{Answer, NOTICED_STEP_MS, SILENCE_MS, Store, TRUCE, World};
 
 impl World {
     /// The n-th answer is lost. A first join is not repeated: its record stays until somebody evicts it. Nor is that of who
     /// was closed meanwhile, having been behind for too long.
-    pub(in crate::relay::tests) fn lose_answer(&mut self, n: usize) {
-        let Some((conn, _)) = self.answers.remove(n) else { return };
-        if self.room.seats.contains_key(conn.as_str()) {
+    pub(in crate::relay::room::tests) fn lose_answer(&mut self, n: usize) {
+        let Some(Answer { conn, join, .. }) = self.answers.remove(n) else { return };
+        if self.room.subscribers.contains_key(conn.as_str()) {
             self.room.release(&ConnId::from(conn.as_str()));
             self.repair();
         } else {
             self.clients.remove(&conn);
         }
-        self.room.join_ended();
+        self.room.join_ended(join);
     }
 
     /// The gateway of somebody elsewhere is gone.
-    pub(in crate::relay::tests) fn lose_gateway(&mut self, conn: &str) {
+    pub(in crate::relay::room::tests) fn lose_gateway(&mut self, conn: &str) {
         if self.store.members.contains_key(conn) {
             self.gone.insert(conn.to_owned());
             self.alive.remove(conn);
@@ -30,31 +30,31 @@ impl World {
     }
 
     /// A join that Redis refuses, or does not carry out in time.
-    pub(in crate::relay::tests) fn refuse(&mut self, conn: &str, pause_ms: u64) {
-        self.room.join_began();
+    pub(in crate::relay::room::tests) fn refuse(&mut self, conn: &str, pause_ms: u64) {
+        let join = self.room.join_began();
         self.room.hold(&ConnId::from(conn));
         self.wait(pause_ms);
-        if self.room.seats.contains_key(conn) {
+        if self.room.subscribers.contains_key(conn) {
             self.room.release(&ConnId::from(conn));
             self.repair();
         }
-        self.room.join_ended();
+        self.room.join_ended(join);
     }
 
     /// Redis stands still; after a while the gateway takes it for one that may have lost something.
-    pub(in crate::relay::tests) fn freeze(&mut self, ms: u64) {
+    pub(in crate::relay::room::tests) fn freeze(&mut self, ms: u64) {
         self.wait(ms);
         self.unnoticed |= ms >= SILENCE_MS;
         self.notice();
     }
 
-    pub(in crate::relay::tests) fn wait(&mut self, ms: u64) {
+    pub(in crate::relay::room::tests) fn wait(&mut self, ms: u64) {
         self.now += Duration::from_millis(ms);
         self.clock.pass(ms);
     }
 
     /// Redis' clock is set. A step of more than a second is noticed as a loss is.
-    pub(in crate::relay::tests) fn move_clock(&mut self, by_ms: i64) {
+    pub(in crate::relay::room::tests) fn move_clock(&mut self, by_ms: i64) {
         // Numbers begin from the clock: set back where numbers are lost, it would give these again.
         if self.faults == 0 || by_ms > 0 {
             self.clock.step(by_ms);
@@ -64,7 +64,7 @@ impl World {
     }
 
     /// Redis loses everything.
-    pub(in crate::relay::tests) fn lose_everything(&mut self, is_noticed: bool) {
+    pub(in crate::relay::room::tests) fn lose_everything(&mut self, is_noticed: bool) {
         self.stop(!is_noticed);
         self.past.clear();
         self.store = Store::default();
@@ -87,7 +87,7 @@ impl World {
     }
 
     /// Redis comes back without its last `n` changes.
-    pub(in crate::relay::tests) fn roll_back(&mut self, n: usize, lose_events: bool, is_restarted: bool) {
+    pub(in crate::relay::room::tests) fn roll_back(&mut self, n: usize, lose_events: bool, is_restarted: bool) {
         self.stop(lose_events);
         self.history += u64::from(is_restarted);
         for _ in 0..n {
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// Redis loses one record, which is nowhere told. An audit finds it before anything is asked of the record.
-    pub(in crate::relay::tests) fn lose_one(&mut self, conn: &str) {
+    pub(in crate::relay::room::tests) fn lose_one(&mut self, conn: &str) {
         if self.store.members.len() > 1 && self.alive.contains_key(conn) {
             self.store.members.remove(conn);
             self.lost.insert(conn.to_owned());
@@ -117,7 +117,7 @@ impl World {
     }
 
     /// The gateway's lease is renewed. Redis may have older data since the last time, or seem so.
-    pub(in crate::relay::tests) fn notice(&mut self) {
+    pub(in crate::relay::room::tests) fn notice(&mut self) {
         let before_ms = std::mem::replace(&mut self.exchanged_ms, self.clock.now_ms());
         if std::mem::take(&mut self.unnoticed) {
             (self.calm_ms, self.truce_until) = (before_ms, self.now + TRUCE);

@@ -5,37 +5,46 @@ use std::collections::BTreeMap;
 use protocol::{Position, command::Snapshot, event::RoomEvent};
 
 use super::{Fetched, World};
-use crate::relay::{
-    reconcile::{RECOVERY, Repaired},
-    room::Heard,
-};
+use crate::relay::room::{Behind, Heard, READS_ON_AFTER, RECOVERY, Repaired, tests::client::Client};
 
 impl World {
     /// The next event arrives.
-    pub(in crate::relay::tests) fn deliver(&mut self) {
+    pub(in crate::relay::room::tests) fn deliver(&mut self) {
         let Some(text) = self.wire.pop_front() else { return };
         let heard = self.room.hear(&self.id, &text, &RoomEvent::read(&text).unwrap());
-        if self.room.take_needs_snapshot() || heard == Heard::Gap {
+        self.see_to_wanted();
+        if heard == Heard::Gap {
             self.repair();
         }
     }
 
-    /// As `Relay::repair`.
-    pub(in crate::relay::tests) fn repair(&mut self) {
-        if self.room.is_idle() {
-            self.room.forget();
+    /// As `Dirty::see_to`.
+    pub(super) fn see_to_wanted(&mut self) {
+        let wanted = self.room.take_wanted();
+        if wanted.snapshot {
+            self.repair();
         }
-        if self.room.has_begun() && std::mem::replace(&mut self.room.repairing, true) {
-            self.room.repair_again = true;
+        if wanted.catch_up {
+            self.catch_up_at.get_or_insert(self.now + READS_ON_AFTER);
         }
-        if !self.room.has_begun() {
+    }
+
+    /// As `Dirty::repair`.
+    pub(in crate::relay::room::tests) fn repair(&mut self) {
+        if let Some(number) = self.room.begin_repair() {
+            (self.repair, self.fetched) = (number, None);
+        }
+        if self.room.position().is_none() {
             self.look_again.clear();
         }
     }
 
     /// A step of the repair: a snapshot is taken, or the one that was taken arrives.
-    pub(in crate::relay::tests) fn step(&mut self) {
-        if !self.room.repairing {
+    pub(in crate::relay::room::tests) fn step(&mut self) {
+        if !self.room.is_repairing() {
+            if self.catch_up_at.take_if(|at| *at <= self.now).is_some() {
+                self.catch_up();
+            }
             if self.look_again.extract_if(.., |at| *at <= self.now).count() > 0 {
                 self.repair();
             }
@@ -44,26 +53,38 @@ impl World {
         let Some(Fetched { asked_at, heard, snapshot, protected }) = self.fetched.take() else {
             return self.fetch();
         };
-        if self.room.is_idle() {
-            self.room.forget();
-            self.room.repairing = false;
+        if !self.room.repairs(self.repair) {
             return;
         }
         self.clients.values().for_each(|client| client.told().protected.clone_from(&protected));
-        if let Some(snapshot) = snapshot {
+        let reads_on = if let Some(snapshot) = snapshot {
             let recovery = RECOVERY.max(self.truce_until.saturating_duration_since(self.now));
             self.room.reconcile(&self.id, &snapshot, asked_at, recovery, self.calm_ms());
+            false
         } else {
-            self.room.bring_up_to_date(&self.id, 0);
-        }
+            self.room.bring_up_to_date(&self.id, 0)
+        };
         self.clients.values().for_each(|client| client.told().protected.clear());
-        if let Repaired::Done { recovers_until, behind_until, .. } = self.room.go_on(&self.id, heard, self.now) {
-            self.look_again.extend(behind_until.into_iter().chain(recovers_until));
-            let seats = &self.room.seats;
-            let rejoins = &self.answers;
-            self.clients
-                .retain(|conn, _| seats.contains_key(conn.as_str()) || rejoins.iter().any(|(other, _)| other == conn));
+        if let Repaired::Done { recovers_until, behind } = self.room.go_on(&self.id, heard, reads_on, self.now) {
+            self.look_again.extend(recovers_until);
+            self.see_to_behind(&behind);
         }
+    }
+
+    /// As `Dirty::catch_up`.
+    fn catch_up(&mut self) {
+        self.clients.values().for_each(|client| client.told().protected.clone_from(&self.protected));
+        let behind = self.room.catch_up_members(&self.id, 0, self.now);
+        self.clients.values().for_each(|client| client.told().protected.clear());
+        self.see_to_behind(&behind);
+        self.see_to_wanted();
+    }
+
+    fn see_to_behind(&mut self, behind: &Behind<Client>) {
+        self.catch_up_at = self.catch_up_at.or(behind.next);
+        let (members, rejoins) = (&self.room.subscribers, &self.answers);
+        self.clients
+            .retain(|conn, _| members.contains_key(conn.as_str()) || rejoins.iter().any(|answer| answer.conn == *conn));
     }
 
     pub(super) fn fetch(&mut self) {
@@ -73,10 +94,11 @@ impl World {
         }
         let at = if self.store.members.is_empty() { Position::default() } else { self.store.at };
         let snapshot = Snapshot { at, seen_ms: 0, members: self.shown() };
-        let unchanged = self.room.ask() == Some(at);
+        let (known, heard) = self.room.ask();
+        let unchanged = known == Some(at);
         self.fetched = Some(Fetched {
             asked_at: self.now,
-            heard: self.room.heard(),
+            heard,
             snapshot: (!unchanged).then_some(snapshot),
             // What a snapshot lacks may have left, unless the gateway has noticed that Redis has older data.
             protected: if self.unnoticed { BTreeMap::new() } else { self.protected.clone() },
@@ -84,7 +106,7 @@ impl World {
     }
 
     /// Everything that is under way arrives, everybody reads, who lives is restored, and all repairs come to an end.
-    pub(in crate::relay::tests) fn come_to_rest(&mut self) {
+    pub(in crate::relay::room::tests) fn come_to_rest(&mut self) {
         self.clients.values().for_each(|client| client.has_space(None));
         self.gone.clone().iter().for_each(|conn| self.evict(conn, "node_lost"));
         self.alive.keys().cloned().collect::<Vec<_>>().iter().for_each(|conn| self.restore(conn));
@@ -104,10 +126,13 @@ impl World {
         self.repair();
         for _ in 0..100 {
             self.step();
-            if let Some(at) = self.look_again.iter().min().filter(|_| !self.room.repairing) {
+            if let Some(at) =
+                self.look_again.iter().chain(&self.catch_up_at).min().filter(|_| !self.room.is_repairing())
+            {
                 self.wait(at.saturating_duration_since(self.now).as_millis() as u64 + 1);
             }
         }
-        assert!(!self.room.repairing && self.look_again.is_empty(), "repairs do not end");
+        let is_at_rest = self.look_again.is_empty() && self.catch_up_at.is_none();
+        assert!(!self.room.is_repairing() && is_at_rest, "repairs do not end");
     }
 }

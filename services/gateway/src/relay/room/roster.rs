@@ -11,8 +11,6 @@ use protocol::{
     event::{Kind, RoomEvent},
 };
 
-use super::seat::Shown;
-
 /// What members know of a connection. Two are equal if members see no difference; `op` only tells which one is older.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
@@ -36,9 +34,14 @@ impl Known {
         (event.kind != Kind::Leave).then(known)
     }
 
-    fn from_snapshot(member: &Member) -> Self {
+    pub(super) fn from_snapshot(member: &Member) -> Self {
         let Member { user, epoch, op, state, .. } = member;
         Self { user: user.clone(), epoch: *epoch, op: *op, state: state.get().into() }
+    }
+
+    /// Whether a snapshot's `member` is the same.
+    pub(super) fn is_member(&self, member: &Member) -> bool {
+        self.user == member.user && self.epoch == member.epoch && *self.state == *member.state.get()
     }
 
     /// What grows with each change of the record.
@@ -108,33 +111,8 @@ impl Roster {
         self.0.iter()
     }
 
-    /// What it says where `other` says something else.
-    pub(super) fn where_not(&self, other: &Roster) -> Shown {
-        let different = self.0.iter().filter(|(conn, known)| other.get(conn.as_str()) != Some(*known));
-        let different = different.map(|(conn, known)| (conn.clone(), Some(known.clone())));
-        let lacking = other.0.keys().filter(|conn| !self.0.contains_key(conn.as_str()));
-        different.chain(lacking.map(|conn| (conn.clone(), None))).collect()
-    }
-
-    /// What somebody was shown who was shown `members`, where the roster says something else.
-    pub(super) fn unlike<'a>(&self, members: impl Iterator<Item = &'a Member> + Clone) -> Shown {
-        let is_known = |m: &Member, known: &Known| {
-            known.user == m.user && known.epoch == m.epoch && *known.state == *m.state.get()
-        };
-        let (mut shown, mut shared) = (HashMap::new(), 0);
-        for member in members.clone() {
-            let known = self.get(member.conn.as_str());
-            shared += usize::from(known.is_some());
-            if !known.is_some_and(|known| is_known(member, known)) {
-                shown.insert(member.conn.clone(), Some(Known::from_snapshot(member)));
-            }
-        }
-        if shared < self.0.len() {
-            let present: HashSet<&ConnId> = members.map(|member| &member.conn).collect();
-            let lacking = self.0.keys().filter(|conn| !present.contains(conn));
-            shown.extend(lacking.map(|conn| (conn.clone(), None)));
-        }
-        shown.into_iter().collect()
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// How many connections each user has.

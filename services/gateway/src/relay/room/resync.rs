@@ -13,11 +13,11 @@ use serde_json::value::RawValue;
 use super::{
     publication::Publication,
     roster::{Known, Roster},
-    seat::Shown,
+    shown::Shown,
 };
 
 /// See the module. What most members are told alike is written once.
-pub(super) struct Truth<'a> {
+pub(super) struct Resync<'a> {
     pub(super) id: &'a RoomId,
     pub(super) at: Position,
     /// When the gateways of its members were last known to hold their leases.
@@ -35,7 +35,19 @@ pub(super) struct Truth<'a> {
     pub(super) whole: OnceCell<Box<RawValue>>,
 }
 
-impl Truth<'_> {
+impl<'a> Resync<'a> {
+    /// A room that stands at `at` with this roster, as of `seen_ms`, and of which only members that are behind missed anything.
+    pub(super) fn new(
+        id: &'a RoomId,
+        at: Position,
+        seen_ms: u64,
+        roster: &'a Roster,
+        held_back: &'a HashSet<ConnId>,
+    ) -> Self {
+        let (everyone, before) = (false, Shown::default());
+        Self { id, at, seen_ms, roster, held_back, everyone, before, changes: OnceCell::new(), whole: OnceCell::new() }
+    }
+
     /// What a member receives that was shown the roster as it was before.
     pub(super) fn changes(&self) -> &[Publication] {
         self.changes.get_or_init(|| {

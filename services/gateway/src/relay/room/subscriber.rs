@@ -1,6 +1,6 @@
 //! One member's place in a room: where it stands, what it was shown, and whether it waits for something.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, time::Instant};
 
 use protocol::{
     ConnId, Position,
@@ -10,31 +10,17 @@ use serde_json::value::RawValue;
 
 use super::{
     publication::{Marked, Publication},
+    resync::Resync,
     roster::{Known, Roster},
-    truth::Truth,
+    shown::Shown,
+    sink::Sink,
 };
-use crate::socket::session::Session;
 
-/// Where the messages of a member go.
-pub(super) trait Sink: Clone {
-    /// Sends a message; says whether there was room for it.
-    fn emit(&self, event: &str, message: &RawValue) -> bool;
-    /// The room was told that the member is gone, although it is here; its record stood at `op`.
-    fn evicted(&self, op: u64);
-}
-
-impl Sink for Arc<Session> {
-    fn emit(&self, event: &str, message: &RawValue) -> bool {
-        Session::emit(self, event, message)
-    }
-
-    fn evicted(&self, op: u64) {
-        Session::evicted(self, op);
-    }
-}
+/// The members here, by their connections.
+pub(super) type Subscribers<S> = HashMap<ConnId, Subscriber<S>>;
 
 /// See the module. Every idle connection has one: what is seldom needed is boxed.
-pub(super) struct Seat<S> {
+pub(super) struct Subscriber<S> {
     pub(super) sink: S,
     /// By its answer or by what it was sent.
     pub(super) at: Position,
@@ -55,7 +41,7 @@ pub(super) struct Seat<S> {
     lacks_some: bool,
 }
 
-impl<S: Sink> Seat<S> {
+impl<S: Sink> Subscriber<S> {
     pub(super) fn new(sink: S, at: Position, shown: Shown) -> Self {
         Self {
             sink,
@@ -78,30 +64,31 @@ impl<S: Sink> Seat<S> {
         self.behind_since.get_or_insert_with(Instant::now);
     }
 
-    /// Whether it has to be told the whole of the channels.
+    /// Whether it has to be sent the whole of the channels.
     pub(super) fn lacks_channels(&self) -> bool {
         self.lacking_since.is_some()
     }
 
-    /// Tells it a change of a channel, unless it lacks one before that.
-    pub(super) fn tell_channel(&mut self, event: &str, message: &RawValue) {
+    /// Sends it a change of a channel or a lock, unless it lacks one before that.
+    pub(super) fn send_change(&mut self, event: &str, message: &RawValue) {
         if !self.lacks_channels() && !self.sink.emit(event, message) {
             self.lacking_since = Some(Instant::now());
         }
     }
 
-    /// Tells it the whole of a channel.
-    pub(super) fn tell_again(&mut self, event: &str, message: &RawValue) {
+    /// Sends it a part of the whole of the channels.
+    pub(super) fn send_sync(&mut self, event: &str, message: &RawValue) {
         if self.lacks_some || !self.sink.emit(event, message) {
             self.lacks_some = true;
             self.lacking_since.get_or_insert_with(Instant::now);
         }
     }
 
-    /// It was told what was fetched, `is_all` of the channels or not; says whether it lacks nothing.
-    pub(super) fn took_all(&mut self, is_all: bool) -> bool {
+    /// It was sent what was fetched: all of the channels, if they were asked for at `all_since`. Says whether it lacks nothing.
+    pub(super) fn took_sync(&mut self, all_since: Option<Instant>) -> bool {
         let took = !std::mem::take(&mut self.lacks_some);
-        if took && is_all {
+        let lacked_before = |since: Instant| self.lacking_since.is_some_and(|lacking| lacking <= since);
+        if took && all_since.is_some_and(lacked_before) {
             self.lacking_since = None;
         }
         !self.lacks_channels()
@@ -173,27 +160,27 @@ impl<S: Sink> Seat<S> {
 
     /// Takes the roster that a snapshot gave, and tells it what it missed, as events, and then the whole; unless it is
     /// `later` than the snapshot, or joins again. Says whether it took something and has no room for the rest yet.
-    pub(super) fn bring_up_to_date(&mut self, truth: &Truth<'_>, later: bool) -> bool {
+    pub(super) fn bring_up_to_date(&mut self, resync: &Resync<'_>, later: bool) -> bool {
         let is_usual = self.shown.is_empty();
-        truth.before.iter().for_each(|(conn, was)| self.shown.note(conn, was));
-        self.shown.compare(truth.roster);
+        resync.before.iter().for_each(|(conn, was)| self.shown.missed(conn, was));
+        self.shown.compare(resync.roster);
         let behind = self.is_behind();
         if self.held || later {
             return false;
         }
-        let is_settled = self.settling && truth.held_back.is_empty();
-        if !truth.everyone && !behind && !is_settled {
+        let is_settled = self.settling && resync.held_back.is_empty();
+        if !resync.everyone && !behind && !is_settled {
             self.forked = false;
             return false;
         }
         // A room that Redis does not have begins again with the members that are restored; the whole is sent then.
-        let exists = truth.at.birth > 0;
-        self.settling = !truth.held_back.is_empty() || !exists;
+        let exists = resync.at.birth > 0;
+        self.settling = !resync.held_back.is_empty() || !exists;
         // The whole shows everyone; without it, members who are held back stay hidden from those who never saw them.
         // Those whom only it was shown are not in it, and may be restored yet.
         let knows =
-            |conn: &ConnId| self.shown.get(conn).flatten().is_some() && truth.roster.get(conn.as_str()).is_none();
-        let gets_whole = !self.settling || (exists && behind && !truth.held_back.iter().any(knows));
+            |conn: &ConnId| self.shown.get(conn).flatten().is_some() && resync.roster.get(conn.as_str()).is_none();
+        let gets_whole = !self.settling || (exists && behind && !resync.held_back.iter().any(knows));
         let (mut took, mut sent) = (true, Vec::new());
         let mut send = |change: &Publication| {
             took = change.send(&self.sink, false);
@@ -203,89 +190,25 @@ impl<S: Sink> Seat<S> {
             took
         };
         if is_usual {
-            let _ = truth.changes().iter().all(send);
+            let _ = resync.changes().iter().all(send);
         } else {
-            truth.changes_for(&self.shown, !gets_whole, |change| send(&change));
+            resync.changes_for(&self.shown, !gets_whole, |change| send(&change));
         }
         let took_some = !sent.is_empty();
         sent.iter().for_each(|(conn, after)| self.shown.set(conn, after.as_ref()));
-        self.at = truth.at;
+        self.at = resync.at;
         if gets_whole {
-            took = took && self.sink.emit("presence:sync", truth.whole());
+            took = took && self.sink.emit("presence:sync", resync.whole());
             if took {
                 self.shown = Shown::default();
             }
         }
-        self.shown.compare(truth.roster);
+        self.shown.compare(resync.roster);
         if took {
             (self.behind_since, self.forked) = (None, false);
         } else {
             self.fall_behind();
         }
         took_some && !took
-    }
-}
-
-/// What a member was shown of connections of which the roster says something else; nothing, if it was never shown one.
-/// Everywhere else it was shown what the roster says.
-#[derive(Debug, Default)]
-#[expect(clippy::box_collection, reason = "8 bytes instead of 48 for every idle connection")]
-pub(super) struct Shown(Option<Box<HashMap<ConnId, Option<Known>>>>);
-
-impl Shown {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    pub(super) fn get(&self, conn: &ConnId) -> Option<Option<&Known>> {
-        self.0.as_ref()?.get(conn).map(Option::as_ref)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&ConnId, Option<&Known>)> {
-        self.0.iter().flat_map(|shown| shown.iter()).map(|(conn, known)| (conn, known.as_ref()))
-    }
-
-    /// It is shown something that is not what the roster says, or was not.
-    pub(super) fn set(&mut self, conn: &ConnId, known: Option<&Known>) {
-        self.0.get_or_insert_default().insert(conn.clone(), known.cloned());
-    }
-
-    /// The roster says something new of `conn`, before which it said `before`, and it was not told.
-    pub(super) fn note(&mut self, conn: &ConnId, before: Option<&Known>) {
-        self.0.get_or_insert_default().entry(conn.clone()).or_insert_with(|| before.cloned());
-    }
-
-    /// It was shown what the roster says.
-    pub(super) fn forget(&mut self, conn: &ConnId) {
-        if let Some(shown) = &mut self.0
-            && shown.remove(conn).is_some()
-            && shown.is_empty()
-        {
-            self.0 = None;
-        }
-    }
-
-    /// Forgets what the roster says as well.
-    pub(super) fn compare(&mut self, roster: &Roster) {
-        if let Some(shown) = &mut self.0 {
-            shown.retain(|conn, known| known.as_ref() != roster.get(conn.as_str()));
-            if shown.is_empty() {
-                self.0 = None;
-            }
-        }
-    }
-
-    /// The same for one connection.
-    pub(super) fn compare_one(&mut self, conn: &ConnId, known: Option<&Known>) {
-        if self.get(conn) == Some(known) {
-            self.forget(conn);
-        }
-    }
-}
-
-impl FromIterator<(ConnId, Option<Known>)> for Shown {
-    fn from_iter<I: IntoIterator<Item = (ConnId, Option<Known>)>>(shown: I) -> Self {
-        let shown: HashMap<_, _> = shown.into_iter().collect();
-        Self((!shown.is_empty()).then(|| Box::new(shown)))
     }
 }

@@ -1,0 +1,230 @@
+//! Rooms in which something may be missing, and what is done about it: one queue, a few workers. A repair fetches a snapshot
+//! and brings the members here up to date; a sync does the same for channels and locks, page by page; members whose queues were
+//! full are tried again.
+//!
+//! What fails because Redis is away is tried until it is back, with back-off, as long as someone is in the room: their own requests
+//! are answered `UNAVAILABLE` meanwhile. What is refused in another way is given up after a few tries: everyone here is
+//! disconnected, comes back, and learns from the answer to the join what is wrong.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bus::Bus;
+use protocol::{
+    Code, Fault,
+    command::{Command, Outcome, SnapshotQuery},
+};
+use telemetry::propagation::TraceContext;
+use tokio::time::Instant;
+
+use super::{
+    member::Member,
+    registry::RoomHandle,
+    room::{Behind, READS_ON_AFTER, RECOVERY, Repaired, Wanted},
+};
+use crate::{backoff::Backoff, due_queue::DueQueue, reassert::Reassert};
+
+/// What went missing while a snapshot was fetched wants another; not at once, so that no room can keep a worker busy.
+const AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// The longest time between two tries.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How often something may be refused.
+const MOST_REFUSALS: u32 = 5;
+
+/// What is due for a room.
+struct Work {
+    room: Arc<RoomHandle>,
+    task: Task,
+}
+
+enum Task {
+    /// Something may be missing, or is known to be over: a repair begins, unless one is under way.
+    Look,
+    /// The repair with this number goes on.
+    Repair(u64, Tries),
+    /// The sync that is under way goes on.
+    Sync(Tries),
+    /// Members that are behind are tried again.
+    CatchUp,
+}
+
+struct Tries {
+    backoff: Backoff,
+    refusals: u32,
+}
+
+impl Tries {
+    fn new() -> Self {
+        Self { backoff: Backoff::up_to(LONGEST_WAIT), refusals: 0 }
+    }
+
+    /// It failed. When to try again; none if it was refused too often.
+    fn failed(&mut self, fault: &Fault) -> Option<Duration> {
+        if !matches!(fault.code, Code::Unavailable | Code::Timeout) {
+            self.refusals += 1;
+        }
+        (self.refusals < MOST_REFUSALS).then(|| self.backoff.next())
+    }
+}
+
+/// See the module.
+pub(super) struct Dirty {
+    bus: Arc<Bus>,
+    reassert: Arc<Reassert>,
+    queue: DueQueue<Work>,
+}
+
+impl Dirty {
+    pub(super) fn new(bus: Arc<Bus>, reassert: Arc<Reassert>) -> Self {
+        Self { bus, reassert, queue: DueQueue::new() }
+    }
+
+    /// What a room wants.
+    pub(super) fn see_to(&self, room: &Arc<RoomHandle>, wanted: Wanted) {
+        if wanted.snapshot {
+            self.repair(room);
+        }
+        if wanted.catch_up && !room.catches_up.swap(true, Ordering::AcqRel) {
+            self.after(READS_ON_AFTER, room, Task::CatchUp);
+        }
+    }
+
+    /// Something of a room may be missing: a repair begins, unless one is under way, which then goes round once more.
+    pub(super) fn repair(&self, room: &Arc<RoomHandle>) {
+        if let Some(number) = room.lock().begin_repair() {
+            telemetry::metrics::gap();
+            self.after(Duration::ZERO, room, Task::Repair(number, Tries::new()));
+        }
+    }
+
+    /// Changes of channels or locks may be missing: a sync begins, unless one is under way, which then goes round once more.
+    pub(super) fn sync(&self, room: &Arc<RoomHandle>) {
+        if room.lock().begin_sync() {
+            self.after(Duration::ZERO, room, Task::Sync(Tries::new()));
+        }
+    }
+
+    fn after(&self, wait: Duration, room: &Arc<RoomHandle>, task: Task) {
+        self.queue.push(Instant::now() + wait, Work { room: Arc::clone(room), task });
+    }
+
+    /// What a worker does, forever.
+    pub(super) async fn work(&self) {
+        loop {
+            let Work { room, task } = self.queue.next().await;
+            match task {
+                Task::Look => {
+                    if let Some(number) = room.lock().begin_repair() {
+                        self.after(Duration::ZERO, &room, Task::Repair(number, Tries::new()));
+                    }
+                }
+                Task::Repair(number, tries) => self.go_on_repairing(&room, number, tries).await,
+                Task::Sync(tries) => self.go_on_syncing(&room, tries).await,
+                Task::CatchUp => self.catch_up(&room),
+            }
+        }
+    }
+
+    async fn go_on_repairing(&self, room: &Arc<RoomHandle>, number: u64, mut tries: Tries) {
+        let (known, heard) = room.lock().ask();
+        let asked_at = Instant::now().into_std();
+        let query = Command::Snapshot(SnapshotQuery { room: room.id.clone(), known });
+        let answer = self.call(&query).await;
+        let answer = answer.and_then(|outcome| match outcome {
+            Outcome::Unchanged => Ok(None),
+            Outcome::Snapshot(snapshot) => Ok(Some(snapshot)),
+            _ => Err(Fault::unexpected()),
+        });
+        let snapshot = match answer {
+            Ok(snapshot) => snapshot,
+            Err(fault) => match tries.failed(&fault) {
+                Some(wait) => return self.after(wait, room, Task::Repair(number, tries)),
+                None => return give_up(room, &fault),
+            },
+        };
+        let repaired = {
+            let mut state = room.lock();
+            if !state.repairs(number) {
+                return;
+            }
+            let reads_on = match snapshot {
+                None => state.bring_up_to_date(&room.id, self.bus.seen_ms()),
+                Some(snapshot) => {
+                    let truce = self.bus.truce().map(|truce| truce.left).unwrap_or_default();
+                    let calm_ms = self.bus.calm_ms(room.id.partition());
+                    let lost = state.reconcile(&room.id, &snapshot, asked_at, RECOVERY.max(truce), calm_ms);
+                    if !lost.is_empty() {
+                        self.reassert.restore(&room.id);
+                    }
+                    false
+                }
+            };
+            state.go_on(&room.id, heard, reads_on, Instant::now().into_std())
+        };
+        match repaired {
+            Repaired::Not => self.after(AGAIN_AFTER, room, Task::Repair(number, Tries::new())),
+            Repaired::Done { recovers_until, behind } => {
+                if let Some(until) = recovers_until {
+                    self.queue.push(until.into(), Work { room: Arc::clone(room), task: Task::Look });
+                }
+                self.see_to_behind(room, behind);
+            }
+        }
+    }
+
+    async fn go_on_syncing(&self, room: &Arc<RoomHandle>, mut tries: Tries) {
+        let Some(asked) = room.lock().ask_for_channels(&room.id) else { return };
+        let answer = match self.call(&Command::Catchup(asked)).await {
+            Ok(Outcome::Catchup { records, locks, after }) => Ok((records, locks, after)),
+            Ok(_) => Err(Fault::unexpected()),
+            Err(fault) => Err(fault),
+        };
+        let (records, locks, after) = match answer {
+            Ok(page) => page,
+            Err(fault) => match tries.failed(&fault) {
+                Some(wait) => return self.after(wait, room, Task::Sync(tries)),
+                None => return give_up(room, &fault),
+            },
+        };
+        let locks = after.is_none().then_some(&*locks);
+        let now = Instant::now().into_std();
+        let synced = room.lock().take_channels(&room.id, &records, locks, after.as_ref(), now);
+        synced.late.into_iter().for_each(|member| member.close("it took no change of metadata or locks"));
+        if let Some(wait) = synced.next {
+            self.after(wait, room, Task::Sync(Tries::new()));
+        }
+    }
+
+    fn catch_up(&self, room: &Arc<RoomHandle>) {
+        // From here on, whoever falls behind has this done again.
+        room.catches_up.store(false, Ordering::Release);
+        let (behind, wanted) = {
+            let mut state = room.lock();
+            let behind = state.catch_up_members(&room.id, self.bus.seen_ms(), Instant::now().into_std());
+            (behind, state.take_wanted())
+        };
+        self.see_to_behind(room, behind);
+        self.see_to(room, wanted);
+    }
+
+    fn see_to_behind(&self, room: &Arc<RoomHandle>, behind: Behind<Arc<dyn Member>>) {
+        behind.late.into_iter().for_each(|member| member.close("it stayed behind the room's events"));
+        if let Some(next) = behind.next
+            && !room.catches_up.swap(true, Ordering::AcqRel)
+        {
+            self.queue.push(next.into(), Work { room: Arc::clone(room), task: Task::CatchUp });
+        }
+    }
+
+    async fn call(&self, command: &Command) -> Result<Outcome, Fault> {
+        self.bus.call(command, TraceContext::default()).await?.into_outcome()
+    }
+}
+
+fn give_up(room: &RoomHandle, fault: &Fault) {
+    let members = room.lock().give_up();
+    tracing::warn!(room = %room.id, members = members.len(), error = %fault, "room cannot be read; disconnecting its members");
+    members.into_iter().for_each(|member| member.close("its room cannot be read"));
+}

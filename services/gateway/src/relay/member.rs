@@ -1,0 +1,38 @@
+//! What the relay needs of a member's connection. The socket's side implements it.
+
+use std::sync::Arc;
+
+use protocol::{ConnId, RoomId, command::Restored};
+use serde_json::value::RawValue;
+
+use super::room::Sink;
+
+/// A connection that is a member of a room, or about to be.
+pub(crate) trait Member: Send + Sync + 'static {
+    /// Its id.
+    fn conn(&self) -> &ConnId;
+    /// Sends it an event; says whether there was room for it in its queue.
+    fn emit(&self, event: &str, message: &RawValue) -> bool;
+    /// The room was told that it is gone although its connection is open; its record stood at `op`. Called under the room's
+    /// lock.
+    fn evicted(self: Arc<Self>, op: u64);
+    /// It cannot be sent what it has to know, and is not a member any more: its connection is to be closed, so that its client comes
+    /// back and joins again.
+    fn close(self: Arc<Self>, why: &'static str);
+    /// Whether Redis should have a record of it in `room`.
+    fn is_member_of(&self, room: &RoomId) -> bool;
+    /// That record.
+    fn record(&self, room: &RoomId) -> Option<Restored>;
+    /// The record was restored; it `was_gone` before, or only older.
+    fn restored(&self, was_gone: bool);
+}
+
+impl Sink for Arc<dyn Member> {
+    fn emit(&self, event: &str, message: &RawValue) -> bool {
+        Member::emit(&**self, event, message)
+    }
+
+    fn evicted(&self, op: u64) {
+        Member::evicted(Arc::clone(self), op);
+    }
+}

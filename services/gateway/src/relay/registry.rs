@@ -1,0 +1,161 @@
+//! The rooms that this gateway listens to. A room is subscribed before a join is sent, and unsubscribed some seconds after the
+//! last socket left it: who leaves often comes back.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bus::Bus;
+use parking_lot::{Mutex, MutexGuard};
+use protocol::{Fault, Partition, RoomId};
+use tokio::{sync::OnceCell, time::Instant};
+use tracing::Span;
+
+use super::{delivery::Inbox, member::Member, room::Room};
+use crate::due_queue::DueQueue;
+
+/// How long a room without sockets stays subscribed.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A room, as connections that are members of it know it.
+pub(super) type MemberRoom = Room<Arc<dyn Member>>;
+
+/// A room that this gateway listens to.
+pub(super) struct RoomHandle {
+    pub(super) id: RoomId,
+    pub(super) channel: String,
+    subscribed: OnceCell<()>,
+    /// Sockets here that hold a lock of the room's channels or wait for one, in the room or not.
+    pub(super) interests: AtomicUsize,
+    /// Leaves of sockets here that are not carried out yet.
+    pub(super) leaving: AtomicUsize,
+    /// How often it became idle.
+    idled: AtomicU64,
+    /// What it said and members were not sent yet.
+    pub(super) inbox: Mutex<Inbox>,
+    /// Someone looks after members that are behind.
+    pub(super) catches_up: AtomicBool,
+    room: Mutex<MemberRoom>,
+}
+
+impl RoomHandle {
+    /// Whether no one here has anything to do with it.
+    fn is_idle(&self) -> bool {
+        self.interests.load(Ordering::Acquire) == 0
+            && self.leaving.load(Ordering::Acquire) == 0
+            && self.lock().is_idle()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, MemberRoom> {
+        self.room.lock()
+    }
+}
+
+/// See the module.
+pub(super) struct Registry {
+    bus: Arc<Bus>,
+    partitions: Vec<Rooms>,
+    /// Rooms that became idle, each with how often it had by then.
+    idle: DueQueue<(RoomId, u64)>,
+}
+
+/// The rooms of one partition.
+#[derive(Default)]
+struct Rooms {
+    open: Mutex<HashMap<RoomId, Arc<RoomHandle>>>,
+    /// Whether there ever was one.
+    had_some: AtomicBool,
+}
+
+impl Registry {
+    pub(super) fn new(bus: Arc<Bus>) -> Self {
+        Self { bus, partitions: Partition::all().map(|_| Rooms::default()).collect(), idle: DueQueue::new() }
+    }
+
+    /// The room, which `begin` keeps from being forgotten.
+    pub(super) fn open<T>(&self, id: &RoomId, begin: impl FnOnce(&RoomHandle) -> T) -> (Arc<RoomHandle>, T) {
+        let rooms = self.rooms(id.partition());
+        rooms.had_some.store(true, Ordering::Relaxed);
+        let mut open = rooms.open.lock();
+        let room = open.entry(id.clone()).or_insert_with(|| {
+            Arc::new(RoomHandle {
+                id: id.clone(),
+                channel: self.bus.subjects().room_events(id),
+                subscribed: OnceCell::new(),
+                interests: AtomicUsize::new(0),
+                leaving: AtomicUsize::new(0),
+                idled: AtomicU64::new(0),
+                inbox: Mutex::default(),
+                catches_up: AtomicBool::new(false),
+                room: Mutex::default(),
+            })
+        });
+        let begun = begin(room);
+        (Arc::clone(room), begun)
+    }
+
+    /// # Errors
+    /// `UNAVAILABLE`: Redis did not confirm the subscription.
+    pub(super) async fn subscribe(&self, room: &RoomHandle, span: &Span) -> Result<(), Fault> {
+        let subscribe = || {
+            let span = telemetry::span::command(span, "ssubscribe", &room.channel);
+            bus::redis::observed(span, "ssubscribe", "", self.bus.subscribe(&room.channel))
+        };
+        let subscribed = room.subscribed.get_or_try_init(subscribe).await;
+        subscribed.map(|_| ()).map_err(|error| {
+            tracing::debug!(%error, room = %room.id, "room not subscribed");
+            Fault::unavailable()
+        })
+    }
+
+    fn rooms(&self, partition: Partition) -> &Rooms {
+        &self.partitions[partition.index()]
+    }
+
+    /// An open room.
+    pub(super) fn room(&self, id: &RoomId) -> Option<Arc<RoomHandle>> {
+        self.rooms(id.partition()).open.lock().get(id).cloned()
+    }
+
+    /// The open rooms of a partition.
+    pub(super) fn rooms_of(&self, partition: Partition) -> Vec<Arc<RoomHandle>> {
+        self.rooms(partition).open.lock().values().cloned().collect()
+    }
+
+    /// Whether there ever was a room in a partition.
+    pub(super) fn had_rooms(&self, partition: Partition) -> bool {
+        self.rooms(partition).had_some.load(Ordering::Relaxed)
+    }
+
+    /// Someone has nothing to do with the room any more. If that was the last one, the room is forgotten some seconds later.
+    pub(super) fn forget_if_idle(&self, room: &RoomHandle) {
+        if room.is_idle() {
+            let idled = room.idled.fetch_add(1, Ordering::AcqRel) + 1;
+            self.idle.push(Instant::now() + LINGER, (room.id.clone(), idled));
+        }
+    }
+
+    /// Forgets rooms that stayed idle, one after the other; several workers may do so.
+    pub(super) async fn forget_forever(&self) {
+        loop {
+            let (id, idled) = self.idle.next().await;
+            let unsubscribed = {
+                let mut open = self.rooms(id.partition()).open.lock();
+                // It is kept if someone came since, or came and left again: then its time began anew.
+                let stayed_idle =
+                    |room: &Arc<RoomHandle>| room.idled.load(Ordering::Acquire) == idled && room.is_idle();
+                let forgotten = if open.get(&id).is_some_and(stayed_idle) { open.remove(&id) } else { None };
+                // Before anyone can enter the room again, and subscribe.
+                forgotten.map(|room| Box::pin(self.bus.unsubscribe(&room.channel)))
+            };
+            if let Some(unsubscribed) = unsubscribed {
+                unsubscribed.await;
+            }
+        }
+    }
+}

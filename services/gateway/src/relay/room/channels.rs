@@ -1,0 +1,201 @@
+//! What members here were sent of the channels of their room's name. A change is delivered if it is the next one of its
+//! channel, or if it replaces the whole; where one may be missing, members are sent the whole. No I/O: `dirty` fetches it, a
+//! page at a time.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use protocol::{
+    ChannelType, RoomId,
+    client::MetadataMessage,
+    command::{Catchup, metadata::TypedRecord},
+    event::metadata::{EventItem, MetadataEvent, Operation},
+};
+use serde_json::value::RawValue;
+
+use super::{
+    BEHIND_LIMIT, RETRY_AFTER,
+    sink::Sink,
+    subscriber::{Subscriber, Subscribers},
+};
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Channels {
+    /// The last change that everyone was sent, but for subscribers that lack some; none where no one can say.
+    last_sent: HashMap<ChannelType, u64>,
+    sync: Option<Sync>,
+}
+
+/// The whole is being fetched.
+struct Sync {
+    began: Instant,
+    /// Of all channels, whatever everyone knows: someone lacks some.
+    of_all: bool,
+    /// Something else went missing meanwhile.
+    again: bool,
+    /// The last channel that was fetched; none before the first page.
+    after: Option<ChannelType>,
+    /// The revisions that were fetched.
+    fetched: HashMap<ChannelType, u64>,
+}
+
+/// What a sync does next.
+pub(in crate::relay) struct Synced<S> {
+    /// Asks again after this time; none when it is done.
+    pub(in crate::relay) next: Option<Duration>,
+    /// Who has had no room in its queue for too long, and is no member any more.
+    pub(in crate::relay) late: Vec<S>,
+}
+
+impl Channels {
+    /// A channel changed. Says whether a sync is needed: a change before it may be missing, or someone did not take it.
+    pub(super) fn hear<S: Sink>(
+        &mut self,
+        id: &RoomId,
+        subscribers: &mut Subscribers<S>,
+        event: &MetadataEvent<'_>,
+    ) -> bool {
+        if subscribers.is_empty() {
+            self.forget();
+            return false;
+        }
+        let kind = ChannelType::from(event.kind);
+        let fits = match self.last_sent.get(&kind) {
+            Some(last) if event.major_revision <= *last => return false,
+            Some(last) => event.major_revision == last + 1 || event.operation == Operation::Set,
+            None => self.sync.is_none() || event.operation == Operation::Set,
+        };
+        if !fits {
+            return true;
+        }
+        self.last_sent.insert(kind, event.major_revision);
+        let message = message(id, event, false);
+        subscribers.values_mut().for_each(|subscriber| subscriber.send_change("metadata:event", &message));
+        any_lacks(subscribers)
+    }
+
+    /// Something may have been missed. Says whether a sync begins: not if one is under way, which then goes round once more.
+    pub(super) fn begin_sync(&mut self) -> bool {
+        if let Some(sync) = &mut self.sync {
+            sync.again = true;
+            return false;
+        }
+        self.sync = Some(Sync::new(Instant::now()));
+        true
+    }
+
+    /// Whether the whole is being fetched.
+    pub(super) fn is_syncing(&self) -> bool {
+        self.sync.is_some()
+    }
+
+    /// The next page to ask for; none when no one is left to be sent it.
+    pub(super) fn ask<S: Sink>(&mut self, id: &RoomId, subscribers: &Subscribers<S>) -> Option<Catchup> {
+        if subscribers.is_empty() {
+            *self = Self::default();
+            return None;
+        }
+        let sync = self.sync.get_or_insert_with(|| Sync::new(Instant::now()));
+        if sync.after.is_none() {
+            *sync = Sync { of_all: any_lacks(subscribers), ..Sync::new(Instant::now()) };
+        }
+        let known = self.last_sent.iter().map(|(kind, last)| (kind.clone(), *last)).collect();
+        Some(Catchup { room: id.clone(), known, all: sync.of_all, after: sync.after.clone() })
+    }
+
+    /// A page came. `after` is where the next one begins, if there is one.
+    pub(super) fn take_page<S: Sink>(
+        &mut self,
+        id: &RoomId,
+        subscribers: &mut Subscribers<S>,
+        records: &[TypedRecord],
+        after: Option<&ChannelType>,
+        now: Instant,
+    ) -> Synced<S> {
+        for record in records {
+            self.take_record(id, subscribers, record);
+        }
+        let is_late =
+            |one: &Subscriber<S>| one.lacking_since.is_some_and(|since| now.duration_since(since) > BEHIND_LIMIT);
+        let late = subscribers.extract_if(|_, one| is_late(one)).map(|(_, one)| one.sink).collect();
+        let Some(sync) = &mut self.sync else { return Synced { next: None, late } };
+        if after.is_some() {
+            sync.after = after.cloned();
+            return Synced { next: Some(Duration::ZERO), late };
+        }
+        // Who lacks a change was sent all channels, at least as they were at the last change that the others were sent.
+        let is_whole =
+            |(kind, last): (&ChannelType, &u64)| sync.fetched.get(kind).is_some_and(|fetched| fetched >= last);
+        let has_all = sync.of_all && self.last_sent.iter().all(is_whole);
+        let mut next = sync.again.then_some(Duration::ZERO);
+        for subscriber in subscribers.values_mut() {
+            if !subscriber.took_sync(has_all.then_some(sync.began)) {
+                next = Some(RETRY_AFTER);
+            }
+        }
+        self.sync = next.map(|_| Sync::new(now));
+        Synced { next, late }
+    }
+
+    fn take_record<S: Sink>(&mut self, id: &RoomId, subscribers: &mut Subscribers<S>, one: &TypedRecord) {
+        let TypedRecord { kind, record } = one;
+        let is_new = self.last_sent.get(kind).is_none_or(|last| record.major_revision > *last);
+        let items = record.items.iter();
+        let event = MetadataEvent {
+            operation: Operation::Set,
+            major_revision: record.major_revision,
+            ts: record.timestamp,
+            traceparent: None,
+            kind: kind.as_str(),
+            author: None,
+            items: items
+                .map(|item| EventItem { key: item.key.as_str(), value: &item.value, revision: item.revision })
+                .collect(),
+        };
+        let message = message(id, &event, true);
+        for subscriber in subscribers.values_mut() {
+            if is_new || subscriber.lacks_channels() {
+                subscriber.send_sync("metadata:event", &message);
+            }
+        }
+        if is_new {
+            self.last_sent.insert(kind.clone(), record.major_revision);
+        }
+        if let Some(sync) = &mut self.sync {
+            sync.fetched.insert(kind.clone(), record.major_revision);
+        }
+    }
+
+    /// No one here knows anything of the channels any more.
+    pub(super) fn forget(&mut self) {
+        self.last_sent = HashMap::new();
+    }
+}
+
+impl Sync {
+    fn new(began: Instant) -> Self {
+        Self { began, of_all: false, again: false, after: None, fetched: HashMap::new() }
+    }
+}
+
+/// Whether someone did not take a change of a channel or a lock, and was not sent the whole since.
+pub(super) fn any_lacks<S: Sink>(subscribers: &Subscribers<S>) -> bool {
+    subscribers.values().any(Subscriber::lacks_channels)
+}
+
+fn message(id: &RoomId, event: &MetadataEvent<'_>, resync: bool) -> Box<RawValue> {
+    let message = MetadataMessage {
+        channel_name: id,
+        channel_type: event.kind,
+        operation: event.operation,
+        items: &event.items,
+        major_revision: event.major_revision,
+        timestamp: event.ts,
+        author_uid: event.author,
+        resync,
+    };
+    serde_json::value::to_raw_value(&message).unwrap_or_default()
+}

@@ -1,0 +1,180 @@
+//! What a room says, as it comes: the next event is applied and sent to the members here, anything else waits or shows a gap.
+
+use protocol::{
+    ConnId, Position, RoomId,
+    event::{Kind, RoomEvent},
+};
+
+use super::{
+    Phase, Room,
+    position::Place,
+    publication::{Marked, Publication},
+    roster::Known,
+    sink::Sink,
+    subscriber::Subscriber,
+};
+
+/// What became of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::relay) enum Heard {
+    /// It was the next one.
+    Delivered,
+    /// It waits, or it was known.
+    Kept,
+    /// Something is missing before it.
+    Gap,
+}
+
+impl<S: Sink> Room<S> {
+    /// The room said something.
+    pub(in crate::relay) fn hear(&mut self, id: &RoomId, text: &str, event: &RoomEvent<'_>) -> Heard {
+        let Phase::Live(position) = self.phase else {
+            self.keep(text);
+            return Heard::Kept;
+        };
+        match Place::of(event, position) {
+            Place::Known => Heard::Kept,
+            Place::Next => {
+                self.apply(id, event);
+                Heard::Delivered
+            }
+            Place::Apart { .. } if self.is_idle() => {
+                self.forget();
+                Heard::Kept
+            }
+            Place::Apart { forked } => {
+                self.forked |= forked;
+                self.keep(text);
+                Heard::Gap
+            }
+        }
+    }
+
+    fn keep(&mut self, text: &str) {
+        if !self.is_idle() {
+            self.backlog.push(text);
+        }
+    }
+
+    fn apply(&mut self, id: &RoomId, event: &RoomEvent<'_>) {
+        if self.is_known_to_be_gone(event) {
+            // The event counts and is not passed on, so members go on from a snapshot.
+            self.move_to(event.at);
+            self.subscribers.values_mut().for_each(Subscriber::fall_behind);
+            self.wanted.snapshot = true;
+            return;
+        }
+        // What Redis came back with is older than what its gateway will restore. The event counts, and says what is known.
+        let is_newer = |known: &&Known| event.kind != Kind::Leave && known.age() > (event.epoch, event.op);
+        let known = self.roster.get(event.conn).filter(|_| self.recovery.is_some()).filter(is_newer).cloned();
+        if let Some(Known { epoch, op, state, .. }) = &known
+            && let Ok(state) = serde_json::from_str(state)
+        {
+            return self.apply_current(id, &RoomEvent { epoch: *epoch, op: *op, state, ..*event });
+        }
+        let was_last = self.recovery.as_mut().is_some_and(|recovery| recovery.hear(event.conn));
+        self.wanted.snapshot |= was_last;
+        self.apply_current(id, event);
+    }
+
+    /// Whether it is the leave of a connection whose first leave Redis lost: its record came back, was kept out, and is removed.
+    fn is_known_to_be_gone(&self, event: &RoomEvent<'_>) -> bool {
+        let conn = ConnId::from(event.conn);
+        let was_shown = |one: &Subscriber<S>| one.shown.get(&conn).flatten().is_some();
+        event.kind == Kind::Leave
+            && self.recovery.as_ref().is_some_and(|recovery| recovery.keeps_out)
+            && self.roster.get(event.conn).is_none()
+            && !self.subscribers.values().any(was_shown)
+    }
+
+    fn apply_current(&mut self, id: &RoomId, event: &RoomEvent<'_>) {
+        self.move_to(event.at);
+        let (conn, after) = (ConnId::from(event.conn), Known::after(event));
+        let before = self.roster.take(&conn, after.as_ref());
+        if event.kind == Kind::Leave
+            && let Some(one) = self.subscribers.get(event.conn).filter(|one| one.at.token < event.at.token)
+        {
+            // It did not ask for this: its place is taken away before its leave is sent.
+            one.sink.evicted(event.op);
+        }
+        // A record that was rolled back may leave before it is restored; its epoch must not go back.
+        let known_epoch = before.as_ref().filter(|_| event.kind == Kind::Leave).map_or(0, |known| known.epoch);
+        let mut event = RoomEvent { epoch: event.epoch.max(known_epoch), ..*event };
+        // The answer with which the room began here left it out, for its gateway seemed to be gone.
+        if event.kind == Kind::Update && before.is_none() {
+            event.kind = Kind::Join;
+            event.user_edge =
+                !self.roster.iter().any(|(other, known)| known.user.as_str() == event.user && *other != conn);
+        }
+        let event = &event;
+        let publication = self.publication(id, event, &conn, before.as_ref(), after);
+        let mut marked = Marked::new(id, event);
+        for one in self.subscribers.values_mut() {
+            let (was_behind, was_forked) = (one.is_behind(), one.forked);
+            let sent = if one.settling {
+                one.send_marked(&mut marked, event, &conn, before.as_ref(), &self.roster)
+            } else {
+                one.send(&publication, one.shown.get(&conn) == Some(None))
+            };
+            if sent {
+                one.shown.forget(&conn);
+            } else {
+                one.shown.missed(&conn, before.as_ref());
+                one.shown.compare_one(&conn, publication.after.as_ref());
+            }
+            self.wanted.catch_up |= !was_behind && one.is_behind();
+            let has_forked = one.forked && !was_forked;
+            self.wanted.snapshot |= has_forked;
+            self.forked |= has_forked;
+        }
+        self.joins.keep(publication);
+    }
+
+    /// The event as members receive it, before which the roster said `before` of its connection. What Redis calls a join, or
+    /// has put back, is an update for those who knew the connection all the time.
+    fn publication(
+        &self,
+        id: &RoomId,
+        event: &RoomEvent<'_>,
+        conn: &ConnId,
+        before: Option<&Known>,
+        after: Option<Known>,
+    ) -> Publication {
+        let is_known = before.is_some_and(|known| known.user.as_str() == event.user);
+        let kind = match event.kind {
+            Kind::Join | Kind::Restore if is_known => Kind::Update,
+            Kind::Join | Kind::Restore => Kind::Join,
+            kind => kind,
+        };
+        let publication = Publication::new(id, event, kind, conn.clone(), after);
+        // Who joined while Redis had lost others was not shown them, and is told that they join when they are restored.
+        let lacks = |one: &Subscriber<S>| one.shown.get(conn) == Some(None);
+        if kind == Kind::Update && (event.kind != Kind::Update || self.subscribers.values().any(lacks)) {
+            return publication.with_join(id, event);
+        }
+        publication
+    }
+
+    /// Applies what waited; says whether it fits.
+    pub(super) fn catch_up(&mut self, id: &RoomId) -> bool {
+        self.catch_up_to(id, Position { birth: u64::MAX, seq: 0, token: 0 })
+    }
+
+    /// Applies what waited, up to `limit`.
+    pub(super) fn catch_up_to(&mut self, id: &RoomId, limit: Position) -> bool {
+        while let (Some(position), Some(text)) = (self.position(), self.backlog.pop()) {
+            let Some(event) = RoomEvent::read(&text) else { continue };
+            match Place::of(&event, position) {
+                Place::Next if event.at <= limit => self.apply(id, &event),
+                Place::Known => {}
+                place => {
+                    self.forked |= matches!(place, Place::Apart { forked: true });
+                    self.backlog.put_back(text);
+                    return false;
+                }
+            }
+        }
+        self.backlog.clear();
+        true
+    }
+}

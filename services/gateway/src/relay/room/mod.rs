@@ -1,0 +1,245 @@
+//! One room as its members here know it: the position in its events, the roster, the subscribers. Events are applied in `seq`
+//! order or not at all; what does not fit waits for a repair. No I/O but the sends to members' queues, no clock of its own, no
+//! tasks.
+//!
+//! In the order in which they stand on each other: `position`, `roster`, `shown` (what a member was sent), `publication` (an
+//! event, encoded), `resync` (what a snapshot says to a member), `subscriber`, `channels` and `lock_board` (metadata and locks of
+//! the room's name), `backlog` and `joins` (what waits, and what is kept for joins under way), `recovery`, and the room itself:
+//! in `hearing` what it hears, in `admission` who joins, in `repair` the way back from a gap, in `reconcile` what a
+//! snapshot does to it.
+
+mod admission;
+mod backlog;
+mod channels;
+mod hearing;
+mod joins;
+mod lock_board;
+mod position;
+mod publication;
+mod reconcile;
+mod recovery;
+mod repair;
+mod resync;
+mod roster;
+mod shown;
+mod sink;
+mod subscriber;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use protocol::{
+    ChannelType, ConnId, LockId, Position, RoomId,
+    command::{Catchup, lock::Held, metadata::TypedRecord},
+    event::{lock::LockEvent, metadata::MetadataEvent},
+};
+use tokio::sync::watch;
+
+pub(crate) use self::lock_board::LockUpdate;
+use self::{
+    backlog::Backlog, channels::Channels, joins::Joins, lock_board::LockBoard, recovery::Recovery, roster::Roster,
+    subscriber::Subscribers,
+};
+pub(super) use self::{
+    channels::Synced,
+    hearing::Heard,
+    joins::Join,
+    recovery::RECOVERY,
+    repair::{Behind, READS_ON_AFTER, Repaired},
+    sink::Sink,
+};
+
+/// A member that does not take what it must know for this long is closed.
+const BEHIND_LIMIT: Duration = Duration::from_secs(10);
+/// When a member is tried again that has no room for what it must know.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// Events that wait for a repair, and those that are kept for joins under way, each: beyond it a snapshot takes their place.
+const MOST_KEPT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How the room follows what it is told.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// No join was answered yet.
+    Unknown {
+        /// Something may have been missed since the first join began.
+        missed: bool,
+    },
+    /// The roster stands at this position, and the next event is applied as it comes.
+    Live(Position),
+    /// A snapshot is being fetched; what the room says waits.
+    Repairing {
+        at: Position,
+        /// Which repair it is: one that a room forgot, for no one was left in it, must not end a later one.
+        number: u64,
+        /// Something else went missing meanwhile.
+        again: bool,
+    },
+}
+
+/// What has to be done for a room since this was last asked.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// A snapshot: someone is not sure to stand in the room's history, or the last member that was waited for was restored.
+    pub(super) snapshot: bool,
+    /// Someone did not take an event.
+    pub(super) catch_up: bool,
+}
+
+/// See the module.
+pub(super) struct Room<S> {
+    phase: Phase,
+    /// How many repairs there were.
+    repairs: u64,
+    /// Redis may have lost what it said before: its members have time to be restored. Independent of the phase: a room that
+    /// recovers is live between its snapshots.
+    recovery: Option<Recovery>,
+    /// An event of another history was heard since the last snapshot.
+    forked: bool,
+    wanted: Wanted,
+    roster: Roster,
+    subscribers: Subscribers<S>,
+    joins: Joins,
+    backlog: Backlog,
+    channels: Channels,
+    locks: LockBoard,
+}
+
+impl<S> Default for Room<S> {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Unknown { missed: false },
+            repairs: 0,
+            recovery: None,
+            forked: false,
+            wanted: Wanted::default(),
+            roster: Roster::default(),
+            subscribers: Subscribers::new(),
+            joins: Joins::default(),
+            backlog: Backlog::default(),
+            channels: Channels::default(),
+            locks: LockBoard::default(),
+        }
+    }
+}
+
+impl<S: Sink> Room<S> {
+    /// Whether no one here is in the room or about to be.
+    pub(super) fn is_idle(&self) -> bool {
+        self.subscribers.is_empty() && !self.joins.any()
+    }
+
+    /// Whether a join is under way.
+    pub(super) fn is_joining(&self) -> bool {
+        self.joins.any()
+    }
+
+    /// The members here.
+    pub(super) fn members(&self) -> impl Iterator<Item = &S> {
+        self.subscribers.values().map(|subscriber| &subscriber.sink)
+    }
+
+    /// A member here.
+    pub(super) fn member(&self, conn: &ConnId) -> Option<&S> {
+        self.subscribers.get(conn).map(|subscriber| &subscriber.sink)
+    }
+
+    /// How many members are here.
+    pub(super) fn count(&self) -> usize {
+        self.subscribers.len()
+    }
+
+    /// Where the roster stands; none before the first join was answered.
+    fn position(&self) -> Option<Position> {
+        match self.phase {
+            Phase::Unknown { .. } => None,
+            Phase::Live(at) | Phase::Repairing { at, .. } => Some(at),
+        }
+    }
+
+    fn move_to(&mut self, to: Position) {
+        match &mut self.phase {
+            Phase::Unknown { .. } => self.phase = Phase::Live(to),
+            Phase::Live(at) | Phase::Repairing { at, .. } => *at = to,
+        }
+    }
+
+    fn is_repairing(&self) -> bool {
+        matches!(self.phase, Phase::Repairing { .. })
+    }
+
+    /// Forgets what the room said; the next join begins anew.
+    fn forget(&mut self) {
+        self.phase = Phase::Unknown { missed: false };
+        self.roster = Roster::default();
+        self.backlog.clear();
+        self.joins.forget();
+        (self.recovery, self.forked) = (None, false);
+        self.channels.forget();
+    }
+
+    /// What has to be done since this was last asked.
+    pub(super) fn take_wanted(&mut self) -> Wanted {
+        std::mem::take(&mut self.wanted)
+    }
+}
+
+impl<S: Sink> Room<S> {
+    /// A channel of the room's name changed. Says whether a sync is needed.
+    pub(super) fn hear_metadata(&mut self, id: &RoomId, event: &MetadataEvent<'_>) -> bool {
+        self.channels.hear(id, &mut self.subscribers, event)
+    }
+
+    /// A lock of the room's name changed hands. Says whether a sync is needed.
+    pub(super) fn hear_lock(&mut self, id: &RoomId, event: &LockEvent<'_>) -> bool {
+        self.locks.hear(id, &mut self.subscribers, event, self.channels.is_syncing())
+    }
+
+    /// Changes of channels or locks may have been missed. Says whether a sync begins: not if one is under way, or if no one is here.
+    pub(super) fn begin_sync(&mut self) -> bool {
+        !self.subscribers.is_empty() && self.channels.begin_sync()
+    }
+
+    /// What the sync asks for next; none when no one is left to be sent it.
+    pub(super) fn ask_for_channels(&mut self, id: &RoomId) -> Option<Catchup> {
+        let asked = self.channels.ask(id, &self.subscribers)?;
+        self.locks.ask(&self.subscribers);
+        Some(asked)
+    }
+
+    /// A page of the channels came, and with the last one all locks that are held. `after` is where the next page begins, if
+    /// there is one.
+    pub(super) fn take_channels(
+        &mut self,
+        id: &RoomId,
+        records: &[TypedRecord],
+        locks: Option<&[Held]>,
+        after: Option<&ChannelType>,
+        now: Instant,
+    ) -> Synced<S> {
+        if let Some(locks) = locks {
+            self.locks.take_held(id, &mut self.subscribers, locks);
+        }
+        self.channels.take_page(id, &mut self.subscribers, records, after, now)
+    }
+
+    /// From now on `conn` hears what becomes of a lock for which it waits by its operation `op`; `None` if it waits already.
+    pub(super) fn wait_for_lock(
+        &mut self,
+        lock: &LockId,
+        conn: &ConnId,
+        op: u64,
+    ) -> Option<watch::Receiver<LockUpdate>> {
+        self.locks.wait(lock, conn, op)
+    }
+
+    /// It hears no more of it.
+    pub(super) fn stop_waiting_for_lock(&mut self, lock: &LockId, conn: &ConnId) {
+        self.locks.stop_waiting(lock, conn);
+    }
+
+    /// Something may have been missed: all who wait for locks ask again.
+    pub(super) fn invalidate_lock_waits(&self) {
+        self.locks.invalidate_waits();
+    }
+}

@@ -1,0 +1,170 @@
+//! The course of a room's repair: when it begins, what is asked for, how the room goes on. And members who did not take an event:
+//! they are brought up to date from the roster, which costs the rest of the room and Redis nothing.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use protocol::{ConnId, Position, RoomId};
+
+use super::{
+    BEHIND_LIMIT, Phase, RETRY_AFTER, Room, position::may_follow, recovery::Recovery, resync::Resync, roster::Known,
+    sink::Sink, subscriber::Subscriber,
+};
+
+/// When a member that fell behind is tried first, and again if it reads bit by bit: 512 events at a time, so that those of
+/// 10,000 members who left together are sent within a second and not within five.
+pub(in crate::relay) const READS_ON_AFTER: Duration = Duration::from_millis(25);
+
+/// Where a repair stands.
+pub(in crate::relay) enum Repaired<S> {
+    /// What came meanwhile does not fit: another snapshot is needed.
+    Not,
+    /// The room goes on.
+    Done {
+        /// When to look again: the room recovers until then, and no one looks yet.
+        recovers_until: Option<Instant>,
+        /// Members that have no room in their queues for what they must know.
+        behind: Behind<S>,
+    },
+}
+
+/// Members that did not take what they must know.
+pub(in crate::relay) struct Behind<S> {
+    /// When to try again.
+    pub(in crate::relay) next: Option<Instant>,
+    /// Who took nothing for too long, and is no member any more.
+    pub(in crate::relay) late: Vec<S>,
+}
+
+impl<S: Sink> Room<S> {
+    /// Something may be missing. Answers the number of the repair that begins. None begins if one is under way, which then goes round once more, nor
+    /// before the first join was answered, for its answer is a snapshot; what went missing meanwhile is looked for after it.
+    pub(in crate::relay) fn begin_repair(&mut self) -> Option<u64> {
+        if self.is_idle() {
+            self.forget();
+        }
+        match &mut self.phase {
+            Phase::Unknown { missed } => *missed = self.joins.any(),
+            Phase::Live(at) => {
+                self.repairs += 1;
+                self.phase = Phase::Repairing { at: *at, number: self.repairs, again: false };
+                return Some(self.repairs);
+            }
+            Phase::Repairing { again, .. } => *again = true,
+        }
+        None
+    }
+
+    /// Whether this repair is under way. Not if no one is left here for whom the room would be repaired: then it is forgotten.
+    pub(in crate::relay) fn repairs(&mut self, number: u64) -> bool {
+        if self.is_idle() {
+            self.forget();
+        }
+        matches!(self.phase, Phase::Repairing { number: current, .. } if current == number)
+    }
+
+    /// Redis may have lost something, or have come back with older data, after `calm_ms` of its clock. Until `until`, members
+    /// that a snapshot lacks stay as they are.
+    pub(in crate::relay) fn begin_recovery(&mut self, until: Instant, calm_ms: u64) {
+        if self.position().is_some() {
+            self.subscribers.values_mut().for_each(|subscriber| subscriber.forked = true);
+            let recovery = self.recover(until);
+            recovery.has_asked = false;
+            recovery.since_ms = calm_ms;
+        }
+    }
+
+    pub(super) fn recover(&mut self, until: Instant) -> &mut Recovery {
+        let recovery = self.recovery.get_or_insert_with(|| Recovery::new(until));
+        recovery.look_planned &= recovery.until >= until;
+        recovery.until = recovery.until.max(until);
+        recovery
+    }
+
+    /// A snapshot is about to be asked for. Answers what need not be fetched again, none when someone needs a snapshot whatever
+    /// it says; and how far the room has been heard.
+    pub(in crate::relay) fn ask(&mut self) -> (Option<Position>, u64) {
+        self.recovery.iter_mut().for_each(|recovery| recovery.has_asked = true);
+        let may_go_on = |at: &Position| {
+            self.subscribers.iter().all(|(conn, one)| !one.is_behind() || self.leads_on(conn, one, *at))
+        };
+        let known = self.position().filter(|at| self.recovery.is_none() && !self.forked && may_go_on(at));
+        (known, self.backlog.heard())
+    }
+
+    /// Whether the roster, which stands at `at`, is sure to be what follows on what a member was shown. It is not if its answer
+    /// was of another history, or later.
+    fn leads_on(&self, conn: &ConnId, subscriber: &Subscriber<S>, at: Position) -> bool {
+        let is_older = |(conn, was): (&ConnId, Option<&Known>)| {
+            was.zip(self.roster.get(conn.as_str())).is_some_and(|(was, is)| is.age() < was.age())
+        };
+        !subscriber.forked
+            && may_follow(subscriber.at, at)
+            && self.roster.get(conn.as_str()).is_some()
+            && !subscriber.shown.iter().any(is_older)
+    }
+
+    /// Members that are behind go on from the roster, which is known to be what Redis had at `seen_ms`. Not where the room turned
+    /// out to be another meanwhile, nor those who joined since and may be ahead. Says whether someone took some of it and has no
+    /// room for the rest yet.
+    pub(in crate::relay) fn bring_up_to_date(&mut self, id: &RoomId, seen_ms: u64) -> bool {
+        let Some(at) = self.position().filter(|_| self.recovery.is_none() && !self.forked) else { return false };
+        let behind = self.subscribers.iter().filter(|(conn, one)| one.is_behind() && self.leads_on(conn, one, at));
+        let behind: HashSet<_> = behind.map(|(conn, _)| conn.clone()).collect();
+        let none = HashSet::new();
+        let resync = Resync::new(id, at, seen_ms, &self.roster, &none);
+        let behind = self.subscribers.iter_mut().filter(|(conn, _)| behind.contains(*conn));
+        behind.fold(false, |reads_on, (_, one)| one.bring_up_to_date(&resync, false) || reads_on)
+    }
+
+    /// Looks after members that are behind, as of `seen_ms`. Where the roster cannot help, a snapshot is wanted. During a repair
+    /// that is for its end to do.
+    pub(in crate::relay) fn catch_up_members(&mut self, id: &RoomId, seen_ms: u64, now: Instant) -> Behind<S> {
+        if self.is_repairing() {
+            return Behind { next: None, late: Vec::new() };
+        }
+        let reads_on = self.bring_up_to_date(id, seen_ms);
+        let at = self.position().filter(|_| self.recovery.is_none() && !self.forked);
+        let is_stuck =
+            |conn: &ConnId, one: &Subscriber<S>| one.is_behind() && at.is_none_or(|at| !self.leads_on(conn, one, at));
+        self.wanted.snapshot |= self.subscribers.iter().any(|(conn, one)| is_stuck(conn, one));
+        self.take_behind(reads_on, now)
+    }
+
+    fn take_behind(&mut self, reads_on: bool, now: Instant) -> Behind<S> {
+        let is_late =
+            |one: &Subscriber<S>| one.behind_since.is_some_and(|since| now.duration_since(since) > BEHIND_LIMIT);
+        let late = self.subscribers.extract_if(|_, one| is_late(one)).map(|(_, one)| one.sink).collect();
+        let after = if reads_on { READS_ON_AFTER } else { RETRY_AFTER };
+        Behind { next: self.subscribers.values().any(Subscriber::is_behind).then(|| now + after), late }
+    }
+
+    /// The snapshot, if one was needed, is applied; `heard` is how far the room was heard when it was asked for, and `reads_on`
+    /// whether someone takes what it missed bit by bit. Goes on with what waited.
+    pub(in crate::relay) fn go_on(&mut self, id: &RoomId, heard: u64, reads_on: bool, now: Instant) -> Repaired<S> {
+        let mut fits = self.catch_up(id);
+        if !fits {
+            self.backlog.drop_heard(heard);
+            fits = self.catch_up(id);
+        }
+        if let Phase::Repairing { at, again, .. } = &mut self.phase {
+            if std::mem::take(again) || !fits {
+                return Repaired::Not;
+            }
+            self.phase = Phase::Live(*at);
+        }
+        let plan =
+            |recovery: &mut Recovery| (!std::mem::replace(&mut recovery.look_planned, true)).then_some(recovery.until);
+        let recovers_until = self.recovery.as_mut().and_then(plan);
+        Repaired::Done { recovers_until, behind: self.take_behind(reads_on, now) }
+    }
+
+    /// The snapshot cannot be had: no one here is a member any more. Answers who was.
+    pub(in crate::relay) fn give_up(&mut self) -> Vec<S> {
+        let members = self.subscribers.drain().map(|(_, subscriber)| subscriber.sink).collect();
+        self.forget();
+        members
+    }
+}
