@@ -41,6 +41,16 @@ impl Backlog {
         backlog
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
     pub(super) fn limit(&self) -> usize {
         self.limit
     }

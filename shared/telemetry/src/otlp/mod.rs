@@ -2,8 +2,6 @@
 //! queues. A collector that is slow or gone costs what is dropped, which is counted, and nothing else.
 
 mod backlog;
-mod body;
-mod encode;
 mod logs;
 mod metrics;
 pub(crate) mod traces;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{Context, trace::TracerProvider as _};
-use opentelemetry_otlp::{ExporterBuildError, WithHttpConfig as _};
+use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -14,11 +14,7 @@ use opentelemetry_sdk::{
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{
-    backlog::Backlog,
-    body::{Body, Replacing},
-    encode,
-};
+use super::backlog::Backlog;
 
 /// Spans that may wait, up to some 1.5 KiB each: 25 MiB; heartbeats' take less. The SDK's default of 2,048 drops under load.
 const QUEUE: usize = 16_384;
@@ -26,15 +22,9 @@ const QUEUE: usize = 16_384;
 const SCOPE: &str = "rollcall";
 
 pub(super) fn begin(resource: Resource) -> Result<SdkTracerProvider, ExporterBuildError> {
-    let body = Body::default();
-    let client =
-        Replacing::with(body.clone()).map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
-    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().with_http_client(client).build()?;
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build()?;
     let backlog = Backlog::new("traces", "OTEL_BSP_MAX_QUEUE_SIZE", QUEUE);
-    let batch = BatchConfigBuilder::default().with_max_queue_size(backlog.limit()).build();
-    let exporter = Counted { inner: exporter, body, resource: Vec::new(), backlog: Arc::clone(&backlog) };
-    let inner = BatchSpanProcessor::builder(exporter).with_batch_config(batch).build();
-    let processor = Bounded { inner, backlog };
+    let processor = Bounded::new(exporter, backlog);
     let provider = SdkTracerProvider::builder().with_span_processor(processor).with_resource(resource).build();
     crate::heartbeat::begin(provider.tracer(SCOPE));
     Ok(provider)
@@ -56,6 +46,15 @@ where
 struct Bounded {
     inner: BatchSpanProcessor,
     backlog: Arc<Backlog>,
+}
+
+impl Bounded {
+    fn new(exporter: impl SpanExporter + 'static, backlog: Arc<Backlog>) -> Self {
+        let batch = BatchConfigBuilder::default().with_max_queue_size(backlog.limit()).build();
+        let exporter = Counted { inner: exporter, backlog: Arc::clone(&backlog) };
+        let inner = BatchSpanProcessor::builder(exporter).with_batch_config(batch).build();
+        Self { inner, backlog }
+    }
 }
 
 impl SpanProcessor for Bounded {
@@ -82,21 +81,17 @@ impl SpanProcessor for Bounded {
     }
 }
 
-/// Writes the requests, which `inner` sends, and tells the backlog what left.
+/// Tells the backlog what left.
 #[derive(Debug)]
-struct Counted {
-    inner: opentelemetry_otlp::SpanExporter,
-    body: Body,
-    resource: Vec<u8>,
+struct Counted<E> {
+    inner: E,
     backlog: Arc<Backlog>,
 }
 
-impl SpanExporter for Counted {
+impl<E: SpanExporter> SpanExporter for Counted<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
-        self.body.set(encode::request(&batch, SCOPE, &self.resource));
-        drop(batch);
-        let result = self.inner.export(Vec::new()).await;
+        let result = self.inner.export(batch).await;
         self.backlog.left(count, &result);
         result
     }
@@ -110,6 +105,54 @@ impl SpanExporter for Counted {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        self.resource = encode::resource(resource);
+        self.inner.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use opentelemetry::trace::{Span as _, Tracer as _};
+    use opentelemetry_sdk::error::OTelSdkError;
+
+    use super::*;
+
+    /// A collector that can be away.
+    #[derive(Debug, Default, Clone)]
+    struct Collector {
+        is_away: Arc<AtomicBool>,
+        names: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl SpanExporter for Collector {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            if self.is_away.load(Ordering::Relaxed) {
+                return Err(OTelSdkError::InternalFailure("away".to_owned()));
+            }
+            self.names.lock().unwrap().extend(batch.into_iter().map(|span| span.name.into_owned()));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_span_leaves_the_backlog_when_it_is_exported_and_when_it_is_lost() {
+        let (collector, backlog) = (Collector::default(), Backlog::new("tests", "ROLLCALL_NO_SUCH_VARIABLE", 2));
+        let processor = Bounded::new(collector.clone(), Arc::clone(&backlog));
+        let provider = SdkTracerProvider::builder().with_span_processor(processor).build();
+        let round = |name: &'static str| {
+            provider.tracer(SCOPE).start(name).end();
+            let _ = provider.force_flush();
+            (backlog.waiting(), backlog.dropped())
+        };
+        assert_eq!(round("first"), (0, 0));
+        collector.is_away.store(true, Ordering::Relaxed);
+        assert_eq!([round("lost"), round("lost"), round("lost")], [(0, 1), (0, 2), (0, 3)]);
+        collector.is_away.store(false, Ordering::Relaxed);
+        assert_eq!(round("last"), (0, 3));
+        assert_eq!(*collector.names.lock().unwrap(), ["first", "last"]);
     }
 }
