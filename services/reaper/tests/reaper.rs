@@ -19,7 +19,7 @@ use protocol::{
     command::{Command, Outcome},
     envelope::Envelope,
 };
-use service::{Context, Shutdown, shutdown::Trigger};
+use service::{Context, Shutdown};
 use testkit::{Redis, until};
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -124,7 +124,7 @@ async fn start_reaper(
     server: &Redis,
     states: &States,
     interval: Duration,
-) -> (Trigger, JoinHandle<Result<(), String>>) {
+) -> (Shutdown, JoinHandle<Result<(), String>>) {
     let config = reaper::Config { redis: redis::Config::from_url(&server.url()).unwrap(), admin_port: 0, interval };
     let context = Context {
         service: "presence-reaper",
@@ -133,7 +133,8 @@ async fn start_reaper(
         instance: "presence-reaper-00000001".to_owned(),
         host: Ipv4Addr::LOCALHOST.into(),
     };
-    let (end, shutdown) = Shutdown::new();
+    let end = Shutdown::default();
+    let shutdown = end.clone();
     let running =
         tokio::spawn(async { reaper::run(config, context, shutdown).await.map_err(|error| error.to_string()) });
     until("it is there", async || states.bus.view().peers(Role::Reaper).first().cloned()).await;

@@ -9,7 +9,7 @@ use std::{
 
 use telemetry::LogFormat;
 
-use crate::{Reader, Shutdown, probe, settings::Problems, vitals};
+use crate::{Reader, Shutdown, Tasks, probe, settings::Problems, vitals};
 
 /// Who this process is, for the parts that say so.
 #[derive(Debug, Clone)]
@@ -83,8 +83,13 @@ where
     let result =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
             runtime.block_on(async {
-                vitals::show();
-                run(config, context, Shutdown::on_signals()?).await
+                let tasks = Tasks::default();
+                vitals::show(&tasks);
+                let shutdown = Shutdown::on_signals(&tasks)?;
+                tokio::select! {
+                    result = run(config, context, shutdown) => result,
+                    failed = tasks.failed() => Err(failed.into()),
+                }
             })
         });
     let code = match result {

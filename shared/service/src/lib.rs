@@ -6,7 +6,7 @@ pub mod health;
 pub mod listen;
 mod probe;
 pub mod settings;
-pub mod shutdown;
+mod shutdown;
 mod tasks;
 mod vitals;
 
@@ -14,4 +14,4 @@ pub use bootstrap::{Context, Program, main};
 pub use health::Health;
 pub use settings::Reader;
 pub use shutdown::Shutdown;
-pub use tasks::{TaskFailed, Tasks};
+pub use tasks::{Spawner, TaskFailed, Tasks};

@@ -1,44 +1,31 @@
 //! The end of a service: SIGTERM or SIGINT asks for it, a second one enforces it.
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-};
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::Tasks;
 
 /// Tells every part of a service when to end. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<bool>);
-
-/// Begins a [`Shutdown`]; a test holds it in place of the signals.
-#[derive(Debug)]
-pub struct Trigger(watch::Sender<bool>);
-
-impl Trigger {
-    /// Asks every part to end.
-    pub fn begin(&self) {
-        let _ = self.0.send(true);
-    }
-}
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown(CancellationToken);
 
 impl Shutdown {
-    /// A shutdown and what begins it.
-    pub fn new() -> (Trigger, Self) {
-        let (sender, receiver) = watch::channel(false);
-        (Trigger(sender), Self(receiver))
-    }
-
-    /// A shutdown that SIGTERM or SIGINT begins; the second signal exits at once with status 130.
+    /// A shutdown that SIGTERM or SIGINT begins; the second signal exits at once with status 130. `tasks` owns the task that
+    /// waits for them.
     ///
     /// # Errors
     /// The system refuses the handlers.
-    pub fn on_signals() -> std::io::Result<Self> {
-        let (trigger, shutdown) = Self::new();
+    pub(crate) fn on_signals(tasks: &Tasks) -> io::Result<Self> {
+        let shutdown = Self::default();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::spawn(async move {
+        let begun = shutdown.clone();
+        tasks.spawn_permanent("signals", async move {
             either(&mut terminate, &mut interrupt).await;
             tracing::info!("stopping");
-            trigger.begin();
+            begun.begin();
             either(&mut terminate, &mut interrupt).await;
             tracing::warn!("stopped at once by a second signal");
             std::process::exit(130);
@@ -46,16 +33,19 @@ impl Shutdown {
         Ok(shutdown)
     }
 
+    /// Asks every part to end.
+    pub fn begin(&self) {
+        self.0.cancel();
+    }
+
     /// Resolves when the end has been asked for.
     pub async fn asked(&self) {
-        let mut receiver = self.0.clone();
-        // An error means that the trigger is gone, which only happens when the runtime ends.
-        let _ = receiver.wait_for(|asked| *asked).await;
+        self.0.cancelled().await;
     }
 
     /// Whether the end has been asked for.
     pub fn is_asked(&self) -> bool {
-        *self.0.borrow()
+        self.0.is_cancelled()
     }
 
     /// A readiness check: fails from the moment at which the end was asked for.

@@ -1,15 +1,22 @@
 //! Who owns the tasks of a process. A permanent task that ends, and any task that panics, is reported to those who wait in
-//! [`Tasks::failed`]; a service then ends with that error instead of going on without the task.
+//! [`Tasks::failed`]; a service then ends with that error instead of going on without the task. That holds while it stops,
+//! too: `run` selects between its whole life, the stop included, and the failures.
 
 use std::{fmt, thread};
 
-use parking_lot::Mutex;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Tasks with one owner. All of them are aborted when it is dropped.
-#[derive(Debug)]
-pub struct Tasks {
-    running: Mutex<JoinSet<()>>,
+/// Tasks with one owner. All of them end, at their next await, when it is dropped.
+#[derive(Debug, Default)]
+pub struct Tasks(Spawner);
+
+/// Spawns tasks that a [`Tasks`] owns, for code that only borrows the owner or must not keep it alive. What is spawned after
+/// the owner has ended ends at once.
+#[derive(Debug, Clone, Default)]
+pub struct Spawner {
+    running: TaskTracker,
+    end: CancellationToken,
     failed: watch::Sender<Option<TaskFailed>>,
 }
 
@@ -29,36 +36,25 @@ impl fmt::Display for TaskFailed {
 
 impl std::error::Error for TaskFailed {}
 
-impl Default for Tasks {
-    fn default() -> Self {
-        Self { running: Mutex::default(), failed: watch::Sender::new(None) }
-    }
-}
-
 impl Tasks {
-    /// Spawns a task that runs as long as the process: its end is a failure.
+    /// Spawns a task that runs until its owner ends: if it ends before, that is a failure.
     pub fn spawn_permanent(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_reported(Report { name, permanent: true, failed: self.failed.clone() }, task);
+        self.0.spawn_reported(name, true, task);
     }
 
     /// Spawns a task that may end: only a panic is a failure.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_reported(Report { name, permanent: false, failed: self.failed.clone() }, task);
+        self.0.spawn(name, task);
     }
 
-    fn spawn_reported(&self, report: Report, task: impl Future<Output = ()> + Send + 'static) {
-        let mut running = self.running.lock();
-        // Tasks that ended are forgotten here; `Report` has said what there was to say.
-        while running.try_join_next().is_some() {}
-        running.spawn(async move {
-            let _report = report;
-            task.await;
-        });
+    /// Spawns further tasks of this owner.
+    pub fn spawner(&self) -> Spawner {
+        self.0.clone()
     }
 
     /// Resolves when a permanent task has ended or any task has panicked.
     pub async fn failed(&self) -> TaskFailed {
-        let mut failed = self.failed.subscribe();
+        let mut failed = self.0.failed.subscribe();
         loop {
             if let Some(failure) = *failed.borrow_and_update() {
                 return failure;
@@ -67,19 +63,48 @@ impl Tasks {
             let _ = failed.changed().await;
         }
     }
+
+    /// Ends all tasks, each at its next await, and resolves when they have ended. None of them has failed by that.
+    pub async fn end(&self) {
+        self.0.end.cancel();
+        self.0.running.close();
+        self.0.running.wait().await;
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.end.cancel();
+    }
+}
+
+impl Spawner {
+    /// Spawns a task that may end: only a panic is a failure.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_reported(name, false, task);
+    }
+
+    fn spawn_reported(&self, name: &'static str, permanent: bool, task: impl Future<Output = ()> + Send + 'static) {
+        let Self { end, failed, .. } = self.clone();
+        self.running.spawn(async move {
+            let report = Report { name, permanent, end, failed };
+            report.end.run_until_cancelled(task).await;
+        });
+    }
 }
 
 /// Reports the end of a task, however it ends.
 struct Report {
     name: &'static str,
     permanent: bool,
+    end: CancellationToken,
     failed: watch::Sender<Option<TaskFailed>>,
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
         let panicked = thread::panicking();
-        if panicked || self.permanent {
+        if panicked || self.permanent && !self.end.is_cancelled() {
             let failure = TaskFailed { name: self.name, panicked };
             self.failed.send_modify(|first| *first = first.or(Some(failure)));
         }
@@ -119,11 +144,39 @@ mod tests {
     async fn tasks_end_with_their_owner() {
         let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
         let tasks = Tasks::default();
+        let spawner = tasks.spawner();
         tasks.spawn_permanent("holds", async move {
             let _held = sender;
             std::future::pending().await
         });
         drop(tasks);
         assert!(receiver.await.is_err());
+        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+        spawner.spawn("late", async move { sender.send(()).unwrap() });
+        assert!(receiver.await.is_err(), "nothing begins after the end");
+    }
+
+    #[tokio::test]
+    async fn the_end_that_the_owner_asks_for_is_no_failure_but_a_panic_in_it_is() {
+        struct Panics;
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
+        }
+        let tasks = Tasks::default();
+        tasks.spawn_permanent("stays", std::future::pending());
+        tasks.end().await;
+        assert!(timeout(Duration::from_millis(50), tasks.failed()).await.is_err());
+
+        let tasks = Tasks::default();
+        let held = Panics;
+        tasks.spawn_permanent("breaks", async move {
+            let _held = held;
+            std::future::pending().await
+        });
+        tokio::task::yield_now().await;
+        tasks.end().await;
+        assert_eq!(tasks.failed().await.to_string(), "the task `breaks` panicked");
     }
 }

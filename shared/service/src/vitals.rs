@@ -16,11 +16,13 @@ use tokio::{
     time::{Instant as Moment, sleep_until},
 };
 
+use crate::Tasks;
+
 /// How often a timer asks for a task, to see when it runs.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
-/// Has metrics look at the process, and at the runtime that this is called on.
-pub(crate) fn show() {
+/// Has metrics look at the process, and at the runtime that this is called on. `tasks` owns the task that measures lag.
+pub(crate) fn show(tasks: &Tasks) {
     let began = Instant::now();
     observe(Reading::Uptime, move || Some(began.elapsed().as_secs_f64()));
     observe(Reading::CpuTime("user"), || Some(seconds(getrusage(UsageWho::RUSAGE_SELF).ok()?.user_time())));
@@ -41,7 +43,7 @@ pub(crate) fn show() {
         let possible = now.0.duration_since(at).as_secs_f64() * runtime.num_workers() as f64;
         (possible > 0.0).then(|| ((now.1 - busy).as_secs_f64() / possible).min(1.0))
     });
-    tokio::spawn(feel());
+    tasks.spawn_permanent("scheduling lag", feel());
 }
 
 fn seconds(time: TimeVal) -> f64 {
@@ -58,7 +60,7 @@ fn busy(runtime: &RuntimeMetrics) -> Duration {
     (0..runtime.num_workers()).map(|worker| runtime.worker_total_busy_duration(worker)).sum()
 }
 
-/// Feels how late tasks run, for ever.
+/// Measures how late tasks run, forever.
 async fn feel() {
     let mut next = Moment::now();
     loop {

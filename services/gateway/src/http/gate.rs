@@ -69,14 +69,14 @@ mod tests {
 
     #[test]
     fn it_closes_in_two_steps_and_never_to_the_health_pages() {
-        let (trigger, shutdown) = Shutdown::new();
-        let gate = Gate::new(shutdown);
+        let shutdown = Shutdown::default();
+        let gate = Gate::new(shutdown.clone());
         let refused = || {
             let requests = ["/socket.io/?EIO=4", "/socket.io/?EIO=4&sid=a", "/readyz"];
             requests.map(|uri| gate.refuses(&Uri::from_static(uri)))
         };
         assert_eq!(refused(), [false, false, false]);
-        trigger.begin();
+        shutdown.begin();
         assert_eq!(refused(), [true, false, false]);
         gate.shut();
         assert_eq!(refused(), [true, true, false]);
