@@ -7,6 +7,8 @@ lint() {
   cargo clippy --workspace --all-targets -- -D warnings || verdict=1
   check_architecture || verdict=1
   check_modules shared/bus/src "$bus_modules" || verdict=1
+  check_modules shared/protocol/src "$protocol_shared client" || verdict=1
+  check_modules shared/protocol/src "$protocol_shared event command envelope" || verdict=1
   check_licences || verdict=1
   return $verdict
 }
@@ -43,29 +45,40 @@ check_architecture() {
 # The parts of the bus, in the order in which they stand on each other: none names one after it, nor the whole.
 bus_modules='clock rendezvous subjects redis script link directory publisher requests inbox'
 
-# check_modules FOLDER ORDER: what a module of a crate names by `crate::` is itself or stands before it. lib.rs and other
-# modules that are not in the order wire the parts, and may name all of them.
+# What clients are sent and what services send each other do not know each other. Both stand on what they share.
+protocol_shared='limits fault ids json position state'
+
+# check_modules FOLDER ORDER: what a module of a crate names by `crate::`, or by as many `super::`, is itself or stands before
+# it. lib.rs and other modules that are not in the order wire the parts, and may name all of them.
 check_modules() {
-  local file verdict=0
+  local file verdict=0 tops
+  tops=$(find "$1" -mindepth 1 -maxdepth 1 -exec basename {} .rs ';' | tr '\n' ' ')
   while IFS= read -r file; do
-    awk -v file="$file" -v folder="$1" -v order="$2" '
-      BEGIN { for (count = split(order, names, " "); count; count--) rank[names[count]] = count }
+    awk -v file="$file" -v folder="$1" -v order="$2" -v tops="$tops" '
+      BEGIN {
+        for (count = split(order, names, " "); count; count--) rank[names[count]] = count
+        for (count = split(tops, names, " "); count; count--) top[names[count]]
+      }
       { sub(/\/\/.*/, ""); text = text $0 " " }
       END {
-        own = substr(file, length(folder) + 2); sub(/(\/|\.rs).*/, "", own)
+        own = substr(file, length(folder) + 2); sub(/(\/mod)?\.rs$/, "", own)
+        depth = gsub(/\//, "/", own) + 1; sub(/\/.*/, "", own)
         if (!(own in rank)) exit
-        while (at = index(text, "crate::")) {
-          before = at > 1 ? substr(text, at - 1, 1) : ""
-          text = substr(text, at + 7)
+        while (match(text, /(crate|super(::super)*)::/)) {
+          before = RSTART > 1 ? substr(text, RSTART - 1, 1) : ""
+          way = substr(text, RSTART, RLENGTH); text = substr(text, RSTART + RLENGTH)
           if (before ~ /[A-Za-z_$]/) continue
+          # A test inside the file is one level deeper, so what is no part of the crate is a name of its file.
+          supers = gsub(/super/, "", way)
+          if (supers && supers < depth) continue
           if (substr(text, 1, 1) != "{") { check(text); continue }
           # use crate::{a::{b, c}, d}: the names of the first level.
-          depth = 0; name = ""
+          level = 0; name = ""
           for (i = 1; i <= length(text); i++) {
             c = substr(text, i, 1)
-            if (c == "{") { if (depth++) name = name c; continue }
-            if (c == "}" && --depth == 0) break
-            if (c == "," && depth == 1) { check(name); name = "" } else name = name c
+            if (c == "{") { if (level++) name = name c; continue }
+            if (c == "}" && --level == 0) break
+            if (c == "," && level == 1) { check(name); name = "" } else name = name c
           }
           if (name ~ /[A-Za-z]/) check(name)
         }
@@ -73,6 +86,7 @@ check_modules() {
       }
       function check(path) {
         gsub(/^ +/, "", path); match(path, /^[A-Za-z_]+/); path = substr(path, 1, RLENGTH)
+        if (supers && !(path in top)) return
         if (path in rank && rank[path] <= rank[own]) return
         print "architecture: " file ": " own " may not use crate::" path > "/dev/stderr"; wrong = 1
       }

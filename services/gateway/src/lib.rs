@@ -6,6 +6,7 @@
 //! - `http`: the listener and what stands on it.
 //! - `socket`: sockets, their sessions, what their events do.
 //! - `relay`: rooms: events in, sockets out, and the repair of gaps. `listener`: what comes from the bus.
+//! - `translate`: between what services send each other and what clients send and are sent.
 //! - `liveness`: clients that fell silent. `pending_leaves`: leaves that have to be carried out.
 //! - `reassert`: what Redis lost is restored, and compared now and then. `backoff`: how long to wait for another try.
 
@@ -21,6 +22,7 @@ mod relay;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod translate;
 
 use std::{
     error::Error,

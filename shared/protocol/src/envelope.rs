@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::InstanceId;
+use crate::ids::InstanceId;
 
 /// The version that this build writes and the only one that it reads.
 pub const VERSION: u32 = 2;

@@ -4,10 +4,7 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Fault;
-
-/// The longest identifier that a client may send, in bytes.
-pub const MAX_ID_BYTES: usize = 256;
+use crate::{fault::Fault, limits::MAX_ID_BYTES};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {

@@ -1,9 +1,6 @@
 //! What every JSON text of a client has to keep to, whatever it means.
 
-use crate::Fault;
-
-/// The deepest nesting of a state or of a metadata value.
-const MAX_DEPTH: usize = 64;
+use crate::{fault::Fault, limits::MAX_DEPTH};
 
 /// Refuses a valid JSON text that is nested too deeply.
 pub(crate) fn check_depth(field: &str, text: &str) -> Result<(), Fault> {

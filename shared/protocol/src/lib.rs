@@ -1,5 +1,11 @@
-//! What is said: between clients and gateway (`client`), between services (`envelope`, `command`), and by a room to
-//! its members (`event`). A leaf: it knows neither Redis nor sockets nor telemetry.
+//! The messages of Rollcall. A leaf crate: it knows neither Redis nor sockets nor telemetry.
+//!
+//! - `client`: what clients send and are sent.
+//! - `command`, `event`, `envelope`: what services send each other, and what scripts publish.
+//! - `ids`, `position`, `state`, `fault`, `json`, `limits`: what both sides share.
+//!
+//! `client` and the services' messages do not know each other (`./dev lint` checks it): either may change its format without
+//! the other. The gateway translates between them.
 
 pub mod client;
 pub mod command;
@@ -8,6 +14,7 @@ pub mod event;
 pub mod fault;
 pub mod ids;
 mod json;
+pub mod limits;
 mod position;
 pub mod state;
 

@@ -9,10 +9,11 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Code, Fault, json::check_depth};
-
-/// The longest state, in bytes of its JSON text.
-pub const MAX_STATE_BYTES: usize = 16 * 1024;
+use crate::{
+    fault::{Code, Fault},
+    json::check_depth,
+    limits::MAX_STATE_BYTES,
+};
 
 /// Accepts a state or patch: a JSON object within the limits.
 ///

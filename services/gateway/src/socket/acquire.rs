@@ -6,7 +6,6 @@ use std::{sync::Arc, time::Duration};
 
 use protocol::{
     Code, Fault, LockId,
-    client::{HeldRefusal, LockAnswer},
     command::{
         Command, Outcome,
         lock::{Acquire, Held, Lock, Locked, Withdraw},
@@ -25,7 +24,10 @@ use super::{
     held::{Time, Wait},
     session::{Membership, Session, not_joined},
 };
-use crate::relay::{LockSubscription, LockUpdate};
+use crate::{
+    relay::{LockSubscription, LockUpdate},
+    translate,
+};
 
 /// Locks that one socket may hold or wait for.
 const MOST: usize = 64;
@@ -194,7 +196,7 @@ impl Waiter {
         match outcome {
             Ok(Locked::Held(held)) if self.session.is_in_a_room() => {
                 self.span.record("lock.fence", held.fence as i64);
-                answers.into_iter().for_each(|answer| answer.send(&LockAnswer::from(&held)));
+                answers.into_iter().for_each(|answer| answer.send(&translate::answer::lock(&held)));
                 hold(&self.session, held, self.interest);
             }
             // It left while it was granted.
@@ -204,7 +206,9 @@ impl Waiter {
             }
             Ok(Locked::Taken(holder) | Locked::Withdrawn(Some(holder)) | Locked::Waits { holder, .. }) => {
                 let fault = Fault::new(Code::LockHeld, "another connection holds the lock");
-                answers.into_iter().for_each(|answer| answer.refuse_with(&fault, &HeldRefusal::new(&fault, &holder)));
+                answers
+                    .into_iter()
+                    .for_each(|answer| answer.refuse_with(&fault, &translate::answer::lock_held(&fault, &holder)));
             }
             Ok(Locked::Withdrawn(None) | Locked::Overtaken) => {
                 refuse(answers, &Fault::new(Code::LockHeld, "the lock could not be had in time"));

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::{Fault, client::Refusal};
+use protocol::{Fault, client::Rejection};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::{
@@ -90,7 +90,7 @@ impl Answer {
 
     /// Refuses.
     pub(crate) fn refuse(self, fault: &Fault) {
-        self.refuse_with(fault, &Refusal::from(fault));
+        self.refuse_with(fault, &Rejection::from(fault));
     }
 
     /// Refuses with an answer that says more.

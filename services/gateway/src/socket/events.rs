@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use protocol::{
     Fault,
-    client::{self, LockAsk, MetadataAsk, Refused, Request},
+    client::{self, LockAsk, MetadataAsk, RejectedEvent, Request},
 };
 use socketioxide::{
     adapter::LocalAdapter,
@@ -84,9 +84,9 @@ fn beat(session: &Session, socket: &Socket) -> Option<Beat> {
 
 /// The span of an event that could not be read, by its name and with the ids that could.
 fn refused(session: &Session, socket: &Socket, arguments: &Value) -> Span {
-    let Refused { event, room, user } = match arguments {
-        Value::Str(text, _) => Refused::read(text),
-        Value::Bytes(_) => Refused::default(),
+    let RejectedEvent { event, room, user } = match arguments {
+        Value::Str(text, _) => RejectedEvent::read(text),
+        Value::Bytes(_) => RejectedEvent::default(),
     };
     let span = telemetry::span::socket_event(event.unwrap_or("invalid"), session.conn.as_str(), transport(socket));
     session.connect_trace.link(&span);

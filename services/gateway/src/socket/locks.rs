@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::{
     RoomId,
-    client::{DONE, LockAnswer, LockAsk, LocksAnswer},
+    client::{DONE, LockAsk},
     command::{
         Command,
         lock::{DropAll, Lock, Locked, Release, Renew},
@@ -17,6 +17,7 @@ use super::{
     answer::Answer,
     session::Session,
 };
+use crate::translate;
 
 pub(super) async fn carry_out(session: &Arc<Session>, ask: LockAsk, answer: Answer) {
     match ask {
@@ -26,7 +27,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, ask: LockAsk, answer: Answ
             match call(session, Lock::Renew(renew), answer.span()).await {
                 Ok(Locked::Held(held)) => {
                     let span = answer.span().clone();
-                    answer.send(&LockAnswer::from(&held));
+                    answer.send(&translate::answer::lock(&held));
                     // Its time seemed to be over here, and was not.
                     if !session.locks(|locks| locks.renewed(&held))
                         && let Ok(interest) = session.gateway.relay.listen(&held.lock.channel.name, &span).await
@@ -54,7 +55,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, ask: LockAsk, answer: Answ
             }
         }
         LockAsk::Get { channel, name } => match call(session, Lock::Get { channel, name }, answer.span()).await {
-            Ok(Locked::List(locks)) => answer.send(&LocksAnswer::from(&*locks)),
+            Ok(Locked::List(locks)) => answer.send(&translate::answer::locks(&locks)),
             other => answer.refuse(&refusal(other)),
         },
     }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use protocol::{
     ChannelId, Code, Fault,
-    client::{ChannelAnswer, MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES, MetadataAsk, Write},
+    client::{MetadataAsk, Write},
     command::{
         Command, Outcome,
         metadata::{Act, Change, Metadata, Rejected},
     },
+    limits::{MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES},
 };
 use telemetry::propagation::TraceContext;
 
 use super::{answer::Answer, session::Session};
+use crate::translate;
 
 pub(super) async fn carry_out(session: &Arc<Session>, channel: ChannelId, ask: MetadataAsk, answer: Answer) {
     let act = match ask {
@@ -27,7 +29,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, channel: ChannelId, ask: M
     let trace = TraceContext::of(answer.span());
     match session.gateway.bus.call(&command, trace).await {
         Ok(reply) => match &*reply.outcome {
-            Outcome::Record(record) => answer.send(&ChannelAnswer::new(&channel, record)),
+            Outcome::Record(record) => answer.send(&translate::answer::channel(&channel, record)),
             Outcome::Rejected(rejected) => answer.refuse(&refusal(rejected)),
             _ => answer.refuse(&Fault::unexpected()),
         },
@@ -37,6 +39,7 @@ pub(super) async fn carry_out(session: &Arc<Session>, channel: ChannelId, ask: M
 
 fn change(session: &Session, Write { items, options }: Write) -> Change {
     let author = session.membership().filter(|own| own.joined).map(|own| own.user);
+    let (items, options) = (translate::request::items(items), translate::request::options(options));
     Change { conn: session.conn.clone(), op: session.next_op_number(), author, items, options }
 }
 

@@ -4,12 +4,10 @@ use std::sync::{Arc, atomic::Ordering};
 
 use protocol::{
     Code, Fault, RoomId, UserId,
-    client::{
-        DONE, HeartbeatAnswer, JoinAnswer, MAX_ADOPTED_EPOCH, MAX_ROOM_BYTES, MAX_ROOM_MEMBERS, Member, OwnConn,
-        Request,
-    },
+    client::{DONE, HeartbeatAnswer, JoinAnswer, OwnConn, Request},
     command::{Command, Heartbeat, Join, JoinResult, Joined, Leave, Outcome, Restore, Restored},
     event::Reason,
+    limits::{MAX_ADOPTED_EPOCH, MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
     state,
 };
 use serde_json::value::{RawValue, to_raw_value};
@@ -21,7 +19,7 @@ use super::{
     locks, metadata,
     session::{Membership, Op, Session, not_joined},
 };
-use crate::relay::Entering;
+use crate::{relay::Entering, translate};
 
 /// A heartbeat whose copy of the state was not the record's merges again, at most so often.
 const MERGES: u32 = 4;
@@ -126,7 +124,8 @@ async fn join(session: &Arc<Session>, room: RoomId, user: UserId, state: Box<Raw
 
 /// Answers a join and makes a member of the session.
 fn admit(session: &Arc<Session>, entering: Entering, joined: &Joined, index: usize, epoch: u64, answer: Answer) {
-    let snapshot: Vec<_> = joined.seen_by(index).map(|member| Member::new(member, joined.seen_ms)).collect();
+    let snapshot: Vec<_> =
+        joined.seen_by(index).map(|member| translate::answer::member(member, joined.seen_ms)).collect();
     answer.span().record("presence.snapshot_size", snapshot.len() as i64);
     let encoded = to_raw_value(&JoinAnswer {
         ok: true,

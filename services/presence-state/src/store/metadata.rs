@@ -6,8 +6,8 @@ use bus::{redis, script::Script};
 use fred::{error::ErrorKind, interfaces::HashesInterface as _, types::Value};
 use protocol::{
     ChannelId, ChannelType, Code, Fault, RoomId,
-    client::{MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES},
     command::metadata::{Act, Change, Item, Metadata, Record, Rejected, WriteOptions},
+    limits::{MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES},
 };
 use serde_json::value::RawValue;
 use tracing::Span;

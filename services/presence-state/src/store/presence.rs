@@ -7,8 +7,8 @@ use fred::types::Value;
 use keyspace::gateway_code;
 use protocol::{
     Fault, Position, RoomId,
-    client::{MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
     command::{Heartbeat, Join, JoinResult, Joined, JoinedOne, Leave, Member, Restore, Snapshot},
+    limits::{MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
 };
 use serde_json::value::RawValue;
 use telemetry::propagation::TraceContext;

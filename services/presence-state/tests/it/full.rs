@@ -4,13 +4,13 @@ use fred::interfaces::HashesInterface as _;
 use presence_state::store::Written;
 use protocol::{
     Code,
-    client::{MAX_CHANNEL_BYTES, MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
     command::{
         Audit, Heartbeat, Join, JoinResult,
         lock::{Acquire, Locked},
         metadata::{Act, Metadata, Rejected},
     },
     event::{Reason, RoomEvent},
+    limits::{MAX_CHANNEL_BYTES, MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
 };
 use telemetry::propagation::TraceContext;
 use tracing::Span;

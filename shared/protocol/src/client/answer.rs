@@ -1,20 +1,16 @@
-//! Acknowledgements.
+//! Acknowledgements. They borrow what they say: states and values are written to the socket from where they are.
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::{
-    ChannelId, ChannelType, ConnId, Fault, LockName, RoomId, UserId,
-    command::{
-        self,
-        lock::Held,
-        metadata::{Item, Record},
-    },
+    fault::Fault,
+    ids::{ChannelType, ConnId, LockName, RoomId, UserId},
 };
 
-/// One member in a snapshot, as clients see it.
+/// One member in a snapshot.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Member<'a> {
@@ -30,27 +26,19 @@ pub struct Member<'a> {
     pub epoch: u64,
 }
 
-impl<'a> Member<'a> {
-    /// A stored member as clients see it, of a room that was read at `read_ms`.
-    pub fn new(member: &'a command::Member, read_ms: u64) -> Self {
-        let command::Member { conn, user, epoch, state, .. } = member;
-        Self { conn_id: conn, user_id: user, state, last_seen_ms: read_ms, epoch: *epoch }
-    }
-}
-
 /// The success answer of `presence:join`.
 #[derive(Serialize)]
 pub struct JoinAnswer<'a, S> {
     /// Always true.
     pub ok: bool,
-    /// Everyone in the room, the joining connection included.
+    /// Everyone in the room, the joining connection included: a list of [`Member`]s.
     pub snapshot: S,
     /// The joining connection.
     #[serde(rename = "self")]
     pub own: OwnConn<'a>,
-    /// The position of the own join in the room's events: the next event is `seq + 1`.
+    /// The position of the join in the room's events: the next event is `seq + 1`.
     pub seq: u64,
-    /// The room's birth, in microseconds: a new one means that the room began anew.
+    /// The room's generation, in microseconds: a new one means that the room started over.
     #[serde(rename = "gen")]
     pub birth: u64,
 }
@@ -85,122 +73,95 @@ pub struct HeartbeatAnswer {
 /// The success answer of `metadata:*`: the channel.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ChannelAnswer<'a> {
-    ok: bool,
-    timestamp: u64,
-    channel_name: &'a RoomId,
-    channel_type: &'a ChannelType,
-    total_count: usize,
-    major_revision: u64,
-    metadata: Items<'a>,
+pub struct ChannelAnswer<'a, M> {
+    /// Always true.
+    pub ok: bool,
+    /// When the channel last changed, in milliseconds of Redis' clock; 0 if it never did.
+    pub timestamp: u64,
+    /// The channel's name.
+    pub channel_name: &'a RoomId,
+    /// Its type.
+    pub channel_type: &'a ChannelType,
+    /// How many items it has.
+    pub total_count: usize,
+    /// The channel's revision; 0 if it does not exist.
+    pub major_revision: u64,
+    /// Its items: an object of [`ChannelItem`]s by their keys.
+    pub metadata: M,
 }
 
-impl<'a> ChannelAnswer<'a> {
-    /// The channel with its record.
-    pub fn new(channel: &'a ChannelId, record: &'a Record) -> Self {
-        Self {
-            ok: true,
-            timestamp: record.timestamp,
-            channel_name: &channel.name,
-            channel_type: &channel.kind,
-            total_count: record.items.len(),
-            major_revision: record.major_revision,
-            metadata: Items(&record.items),
-        }
-    }
+/// One item of a channel.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelItem<'a> {
+    /// The value, as its client sent it.
+    pub value: &'a RawValue,
+    /// Its revision.
+    pub revision: u64,
+    /// When it was last written, in milliseconds of Redis' clock, if its writer wanted that recorded. Clients are sent it in
+    /// the form of RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc_3339")]
+    pub updated: Option<u64>,
+    /// Who wrote it, if its writer wanted that recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author_uid: Option<&'a UserId>,
 }
 
-/// Items as an object by their keys.
-struct Items<'a>(&'a [Item]);
-
-impl Serialize for Items<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Answered<'a> {
-            value: &'a RawValue,
-            revision: u64,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            updated: Option<String>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            author_uid: Option<&'a UserId>,
-        }
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for item in self.0 {
-            let updated = item.updated.map(iso_8601);
-            let author_uid = item.author.as_ref();
-            let answered = Answered { value: &item.value, revision: item.revision, updated, author_uid };
-            map.serialize_entry(&item.key, &answered)?;
-        }
-        map.end()
-    }
+fn rfc_3339<S: Serializer>(ms_since_1970: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    let time = UNIX_EPOCH + Duration::from_millis(ms_since_1970.unwrap_or_default());
+    serializer.collect_str(&humantime::format_rfc3339_millis(time))
 }
 
 /// The success answer of `lock:acquire` and `lock:renew`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LockAnswer<'a> {
-    ok: bool,
-    lock_name: &'a LockName,
-    fence: u64,
-    expires_at: u64,
-}
-
-impl<'a> From<&'a Held> for LockAnswer<'a> {
-    fn from(held: &'a Held) -> Self {
-        Self { ok: true, lock_name: &held.lock.name, fence: held.fence, expires_at: held.expires_at_ms }
-    }
+    /// Always true.
+    pub ok: bool,
+    /// The lock.
+    pub lock_name: &'a LockName,
+    /// The fencing token under which it is held.
+    pub fence: u64,
+    /// When it ends unless it is renewed, in milliseconds of Redis' clock.
+    pub expires_at: u64,
 }
 
 /// The success answer of `lock:get`.
 #[derive(Serialize)]
-pub struct LocksAnswer<'a> {
-    ok: bool,
-    locks: Vec<ListedLock<'a>>,
+pub struct LocksAnswer<L> {
+    /// Always true.
+    pub ok: bool,
+    /// The locks that are held: a list of [`ListedLock`]s.
+    pub locks: L,
 }
 
+/// One lock of [`LocksAnswer`].
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ListedLock<'a> {
-    lock_name: &'a LockName,
-    owner: &'a UserId,
-    conn_id: &'a ConnId,
-    fence: u64,
-    expires_at: u64,
+pub struct ListedLock<'a> {
+    /// The lock.
+    pub lock_name: &'a LockName,
+    /// The user of the connection that holds it.
+    pub owner: &'a UserId,
+    /// The connection that holds it.
+    pub conn_id: &'a ConnId,
+    /// The fencing token under which it is held.
+    pub fence: u64,
+    /// When it ends unless it is renewed, in milliseconds of Redis' clock.
+    pub expires_at: u64,
 }
 
-impl<'a> From<&'a [Held]> for LocksAnswer<'a> {
-    fn from(locks: &'a [Held]) -> Self {
-        let listed = locks.iter().map(|held| ListedLock {
-            lock_name: &held.lock.name,
-            owner: &held.owner,
-            conn_id: &held.conn,
-            fence: held.fence,
-            expires_at: held.expires_at_ms,
-        });
-        Self { ok: true, locks: listed.collect() }
-    }
-}
-
-/// The answer of a `lock:acquire` while somebody else holds the lock.
+/// The answer of a `lock:acquire` while another connection holds the lock.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct HeldRefusal<'a> {
+pub struct HeldRejection<'a> {
+    /// The code and the sentence.
     #[serde(flatten)]
-    refusal: Refusal<'a>,
-    owner: &'a UserId,
-    expires_at: u64,
-}
-
-impl<'a> HeldRefusal<'a> {
-    /// A refusal that tells who holds the lock.
-    pub fn new(fault: &'a Fault, holder: &'a Held) -> Self {
-        Self { refusal: fault.into(), owner: &holder.owner, expires_at: holder.expires_at_ms }
-    }
-}
-
-fn iso_8601(ms_since_1970: u64) -> String {
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms_since_1970)).to_string()
+    pub rejection: Rejection<'a>,
+    /// The user of the connection that holds it.
+    pub owner: &'a UserId,
+    /// When it ends unless it is renewed, in milliseconds of Redis' clock.
+    pub expires_at: u64,
 }
 
 /// `{ok: true}`
@@ -214,14 +175,43 @@ pub const DONE: Done = Done { ok: true };
 
 /// An unsuccessful answer.
 #[derive(Serialize)]
-pub struct Refusal<'a> {
+pub struct Rejection<'a> {
     ok: bool,
     error: &'a str,
     code: &'static str,
 }
 
-impl<'a> From<&'a Fault> for Refusal<'a> {
+impl<'a> From<&'a Fault> for Rejection<'a> {
     fn from(fault: &'a Fault) -> Self {
         Self { ok: false, error: &fault.message, code: fault.code.as_str() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Object;
+
+    #[test]
+    fn a_channel_is_an_object_of_its_items() {
+        let (name, kind, author) = ("c".into(), "T".into(), "ann".into());
+        let value: Box<RawValue> = serde_json::from_str(r#"{"b": 1e400}"#).unwrap();
+        let item = |updated, author_uid| ChannelItem { value: &value, revision: 3, updated, author_uid };
+        let items = [("k", item(None, None)), ("l", item(Some(1_700_000_000_001), Some(&author)))];
+        let answer = ChannelAnswer {
+            ok: true,
+            timestamp: 5,
+            channel_name: &name,
+            channel_type: &kind,
+            total_count: items.len(),
+            major_revision: 7,
+            metadata: Object(items.iter().map(|(key, item)| (key, item))),
+        };
+        let text = concat!(
+            r#"{"ok":true,"timestamp":5,"channelName":"c","channelType":"T","totalCount":2,"majorRevision":7,"metadata":"#,
+            r#"{"k":{"value":{"b": 1e400},"revision":3},"#,
+            r#""l":{"value":{"b": 1e400},"revision":3,"updated":"2023-11-14T22:13:20.001Z","authorUid":"ann"}}}"#,
+        );
+        assert_eq!(serde_json::to_string(&answer).unwrap(), text);
     }
 }

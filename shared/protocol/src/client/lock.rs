@@ -7,16 +7,11 @@ use super::{
     Request,
     payload::{channel, fields, id, number},
 };
-use crate::{ChannelId, Fault, LockId, LockName};
-
-/// The highest fence: numbers up to 2^53 are exact in JavaScript and Lua.
-pub(super) const MAX_FENCE: u64 = 1 << 53;
-/// How long a lock is held without being renewed, unless its client says so.
-const TTL_MS: u64 = 10_000;
-const LEAST_TTL_MS: u64 = 1_000;
-const MOST_TTL_MS: u64 = 300_000;
-/// The longest that a client may wait for a lock.
-const MOST_WAIT_MS: u64 = 10_000;
+use crate::{
+    fault::Fault,
+    ids::{ChannelId, LockId, LockName},
+    limits::{DEFAULT_LOCK_TTL_MS, MAX_LOCK_TTL_MS, MAX_LOCK_WAIT_MS, MAX_SAFE_INTEGER, MIN_LOCK_TTL_MS},
+};
 
 /// What is asked of locks.
 #[derive(Debug)]
@@ -83,24 +78,24 @@ struct Fields<'a> {
     wait: Option<&'a RawValue>,
 }
 
-pub(super) fn acquire(payload: Option<&RawValue>) -> Result<Request, Fault> {
+pub(super) fn acquire(payload: Option<&str>) -> Result<Request, Fault> {
     let fields: Fields<'_> = fields("lock:acquire", payload)?;
-    let wait = fields.wait.map(|json| number("waitMs", json, 0, MOST_WAIT_MS)).transpose()?;
+    let wait = fields.wait.map(|json| number("waitMs", json, 0, MAX_LOCK_WAIT_MS)).transpose()?;
     let (lock, ttl_ms) = (fields.lock()?, fields.ttl_ms()?);
     Ok(request(LockAsk::Acquire { lock, ttl_ms, wait_ms: wait.unwrap_or(0) }))
 }
 
-pub(super) fn renew(payload: Option<&RawValue>) -> Result<Request, Fault> {
+pub(super) fn renew(payload: Option<&str>) -> Result<Request, Fault> {
     let fields: Fields<'_> = fields("lock:renew", payload)?;
     Ok(request(LockAsk::Renew { lock: fields.lock()?, fence: fields.fence()?, ttl_ms: fields.ttl_ms()? }))
 }
 
-pub(super) fn release(payload: Option<&RawValue>) -> Result<Request, Fault> {
+pub(super) fn release(payload: Option<&str>) -> Result<Request, Fault> {
     let fields: Fields<'_> = fields("lock:release", payload)?;
     Ok(request(LockAsk::Release { lock: fields.lock()?, fence: fields.fence()? }))
 }
 
-pub(super) fn get(payload: Option<&RawValue>) -> Result<Request, Fault> {
+pub(super) fn get(payload: Option<&str>) -> Result<Request, Fault> {
     let fields: Fields<'_> = fields("lock:get", payload)?;
     let name = fields.lock.map(|json| id("lockName", Some(json))).transpose()?.map(Into::into);
     Ok(request(LockAsk::Get { channel: fields.channel()?, name }))
@@ -120,19 +115,19 @@ impl Fields<'_> {
     }
 
     fn fence(&self) -> Result<u64, Fault> {
-        number("fence", self.fence.ok_or_else(|| Fault::invalid("fence is missing"))?, 0, MAX_FENCE)
+        number("fence", self.fence.ok_or_else(|| Fault::invalid("fence is missing"))?, 0, MAX_SAFE_INTEGER)
     }
 
     fn ttl_ms(&self) -> Result<u64, Fault> {
-        let ttl = self.ttl.map(|json| number("ttlMs", json, LEAST_TTL_MS, MOST_TTL_MS)).transpose()?;
-        Ok(ttl.unwrap_or(TTL_MS))
+        let ttl = self.ttl.map(|json| number("ttlMs", json, MIN_LOCK_TTL_MS, MAX_LOCK_TTL_MS)).transpose()?;
+        Ok(ttl.unwrap_or(DEFAULT_LOCK_TTL_MS))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Code, client::parse};
+    use crate::{client::parse, fault::Code};
 
     fn asked(event: &str, rest: &str) -> Result<LockAsk, Fault> {
         let text = format!(r#"["lock:{event}",{{"channelName":"c","channelType":"T"{rest}}}]"#);

@@ -7,28 +7,14 @@ use serde_json::value::RawValue;
 
 use super::{
     Request,
-    lock::MAX_FENCE,
-    payload::{channel, fields, flag, id, number, present, twice, whole},
+    payload::{channel, fields, flag, id, number, object, present, whole},
 };
 use crate::{
-    ChannelId, Code, Fault,
-    command::metadata::{ItemChange, WriteOptions},
+    fault::{Code, Fault},
+    ids::{ChannelId, ItemKey, LockName},
     json::check_depth,
+    limits::{MAX_GIVEN_REVISION, MAX_ITEMS, MAX_SAFE_INTEGER, MAX_VALUE_BYTES},
 };
-
-/// Items of one channel, and so of one request.
-pub const MAX_ITEMS: usize = 256;
-/// Bytes of the keys and values of one channel.
-pub const MAX_CHANNEL_BYTES: usize = 256 * 1024;
-/// Bytes of one value.
-const MAX_VALUE_BYTES: usize = 16 * 1024;
-/// Types of channels that one name may have.
-pub const MAX_CHANNEL_TYPES: usize = 64;
-/// The highest revision that a client may name, 2^53 - 1: the highest that JavaScript and Lua know exactly, and so the highest
-/// that is ever answered.
-const MAX_REVISION: u64 = (1 << 53) - 1;
-/// The highest revision that a client may give an item, 2^52: it can grow by one as often as anyone likes.
-const MAX_GIVEN_REVISION: u64 = 1 << 52;
 
 /// What is asked of a channel.
 #[derive(Debug)]
@@ -45,13 +31,39 @@ pub enum MetadataAsk {
     Get,
 }
 
-/// A write, but for who writes.
+/// A write: which items, under which conditions.
 #[derive(Debug)]
 pub struct Write {
-    /// What of.
-    pub items: Vec<ItemChange>,
-    /// Under which conditions.
+    /// The items.
+    pub items: Vec<WriteItem>,
+    /// The conditions, and what is recorded.
     pub options: WriteOptions,
+}
+
+/// One item of a write.
+#[derive(Debug)]
+pub struct WriteItem {
+    /// The key.
+    pub key: ItemKey,
+    /// The value, which may be `null`. `None` leaves the value as it is; in a new item it is the empty string.
+    pub value: Option<Box<RawValue>>,
+    /// For `set` the revision that the item is given, 1 if there is none; else the one that it must have.
+    pub revision: Option<u64>,
+}
+
+/// The conditions of a write, and what is recorded.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// The `majorRevision` that the channel must have; 0 is that of a channel that does not exist.
+    pub major_revision: Option<u64>,
+    /// The lock that the writer must hold.
+    pub lock: Option<LockName>,
+    /// The fencing token under which it must hold the lock.
+    pub fence: Option<u64>,
+    /// Record when the items were written.
+    pub add_timestamp: bool,
+    /// Record who wrote them.
+    pub add_user_id: bool,
 }
 
 #[derive(Deserialize)]
@@ -66,7 +78,7 @@ struct Fields<'a> {
     options: Option<&'a RawValue>,
 }
 
-pub(super) fn set(payload: Option<&RawValue>) -> Result<Request, Fault> {
+pub(super) fn set(payload: Option<&str>) -> Result<Request, Fault> {
     let fields: Fields<'_> = fields("metadata:setChannel", payload)?;
     let items = fields.data.map(items).transpose()?.unwrap_or_default();
     if let Some(at) = items.iter().position(|item| item.revision > Some(MAX_GIVEN_REVISION)) {
@@ -75,7 +87,7 @@ pub(super) fn set(payload: Option<&RawValue>) -> Result<Request, Fault> {
     fields.request(items, MetadataAsk::Set)
 }
 
-pub(super) fn update(payload: Option<&RawValue>) -> Result<Request, Fault> {
+pub(super) fn update(payload: Option<&str>) -> Result<Request, Fault> {
     let fields: Fields<'_> = fields("metadata:updateChannel", payload)?;
     let items = items(fields.data.ok_or_else(|| Fault::invalid("data is missing"))?)?;
     if items.is_empty() {
@@ -84,7 +96,7 @@ pub(super) fn update(payload: Option<&RawValue>) -> Result<Request, Fault> {
     fields.request(items, MetadataAsk::Update)
 }
 
-pub(super) fn remove(payload: Option<&RawValue>) -> Result<Request, Fault> {
+pub(super) fn remove(payload: Option<&str>) -> Result<Request, Fault> {
     let fields: Fields<'_> = fields("metadata:removeChannel", payload)?;
     match fields.data {
         Some(data) => fields.request(items(data)?, MetadataAsk::Remove),
@@ -92,7 +104,7 @@ pub(super) fn remove(payload: Option<&RawValue>) -> Result<Request, Fault> {
     }
 }
 
-pub(super) fn get(payload: Option<&RawValue>) -> Result<Request, Fault> {
+pub(super) fn get(payload: Option<&str>) -> Result<Request, Fault> {
     let channel = fields::<Fields<'_>>("metadata:getChannel", payload)?.channel()?;
     Ok(Request::Metadata(Box::new((channel, MetadataAsk::Get))))
 }
@@ -102,7 +114,7 @@ impl Fields<'_> {
         channel(self.name, self.kind)
     }
 
-    fn request(&self, items: Vec<ItemChange>, ask: fn(Write) -> MetadataAsk) -> Result<Request, Fault> {
+    fn request(&self, items: Vec<WriteItem>, ask: fn(Write) -> MetadataAsk) -> Result<Request, Fault> {
         let channel = self.channel()?;
         let options = self.options.map(options).transpose()?.unwrap_or_default();
         Ok(Request::Metadata(Box::new((channel, ask(Write { items, options })))))
@@ -120,7 +132,7 @@ struct ItemFields<'a> {
     revision: Option<&'a RawValue>,
 }
 
-fn items(data: &RawValue) -> Result<Vec<ItemChange>, Fault> {
+fn items(data: &RawValue) -> Result<Vec<WriteItem>, Fault> {
     let data: Vec<&RawValue> =
         serde_json::from_str(data.get()).map_err(|_| Fault::invalid("data must be a list of items"))?;
     if data.len() > MAX_ITEMS {
@@ -134,11 +146,8 @@ fn items(data: &RawValue) -> Result<Vec<ItemChange>, Fault> {
     }
 }
 
-fn item(at: usize, json: &RawValue) -> Result<ItemChange, Fault> {
-    if !json.get().starts_with('{') {
-        return Err(Fault::invalid(format!("data[{at}] must be an object")));
-    }
-    let fields: ItemFields<'_> = serde_json::from_str(json.get()).map_err(twice)?;
+fn item(at: usize, json: &RawValue) -> Result<WriteItem, Fault> {
+    let fields: ItemFields<'_> = object(json.get(), || format!("data[{at}]"))?;
     let key = id(&format!("data[{at}].key"), fields.key)?.into();
     if let Some(value) = fields.value {
         let field = format!("data[{at}].value");
@@ -148,7 +157,7 @@ fn item(at: usize, json: &RawValue) -> Result<ItemChange, Fault> {
         check_depth(&field, value.get())?;
     }
     let revision = fields.revision.map(|json| revision(&format!("data[{at}].revision"), json)).transpose()?.flatten();
-    Ok(ItemChange { key, value: fields.value.map(ToOwned::to_owned), revision })
+    Ok(WriteItem { key, value: fields.value.map(ToOwned::to_owned), revision })
 }
 
 #[derive(Deserialize)]
@@ -166,10 +175,7 @@ struct OptionFields<'a> {
 }
 
 fn options(json: &RawValue) -> Result<WriteOptions, Fault> {
-    if !json.get().starts_with('{') {
-        return Err(Fault::invalid("options must be an object"));
-    }
-    let fields: OptionFields<'_> = serde_json::from_str(json.get()).map_err(twice)?;
+    let fields: OptionFields<'_> = object(json.get(), || "options".to_owned())?;
     let options = WriteOptions {
         major_revision: fields
             .major_revision
@@ -177,7 +183,7 @@ fn options(json: &RawValue) -> Result<WriteOptions, Fault> {
             .transpose()?
             .flatten(),
         lock: fields.lock.map(|json| id("options.lockName", Some(json))).transpose()?.map(Into::into),
-        fence: fields.fence.map(|json| number("options.fence", json, 0, MAX_FENCE)).transpose()?,
+        fence: fields.fence.map(|json| number("options.fence", json, 0, MAX_SAFE_INTEGER)).transpose()?,
         add_timestamp: flag("options.addTimestamp", fields.add_timestamp)?,
         add_user_id: flag("options.addUserId", fields.add_user_id)?,
     };
@@ -190,8 +196,8 @@ fn options(json: &RawValue) -> Result<WriteOptions, Fault> {
 /// A revision to check or to set; a negative one means that there is none.
 fn revision(field: &str, json: &RawValue) -> Result<Option<u64>, Fault> {
     let number = whole(json)
-        .filter(|number| *number <= MAX_REVISION as i64)
-        .ok_or_else(|| Fault::invalid(format!("{field} must be a whole number up to {MAX_REVISION}")))?;
+        .filter(|number| *number <= MAX_SAFE_INTEGER as i64)
+        .ok_or_else(|| Fault::invalid(format!("{field} must be a whole number up to {MAX_SAFE_INTEGER}")))?;
     Ok(number.try_into().ok())
 }
 
@@ -271,6 +277,7 @@ mod tests {
             ("updateChannel", "", Code::InvalidPayload, "data"),
             ("updateChannel", r#","data":[]"#, Code::MetadataInvalid, "data"),
             ("getChannel", r#","channelName":"c""#, Code::InvalidPayload, "twice"),
+            ("setChannel", r#","data":[{"key":"a","key":"b"}]"#, Code::InvalidPayload, "data[0] names a field twice"),
         ] {
             let fault = asked(event, rest).unwrap_err();
             assert_eq!((fault.code, fault.message.contains(word)), (code, true), "{rest}: {fault}");

@@ -1,10 +1,10 @@
-//! The protocol of clients: what a Socket.IO event asks for, what its acknowledgement answers, what members are sent.
-//! Every check of a payload stands here, so that a bad one is refused before anything else sees it.
+//! What clients send and are sent: the events of Socket.IO, their acknowledgements, and what members of a room are sent
+//! without asking. Every check of a payload is here, so that a bad one is rejected before anything else sees it.
 //!
-//! - `payload`: what the fields of every payload have in common.
-//! - `presence`: the payloads of `presence:*`. `metadata`: those of `metadata:*`. `lock`: those of `lock:*`.
-//! - `refused`: what can be told of an event that was refused.
-//! - `answer`: acknowledgements. `message`: what members are sent.
+//! - `payload`: what the fields of all payloads have in common.
+//! - `presence`, `metadata`, `lock`: the payloads of `presence:*`, `metadata:*` and `lock:*`.
+//! - `rejected_event`: what can be read of an event that was rejected.
+//! - `answer`: acknowledgements. `message`: what members are sent. `sequence`: lists in both.
 
 mod answer;
 mod lock;
@@ -12,21 +12,28 @@ mod message;
 mod metadata;
 mod payload;
 mod presence;
-mod refused;
+mod rejected_event;
+mod sequence;
 
 use serde_json::value::RawValue;
 
-use crate::{ChannelId, Fault, RoomId, UserId};
+use crate::{
+    fault::Fault,
+    ids::{ChannelId, RoomId, UserId},
+};
 
 pub use answer::{
-    ChannelAnswer, DONE, Done, HeartbeatAnswer, HeldRefusal, JoinAnswer, LockAnswer, LocksAnswer, Member, OwnConn,
-    Refusal,
+    ChannelAnswer, ChannelItem, DONE, Done, HeartbeatAnswer, HeldRejection, JoinAnswer, ListedLock, LockAnswer,
+    LocksAnswer, Member, OwnConn, Rejection,
 };
 pub use lock::LockAsk;
-pub use message::{EventMessage, LockMessage, MetadataMessage, SyncMessage};
-pub use metadata::{MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES, MAX_ITEMS, MetadataAsk, Write};
-pub use presence::{MAX_ADOPTED_EPOCH, MAX_EPOCH, MAX_ROOM_BYTES, MAX_ROOM_MEMBERS, empty_object};
-pub use refused::Refused;
+pub use message::{
+    ChangedItem, EventKind, EventMessage, LeaveReason, LockChange, LockMessage, MetadataMessage, Operation, SyncMessage,
+};
+pub use metadata::{MetadataAsk, Write, WriteItem, WriteOptions};
+pub use presence::empty_object;
+pub use rejected_event::RejectedEvent;
+pub use sequence::{List, Object};
 
 /// One event of a client, checked.
 #[derive(Debug)]
@@ -61,6 +68,7 @@ pub enum Request {
 /// `INVALID_PAYLOAD` or `TOO_LARGE`, naming the field.
 pub fn parse(arguments: &str) -> Result<Request, Fault> {
     let (event, payload) = split(arguments)?;
+    let payload = payload.map(RawValue::get);
     match event.as_str() {
         "presence:heartbeat" => presence::heartbeat(payload),
         "presence:join" => presence::join(payload),
@@ -95,7 +103,7 @@ fn split(arguments: &str) -> Result<(String, Option<&RawValue>), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Code;
+    use crate::{fault::Code, limits::MAX_SAFE_INTEGER};
     use proptest::prelude::*;
 
     fn refused(arguments: &str, word: &str) {
@@ -144,8 +152,8 @@ mod tests {
         }
         let float = r#"["presence:heartbeat",{"epoch":1.79570397037e12}]"#;
         assert!(matches!(parse(float), Ok(Request::Heartbeat { epoch: Some(1_795_703_970_370), .. })));
-        let highest = format!(r#"["presence:heartbeat",{{"epoch":{MAX_EPOCH}}}]"#);
-        assert!(matches!(parse(&highest), Ok(Request::Heartbeat { epoch: Some(MAX_EPOCH), .. })));
+        let highest = format!(r#"["presence:heartbeat",{{"epoch":{MAX_SAFE_INTEGER}}}]"#);
+        assert!(matches!(parse(&highest), Ok(Request::Heartbeat { epoch: Some(MAX_SAFE_INTEGER), .. })));
         for leave in [r#"["presence:leave"]"#, r#"["presence:leave",null]"#, r#"["presence:leave",{}]"#] {
             assert!(matches!(parse(leave), Ok(Request::Leave)), "{leave}");
         }

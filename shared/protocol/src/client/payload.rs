@@ -3,19 +3,26 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{ChannelId, Fault, ids::check_id};
-
-/// A payload, which has to be an object.
-pub(super) fn object<'a>(event: &str, payload: Option<&'a RawValue>) -> Result<&'a str, Fault> {
-    match payload.map(RawValue::get) {
-        Some(text) if text.starts_with('{') => Ok(text),
-        _ => Err(Fault::invalid(format!("the payload of {event} must be an object"))),
-    }
-}
+use crate::{
+    fault::Fault,
+    ids::{ChannelId, check_id},
+};
 
 /// The fields of a payload, which has to be an object.
-pub(super) fn fields<'a, T: Deserialize<'a>>(event: &str, payload: Option<&'a RawValue>) -> Result<T, Fault> {
-    serde_json::from_str(object(event, payload)?).map_err(twice)
+pub(super) fn fields<'a, T: Deserialize<'a>>(event: &str, payload: Option<&'a str>) -> Result<T, Fault> {
+    object(payload.unwrap_or_default(), || format!("the payload of {event}"))
+}
+
+/// The fields of an object, which `name` names.
+pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str, name: impl Fn() -> String) -> Result<T, Fault> {
+    if !text.starts_with('{') {
+        return Err(Fault::invalid(format!("{} must be an object", name())));
+    }
+    // The text is valid JSON and every field is a raw value, which leaves serde two complaints.
+    serde_json::from_str(text).map_err(|error| {
+        let complaint = if error.is_data() { "names a field twice" } else { "must have keys of valid Unicode" };
+        Fault::invalid(format!("{} {complaint}", name()))
+    })
 }
 
 /// The channel that `channelName` and `channelType` name.
@@ -27,11 +34,6 @@ pub(super) fn channel(name: Option<&RawValue>, kind: Option<&RawValue>) -> Resul
 /// A field that is there, be it `null`. Everywhere else a `null` is the same as a field that is not there.
 pub(super) fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-/// Serde's only complaint about an object whose fields are all raw.
-pub(super) fn twice(_: serde_json::Error) -> Fault {
-    Fault::invalid("the payload names a field twice")
 }
 
 /// An identifier.

@@ -5,20 +5,9 @@ use serde_json::value::RawValue;
 
 use super::{
     Request,
-    payload::{id, number, object, twice},
+    payload::{fields, id, number},
 };
-use crate::{Fault, state};
-
-/// The highest epoch that a client may name, 2^53 - 1: the highest that JavaScript and Lua know exactly, and so the highest
-/// that is ever answered.
-pub const MAX_EPOCH: u64 = (1 << 53) - 1;
-/// The highest epoch that a connection adopts because its client names it, 2^52: it can grow by one as often as anyone likes.
-pub const MAX_ADOPTED_EPOCH: u64 = 1 << 52;
-/// Members that one room may have.
-pub const MAX_ROOM_MEMBERS: usize = 10_000;
-/// Bytes that the members of one room may take in an answer: identifiers, states, and 120 for each. A little under what one
-/// message of the bus may carry.
-pub const MAX_ROOM_BYTES: usize = 8 * 1024 * 1024 - 64 * 1024;
+use crate::{fault::Fault, limits::MAX_SAFE_INTEGER, state};
 
 #[derive(Deserialize)]
 struct JoinFields<'a> {
@@ -30,9 +19,8 @@ struct JoinFields<'a> {
     state: Option<&'a RawValue>,
 }
 
-pub(super) fn join(payload: Option<&RawValue>) -> Result<Request, Fault> {
-    let payload = object("presence:join", payload)?;
-    let fields: JoinFields<'_> = serde_json::from_str(payload).map_err(twice)?;
+pub(super) fn join(payload: Option<&str>) -> Result<Request, Fault> {
+    let fields: JoinFields<'_> = fields("presence:join", payload)?;
     let room = id("roomId", fields.room)?;
     let user = id("userId", fields.user)?;
     let state = match fields.state {
@@ -53,21 +41,20 @@ struct HeartbeatFields<'a> {
     patch: Option<&'a RawValue>,
 }
 
-pub(super) fn heartbeat(payload: Option<&RawValue>) -> Result<Request, Fault> {
-    if matches!(payload.map(RawValue::get), None | Some("{}" | "null")) {
+pub(super) fn heartbeat(payload: Option<&str>) -> Result<Request, Fault> {
+    if matches!(payload, None | Some("{}" | "null")) {
         return Ok(Request::Heartbeat { epoch: None, patch: None });
     }
-    let payload = object("presence:heartbeat", payload)?;
-    let fields: HeartbeatFields<'_> = serde_json::from_str(payload).map_err(twice)?;
-    let epoch = fields.epoch.map(|json| number("epoch", json, 0, MAX_EPOCH)).transpose()?;
+    let fields: HeartbeatFields<'_> = fields("presence:heartbeat", payload)?;
+    let epoch = fields.epoch.map(|json| number("epoch", json, 0, MAX_SAFE_INTEGER)).transpose()?;
     if let Some(json) = fields.patch {
         state::check("patchState", json)?;
     }
     Ok(Request::Heartbeat { epoch, patch: fields.patch.map(ToOwned::to_owned) })
 }
 
-pub(super) fn leave(payload: Option<&RawValue>) -> Result<Request, Fault> {
-    match payload.map(RawValue::get) {
+pub(super) fn leave(payload: Option<&str>) -> Result<Request, Fault> {
+    match payload {
         None | Some("null") => Ok(Request::Leave),
         Some(text) if text.starts_with('{') => Ok(Request::Leave),
         Some(_) => Err(Fault::invalid("presence:leave takes no payload")),

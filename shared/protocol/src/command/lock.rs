@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelId, ConnId, InstanceId, LockId, LockName, RoomId, UserId};
+use crate::ids::{ChannelId, ConnId, InstanceId, LockId, LockName, RoomId, UserId};
 
 /// Something asked of locks.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{ChannelId, ChannelType, ConnId, ItemKey, LockName, UserId};
+use crate::ids::{ChannelId, ChannelType, ConnId, ItemKey, LockName, UserId};
 
 /// Something asked of a channel's metadata.
 #[derive(Debug, Serialize, Deserialize)]
@@ -155,9 +155,9 @@ pub enum Rejected {
         /// The item.
         key: Option<ItemKey>,
     },
-    /// The channel would be over [`MAX_CHANNEL_BYTES`](crate::client::MAX_CHANNEL_BYTES).
+    /// The channel would be over [`MAX_CHANNEL_BYTES`](crate::limits::MAX_CHANNEL_BYTES).
     TooLarge,
-    /// The channel's name has [`MAX_CHANNEL_TYPES`](crate::client::MAX_CHANNEL_TYPES) types already.
+    /// The channel's name has [`MAX_CHANNEL_TYPES`](crate::limits::MAX_CHANNEL_TYPES) types already.
     TooManyTypes,
     /// The writer does not hold the lock, or not under that fence.
     Lock,

@@ -18,7 +18,10 @@ use self::{
     lock::{Held, Lock, Locked},
     metadata::{Metadata, Record, Rejected, TypedRecord},
 };
-use crate::{ChannelType, Fault, Partition, RoomId};
+use crate::{
+    fault::Fault,
+    ids::{ChannelType, Partition, RoomId},
+};
 
 /// A request.
 #[derive(Debug, Serialize, Deserialize)]

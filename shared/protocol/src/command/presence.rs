@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{ConnId, InstanceId, Partition, Position, RoomId, UserId, event::Reason};
+use crate::{
+    event::Reason,
+    ids::{ConnId, InstanceId, Partition, RoomId, UserId},
+    position::Position,
+};
 
 /// See [`Command::Join`].
 #[derive(Debug, Serialize, Deserialize)]

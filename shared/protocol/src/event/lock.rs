@@ -9,11 +9,8 @@
 //! <userId>
 //! ```
 
-use serde::{Deserialize, Serialize};
-
 /// What happened to a lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// Somebody holds it now.
     Acquired,

@@ -11,12 +11,10 @@
 //! <value>
 //! ```
 
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// What happened to a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// It was replaced by the items.
     Set,
@@ -56,8 +54,8 @@ pub struct MetadataEvent<'a> {
     pub items: Vec<EventItem<'a>>,
 }
 
-/// An item of an event, for services and clients alike.
-#[derive(Debug, Serialize)]
+/// An item of an event.
+#[derive(Debug)]
 pub struct EventItem<'a> {
     /// The key.
     pub key: &'a str,

@@ -9,7 +9,7 @@
 //! <state: JSON, to the end>
 //! ```
 //!
-//! `gen`, `seq` and the token are the room's [`Position`](crate::Position) since the event.
+//! `gen`, `seq` and the token are the room's [`Position`](crate::position::Position) since the event.
 //!
 //! That is an event of presence; `metadata` and `lock` have those of the channels of the room's name, published beside
 //! them.
@@ -20,11 +20,10 @@ pub mod metadata;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::Position;
+use crate::position::Position;
 
 /// What happened to a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// It is in the room now.
     Join,

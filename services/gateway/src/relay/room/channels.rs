@@ -9,7 +9,6 @@ use std::{
 
 use protocol::{
     ChannelType, RoomId,
-    client::MetadataMessage,
     command::{Catchup, metadata::TypedRecord},
     event::metadata::{EventItem, MetadataEvent, Operation},
 };
@@ -20,6 +19,7 @@ use super::{
     sink::Sink,
     subscriber::{Subscriber, Subscribers},
 };
+use crate::translate;
 
 /// See the module.
 #[derive(Default)]
@@ -187,15 +187,6 @@ pub(super) fn any_lacks<S: Sink>(subscribers: &Subscribers<S>) -> bool {
 }
 
 fn message(id: &RoomId, event: &MetadataEvent<'_>, resync: bool) -> Box<RawValue> {
-    let message = MetadataMessage {
-        channel_name: id,
-        channel_type: event.kind,
-        operation: event.operation,
-        items: &event.items,
-        major_revision: event.major_revision,
-        timestamp: event.ts,
-        author_uid: event.author,
-        resync,
-    };
+    let message = translate::message::metadata(id, event, resync);
     serde_json::value::to_raw_value(&message).unwrap_or_default()
 }

@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 
 use protocol::{
     ChannelId, ChannelType, ConnId, LockId, LockName, RoomId,
-    client::LockMessage,
     command::lock::Held,
     event::lock::{Change, LockEvent},
 };
@@ -13,6 +12,7 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use super::{channels::any_lacks, sink::Sink, subscriber::Subscribers};
+use crate::translate;
 
 /// Locks whose last end is kept for members that lack something. With the locks that are held (256) and the records of metadata
 /// (64) they fit the queue of a socket (512), so that one that reads is brought up to date at once.
@@ -212,7 +212,7 @@ fn message(
     fence: u64,
     resync: bool,
 ) -> Box<RawValue> {
-    let message = LockMessage { channel_name: id, channel_type: kind, lock_name: name, change, owner, fence, resync };
+    let message = translate::message::lock(id, (kind, name), change, owner, fence, resync);
     serde_json::value::to_raw_value(&message).unwrap_or_default()
 }
 

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use protocol::{
     ConnId, Position, RoomId,
-    client::EventMessage,
     event::{Kind, RoomEvent},
 };
 use serde_json::value::RawValue;
 
 use super::{roster::Known, sink::Sink};
+use crate::translate;
 
 /// See the module.
 pub(super) struct Publication {
@@ -73,20 +73,6 @@ impl<'a> Marked<'a> {
 }
 
 fn message(room: &RoomId, event: &RoomEvent<'_>, kind: Kind, user_edge: bool, resync: bool) -> Box<RawValue> {
-    let message = EventMessage {
-        kind,
-        room_id: room,
-        user_id: event.user,
-        conn_id: event.conn,
-        state: event.state,
-        ts: event.ts,
-        epoch: event.epoch,
-        seq: event.at.seq,
-        birth: event.at.birth,
-        reason: event.reason,
-        user_joined: (kind == Kind::Join).then_some(user_edge),
-        user_left: (kind == Kind::Leave).then_some(user_edge),
-        resync,
-    };
+    let message = translate::message::presence(room, event, kind, user_edge, resync);
     serde_json::value::to_raw_value(&message).unwrap_or_default()
 }

@@ -1,12 +1,12 @@
-//! What can be told of an event that was refused: "I cannot join" is asked with a user and a room, also by those who sent
-//! a bad state.
+//! What a trace can record of an event that was rejected. "I cannot join" is a question about a user and a room, even if the
+//! client sent a bad state.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::payload::id;
 
-/// The events that there are.
+/// The events that clients may send.
 const EVENTS: [&str; 11] = [
     "presence:join",
     "presence:heartbeat",
@@ -21,9 +21,9 @@ const EVENTS: [&str; 11] = [
     "lock:get",
 ];
 
-/// Of a refused event, as far as it can be read; identifiers only where they are good ones.
+/// What can be read of a rejected event; identifiers only if they are valid.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Refused {
+pub struct RejectedEvent {
     /// Its name, if there is such an event.
     pub event: Option<&'static str>,
     /// The room of a join.
@@ -40,7 +40,7 @@ struct Ids<'a> {
     user: Option<&'a RawValue>,
 }
 
-impl Refused {
+impl RejectedEvent {
     /// Reads a Socket.IO event's arguments, the JSON array `["event", payload]`, for a second time.
     pub fn read(arguments: &str) -> Self {
         let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(arguments) else { return Self::default() };
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn read(arguments: &str) -> (Option<&'static str>, Option<String>, Option<String>) {
-        let Refused { event, room, user } = Refused::read(arguments);
+        let RejectedEvent { event, room, user } = RejectedEvent::read(arguments);
         (event, room, user)
     }
 
