@@ -63,14 +63,40 @@ pub(super) fn number(field: &str, value: &RawValue, least: u64, most: u64) -> Re
 }
 
 /// A number whose value is whole, however it is written: `5000`, `5000.0`, `5e3`. Languages with one type of number write
-/// them like that. From 2^52 on only what is written as an integer: there a fraction is lost in reading.
+/// whole numbers like that. The digits are read as they are: a floating-point number would lose a fraction from 2^52 on.
 pub(super) fn whole(value: &RawValue) -> Option<i64> {
     let text = value.get();
-    text.parse().ok().or_else(|| {
-        // `f64` also reads what is no number in JSON, but a raw value is valid JSON.
-        let number: f64 = text.parse().ok()?;
-        (number.fract() == 0.0 && number.abs() < (1u64 << 52) as f64).then_some(number as i64)
-    })
+    text.parse().ok().or_else(|| decimal(text))
+}
+
+/// A JSON number with a point or an exponent, if its value is whole and an `i64` holds it.
+fn decimal(text: &str) -> Option<i64> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if !integer.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        return None; // JSON, but no number.
+    }
+    let (mut digits, mut zeros) = (0i64, 0i32);
+    for digit in integer.trim_start_matches('-').bytes().chain(fraction.bytes()).map(|byte| i64::from(byte - b'0')) {
+        // Zeros at the end count only if a digit follows.
+        if digit == 0 && digits != 0 {
+            zeros = zeros.checked_add(1)?;
+        } else if digit != 0 {
+            digits = shift(digits, zeros.checked_add(1)?)?.checked_add(digit)?;
+            zeros = 0;
+        }
+    }
+    if digits == 0 {
+        return Some(0);
+    }
+    let places = exponent.parse::<i32>().ok()?.checked_add(zeros)?.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let number = shift(digits, places)?;
+    Some(if text.starts_with('-') { -number } else { number })
+}
+
+/// `number` times ten to the power of `places`, none if that is not whole or too large.
+fn shift(number: i64, places: i32) -> Option<i64> {
+    10i64.checked_pow(u32::try_from(places).ok()?)?.checked_mul(number)
 }
 
 #[cfg(test)]
@@ -87,13 +113,33 @@ mod tests {
             ("-1.0", -1),
             ("-0", 0),
             ("-0.0", 0),
-            ("4503599627370495.0", 4_503_599_627_370_495),
+            ("0e99999999999", 0),
+            ("1e3", 1_000),
+            ("1E+3", 1_000),
+            ("120.50e1", 1_205),
+            ("5000e-3", 5),
+            ("4503599627370497.0", 4_503_599_627_370_497),
+            ("9.007199254740991e15", 9_007_199_254_740_991),
+            ("9007199254740991.000", 9_007_199_254_740_991),
             ("9007199254740993", 9_007_199_254_740_993),
         ] {
             assert_eq!(read(text), Some(number), "{text}");
         }
-        for text in ["1.5", "1e-1", "4503599627370496.0", "9007199254740990.6", "1e400", "\"1\"", "true", "null", "[1]"]
-        {
+        for text in [
+            "1.5",
+            "1e-1",
+            "5001e-3",
+            "9007199254740990.6",
+            "1e400",
+            "1e99999999999",
+            "\"1\"",
+            "\"\"",
+            "true",
+            "null",
+            "[1]",
+            "{}",
+            "\"1e3\"",
+        ] {
             assert_eq!(read(text), None, "{text}");
         }
     }

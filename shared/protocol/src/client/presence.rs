@@ -1,6 +1,6 @@
 //! The payloads of `presence:*`.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
@@ -47,16 +47,18 @@ pub(super) fn heartbeat(payload: Option<&str>) -> Result<Request, Fault> {
     }
     let fields: HeartbeatFields<'_> = fields("presence:heartbeat", payload)?;
     let epoch = fields.epoch.map(|json| number("epoch", json, 0, MAX_SAFE_INTEGER)).transpose()?;
-    if let Some(json) = fields.patch {
+    // An empty patch changes nothing: the heartbeat is a plain one, which the gateway answers by itself.
+    let patch = fields.patch.filter(|json| json.get() != "{}");
+    if let Some(json) = patch {
         state::check("patchState", json)?;
     }
-    Ok(Request::Heartbeat { epoch, patch: fields.patch.map(ToOwned::to_owned) })
+    Ok(Request::Heartbeat { epoch, patch: patch.map(ToOwned::to_owned) })
 }
 
 pub(super) fn leave(payload: Option<&str>) -> Result<Request, Fault> {
     match payload {
         None | Some("null") => Ok(Request::Leave),
-        Some(text) if text.starts_with('{') => Ok(Request::Leave),
+        Some(text) if text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() => Ok(Request::Leave),
         Some(_) => Err(Fault::invalid("presence:leave takes no payload")),
     }
 }
