@@ -6,7 +6,7 @@ use protocol::{
     ChannelId, ChannelType, Fault,
     command::{
         Catchup, Outcome,
-        metadata::{Act, Change, Metadata, Record, Rejected, TypedRecord, WriteOptions},
+        metadata::{Act, Change, Metadata, Record, Rejection, TypedRecord, WriteOptions},
     },
 };
 use tracing::Span;
@@ -51,7 +51,7 @@ fn outcome(written: Written, act: &Act, span: &Span) -> Outcome {
             Outcome::Record(record)
         }
         Written::Rejected(rejected) => {
-            if let Rejected::Conflict { key, expected, actual } = &rejected {
+            if let Rejection::Conflict { key, expected, actual } = &rejected {
                 telemetry::metrics::metadata_conflict();
                 telemetry::span::metadata_conflict(span, key.as_ref().map(|key| key.as_str()), *expected, *actual);
             }

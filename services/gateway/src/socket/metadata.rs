@@ -8,7 +8,7 @@ use protocol::{
     client::{MetadataAsk, Write},
     command::{
         Command, Outcome,
-        metadata::{Act, Change, Metadata, Rejected},
+        metadata::{Act, Change, Metadata, Rejection},
     },
     limits::{MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES},
 };
@@ -43,29 +43,29 @@ fn change(session: &Session, Write { items, options }: Write) -> Change {
     Change { conn: session.conn.clone(), op: session.next_op_number(), author, items, options }
 }
 
-fn refusal(rejected: &Rejected) -> Fault {
+fn refusal(rejected: &Rejection) -> Fault {
     match rejected {
-        Rejected::Conflict { key: None, expected, actual } => {
+        Rejection::Conflict { key: None, expected, actual } => {
             Fault::new(Code::MetadataConflict, format!("majorRevision is {actual}, not {expected}"))
         }
-        Rejected::Conflict { key: Some(key), expected, actual } => {
+        Rejection::Conflict { key: Some(key), expected, actual } => {
             Fault::new(Code::MetadataConflict, format!("the revision of {key} is {actual}, not {expected}"))
         }
-        Rejected::Absent { key: None } => Fault::new(Code::MetadataInvalid, "there is no such channel to update"),
-        Rejected::Absent { key: Some(key) } => {
+        Rejection::Absent { key: None } => Fault::new(Code::MetadataInvalid, "there is no such channel to update"),
+        Rejection::Absent { key: Some(key) } => {
             Fault::new(Code::MetadataInvalid, format!("the channel has no item {key} to update"))
         }
-        Rejected::TooLarge => Fault::new(
+        Rejection::TooLarge => Fault::new(
             Code::TooLarge,
             format!("data would make the channel larger than {MAX_CHANNEL_BYTES} bytes of keys and values"),
         ),
-        Rejected::TooManyTypes => {
+        Rejection::TooManyTypes => {
             Fault::new(Code::Overloaded, format!("channels of one name may have at most {MAX_CHANNEL_TYPES} types"))
         }
-        Rejected::Lock => Fault::new(
+        Rejection::Lock => Fault::new(
             Code::MetadataLock,
             "this socket does not hold the lock of options.lockName, or not under that fence",
         ),
-        Rejected::Overtaken => Fault::new(Code::Timeout, "a later write of this socket was there first"),
+        Rejection::Overtaken => Fault::new(Code::Timeout, "a later write of this socket was there first"),
     }
 }

@@ -6,7 +6,7 @@ use bus::{redis, script::Script};
 use fred::{error::ErrorKind, interfaces::HashesInterface as _, types::Value};
 use protocol::{
     ChannelId, ChannelType, Code, Fault, RoomId,
-    command::metadata::{Act, Change, Item, Metadata, Record, Rejected, WriteOptions},
+    command::metadata::{Act, Change, Item, Metadata, Record, Rejection, WriteOptions},
     limits::{MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES},
 };
 use serde_json::value::RawValue;
@@ -26,7 +26,7 @@ pub enum Written {
     /// It happened, now or, sent before, already then; the channel since.
     Done(Record),
     /// It did not.
-    Rejected(Rejected),
+    Rejected(Rejection),
 }
 
 impl Store {
@@ -130,13 +130,13 @@ impl Store {
             }
             "conflict" => {
                 let (key, expected, actual) = (key(text(next())), number(next())?, number(next())?);
-                Written::Rejected(Rejected::Conflict { key, expected, actual })
+                Written::Rejected(Rejection::Conflict { key, expected, actual })
             }
-            "absent" => Written::Rejected(Rejected::Absent { key: key(text(next())) }),
-            "lock" => Written::Rejected(Rejected::Lock),
-            "large" => Written::Rejected(Rejected::TooLarge),
-            "types" => Written::Rejected(Rejected::TooManyTypes),
-            "overtaken" => Written::Rejected(Rejected::Overtaken),
+            "absent" => Written::Rejected(Rejection::Absent { key: key(text(next())) }),
+            "lock" => Written::Rejected(Rejection::Lock),
+            "large" => Written::Rejected(Rejection::TooLarge),
+            "types" => Written::Rejected(Rejection::TooManyTypes),
+            "overtaken" => Written::Rejected(Rejection::Overtaken),
             "failed" => {
                 let error = fred::error::Error::new(ErrorKind::Unknown, text(next()));
                 return Err(self.fault(span, ANY.name(), &error));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use presence_state::store::{Caller, Written};
 use protocol::{
     ChannelId, Fault,
-    command::metadata::{Act, Change, ItemChange, Metadata, Record, Rejected, WriteOptions},
+    command::metadata::{Act, Change, ItemChange, Metadata, Record, Rejection, WriteOptions},
 };
 
 use crate::{
@@ -66,7 +66,7 @@ pub(crate) async fn ask(
 pub(crate) fn take(values: &mut Values, verb: Verb, written: Written, (key, value): Item) -> Option<Record> {
     let has_key = values.as_ref().is_some_and(|values| values.contains_key(&key));
     let record = match (verb, written) {
-        (Verb::Change, Written::Rejected(Rejected::Absent { .. })) if !has_key => return None,
+        (Verb::Change, Written::Rejected(Rejection::Absent { .. })) if !has_key => return None,
         (Verb::Change, written) if !has_key => panic!("{key} is not there to be changed: {written:?}"),
         (_, Written::Done(record)) => record,
         (_, other) => panic!("{other:?}, with {values:?}"),
@@ -82,7 +82,7 @@ pub(crate) fn take(values: &mut Values, verb: Verb, written: Written, (key, valu
 
 /// Whether its writer does not hold the lock that it named.
 pub(crate) fn is_refused_by_lock(written: &Written) -> bool {
-    matches!(written, Written::Rejected(Rejected::Lock))
+    matches!(written, Written::Rejected(Rejection::Lock))
 }
 
 pub(crate) fn of_record(record: &Record) -> BTreeMap<String, String> {

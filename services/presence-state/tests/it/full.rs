@@ -7,7 +7,7 @@ use protocol::{
     command::{
         Audit, Heartbeat, Join, JoinResult,
         lock::{Acquire, Locked},
-        metadata::{Act, Metadata, Rejected},
+        metadata::{Act, Metadata, Rejection},
     },
     event::{Reason, RoomEvent},
     limits::{MAX_CHANNEL_BYTES, MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
@@ -160,7 +160,7 @@ async fn a_channel_grows_no_larger_than_it_may() {
     site.write("T", &Act::Set(change("c1", 1, vec![item("k", Some(&text(1_000)), None)]))).await;
     let update = |op, bytes| Act::Update(change("c1", op, vec![item("k", Some(&text(bytes)), None)]));
     let refused = site.write("T", &update(2, MAX_CHANNEL_BYTES)).await;
-    assert!(matches!(refused, Written::Rejected(Rejected::TooLarge)), "{refused:?}");
+    assert!(matches!(refused, Written::Rejected(Rejection::TooLarge)), "{refused:?}");
     assert_eq!(items(&site.record("T").await), [("k", text(1_000).as_str(), 1)]);
     assert!(matches!(site.write("T", &update(3, MAX_CHANNEL_BYTES - 10)).await, Written::Done(_)));
 }
@@ -173,6 +173,6 @@ async fn a_name_has_no_more_types_than_it_may() {
         assert!(matches!(site.write(&format!("T{n}"), &set(n + 1)).await, Written::Done(_)), "{n}");
     }
     let refused = site.write("one more", &set(65)).await;
-    assert!(matches!(refused, Written::Rejected(Rejected::TooManyTypes)), "{refused:?}");
+    assert!(matches!(refused, Written::Rejected(Rejection::TooManyTypes)), "{refused:?}");
     assert!(matches!(site.write("T7", &set(66)).await, Written::Done(_)));
 }

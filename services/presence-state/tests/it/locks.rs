@@ -8,7 +8,7 @@ use protocol::{
     ChannelId, LockId,
     command::{
         lock::{Acquire, DropAll, Held, Locked, Release, Renew, Withdraw},
-        metadata::{Act, Rejected},
+        metadata::{Act, Rejection},
     },
     event::lock::{Change, LockEvent},
 };
@@ -249,7 +249,7 @@ async fn a_guarded_write_is_its_holders_alone() {
         change.options.fence = fence;
         Act::Set(change)
     };
-    let is_refused = async |act: Act| matches!(site.write("T", &act).await, Written::Rejected(Rejected::Lock));
+    let is_refused = async |act: Act| matches!(site.write("T", &act).await, Written::Rejected(Rejection::Lock));
     assert!(is_refused(write("a", 1, None)).await);
     let fence = held(&site.acquire("l", "a", 2, 0).await).fence;
     assert!(!is_refused(write("a", 3, None)).await && !is_refused(write("a", 4, Some(fence))).await);

@@ -8,7 +8,7 @@ use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 use presence_state::store::Written;
 use protocol::{
     ChannelId, Code,
-    command::metadata::{Act, Change, ItemChange, Metadata, Record, Rejected, WriteOptions},
+    command::metadata::{Act, Change, ItemChange, Metadata, Record, Rejection, WriteOptions},
     event::metadata::{MetadataEvent, Operation},
 };
 
@@ -37,7 +37,7 @@ impl Site {
         }
     }
 
-    async fn rejected(&self, kind: &str, act: &Act) -> Rejected {
+    async fn rejected(&self, kind: &str, act: &Act) -> Rejection {
         match self.write(kind, act).await {
             Written::Done(record) => panic!("{record:?}"),
             Written::Rejected(rejected) => rejected,
@@ -69,7 +69,7 @@ async fn a_write_that_is_sent_again_is_answered_again_and_told_once() {
     let again = site.written("T", &update).await;
     assert_eq!((second.major_revision, again.major_revision), (first.major_revision + 1, first.major_revision + 1));
     assert_eq!(items(&again), [("k", "null", 2), ("none", "\"\"", 7)]);
-    assert_eq!(site.rejected("T", &set).await, Rejected::Overtaken);
+    assert_eq!(site.rejected("T", &set).await, Rejection::Overtaken);
     let told = events.texts().await;
     assert_eq!(told.len(), 1, "{told:?}");
     let event = MetadataEvent::read(&told[0]).unwrap();
@@ -82,23 +82,23 @@ async fn a_write_that_is_sent_again_is_answered_again_and_told_once() {
 async fn what_keeps_a_write_from_happening_is_said_and_nothing_changes() {
     let site = Site::open().await;
     let absent = Act::Update(change("c", 1, vec![item("k", Some("1"), None)]));
-    assert_eq!(site.rejected("T", &absent).await, Rejected::Absent { key: None });
+    assert_eq!(site.rejected("T", &absent).await, Rejection::Absent { key: None });
     let before = site.written("T", &Act::Set(change("c", 2, vec![item("k", Some("1"), None)]))).await;
     let mut events = site.listen().await;
     let unknown = vec![item("k", Some("2"), None), item("unknown", Some("2"), None)];
     let absent = site.rejected("T", &Act::Update(change("c", 3, unknown))).await;
-    assert_eq!(absent, Rejected::Absent { key: Some("unknown".into()) });
+    assert_eq!(absent, Rejection::Absent { key: Some("unknown".into()) });
     let old = site.rejected("T", &Act::Update(change("c", 4, vec![item("k", Some("2"), Some(9))]))).await;
-    assert_eq!(old, Rejected::Conflict { key: Some("k".into()), expected: 9, actual: 1 });
+    assert_eq!(old, Rejection::Conflict { key: Some("k".into()), expected: 9, actual: 1 });
     let mut late = change("c", 5, vec![item("k", Some("2"), None)]);
     late.options.major_revision = Some(0);
     for act in [Act::Set(late.clone()), Act::Update(late.clone()), Act::Remove(late)] {
-        let conflict = Rejected::Conflict { key: None, expected: 0, actual: before.major_revision };
+        let conflict = Rejection::Conflict { key: None, expected: 0, actual: before.major_revision };
         assert_eq!(site.rejected("T", &act).await, conflict);
     }
     let large: Vec<_> =
         (0..17).map(|n| item(&n.to_string(), Some(&format!("\"{}\"", "x".repeat(16 * 1024 - 2))), None)).collect();
-    assert_eq!(site.rejected("T", &Act::Set(change("c", 6, large))).await, Rejected::TooLarge);
+    assert_eq!(site.rejected("T", &Act::Set(change("c", 6, large))).await, Rejection::TooLarge);
     for (op, none) in [(7, vec![item("unknown", None, None)]), (8, Vec::new())] {
         let nothing = site.written("T", &Act::Remove(change("c", op, none))).await;
         assert_eq!(nothing.major_revision, before.major_revision);
@@ -219,7 +219,7 @@ async fn no_revision_of_a_lost_history_comes_again() {
     let renewed = site.written("T", &Act::Renew(renewal.clone())).await;
     assert!(renewed.major_revision > lost.major_revision + 1);
     assert_eq!(items(&renewed), [("k", "1", 1), ("l", "1", 1)]);
-    assert!(matches!(site.write("T", &Act::Renew(renewal)).await, Written::Rejected(Rejected::Conflict { .. })));
+    assert!(matches!(site.write("T", &Act::Renew(renewal)).await, Written::Rejected(Rejection::Conflict { .. })));
     let told = events.texts().await;
     let event = MetadataEvent::read(&told[0]).unwrap();
     assert_eq!((told.len(), event.operation, event.items.len()), (1, Operation::Set, 2));

@@ -140,7 +140,7 @@ pub struct Item {
 /// A write that did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Rejected {
+pub enum Rejection {
     /// A revision is not the expected one.
     Conflict {
         /// The item; none for the channel's `majorRevision`.

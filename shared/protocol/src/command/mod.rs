@@ -16,7 +16,7 @@ pub use self::presence::{
 };
 use self::{
     lock::{Held, Lock, Locked},
-    metadata::{Metadata, Record, Rejected, TypedRecord},
+    metadata::{Metadata, Record, Rejection, TypedRecord},
 };
 use crate::{
     fault::Fault,
@@ -169,7 +169,7 @@ pub enum Outcome {
     /// A channel's record, after the write if it was one.
     Record(Record),
     /// A write that did not happen.
-    Rejected(Rejected),
+    Rejected(Rejection),
     /// What became of something asked of locks.
     Lock(Locked),
     /// What members may not know.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use presence_state::store::Written;
 use proptest::prelude::*;
 use protocol::{
-    command::metadata::{Act, Change, Rejected},
+    command::metadata::{Act, Change, Rejection},
     event::metadata::{MetadataEvent, Operation},
 };
 
@@ -62,18 +62,18 @@ impl Model {
     }
 
     /// What the write comes to: whether anything changed.
-    fn write(&mut self, act: &Act) -> Result<bool, Rejected> {
+    fn write(&mut self, act: &Act) -> Result<bool, Rejection> {
         let change = act.change().unwrap();
         if let Some(expected) = change.options.major_revision.filter(|major| *major != self.major) {
-            return Err(Rejected::Conflict { key: None, expected, actual: self.major });
+            return Err(Rejection::Conflict { key: None, expected, actual: self.major });
         }
         let found = |key: &str| self.items.get(key).cloned();
         if matches!(act, Act::Update(_)) {
             if self.major == 0 {
-                return Err(Rejected::Absent { key: None });
+                return Err(Rejection::Absent { key: None });
             }
             if let Some(absent) = change.items.iter().find(|item| found(item.key.as_str()).is_none()) {
-                return Err(Rejected::Absent { key: Some(absent.key.clone()) });
+                return Err(Rejection::Absent { key: Some(absent.key.clone()) });
             }
         }
         if !matches!(act, Act::Set(_)) {
@@ -81,7 +81,7 @@ impl Model {
                 if let (Some((_, actual)), Some(expected)) = (found(item.key.as_str()), item.revision)
                     && actual != expected
                 {
-                    return Err(Rejected::Conflict { key: Some(item.key.clone()), expected, actual });
+                    return Err(Rejection::Conflict { key: Some(item.key.clone()), expected, actual });
                 }
             }
         }
