@@ -51,6 +51,17 @@ test('the epoch of a rejoin is above every adopted one', async ({ system, room }
   assert.equal((await ann.beat({ epoch: MAX_EPOCH })).stale, true);
 });
 
+test('an epoch above every adoptable one is accepted from the client that was sent it', async ({ system, room }) => {
+  const { ann, watcher } = await annAndWatcher(system, room);
+  await ann.beat({ epoch: MAX_EPOCH });
+  const { self: { epoch } } = await ann.join(room, 'ann', { n: 0 });
+  assert.deepEqual(await ann.beat({ epoch }), { ok: true, changed: false, epoch });
+  assert.deepEqual(await ann.beat({ epoch, patchState: { n: 1 } }), { ok: true, changed: true, epoch });
+  const point = JSON.parse(await ann.askRaw('presence:heartbeat', `{"epoch":${epoch}.0,"patchState":{"n":2}}`));
+  assert.deepEqual(point, { ok: true, changed: true, epoch });
+  assert.equal((await watcher.hears({ type: 'update', connId: ann.connId, state: { n: 2 } })).epoch, epoch);
+});
+
 test('lastSeenMs is when the gateway last held its lease: younger than 1.5 s, heartbeats or not', async ({ system, room }) => {
   for (const [index, silent] of (await system.connectMany(6)).entries()) await silent.join(room, `silent-${index}`);
   const watcher = await system.connect(1);

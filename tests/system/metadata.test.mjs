@@ -125,6 +125,19 @@ test('a revision that is not the current one is a conflict, and changes nothing'
   assert.equal(forced.majorRevision, majorRevision + 1);
 });
 
+test('a revision that grew above every given one is accepted from the client that was sent it', async ({ system, room }) => {
+  const { ann, bob } = await annAndBob(system, room);
+  const given = 2 ** 52;
+  await ann.metadata('setChannel', room, TYPE, [{ key: 'k', value: 0, revision: given }]);
+  let { metadata } = await ann.metadata('updateChannel', room, TYPE, [{ key: 'k', value: 1 }]);
+  assert.deepEqual(metadata, { k: { value: 1, revision: given + 1 } });
+  ({ metadata } = await bob.metadata('updateChannel', room, TYPE, [{ key: 'k', value: 2, revision: metadata.k.revision }]));
+  assert.deepEqual(metadata, { k: { value: 2, revision: given + 2 } });
+  const data = `[{"key":"k","revision":${given + 2}.0}]`;
+  const removed = JSON.parse(await bob.askRaw('metadata:removeChannel', `{"channelName":"${room}","channelType":"${TYPE}","data":${data}}`));
+  assert.deepEqual([removed.ok, removed.metadata], [true, {}]);
+});
+
 test('invalid input is answered with its code and field, and changes nothing', async ({ system, room }) => {
   const { ann } = await annAndBob(system, room);
   const before = await ann.metadata('setChannel', room, TYPE, [{ key: 'k', value: 1 }]);
