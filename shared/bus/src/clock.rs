@@ -9,17 +9,17 @@ use protocol::envelope::wall_clock_ms;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Milliseconds since this process first asked, plus one: never 0, which stands for "never".
+/// Milliseconds since the first call in this process, plus one: never 0, which stands for "never".
 pub(crate) fn local_ms() -> u64 {
     START.elapsed().as_millis() as u64 + 1
 }
 
-/// Until when someone waits. Made once, by the caller; every attempt and every hop has the same one.
+/// The deadline of a request. The caller sets it once; every attempt and every hop shares it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
-    /// By the monotonic clock, for waiting here.
+    /// By the monotonic clock, for waiting in this process.
     pub(crate) at: Instant,
-    /// By this host's clock in milliseconds since 1970, for those who carry the request out.
+    /// By this host's clock in milliseconds since 1970, for the instance that carries the request out.
     pub(crate) wall_clock_ms: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What the bus says of itself: whether Redis answers, how old the lease is, whether no one may be evicted.
+//! The state of the bus: whether Redis answers, how old the lease is, whether a truce forbids evictions.
 
 use std::{
     sync::Arc,
@@ -11,7 +11,7 @@ use telemetry::metrics::{self, Reading};
 use crate::{Bus, Role, Truce, View, Why, clock::local_ms, directory::Directory};
 
 impl Bus {
-    /// Has metrics read the bus.
+    /// Registers the gauges of the bus.
     pub(crate) fn register_metrics(&self) {
         let observe = |reading, read: fn(&Directory) -> f64| {
             let directory = Arc::clone(&self.directory);
@@ -35,28 +35,28 @@ impl Bus {
         }
     }
 
-    /// Who is alive, as last seen.
+    /// The live instances, as of the last exchange with Redis.
     pub fn view(&self) -> Arc<View> {
         self.directory.view()
     }
 
-    /// Whether Redis does what it is asked: connected, and the lease was renewed within 1.5 s.
+    /// Whether Redis is connected and has acknowledged an exchange within the last 1.5 s.
     ///
     /// # Errors
-    /// A sentence that says what is wrong, in Redis' own words where it gave any (`not connected: WRONGPASS …`).
+    /// What is wrong, in Redis' own words where it gave any (`not connected: WRONGPASS …`).
     pub fn check_redis(&self) -> Result<(), String> {
         self.directory.check_redis()
     }
 
-    /// Whether no one may be evicted now, and why: after the own start, after Redis did not acknowledge the lease for 1.5 s
-    /// (and as long as it does not), after it got another replication id, and after its clock stepped. Lasts 10 s. On a
-    /// cluster only the directory's primary counts, for evictions depend on leases alone.
+    /// The truce, if one is active: no one may be evicted. A truce begins with the own start, when Redis has not acknowledged an
+    /// exchange for 1.5 s (and lasts while it does not), when Redis has another replication id, and when its clock stepped. It
+    /// lasts 10 s. On a cluster only the directory's primary counts, because evictions depend on leases alone.
     pub fn truce(&self) -> Option<Truce> {
         self.directory.truce()
     }
 
-    /// How old the own lease is: the time since the last renewal that Redis acknowledged was sent; `None` before the first. An
-    /// error is no acknowledgement. At most 0.75 s, plus the time of an answer, while all is well; the lease ends at 5 s.
+    /// The age of the own lease: the time since the last acknowledged renewal was sent; `None` before the first. An error is no
+    /// acknowledgement. At most 0.75 s plus one round trip while all is healthy; the lease ends at 5 s.
     pub fn lease_age(&self) -> Option<Duration> {
         self.directory.lease_age_ms().map(Duration::from_millis)
     }
@@ -66,44 +66,44 @@ impl Bus {
         self.directory.seen_ms()
     }
 
-    /// The last moment at which the Redis that has a partition was known to have lost nothing, in milliseconds of its clock: its
-    /// last answer, or, for 10 s after a fault was noticed, its last answer before that. 0 before the first.
+    /// The last moment at which the server of a partition was known to have lost nothing, in milliseconds of its clock: its last
+    /// answer, or, for 10 s after a fault was noticed, its last answer before the fault. 0 before the first answer.
     pub fn calm_ms(&self, partition: Partition) -> u64 {
         self.histories.calm_ms(partition).unwrap_or_else(|| self.directory.calm_ms())
     }
 
-    /// Milliseconds of Redis' clock, reckoned from its last answer.
+    /// Redis' clock in milliseconds, estimated from its last answer.
     pub fn redis_now_ms(&self) -> u64 {
         self.directory.redis_now_ms()
     }
 
-    /// Now by the clock of the Redis that has a partition, in milliseconds since 1970. On a cluster each primary has its own.
+    /// The clock of a partition's server, in milliseconds since 1970. On a cluster each primary has its own.
     pub fn redis_now_ms_of(&self, partition: Partition) -> u64 {
         let offset_ms = if self.link.is_clustered() { self.histories.clock_offset_ms(partition) } else { None };
         offset_ms.map_or_else(|| self.redis_now_ms(), |offset_ms| local_ms().saturating_add_signed(offset_ms))
     }
 
-    /// A moment of the hosts' clock, in milliseconds since 1970, by the clock of the Redis that has a partition.
+    /// Translates a time of the hosts' clock into the clock of a partition's server. Both are milliseconds since 1970.
     pub fn redis_time_ms(&self, partition: Partition, wall_clock_ms: u64) -> u64 {
         let from_now_ms = wall_clock_ms as i64 - protocol::envelope::wall_clock_ms() as i64;
         self.redis_now_ms_of(partition).saturating_add_signed(from_now_ms)
     }
 
-    /// Changes each time that [`view`](Self::view) has changed; its value is the number of changes.
+    /// Notifies of every change of [`view`](Self::view); its value is the number of changes.
     pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.directory.changes()
     }
 
-    /// Waits for a view that Redis was asked for after this call: an instance that held its lease by then is in it. Takes 50 ms
-    /// or more; `false` if none came within 250 ms. To be asked before anything is done because an instance is not alive.
+    /// Waits for a view read after this call: every instance that holds its lease by then is in it. Takes 50 ms or more; `false` if
+    /// none came within 250 ms. Call it before acting on the absence of an instance.
     pub async fn look_again(&self) -> bool {
-        self.directory.look_again().await
+        self.directory.refresh().await
     }
 
     /// Whether the own inbox is received.
     ///
     /// # Errors
-    /// A sentence that says what is wrong.
+    /// What is wrong.
     pub fn check_inbox(&self) -> Result<(), String> {
         self.probes.check()?;
         match self.directory.lease_age_ms() {
@@ -112,10 +112,10 @@ impl Bus {
         }
     }
 
-    /// Whether a presence-state instance is there to ask.
+    /// Whether a presence-state instance is alive.
     ///
     /// # Errors
-    /// A sentence that says what is wrong.
+    /// What is wrong.
     pub fn check_states(&self) -> Result<(), String> {
         if self.view().peers(Role::State).is_empty() { Err("no instance is alive".to_owned()) } else { Ok(()) }
     }

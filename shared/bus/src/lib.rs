@@ -1,17 +1,17 @@
-//! The bus: how an instance of a service finds another, sends it requests, answers, and receives events of rooms; all of it
-//! over Redis' sharded pub/sub (`SPUBLISH`, `SSUBSCRIBE`; Redis or Valkey 7 or newer). It knows who is alive and who
-//! waits for which reply; it knows nothing of presence keys.
+//! The bus: how instances find each other, send requests, answer them, and receive the events of rooms, all over Redis'
+//! sharded pub/sub (`SPUBLISH`, `SSUBSCRIBE`; Redis or Valkey 7 or newer). It knows which instances are alive and which
+//! request waits for which reply. It knows no presence key.
 //!
-//! Its parts, each of which knows only those before it (`./dev lint` checks this):
+//! Its parts; each depends only on those before it (`./dev lint` checks this):
 //!
 //! - `clock`, `rendezvous`, `subjects` (names), `redis` (configuration, the two connections), `script` (Lua by its hash).
-//! - `link`: commands, the channels that must survive a reconnect, publishing.
+//! - `link`: commands, subscriptions that survive a reconnect, publishing.
 //! - `directory`: who is alive, by leases; whether Redis can be trusted; which partitions may have lost changes.
-//! - `publisher`: the outboxes, in which requests for one instance collect, and replies.
-//! - `requests`: what waits for a reply, until its deadline.
-//! - `inbox`: reads the subscription and hands on; watches that it is received, and where the slots of a cluster are.
+//! - `publisher`: outboxes, where requests for one instance collect, and replies.
+//! - `requests`: requests that wait for a reply, until their deadline.
+//! - `inbox`: reads the subscription and dispatches; checks that it is received, and which primary has which slots.
 //!
-//! [`Bus`] wires them and is what services see; `health` is what it says of itself.
+//! [`Bus`] wires them and is what services see. `health` reports the state of the bus.
 
 mod clock;
 mod directory;
@@ -44,7 +44,7 @@ pub use requests::{Answer, DEADLINE};
 pub use subjects::Subjects;
 
 use crate::{
-    directory::{Directory, Histories, Lease, deregister, follow_errors},
+    directory::{Directory, Histories, Lease, deregister, record_connection_errors},
     inbox::{Inbox, Probes, Watchdog, follow_topology},
     link::{CanReceive, Link},
     publisher::Publisher,
@@ -62,14 +62,14 @@ pub struct Bus {
     probes: Arc<Probes>,
     can_receive: CanReceive,
     listener: OnceLock<Arc<dyn Listener>>,
-    /// Nothing else keeps them: they end with the bus.
+    /// The only owner of the tasks: they end with the bus.
     tasks: Arc<Tasks>,
     connections: Mutex<Option<[ConnectHandle; 2]>>,
 }
 
 impl Bus {
-    /// Connects, without waiting for Redis: until it answers, the instance is unready and every call is refused. The name
-    /// begins with [`Role::service`] and a `-`, or no one finds the instance.
+    /// Connects without waiting for Redis. Until Redis answers, the instance is unready and every call is refused. The name
+    /// must begin with [`Role::service`] and a `-`; otherwise no other instance finds it.
     pub fn connect(redis: redis::Redis, role: Role, instance: InstanceId) -> Arc<Self> {
         let link = Arc::new(Link::new(redis.commands, redis.subscriber, redis.subjects, instance));
         let directory = Arc::new(Directory::new(Arc::clone(&link)));
@@ -110,10 +110,10 @@ impl Bus {
         })
     }
 
-    /// Begins to listen and to renew the own lease.
+    /// Starts to listen and to renew the own lease.
     pub fn start(&self, listener: Arc<dyn Listener>) {
         let _ = self.listener.set(Arc::clone(&listener));
-        self.link.subscriptions.want(self.link.inbox.clone());
+        self.link.subscriptions.add(self.link.inbox.clone());
         let (link, histories) = (&self.link, &self.histories);
         let watchdog =
             Watchdog { link: Arc::clone(link), probes: Arc::clone(&self.probes), listener: Arc::clone(&listener) };
@@ -127,7 +127,7 @@ impl Bus {
         };
         let tasks = &self.tasks;
         for connection in self.connections.lock().take().into_iter().flatten() {
-            tasks.spawn_permanent("connection to Redis", redis::keep(connection));
+            tasks.spawn_permanent("connection to Redis", redis::run_connection(connection));
         }
         tasks.spawn_permanent("bus inbox", inbox.read());
         tasks.spawn_permanent("bus reconnects", Arc::clone(&watchdog).follow_reconnects());
@@ -138,16 +138,16 @@ impl Bus {
             tasks.spawn_permanent("bus topology", topology);
             tasks.spawn_permanent("bus histories", Arc::clone(histories).follow_primaries());
         }
-        let errors = follow_errors(Arc::clone(link), Arc::clone(&self.directory.trouble));
+        let errors = record_connection_errors(Arc::clone(link), Arc::clone(&self.directory.last_error));
         tasks.spawn_permanent("bus connection errors", errors);
         let (directory, can_receive) = (Arc::clone(&self.directory), Arc::clone(&self.can_receive));
         let lease = Lease::new(Arc::clone(link), directory, Arc::clone(histories), can_receive);
         tasks.spawn_permanent("bus lease", lease.renew());
-        tasks.spawn_permanent("bus requests", Arc::clone(&self.requests).watch());
+        tasks.spawn_permanent("bus requests", Arc::clone(&self.requests).probe_targets());
         self.register_metrics();
     }
 
-    /// Resolves when a task without which the bus does not work has ended or panicked: the process has to end.
+    /// Resolves when a permanent task of the bus has ended or panicked. The process has to exit then.
     pub async fn failed(&self) -> TaskFailed {
         self.tasks.failed().await
     }
@@ -167,18 +167,18 @@ impl Bus {
         &self.link.commands
     }
 
-    /// Asks the presence-state instance that serves the command's partition, and waits [`DEADLINE`] at most. What has not been
-    /// carried out by then, or when the future is dropped before it was sent, is not carried out any more.
+    /// Sends a command to the presence-state instance that serves its partition, and waits for at most [`DEADLINE`]. A command
+    /// that has not been carried out by then is not carried out later, nor is one whose future was dropped before it was sent.
     ///
     /// # Errors
-    /// `UNAVAILABLE`: no instance is there, or Redis is not. `TIMEOUT`: it went out and no reply came. `OVERLOADED`: a queue
-    /// is full. Or the fault that the instance answered.
+    /// `UNAVAILABLE`: no instance is alive, or Redis does not answer. `TIMEOUT`: the command was sent and no reply came.
+    /// `OVERLOADED`: a queue is full. Any fault that the instance answered.
     pub async fn call(&self, command: &Command, trace: TraceContext) -> Result<Answer, Fault> {
         self.requests.call(command, &trace).await
     }
 
-    /// Answers requests of `reply_to`; each item has the ids that it answers. An answer over [`REPLY_LIMIT`] is refused
-    /// as `OVERLOADED`.
+    /// Answers requests of `reply_to`; each item has the ids of the requests it answers. An answer over [`REPLY_LIMIT`] is
+    /// replaced by `OVERLOADED`.
     pub async fn reply(&self, reply_to: &str, items: &[(Vec<u64>, Arc<Outcome>)]) {
         publisher::reply(&self.link, reply_to, items).await;
     }
@@ -186,13 +186,12 @@ impl Bus {
     /// Subscribes to a channel, now and after every reconnect. Resolves when Redis has confirmed it.
     ///
     /// # Errors
-    /// Redis did not confirm in time; the channel stays wanted and the next reconnect tries again.
+    /// Redis did not confirm in time. The channel stays on the list, and the next reconnect tries again.
     pub async fn subscribe(&self, channel: &str) -> Result<(), redis::Error> {
         self.link.subscriptions.subscribe(channel).await
     }
 
-    /// Ends a subscription: from this call on, not from the first poll. What [`subscribe`](Self::subscribe) is called for
-    /// later is subscribed.
+    /// Ends a subscription as of this call, not of the first poll. A later [`subscribe`](Self::subscribe) wins.
     pub fn unsubscribe(&self, channel: &str) -> impl Future<Output = ()> + use<'_> {
         let ended = self.link.subscriptions.unsubscribe(channel);
         async {
@@ -204,8 +203,8 @@ impl Bus {
         }
     }
 
-    /// Removes the own entry from the directory, for good: the lease is not renewed after this call. Redis is waited for 1.5 s
-    /// at most; if it does not answer, the lease ends by itself.
+    /// Removes the own entry from the directory; the lease is not renewed after this call. Waits for Redis for at most 1.5 s; if it
+    /// does not answer, the lease ends by itself.
     pub async fn deregister(&self) {
         deregister(&self.link, &self.directory).await;
     }

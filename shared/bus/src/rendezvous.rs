@@ -1,5 +1,5 @@
-//! Rendezvous hashing (Thaler and Ravishankar, 1998): each key goes to the candidate that scores highest for it, so a
-//! candidate that comes or goes moves only its own keys.
+//! Rendezvous hashing (Thaler and Ravishankar, 1998): a key goes to the candidate with the highest score for it, so a
+//! candidate that joins or leaves moves only its own keys.
 
 use protocol::InstanceId;
 

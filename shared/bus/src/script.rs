@@ -1,4 +1,4 @@
-//! A Lua script of ours: called by its hash, sent whole when Redis does not know it (after a restart or `SCRIPT FLUSH`).
+//! A Lua script: called by its hash, sent in full when Redis does not know it (after a restart or `SCRIPT FLUSH`).
 
 use fred::{
     clients::Client,
@@ -23,7 +23,7 @@ impl Script {
         Self { name, source, hash }
     }
 
-    /// Its file's name without the ending, as it stands in traces.
+    /// Its file's name without the extension, as used in traces.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -31,7 +31,7 @@ impl Script {
     /// Runs it.
     ///
     /// # Errors
-    /// What Redis or the connection says.
+    /// Any error of Redis or of the connection.
     pub async fn run<R: FromValue>(&self, client: &Client, keys: Vec<String>, args: Vec<Value>) -> Result<R, Error> {
         let keys = MultipleKeys::from(keys);
         match client.evalsha(self.hash.as_str(), keys.clone(), args.clone()).await {

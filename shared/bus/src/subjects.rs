@@ -1,4 +1,4 @@
-//! The names of channels and of the directory's keys. All begin with `REDIS_KEY_PREFIX`, so that several systems may share a
+//! The names of channels and of the directory's keys. All begin with `REDIS_KEY_PREFIX`, so that several systems can share a
 //! Redis.
 
 use std::sync::Arc;

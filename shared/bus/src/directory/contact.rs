@@ -1,21 +1,21 @@
-//! What the answers of one server say about its history: whether what it holds now goes on from what it held before.
+//! What the answers of one server say about its history: whether its data continues from what it held before.
 //! No I/O and no clock of its own.
 
-/// Redis counts as silent when it has not answered for this long, two renewals of the lease.
+/// Redis counts as silent after this time without an answer: two renewals of the lease.
 pub(crate) const SILENT_AFTER_MS: u64 = 1_500;
 
-/// A clock that moved by more than this against ours between two answers was set. Clocks that are slewed gain 0.25 ms in the
-/// time between two answers.
+/// A clock that moved by more than this against ours between two answers was set. A slewed clock gains 0.25 ms between two
+/// answers.
 const CLOCK_STEP_MS: i64 = 1_000;
 
-/// Why what a server holds may not go on from what it held before. Begins a truce.
+/// Why a server's data may not continue from what it held before. Each begins a truce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// This instance has just begun, and knows no one yet.
+    /// This instance has just started and knows no other instance yet.
     Start,
     /// Redis did not acknowledge the lease for 1.5 s or longer.
     Silence,
-    /// Redis has another replication id: it began again, or another node took over. Or it has lost the own lease.
+    /// Redis has another replication id: it restarted, or a replica was promoted. Or it has lost the own lease.
     History,
     /// Redis' clock stepped by more than a second.
     Clock,
@@ -38,11 +38,11 @@ impl Why {
 pub(crate) struct Exchange {
     /// When it was sent, in milliseconds of the local monotonic clock.
     pub(crate) sent_ms: u64,
-    /// When its answer came, by the same clock.
+    /// When the answer was received, by the same clock.
     pub(crate) answered_ms: u64,
-    /// What the server's clock said in between, in milliseconds since 1970.
+    /// The server's clock between the two, in milliseconds since 1970.
     pub(crate) redis_ms: u64,
-    /// The server's replication id. It changes when the server starts, and when a replica is promoted.
+    /// The server's replication id. It changes when the server restarts and when a replica is promoted.
     pub(crate) replication_id: String,
 }
 
@@ -53,7 +53,7 @@ impl Exchange {
         (redis - self.answered_ms as i64, redis - self.sent_ms as i64)
     }
 
-    /// The server's clock minus ours, to half the time that the answer took.
+    /// The server's clock minus ours, accurate to half the round trip.
     pub(crate) fn clock_offset_ms(&self) -> i64 {
         let (low, high) = self.offset();
         low + (high - low) / 2
@@ -69,15 +69,15 @@ pub(crate) struct Contact {
 
 #[derive(Debug)]
 struct Break {
-    /// When it was noticed, in milliseconds of the local clock.
+    /// When the break was noticed, in milliseconds of the local clock.
     noticed_ms: u64,
-    /// The last answer before it, by the server's clock.
+    /// The last answer before the break, by the server's clock.
     calm_ms: u64,
 }
 
 impl Contact {
-    /// Takes the next exchange; `broke` says that the history may not go on for a reason that an exchange does not show.
-    /// Answers why the exchange says so; `Why::Start` for the first one.
+    /// Records the next exchange. `broke`: the history may have been broken for a reason that an exchange does not show.
+    /// Returns why the exchange itself shows a break; `Why::Start` for the first one.
     pub(crate) fn observe(&mut self, exchange: Exchange, broke: bool) -> Option<Why> {
         let why = match &self.last {
             None => Some(Why::Start),
@@ -92,13 +92,13 @@ impl Contact {
         if let Some(last) = self.last.replace(exchange)
             && (broke || why.is_some())
         {
-            self.broke(now_ms, last.redis_ms);
+            self.record_break(now_ms, last.redis_ms);
         }
         why
     }
 
-    /// At `calm_ms` of the server's clock nothing was lost yet; since then something may be.
-    pub(crate) fn broke(&mut self, now_ms: u64, calm_ms: u64) {
+    /// Records a break: at `calm_ms` of the server's clock nothing was lost yet; since then something may be.
+    pub(crate) fn record_break(&mut self, now_ms: u64, calm_ms: u64) {
         self.last_break = Some(Break { noticed_ms: now_ms, calm_ms });
     }
 
@@ -116,13 +116,13 @@ impl Contact {
         self.last.as_ref().map(Exchange::clock_offset_ms)
     }
 
-    /// When the last answer came, in milliseconds of the local clock; `None` before the first.
+    /// When the last answer was received, in milliseconds of the local clock; `None` before the first.
     pub(crate) fn answered_ms(&self) -> Option<u64> {
         self.last.as_ref().map(|last| last.answered_ms)
     }
 }
 
-/// Whether two ranges of offsets lie further apart than a step. An answer that took long has a wide range, and proves no step.
+/// Whether two ranges of offsets are further apart than a step. A slow answer has a wide range and proves no step.
 fn stepped(before: (i64, i64), now: (i64, i64)) -> bool {
     now.0 - before.1 > CLOCK_STEP_MS || before.0 - now.1 > CLOCK_STEP_MS
 }

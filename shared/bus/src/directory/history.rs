@@ -1,5 +1,5 @@
-//! Whether what Redis holds of a partition goes on from what it held before, server by server. Without a cluster the
-//! exchange with the directory says it for all partitions. On a cluster each primary is asked every 0.75 s.
+//! Whether Redis' data of a partition continues from what it held before, server by server. Without a cluster the exchange
+//! with the directory covers all partitions. On a cluster each primary is asked every 0.75 s.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,16 +27,16 @@ use super::{
 use crate::{clock::local_ms, link::Link, script::Script};
 
 const READ_EVERY: Duration = Duration::from_millis(750);
-/// After a question that failed, the next one comes sooner: a single failure is no silence of a server.
+/// A failed question is retried sooner: a single failure must not count as silence of the server.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 static READ: LazyLock<Script> =
     LazyLock::new(|| Script::new("history_read", include_str!("../scripts/history_read.lua")));
 
-/// What is to be done when changes of these partitions may be lost.
+/// Called with the partitions whose changes may be lost.
 pub(crate) type OnHistory = Box<dyn Fn(&[Partition]) + Send + Sync>;
 
-/// What is known of the servers.
+/// The histories of all servers.
 pub(crate) struct Histories {
     link: Arc<Link>,
     known: Mutex<Known>,
@@ -45,17 +45,17 @@ pub(crate) struct Histories {
 
 #[derive(Default)]
 struct Known {
-    /// A cluster's primaries and the partitions that lie there, as the cluster last said.
+    /// A cluster's primaries with their partitions, as of the last `CLUSTER SLOTS`.
     primaries: Vec<(Server, Arc<[Partition]>)>,
     contacts: HashMap<Server, Contact>,
-    /// Where each partition was last found: a server, and its replication id.
-    homes: HashMap<Partition, (Server, Arc<str>)>,
-    /// Reports new connections for commands. Read when an answer came: what was reported before belongs to that answer.
+    /// The last known server of each partition, with its replication id.
+    locations: HashMap<Partition, (Server, Arc<str>)>,
+    /// Reports new command connections. Read after each answer: earlier reports belong to that answer.
     reconnects: Option<Receiver<Server>>,
-    /// Servers that have a new connection and have not answered since.
+    /// Servers with a new connection that have not answered since.
     reconnected: HashSet<Server>,
-    /// Servers that are being asked.
-    asked: HashSet<Server>,
+    /// Servers with a question in flight.
+    in_flight: HashSet<Server>,
 }
 
 impl Histories {
@@ -63,21 +63,21 @@ impl Histories {
         Self { link, known: Mutex::default(), on_history: OnceLock::new() }
     }
 
-    /// Begins to follow new connections.
+    /// Starts to follow new connections.
     pub(crate) fn start(&self, on_history: OnHistory) {
         let _ = self.on_history.set(on_history);
         self.known.lock().reconnects = Some(self.link.commands.reconnect_rx());
     }
 
-    /// The clock of the primary that has a partition, minus ours; `None` while it is not known, and without a cluster.
+    /// The clock of a partition's primary minus ours; `None` while it is not known, and without a cluster.
     pub(crate) fn clock_offset_ms(&self, partition: Partition) -> Option<i64> {
         let known = self.known.lock();
-        let (server, _) = known.homes.get(&partition)?;
+        let (server, _) = known.locations.get(&partition)?;
         known.contacts.get(server)?.clock_offset_ms()
     }
 
-    /// Takes a cluster's routing.
-    pub(crate) fn route(&self, routing: &ClusterRouting) {
+    /// Stores the routing of a cluster.
+    pub(crate) fn set_routing(&self, routing: &ClusterRouting) {
         let mut primaries: HashMap<&Server, Vec<Partition>> = HashMap::new();
         for partition in Partition::all() {
             let slot = ClusterRouting::hash_key(self.link.subjects.partition(partition).as_bytes());
@@ -89,30 +89,30 @@ impl Histories {
         self.known.lock().primaries = primaries;
     }
 
-    /// The last moment at which the primary that has a partition was known to have lost nothing, by its clock; `None` while
-    /// the primary is not known, and without a cluster.
+    /// The last moment at which a partition's primary was known to have lost nothing, by its clock; `None` while the primary is
+    /// not known, and without a cluster.
     pub(crate) fn calm_ms(&self, partition: Partition) -> Option<u64> {
         self.known.lock().calm_ms(partition, local_ms())
     }
 
-    /// Whether there is a new connection to the directory's server since this was last asked. Without a cluster that is the
-    /// only server; of a cluster each primary's connection counts for itself.
+    /// Whether there is a new connection to the directory's server since the last call. Without a cluster that is the only
+    /// server; on a cluster each primary's connection counts separately.
     pub(super) fn directory_reconnected(&self) -> bool {
         if self.link.is_clustered() {
             return false;
         }
         let mut known = self.known.lock();
-        known.take_reconnects();
+        known.drain_reconnects();
         known.reconnected.drain().count() > 0
     }
 
-    /// Takes what an exchange with the directory said about its server. Without a cluster that is the only one.
+    /// Records what an exchange with the directory showed about its server. Without a cluster that is the only one.
     pub(super) fn directory_answered(&self, why: Option<Why>, reconnected: bool) {
         if self.link.is_clustered() {
             return;
         }
         let why = match why {
-            // The first connection, which carried nothing before.
+            // The first connection: nothing was sent before.
             Some(Why::Start) => return,
             Some(why) => why.as_str(),
             None if reconnected => "reconnect",
@@ -136,7 +136,7 @@ impl Histories {
         }
     }
 
-    /// Asks every primary of a cluster, forever; each by itself, so that one that hangs delays no other.
+    /// Asks every primary of a cluster, forever; each on its own, so that one that hangs delays no other.
     pub(crate) async fn follow_primaries(self: Arc<Self>) {
         let mut reads = JoinSet::new();
         let mut tick = interval(READ_EVERY);
@@ -151,8 +151,8 @@ impl Histories {
             let free = {
                 let mut known = self.known.lock();
                 let free: Vec<_> =
-                    known.primaries.iter().filter(|(server, _)| !known.asked.contains(server)).cloned().collect();
-                known.asked.extend(free.iter().map(|(server, _)| server.clone()));
+                    known.primaries.iter().filter(|(server, _)| !known.in_flight.contains(server)).cloned().collect();
+                known.in_flight.extend(free.iter().map(|(server, _)| server.clone()));
                 free
             };
             for (server, partitions) in free {
@@ -175,7 +175,7 @@ impl Histories {
         }
         let broken = {
             let mut known = self.known.lock();
-            known.asked.remove(server);
+            known.in_flight.remove(server);
             let Ok((redis_ms, replication_id)) = answer else { return };
             known.answered(server, partitions, Exchange { sent_ms, answered_ms: local_ms(), redis_ms, replication_id })
         };
@@ -184,44 +184,44 @@ impl Histories {
 }
 
 impl Known {
-    fn take_reconnects(&mut self) {
+    fn drain_reconnects(&mut self) {
         let Some(reconnects) = &mut self.reconnects else { return };
         loop {
             match reconnects.try_recv() {
                 Ok(server) => drop(self.reconnected.insert(server)),
-                // There were more than 32 since the last answer. The latest are still there.
+                // More than 32 since the last answer. The latest are still in the channel.
                 Err(TryRecvError::Lagged(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
         }
     }
 
-    /// Takes an answer of the server that has these partitions; answers those whose history may not go on.
+    /// Records an answer of the server of these partitions; returns those whose history may be broken.
     fn answered(&mut self, server: &Server, partitions: &[Partition], exchange: Exchange) -> Vec<Partition> {
-        self.take_reconnects();
+        self.drain_reconnects();
         let (now_ms, id): (_, Arc<str>) = (exchange.answered_ms, exchange.replication_id.as_str().into());
         let reconnected = self.reconnected.remove(server);
         let home = (server.clone(), id);
-        let moved = |partition: &&Partition| self.homes.get(*partition).is_some_and(|(before, _)| before != server);
+        let moved = |partition: &&Partition| self.locations.get(*partition).is_some_and(|(before, _)| before != server);
         let moved_calm_ms =
             partitions.iter().filter(moved).filter_map(|partition| self.calm_ms(*partition, now_ms)).min();
         let contact = self.contacts.entry(server.clone()).or_default();
         let why = contact.observe(exchange, reconnected);
-        // What was written where a partition lay before may not be here.
+        // What was written to the previous server of a partition may be missing here.
         if let Some(calm_ms) = moved_calm_ms {
-            contact.broke(now_ms, calm_ms.min(contact.calm_ms(now_ms, TRUCE_MS)));
+            contact.record_break(now_ms, calm_ms.min(contact.calm_ms(now_ms, TRUCE_MS)));
         }
-        // A server that was not known has no history here; where its partitions came from decides.
+        // A new server has no history yet; the previous servers of its partitions decide.
         let broken = why.is_some_and(|why| why != Why::Start) || (reconnected && why.is_none());
         let changed = |partition: &Partition| {
-            let before = self.homes.insert(*partition, home.clone());
+            let before = self.locations.insert(*partition, home.clone());
             before.is_some_and(|before| broken || before != home)
         };
         partitions.iter().copied().filter(changed).collect()
     }
 
     fn calm_ms(&self, partition: Partition, now_ms: u64) -> Option<u64> {
-        let (server, _) = self.homes.get(&partition)?;
+        let (server, _) = self.locations.get(&partition)?;
         Some(self.contacts.get(server)?.calm_ms(now_ms, TRUCE_MS))
     }
 }

@@ -1,4 +1,4 @@
-//! The own lease: renewed every 0.75 s, in one exchange that also says who has come and gone.
+//! The own lease: renewed every 0.75 s, in one exchange that also returns which instances joined and left.
 
 use std::{
     sync::{Arc, LazyLock, atomic::Ordering},
@@ -13,7 +13,7 @@ use super::{
     Directory,
     contact::Exchange,
     history::Histories,
-    roster::Place,
+    instances::ListVersion,
     truce::{LEASE_MS, TRUCE_MS},
 };
 use crate::{
@@ -24,29 +24,28 @@ use crate::{
 };
 
 const RENEW_EVERY: Duration = Duration::from_millis(750);
-/// After a renewal that failed, the next one comes sooner: a single failure is no silence of Redis.
+/// A failed renewal is retried sooner: a single failure must not count as silence of Redis.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
-/// The list is read anew this often, whatever the changes say: nothing depends on it, it ends whatever error there may be. With
-/// 1,000 instances a list takes 190 µs of Redis' thread, and all renewals, each on a connection of its own, take 4.1 % of it (5.3 %
-/// when they came every 0.5 s).
+/// The whole list is read again this often, as a safety net against missed changes. With 1,000 instances a list takes 190 µs of
+/// Redis' thread, and all renewals, each on a connection of its own, take 4.1 % of it (5.3 % at one every 0.5 s).
 const LIST_EVERY: Duration = Duration::from_secs(30);
-/// Views that are asked for come no faster than this, however many ask.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Requested refreshes come no faster than this, however many callers ask.
+const REFRESH_EVERY: Duration = Duration::from_millis(50);
 
 static RENEW: LazyLock<Script> =
     LazyLock::new(|| Script::new("directory_renew", include_str!("../scripts/directory_renew.lua")));
 static LIST: LazyLock<Script> =
     LazyLock::new(|| Script::new("directory_list", include_str!("../scripts/directory_list.lua")));
 
-/// The loop that renews.
+/// The renewal loop.
 pub(crate) struct Lease {
     link: Arc<Link>,
     directory: Arc<Directory>,
     histories: Arc<Histories>,
     listed_at: Option<Instant>,
     can_receive: CanReceive,
-    /// It could receive once, and has a lease since: one that others found in the directory and could not reach would count as
-    /// gone.
+    /// Set once the inbox was received. Before that there is no lease: an instance that others find in the directory and cannot
+    /// reach counts as gone.
     is_registered: bool,
 }
 
@@ -56,11 +55,11 @@ pub(crate) async fn deregister(link: &Link, directory: &Directory) {
     let renewed =
         RENEW.run::<Renewed>(&link.commands, keys(link), vec![link.instance.as_str().into(), 0.into(), 0.into()]);
     if !matches!(timeout(COMMAND_TIMEOUT, renewed).await, Ok(Ok(_))) {
-        tracing::warn!("the own entry could not be removed from the directory; its lease will end by itself");
+        tracing::warn!("own directory entry not removed; the lease will end by itself");
     }
 }
 
-/// Now, last change, replication id, whether the lease was still there, whether what follows is complete, what changed, leases of
+/// Now, last change, replication id, whether the lease was still held, whether the changes are complete, the changes, leases of
 /// instances that were found gone.
 type Renewed = (u64, u64, String, bool, bool, Vec<String>, Vec<u64>);
 /// Last change, replication id, instances.
@@ -80,7 +79,7 @@ impl Lease {
         Self { link, directory, histories, listed_at: None, can_receive, is_registered: false }
     }
 
-    /// Renews the own lease, until it is deregistered, and the view, forever.
+    /// Renews the own lease until it is deregistered, and refreshes the view forever.
     pub(crate) async fn renew(mut self) {
         let directory = Arc::clone(&self.directory);
         let mut tick = interval(RENEW_EVERY);
@@ -88,13 +87,13 @@ impl Lease {
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
-                () = directory.wanted.notified() => sleep(LOOK_EVERY).await,
+                () = directory.refresh_wanted.notified() => sleep(REFRESH_EVERY).await,
             }
             let number = directory.begun.fetch_add(1, Ordering::SeqCst) + 1;
             match self.exchange().await {
                 Ok(()) => {
                     directory.answered_at_ms.store(local_ms(), Ordering::Relaxed);
-                    if directory.trouble.clear() {
+                    if directory.last_error.clear() {
                         tracing::info!("Redis answers again");
                     }
                     directory.done.send_replace(number);
@@ -111,15 +110,15 @@ impl Lease {
     }
 
     fn failed(&self, error: &Error) {
-        let trouble = &self.directory.trouble;
+        let last_error = &self.directory.last_error;
         if is_answer(error) {
             self.directory.answered_at_ms.store(local_ms(), Ordering::Relaxed);
-            if trouble.set(error.details()) {
+            if last_error.record(error.details()) {
                 let error = error.details();
-                tracing::warn!(error, "Redis refuses to renew the lease; clients are answered UNAVAILABLE");
+                tracing::warn!(error, "lease renewal refused by Redis; clients are answered UNAVAILABLE");
             }
-        } else if trouble.text().is_none() && trouble.set(error.details()) {
-            // Where the connection knows better, that stands there already.
+        } else if last_error.get().is_none() && last_error.record(error.details()) {
+            // An error of the connection, if there is one, was recorded before and is more precise.
             tracing::warn!(%error, "Redis does not answer; clients are answered UNAVAILABLE until it does");
         }
     }
@@ -130,44 +129,43 @@ impl Lease {
         let has_lease = self.is_registered && !directory.leaving.load(Ordering::Relaxed);
         let lease_ms = if has_lease { LEASE_MS as i64 } else { 0 };
         let (known, gone) = {
-            let roster = directory.roster.lock();
-            (roster.known(), roster.gone())
+            let instances = directory.instances.lock();
+            (instances.last_change(), instances.gone())
         };
         let known = if self.listed_at.is_none_or(|at| at.elapsed() >= LIST_EVERY) { 0 } else { known as i64 };
         let mut args = vec![link.instance.as_str().into(), lease_ms.into(), known.into()];
         args.extend(gone.iter().map(|instance| instance.as_str().into()));
 
         let sent_ms = local_ms();
-        let (redis_ms, change, replication_id, stood, complete, changes, leases) =
+        let (redis_ms, change, replication_id, still_held, complete, changes, leases) =
             link.run::<Renewed>(&RENEW, keys(link), args).await?;
         let exchange = Exchange { sent_ms, answered_ms: local_ms(), redis_ms, replication_id: replication_id.clone() };
         let changes = changes.chunks_exact(2).map(|one| (one[0].as_str().into(), one[1] == "1")).collect();
-        let place = Place { replication_id, change };
-        let followed = directory.roster.lock().follow(place, complete.then_some(changes));
-        if !followed {
+        let version = ListVersion { replication_id, change };
+        let applied = directory.instances.lock().apply(version, complete.then_some(changes));
+        if !applied {
             let (change, replication_id, names) =
                 link.run::<Listed>(&LIST, keys(link)[..2].to_vec(), Vec::new()).await?;
             let names = names.into_iter().map(InstanceId::from);
-            directory.roster.lock().replace(Place { replication_id, change }, names);
+            directory.instances.lock().replace(ListVersion { replication_id, change }, names);
             self.listed_at = Some(Instant::now());
         }
-        self.acknowledged(exchange, stood || lease_ms == 0);
-        let mut roster = self.directory.roster.lock();
-        roster.watch(gone.into_iter().zip(leases));
-        self.directory.publish(&roster);
+        self.acknowledged(exchange, still_held || lease_ms == 0);
+        let mut instances = self.directory.instances.lock();
+        instances.check_gone(gone.into_iter().zip(leases));
+        self.directory.publish(&instances);
         self.directory.seen_ms.store(redis_ms, Ordering::Release);
         Ok(())
     }
 
-    /// The truce comes before the view: anyone who sees that all the others are gone sees also that this may not be so. A
-    /// lease that is not there (`stood` is false) before it can have ended says that Redis lost what it held, and perhaps
-    /// more than that.
-    fn acknowledged(&self, exchange: Exchange, stood: bool) {
+    /// Updates the truce before the view: anyone who sees that all other instances are gone also sees that this may be wrong. A
+    /// lease that is missing (`still_held` is false) before its end shows that Redis lost it, and perhaps more.
+    fn acknowledged(&self, exchange: Exchange, still_held: bool) {
         let directory = &self.directory;
         let Exchange { sent_ms, answered_ms, .. } = exchange;
         directory.clock_offset_ms.store(exchange.clock_offset_ms(), Ordering::Relaxed);
         let renewed_ms = directory.renewed_at_ms.load(Ordering::Relaxed);
-        let vanished = !stood && renewed_ms > 0 && answered_ms.saturating_sub(renewed_ms) < LEASE_MS;
+        let vanished = !still_held && renewed_ms > 0 && answered_ms.saturating_sub(renewed_ms) < LEASE_MS;
         let reconnected = self.histories.directory_reconnected();
         let why = directory.truces().observe(exchange, vanished, reconnected);
         directory.acknowledged_at_ms.store(answered_ms, Ordering::Relaxed);

@@ -1,20 +1,20 @@
-//! Who is alive. Each instance has a lease in Redis, which it renews every 0.75 s; anyone who renews removes those whose lease
-//! has ended. The list is read once; from then on each renewal says what has changed.
+//! Which instances are alive. Each instance has a lease in Redis, which it renews every 0.75 s; each renewal also removes leases
+//! that have ended. The list is read once; from then on each renewal returns the changes.
 //!
 //! - `contact`: what a server's answers say about its history; `truce`: when no one may be evicted because of that.
-//! - `roster`: the list as this instance knows it. `view`: what others see of it.
-//! - `trouble`: why Redis does not do what it is asked.
+//! - `instances`: the list as this instance knows it. `view`: the public snapshot of it.
+//! - `last_error`: why Redis does not answer or refuses.
 //! - `history`: which partitions may have lost changes.
 //! - `lease`: the loop that renews, and the exchange with Redis.
 //!
-//! The keys need no expiry. Leases that ended are removed by the next instance that renews; what is left when the last one
+//! The keys need no expiry. The next renewal of any instance removes leases that ended; what is left when the last instance
 //! stops is one number and at most 256 names.
 
 mod contact;
 mod history;
+mod instances;
+mod last_error;
 mod lease;
-mod roster;
-mod trouble;
 mod truce;
 mod view;
 
@@ -33,7 +33,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::{contact::SILENT_AFTER_MS, roster::Roster, trouble::Trouble, truce::Truces};
+use self::{contact::SILENT_AFTER_MS, instances::Instances, last_error::LastError, truce::Truces};
 pub use self::{
     contact::Why,
     truce::Truce,
@@ -41,34 +41,34 @@ pub use self::{
 };
 pub(crate) use self::{
     history::Histories,
+    last_error::record_connection_errors,
     lease::{Lease, deregister},
-    trouble::follow_errors,
 };
 use crate::{clock::local_ms, link::Link};
 
-/// How long a request waits for a newer view when the present one has no one to ask.
-const LOOK: Duration = Duration::from_millis(250);
+/// How long a request waits for a newer view when no instance in the current one can serve it.
+const REFRESH_TIMEOUT: Duration = Duration::from_millis(250);
 
 pub(crate) struct Directory {
     link: Arc<Link>,
-    roster: Mutex<Roster>,
+    instances: Mutex<Instances>,
     view: RwLock<Arc<View>>,
     truces: Mutex<Truces>,
-    /// Why Redis does not do what it is asked.
-    pub(crate) trouble: Arc<Trouble>,
+    /// Why Redis does not answer or refuses.
+    pub(crate) last_error: Arc<LastError>,
     clock_offset_ms: AtomicI64,
-    /// What Redis' clock said when the list was as the view has it.
+    /// Redis' clock when the list was as in the view.
     seen_ms: AtomicU64,
-    /// When Redis last answered anything, and when it last acknowledged an exchange; 0 before.
+    /// When Redis last answered anything, and when it last acknowledged an exchange; 0 before the first.
     answered_at_ms: AtomicU64,
     acknowledged_at_ms: AtomicU64,
-    /// When the renewal was sent that was acknowledged last: from then on the lease counts.
+    /// When the last acknowledged renewal was sent: the lease counts from then.
     renewed_at_ms: AtomicU64,
-    /// The own entry was removed: what is under way still needs the view, but no lease any more.
+    /// The own entry was removed. Requests in flight still need the view, but no lease.
     leaving: AtomicBool,
-    /// A newer view is wanted.
-    wanted: Notify,
-    /// Exchanges that began; and those that ended with an answer, by their number.
+    /// Wakes the renewal loop for a newer view.
+    refresh_wanted: Notify,
+    /// The number of exchanges started, and the number of the last one that was answered.
     begun: AtomicU64,
     done: watch::Sender<u64>,
     changed: watch::Sender<u64>,
@@ -78,32 +78,32 @@ impl Directory {
     pub(crate) fn new(link: Arc<Link>) -> Self {
         Self {
             link,
-            roster: Mutex::default(),
+            instances: Mutex::default(),
             view: RwLock::default(),
             truces: Mutex::default(),
-            trouble: Arc::default(),
+            last_error: Arc::default(),
             clock_offset_ms: AtomicI64::default(),
             seen_ms: AtomicU64::default(),
             answered_at_ms: AtomicU64::default(),
             acknowledged_at_ms: AtomicU64::default(),
             renewed_at_ms: AtomicU64::default(),
             leaving: AtomicBool::default(),
-            wanted: Notify::default(),
+            refresh_wanted: Notify::default(),
             begun: AtomicU64::default(),
             done: watch::Sender::default(),
             changed: watch::Sender::default(),
         }
     }
 
-    /// Whether Redis does what it is asked: connected, and the lease was renewed within 1.5 s.
+    /// Whether Redis is connected and has acknowledged an exchange within the last 1.5 s.
     pub(crate) fn check_redis(&self) -> Result<(), String> {
-        let trouble = self.trouble.text();
+        let last_error = self.last_error.get();
         if !self.link.is_connected() {
-            return Err(trouble.map_or_else(|| "not connected".to_owned(), |why| format!("not connected: {why}")));
+            return Err(last_error.map_or_else(|| "not connected".to_owned(), |why| format!("not connected: {why}")));
         }
         match self.age_ms() {
             Some(age) if age < SILENT_AFTER_MS => Ok(()),
-            _ if let Some(why) = trouble => Err(why),
+            _ if let Some(why) = last_error => Err(why),
             Some(age) => Err(format!("no answer for {age} ms")),
             None => Err("no answer yet".to_owned()),
         }
@@ -126,7 +126,7 @@ impl Directory {
         self.truces().calm_ms(local_ms())
     }
 
-    /// What Redis' clock said when the list was as [`view`](Self::view) has it; 0 before the first list.
+    /// Redis' clock when the list was as in [`view`](Self::view); 0 before the first list.
     pub(crate) fn seen_ms(&self) -> u64 {
         self.seen_ms.load(Ordering::Acquire)
     }
@@ -136,17 +136,17 @@ impl Directory {
         age(&self.acknowledged_at_ms)
     }
 
-    /// How old the own lease is at most; `None` before the first renewal.
+    /// The maximum age of the own lease; `None` before the first renewal.
     pub(crate) fn lease_age_ms(&self) -> Option<u64> {
         age(&self.renewed_at_ms)
     }
 
-    /// Whether Redis once answered and does so no more. An error is an answer.
+    /// Whether Redis answered before and has stopped. An error is an answer.
     pub(crate) fn is_silent(&self) -> bool {
         age(&self.answered_at_ms).is_some_and(|age| age >= SILENT_AFTER_MS)
     }
 
-    /// The truce at this moment.
+    /// The truce that is active now, if any.
     pub(crate) fn truce(&self) -> Option<Truce> {
         self.truces().at(local_ms())
     }
@@ -155,31 +155,31 @@ impl Directory {
         self.truces.lock()
     }
 
-    /// Drops an instance whose inbox no one receives any more from the view, until it renews its lease. Redis is asked at once for the
-    /// lease that it has, so that a live one is back one renewal later.
+    /// Drops an instance whose inbox no one receives from the view, until it renews its lease. Redis is asked for its lease at once,
+    /// so that a live instance is back one renewal later.
     pub(crate) fn mark_gone(&self, instance: &InstanceId) {
-        let mut roster = self.roster.lock();
-        roster.mark_gone(instance);
-        self.publish(&roster);
-        self.look_soon();
+        let mut instances = self.instances.lock();
+        instances.mark_gone(instance);
+        self.publish(&instances);
+        self.refresh_soon();
     }
 
-    /// Has the lease renewed, or registered, and the view with it, before it is due.
-    pub(crate) fn look_soon(&self) {
-        self.wanted.notify_one();
+    /// Renews (or registers) the lease and refreshes the view before the next tick.
+    pub(crate) fn refresh_soon(&self) {
+        self.refresh_wanted.notify_one();
     }
 
-    /// Waits for a view that Redis was asked for after this call; `false` if none came within 250 ms.
-    pub(crate) async fn look_again(&self) -> bool {
+    /// Waits for a view read after this call; `false` if none came within 250 ms.
+    pub(crate) async fn refresh(&self) -> bool {
         let mut done = self.done.subscribe();
         let begun = self.begun.load(Ordering::SeqCst);
-        self.look_soon();
-        matches!(timeout(LOOK, done.wait_for(|done| *done > begun)).await, Ok(Ok(_)))
+        self.refresh_soon();
+        matches!(timeout(REFRESH_TIMEOUT, done.wait_for(|done| *done > begun)).await, Ok(Ok(_)))
     }
 
-    /// Makes the view what the roster says, and wakes anyone who waits for a change if it is one.
-    fn publish(&self, roster: &Roster) {
-        let now = roster.view();
+    /// Publishes the list as the view, and wakes those who wait for a change if it is one.
+    fn publish(&self, instances: &Instances) {
+        let now = instances.view();
         let mut view = self.view.write();
         if **view != now {
             *view = Arc::new(now);

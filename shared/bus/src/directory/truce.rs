@@ -1,26 +1,26 @@
-//! When no one may be evicted: Redis may be wrong about who is alive. After a fault every lease may have ended although no
-//! instance did; a truce gives all of them the time to renew.
+//! Truces: times at which no one may be evicted, because Redis may be wrong about who is alive. After a fault every lease may
+//! have ended although no instance did; a truce gives all instances the time to renew.
 
 use std::time::Duration;
 
 use super::contact::{Contact, Exchange, SILENT_AFTER_MS, Why};
 
-/// How long an entry in the directory lives without being renewed.
+/// How long a lease lasts without being renewed.
 pub(crate) const LEASE_MS: u64 = 5_000;
 
-/// How long a truce lasts: one lease, in which anyone who lives renews, plus 5 s for gateways to put their records back.
+/// How long a truce lasts: one lease, in which every live instance renews, plus 5 s for gateways to restore their records.
 pub(crate) const TRUCE_MS: u64 = LEASE_MS + 5_000;
 
-/// Until it ends, anyone who seems to be gone may only be late: gateways renew their leases and put their own records back.
+/// An active truce. Until it ends, an instance that seems gone may only be late: gateways renew leases and restore records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Truce {
     /// What began it.
     pub why: Why,
-    /// How long it lasts from now on, if nothing begins it again. While Redis does not answer, the whole time.
+    /// The remaining time, if nothing restarts the truce. While Redis does not answer, the full length.
     pub left: Duration,
 }
 
-/// Decides when a truce is on, from the exchanges with the directory's server. No I/O and no clock of its own; all times are
+/// Decides when a truce is active, from the exchanges with the directory's server. No I/O and no clock of its own; all times are
 /// milliseconds of one monotonic clock.
 #[derive(Debug, Default)]
 pub(crate) struct Truces {
@@ -41,8 +41,8 @@ enum State {
 }
 
 impl Truces {
-    /// Takes an acknowledged exchange, in which the own lease had `vanished` or not, over a connection that was `reconnected`
-    /// or not. Answers why a truce begins with it, if one does; one that is on already begins again.
+    /// Records an acknowledged exchange. `vanished`: the own lease was missing before its end. `reconnected`: over a new connection.
+    /// Returns why a truce begins, if one does; an active truce begins again.
     pub(crate) fn observe(&mut self, exchange: Exchange, vanished: bool, reconnected: bool) -> Option<Why> {
         let now_ms = exchange.answered_ms;
         let why = self.contact.observe(exchange, vanished || reconnected).or(vanished.then_some(Why::History))?;
@@ -50,12 +50,12 @@ impl Truces {
         Some(why)
     }
 
-    /// The last moment at which the server was known to have lost nothing, by its clock; before the truce, while one is on.
+    /// The last moment at which the server was known to have lost nothing, by its clock; during a truce, a moment before it.
     pub(crate) fn calm_ms(&self, now_ms: u64) -> u64 {
         self.contact.calm_ms(now_ms, TRUCE_MS)
     }
 
-    /// The truce at this moment.
+    /// The truce that is active now, if any.
     pub(crate) fn at(&self, now_ms: u64) -> Option<Truce> {
         let whole = |why| Some(Truce { why, left: Duration::from_millis(TRUCE_MS) });
         let Some(answered_ms) = self.contact.answered_ms() else { return whole(Why::Start) };
@@ -70,7 +70,7 @@ impl Truces {
         }
     }
 
-    /// Whether a truce that was on has ended by now; true once for each.
+    /// Whether a truce has ended since the last call; true once for each.
     pub(crate) fn ended(&mut self, now_ms: u64) -> bool {
         let ended = matches!(self.state, State::On { .. }) && self.at(now_ms).is_none();
         if ended {

@@ -1,10 +1,10 @@
-//! Who is alive, at one moment.
+//! The live instances, at one moment.
 
 use protocol::InstanceId;
 
 use crate::rendezvous::choose;
 
-/// What an instance is.
+/// The service an instance belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// `presence-gateway`
@@ -35,8 +35,8 @@ impl Role {
     }
 }
 
-/// The directory at one moment: the instances that held a lease when Redis was last asked (at most 0.75 s ago, unless Redis does
-/// not answer), without those that this instance found gone since.
+/// A snapshot of the directory: the instances that held a lease when Redis was last asked (at most 0.75 s ago, unless Redis does not
+/// answer), without those that this instance found gone since.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// By role, each sorted by name.
@@ -44,7 +44,7 @@ pub struct View {
 }
 
 impl View {
-    /// The view in which these instances are alive. One that is of no role is left out.
+    /// A view of these instances. Names without a role are ignored.
     pub fn of(instances: impl IntoIterator<Item = InstanceId>) -> Self {
         let mut alive: [Vec<InstanceId>; 3] = Default::default();
         for instance in instances {
@@ -61,7 +61,7 @@ impl View {
         &self.alive[role as usize]
     }
 
-    /// Whether an instance holds its lease. Takes a binary search, so it may be asked for each member of a room.
+    /// Whether an instance holds its lease. A binary search, cheap enough for each member of a room.
     pub fn is_alive(&self, instance: &InstanceId) -> bool {
         Role::of(instance).is_some_and(|role| self.peers(role).binary_search(instance).is_ok())
     }

@@ -1,8 +1,8 @@
-//! The receiving side: one task reads the subscription and hands on what comes, in order: replies to the requests that wait
-//! for them, all else to the listener.
+//! The receiving side: one task reads the subscription and dispatches messages in order: replies to the requests that wait for
+//! them, everything else to the listener.
 //!
 //! - `watchdog`: probes whether the own inbox is still received, and subscribes again if it is not.
-//! - `topology`: where the slots of a cluster are; subscribes again when they moved.
+//! - `topology`: which primary of a cluster has which slots; subscribes again when slots moved.
 
 mod topology;
 mod watchdog;
@@ -23,18 +23,18 @@ pub(crate) use self::{
 };
 use crate::{directory::Directory, link::Link, requests::Pending};
 
-/// What a service does with what it receives. None of these may block: requests and events come from the one task that reads
-/// the subscription, in order, the others from tasks of the bus.
+/// How a service handles what it receives. No method may block: requests and events are delivered in order by the one task that
+/// reads the subscription, the rest by tasks of the bus.
 pub trait Listener: Send + Sync + 'static {
-    /// Requests came.
+    /// Requests were received.
     fn on_request(&self, _envelope: &Envelope<'_>) {}
-    /// An event of a room came.
+    /// An event of a room was received.
     fn on_event(&self, _channel: &str, _text: &str) {}
-    /// Something may have been missed: the subscription was away or too slow.
+    /// Events may have been missed: the subscription was interrupted or lagged.
     fn on_gap(&self) {}
-    /// What Redis holds of these partitions may be older than what it said before, or gone: their server has another
-    /// replication id, was silent for 1.5 s or longer, has a clock that stepped, or has a new connection; or they have moved to
-    /// another server. Called when the server answers again. May be called twice for one fault; never for the own start.
+    /// Redis may have lost changes of these partitions: their server has another replication id, was silent for 1.5 s or longer,
+    /// has a clock that stepped, or has a new connection; or the partitions moved to another server. Called when the server
+    /// answers again. May be called twice for one fault; never for the own start.
     fn on_history(&self, _partitions: &[Partition]) {}
 }
 
@@ -53,9 +53,9 @@ impl Inbox {
         let mut messages = self.link.subscriptions.client().message_rx();
         loop {
             match messages.recv().await {
-                Ok(message) => self.take(&message),
+                Ok(message) => self.dispatch(&message),
                 Err(RecvError::Lagged(lost)) => {
-                    tracing::warn!(lost, "the subscription was read too slowly; rooms are brought up to date");
+                    tracing::warn!(lost, "subscription lagged; rooms are brought up to date");
                     self.listener.on_gap();
                 }
                 Err(RecvError::Closed) => return,
@@ -63,9 +63,9 @@ impl Inbox {
         }
     }
 
-    fn take(&self, message: &Message) {
+    fn dispatch(&self, message: &Message) {
         let Some(text) = message.value.as_bytes().and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
-            tracing::warn!(channel = %message.channel, "dropped a message that is not text");
+            tracing::warn!(channel = %message.channel, "dropped message that is not text");
             return;
         };
         if !self.link.subjects.is_inbox(&message.channel) {
@@ -73,19 +73,19 @@ impl Inbox {
             return;
         }
         match Envelope::read(text) {
-            Ok(envelope) => self.hand_on(&envelope),
+            Ok(envelope) => self.route(&envelope),
             Err(Unreadable::Version(version)) => {
-                tracing::warn!(version, known = VERSION, "dropped a message of an unknown version");
+                tracing::warn!(version, known = VERSION, "dropped message of an unknown version");
             }
-            Err(Unreadable::Malformed) => tracing::warn!("dropped a malformed message"),
+            Err(Unreadable::Malformed) => tracing::warn!("dropped malformed message"),
         }
     }
 
-    fn hand_on(&self, envelope: &Envelope<'_>) {
+    fn route(&self, envelope: &Envelope<'_>) {
         match envelope.kind {
             Kind::Probe => {
                 if self.probes.received(envelope.sender == self.link.instance) {
-                    self.directory.look_soon();
+                    self.directory.refresh_soon();
                 }
             }
             Kind::Request => self.listener.on_request(envelope),
@@ -93,7 +93,7 @@ impl Inbox {
                 for item in &envelope.items {
                     match serde_json::from_str::<Outcome>(item.body.get()) {
                         Ok(outcome) => self.pending.resolve(&item.ids, outcome),
-                        Err(error) => tracing::warn!(%error, sender = %envelope.sender, "dropped an unreadable reply"),
+                        Err(error) => tracing::warn!(%error, sender = %envelope.sender, "dropped unreadable reply"),
                     }
                 }
             }

@@ -1,8 +1,8 @@
-//! Which primary of a cluster has which hash slots. Asked twice a second, for subscriptions and for histories.
+//! Which primary of a cluster has which hash slots. Checked twice a second, for subscriptions and for histories.
 //!
-//! fred's own question, `sync_cluster`, is put by the task that sends all commands of a client, on a new connection to any node;
-//! while that node does not answer (2 s) no command is sent to any other. So the cluster is asked with a plain command, and
-//! fred only where its routing is another.
+//! fred's `sync_cluster` runs on the task that sends all commands of a client, over a new connection to any node. While that node
+//! does not answer (2 s), no command is sent to any other. So the slots are read with a plain command, and `sync_cluster` runs
+//! only if fred's routing differs (F6 in `docs/internals/libraries.md`).
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,23 +16,23 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::Watchdog;
 use crate::{directory::Histories, link::Link};
 
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A node that does not answer within this time is not waited for; the next question goes to another.
-const ANSWER: Duration = Duration::from_millis(500);
+const CHECK_EVERY: Duration = Duration::from_millis(500);
+/// How long to wait for a node; the next check may ask another one.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Looks where the slots are, forever, and subscribes again when that changed: a primary that hands its slots to a replica keeps
-/// its connections, and anyone who is subscribed there receives nothing more.
+/// Checks the slots forever, and subscribes again when they moved: a primary that hands its slots to a replica keeps its
+/// connections, and its subscribers receive nothing more (F4 in `docs/internals/libraries.md`).
 pub(crate) async fn follow(link: Arc<Link>, watchdog: Arc<Watchdog>, histories: Arc<Histories>) {
     let client = link.subscriptions.client();
-    let mut tick = interval(LOOK_EVERY);
+    let mut tick = interval(CHECK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = None;
     loop {
         tick.tick().await;
-        // Both: a replica takes SPUBLISH too, and answers 0 when all subscribers are at the primary, so that anyone who goes on
-        // publishing there takes every instance for gone. An error is a cluster that cannot be asked; the connections say so.
-        let Some(said) = ask(&link.commands).await else { continue };
-        if follow_with(&link.commands, &said).await.is_err() || follow_with(client, &said).await.is_err() {
+        // Both clients: a replica accepts SPUBLISH too, and answers 0 when all subscribers are at the primary, so a client that
+        // keeps publishing there takes every instance for gone. Errors are reported by the connections themselves.
+        let Some(slots) = read_slots(&link.commands).await else { continue };
+        if update_routing(&link.commands, &slots).await.is_err() || update_routing(client, &slots).await.is_err() {
             continue;
         }
         let Some(routing) = client.cached_cluster_state() else { continue };
@@ -40,31 +40,31 @@ pub(crate) async fn follow(link: Arc<Link>, watchdog: Arc<Watchdog>, histories: 
         if now == known {
             continue;
         }
-        histories.route(&routing);
+        histories.set_routing(&routing);
         if known.is_some() {
-            tracing::info!("slots of the cluster have moved; everything is subscribed again");
+            tracing::info!("cluster slots moved; subscribing again to everything");
             watchdog.resubscribe().await;
         }
         known = now;
     }
 }
 
-/// What any node says.
-async fn ask(client: &Client) -> Option<ClusterRouting> {
-    let said = timeout(ANSWER, client.cluster_slots::<Value>()).await.ok()?.ok()?;
-    // The host stands for a node that does not know its own; only the ids count here.
-    ClusterRouting::from_cluster_slots(said, "").ok()
+/// The slots as any node reports them.
+async fn read_slots(client: &Client) -> Option<ClusterRouting> {
+    let slots = timeout(ANSWER_TIMEOUT, client.cluster_slots::<Value>()).await.ok()?.ok()?;
+    // The empty host is for a node that does not know its own; only the ids count here.
+    ClusterRouting::from_cluster_slots(slots, "").ok()
 }
 
-/// Has a client's routing be what was said. Nodes disagree for a moment after a failover; then it is asked again.
-async fn follow_with(client: &Client, said: &ClusterRouting) -> Result<(), fred::error::Error> {
-    if client.cached_cluster_state().is_some_and(|routing| ids(&routing) == ids(said)) {
+/// Updates a client's routing if it differs from `slots`. Nodes may disagree for a moment after a failover; the next check repairs that.
+async fn update_routing(client: &Client, slots: &ClusterRouting) -> Result<(), fred::error::Error> {
+    if client.cached_cluster_state().is_some_and(|routing| ids(&routing) == ids(slots)) {
         return Ok(());
     }
     client.sync_cluster().await
 }
 
-/// The ranges of slots with the id of the node that has them.
+/// The ranges of slots with the id of their primary.
 fn ids(routing: &ClusterRouting) -> Vec<(u16, u16, String)> {
     let mut ids: Vec<_> = routing.slots().iter().map(|range| (range.start, range.end, range.id.to_string())).collect();
     ids.sort_unstable();

@@ -1,5 +1,5 @@
-//! Whether the own inbox is still received: a probe is sent to it every 0.5 s. An instance whose subscription is stale is
-//! unready, subscribes again, and opens a new connection if that does not help.
+//! Checks that the own inbox is received, with a probe every 0.5 s. An instance with a stale subscription is unready, subscribes
+//! again, and opens a new connection if that does not help.
 
 use std::{
     sync::{
@@ -22,24 +22,24 @@ use crate::{clock::local_ms, link::Link};
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Without a probe for this long, the subscription is stale.
 const STALE_AFTER_MS: u64 = 1_500;
-/// Stale for this long, a new connection is opened.
+/// After this time without a probe, a new connection is opened.
 const RECONNECT_AFTER_MS: u64 = 5_000;
 
-/// After subscribing, the own inbox is tried so often, so far apart.
+/// After subscribing, the own inbox is probed this often, this far apart.
 const TRIES: u32 = 100;
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
-/// What is known of the probes of the own inbox.
+/// The state of the probes of the own inbox.
 #[derive(Default)]
 pub(crate) struct Probes {
     /// When one was last received; 0 before the first.
     received_at_ms: AtomicU64,
-    /// When the one that is under way was sent.
+    /// When the probe in flight was sent.
     sent_at: Mutex<Option<Instant>>,
 }
 
 impl Probes {
-    /// Records one that came; one of our own says how long the way takes. Says whether it is the first.
+    /// Records a received probe; an own one gives the latency of the bus. Returns whether it is the first.
     pub(super) fn received(&self, is_own: bool) -> bool {
         let is_first = self.received_at_ms.swap(local_ms(), Ordering::Relaxed) == 0;
         if is_own && let Some(sent_at) = self.sent_at.lock().take() {
@@ -59,7 +59,7 @@ impl Probes {
     /// Whether the own inbox is received.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self.received_at_ms.load(Ordering::Relaxed) {
-            0 => Err("nothing has been received on the own inbox yet".to_owned()),
+            0 => Err("nothing received on the own inbox yet".to_owned()),
             _ if self.age_ms() > STALE_AFTER_MS => {
                 Err(format!("the subscription is stale: nothing received for {} ms", self.age_ms()))
             }
@@ -89,7 +89,7 @@ impl Watchdog {
             match self.link.probe(&self.link.inbox).await {
                 Ok(0) => self.resubscribe().await,
                 Ok(_) if self.probes.age_ms() > RECONNECT_AFTER_MS => self.reconnect().await,
-                // Redis does not answer: that makes no subscription stale, and the connection for commands says so.
+                // A Redis that does not answer makes no subscription stale; the command connection reports it.
                 Ok(_) | Err(_) => {}
             }
         }
@@ -98,19 +98,19 @@ impl Watchdog {
     /// Subscribes again after each reconnect, then reports a gap; forever.
     pub(crate) async fn follow_reconnects(self: Arc<Self>) {
         let mut reconnects = self.link.subscriptions.client().reconnect_rx();
-        // Lagging is no loss here: what counts is that there was a reconnect.
+        // Lagging loses nothing: one resubscription covers all reconnects.
         while !matches!(reconnects.recv().await, Err(RecvError::Closed)) {
             self.resubscribe().await;
         }
     }
 
-    /// Subscribes to everything again and reports a gap when it is received.
+    /// Subscribes to everything again, and reports a gap once the inbox is received.
     pub(super) async fn resubscribe(&self) {
         telemetry::metrics::resubscribed();
         if let Err(error) = self.link.subscriptions.replay(&self.link.inbox).await {
-            return tracing::warn!(%error, "could not subscribe; the probe will try again");
+            return tracing::warn!(%error, "resubscribing failed; the probe will try again");
         }
-        // A connection that broke meanwhile may have been confirmed what the next one has still to ask for.
+        // If the connection broke meanwhile, the confirmations may belong to the old one.
         for _ in 0..TRIES {
             match self.link.probe(&self.link.inbox).await {
                 Ok(0) => sleep(RETRY_AFTER).await,
@@ -123,10 +123,10 @@ impl Watchdog {
 
     async fn reconnect(&self) {
         tracing::warn!(silence_ms = self.probes.age_ms(), "stale subscription: opening a new connection");
-        // Counts as received, so that the new connection has its time.
+        // Counts as received, so that the new connection has time to start.
         self.probes.refresh();
         if let Err(error) = self.link.subscriptions.client().force_reconnection().await {
-            tracing::warn!(%error, "could not open a new connection for the subscription");
+            tracing::warn!(%error, "new connection for the subscription failed");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! This instance's link to Redis: commands, names, subscriptions, and the envelopes that it publishes. Everything else of
-//! the bus stands on it.
+//! This instance's link to Redis: commands, names, subscriptions, and published envelopes. The rest of the bus builds on it.
 
 mod subscriptions;
 
@@ -52,7 +51,7 @@ impl Link {
         self.commands.is_clustered()
     }
 
-    /// Runs a script of the bus' own. It has no span: it belongs to no request.
+    /// Runs a script of the bus. It has no span, because it belongs to no request.
     pub(crate) async fn run<R: FromValue>(
         &self,
         script: &Script,
@@ -62,7 +61,7 @@ impl Link {
         redis::observed(Span::none(), "evalsha", script.name(), script.run(&self.commands, keys, args)).await
     }
 
-    /// Publishes an envelope; answers how many received it.
+    /// Publishes an envelope; returns how many instances received it.
     pub(crate) async fn publish(&self, kind: Kind, channel: &str, items: Vec<Item<'_>>) -> Result<u64, Error> {
         let envelope = Envelope {
             version: VERSION,
@@ -73,11 +72,11 @@ impl Link {
             items,
         };
         let text = envelope.write().map_err(|_| Error::new_canceled())?;
-        // No span of its own: what is traced has one for the message, and a probe is not.
+        // No span: traced requests have one for the message, and probes are not traced.
         redis::observed(Span::none(), "spublish", "", self.commands.spublish(channel, text)).await
     }
 
-    /// Publishes a message without content; answers how many received it.
+    /// Publishes an empty message; returns how many instances received it.
     pub(crate) async fn probe(&self, channel: &str) -> Result<u64, Error> {
         self.publish(Kind::Probe, channel, Vec::new()).await
     }

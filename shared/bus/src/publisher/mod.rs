@@ -1,6 +1,6 @@
-//! What leaves this instance: requests through one outbox for each target, and replies.
+//! The sending side: requests through one outbox per target, and replies.
 //!
-//! - `outbox`: what waits for one target, and its publishing. `replies`: answers, in messages that are not too large.
+//! - `outbox`: the requests for one target, sent in batches. `replies`: answers, in messages of bounded size.
 
 mod outbox;
 mod replies;
@@ -15,7 +15,7 @@ use protocol::InstanceId;
 use service::Tasks;
 use tokio::sync::mpsc;
 
-use self::outbox::{OUTBOX, Outbox};
+use self::outbox::{OUTBOX_CAPACITY, Outbox};
 pub use self::replies::REPLY_LIMIT;
 pub(crate) use self::{
     outbox::{Deliveries, Outgoing},
@@ -31,12 +31,12 @@ pub(crate) struct Publisher {
     link: Arc<Link>,
     directory: Arc<Directory>,
     deliveries: Arc<dyn Deliveries>,
-    /// Weak: it is the owner of what runs here that ends it.
+    /// Weak: the owner of the tasks must be able to end them.
     tasks: Weak<Tasks>,
     outboxes: Mutex<HashMap<InstanceId, mpsc::Sender<Outgoing>>>,
 }
 
-/// As many requests wait for the target as may.
+/// The outbox of the target is full.
 #[derive(Debug)]
 pub(crate) struct Full;
 
@@ -55,9 +55,9 @@ impl Publisher {
         self.outbox(target).try_send(request).map_err(|_| Full)
     }
 
-    /// No one receives what is sent to this instance: it leaves the view, and what waits for it is handed back.
+    /// No one receives messages to this instance: removes it from the view and hands its requests back.
     pub(crate) fn target_gone(&self, target: &InstanceId) {
-        tracing::warn!(instance = %target, "no one receives this instance's messages; its requests go to others");
+        tracing::warn!(instance = %target, "instance gone, its requests go to others");
         self.directory.mark_gone(target);
         self.outboxes.lock().remove(target);
         self.deliveries.gone(target);
@@ -68,10 +68,10 @@ impl Publisher {
         if let Some(outbox) = outboxes.get(target) {
             return outbox.clone();
         }
-        // A new target is the moment to forget those that left the directory; dropping an outbox ends its task.
+        // Each new target cleans up those that left the directory; dropping an outbox ends its task.
         let view = self.directory.view();
         outboxes.retain(|instance, _| view.peers(Role::State).contains(instance));
-        let (sender, waiting) = mpsc::channel(OUTBOX);
+        let (sender, waiting) = mpsc::channel(OUTBOX_CAPACITY);
         let outbox = Outbox::new(Arc::clone(&self.link), target, Arc::clone(&self.deliveries));
         // Weak: the outboxes end with their publisher.
         let publisher = Arc::downgrade(self);

@@ -1,6 +1,5 @@
-//! What leaves for one instance. While one publish is under way, the requests for it collect; they leave together when
-//! it is done. No timer: an idle bus adds no latency, a busy one sends few large messages. What no one waits for any more when
-//! its turn comes is not sent.
+//! The outbox of one target. While one publish is in flight, requests collect; the next message carries them together. No timer:
+//! an idle bus adds no latency, a busy one sends few large messages. A request that no one waits for any more is not sent.
 
 use std::sync::Arc;
 
@@ -19,14 +18,14 @@ use crate::{
     redis::{is_answer, is_unsent},
 };
 
-/// Requests that may wait for one instance.
-pub(super) const OUTBOX: usize = 8_192;
-/// Requests that leave in one message.
+/// Requests that may wait for one target.
+pub(super) const OUTBOX_CAPACITY: usize = 8_192;
+/// Requests per message.
 const BATCH: usize = 256;
-/// Bytes after which a message is full, whatever else waits. Redis cuts off a subscriber that leaves 32 MiB unread.
+/// Bytes after which a message is full. Redis cuts off a subscriber that leaves 32 MiB unread.
 const BATCH_BYTES: usize = 512 * 1024;
 
-/// A request on its way.
+/// A request to be sent.
 pub(crate) struct Outgoing {
     pub(crate) id: u64,
     pub(crate) body: Arc<RawValue>,
@@ -34,15 +33,15 @@ pub(crate) struct Outgoing {
     pub(crate) deadline: Deadline,
 }
 
-/// Where an outbox reports what became of requests.
+/// Where an outbox reports the fate of its requests.
 pub(crate) trait Deliveries: Send + Sync + 'static {
-    /// Whether anyone still waits for the answer.
+    /// Whether the caller still waits for the answer.
     fn is_awaited(&self, id: u64) -> bool;
     /// They were published, or may have been.
     fn published(&self, ids: &[u64]);
-    /// Redis refused the message that they were in.
+    /// Redis refused their message.
     fn refused(&self, ids: &[u64]);
-    /// No one receives what is sent to `target`.
+    /// No one receives messages to `target`.
     fn gone(&self, target: &InstanceId);
 }
 
@@ -59,12 +58,12 @@ impl Outbox {
         Self { link, channel, deliveries }
     }
 
-    /// Sends what comes, until the sending side is dropped. `on_gone` is called when no one receives it.
+    /// Sends requests until the sending side is dropped. Calls `on_gone` when no one receives them.
     pub(super) async fn run(self, mut waiting: mpsc::Receiver<Outgoing>, on_gone: impl Fn() + Send + 'static) {
         let mut batch: Vec<Outgoing> = Vec::new();
         while waiting.recv_many(&mut batch, BATCH).await > 0 {
             loop {
-                // Each time: the publish before may have taken long.
+                // Before each message: the previous publish may have taken long.
                 batch.retain(|one| !one.deadline.has_passed() && self.deliveries.is_awaited(one.id));
                 if batch.is_empty() {
                     break;
@@ -91,7 +90,7 @@ impl Outbox {
                 if is_answer(&error) || is_unsent(&error) {
                     self.deliveries.refused(&ids);
                 } else {
-                    // Redis may have taken it, or may take it when it answers again: an answer may still come.
+                    // Redis may have accepted the message, or may do so later: an answer may still arrive.
                     self.deliveries.published(&ids);
                 }
             }
@@ -118,7 +117,7 @@ fn item(outgoing: &Outgoing) -> Item<'_> {
     }
 }
 
-/// How many of `bodies` fit a message; at least one.
+/// How many of `bodies` fit into a message; at least one.
 pub(super) fn fitting<'a>(bodies: impl Iterator<Item = &'a RawValue>) -> usize {
     let mut bytes = 0;
     let fits = bodies.take_while(|body| {

@@ -1,4 +1,4 @@
-//! Answers to requests. They wait for nothing: their senders already know what became of them.
+//! Answers to requests. They are sent at once: their items were batched by the worker.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use super::outbox::fitting;
 use crate::link::Link;
 
-/// Bytes of one answer. A larger one would come near what Redis keeps for a subscriber (32 MiB) before it cuts it off,
-/// and with it everything that the gateway receives.
+/// The limit of one answer, in bytes. Redis keeps 32 MiB for a subscriber before it cuts it off, and with it everything that the
+/// gateway receives.
 pub const REPLY_LIMIT: usize = 8 * 1024 * 1024;
 
 /// Answers requests of `reply_to`, in as many messages as it takes.
@@ -31,18 +31,18 @@ pub(crate) async fn reply(link: &Link, reply_to: &str, items: &[(Vec<u64>, Arc<O
             body,
         });
         if let Err(error) = link.publish(Kind::Reply, reply_to, items.collect()).await {
-            tracing::warn!(%error, to = reply_to, "replies could not be sent; their requests will time out");
+            tracing::warn!(%error, to = reply_to, "replies not sent; their requests will time out");
         }
     }
 }
 
-/// An outcome as it travels.
+/// An outcome as JSON; `None` if it cannot be written.
 fn body(outcome: &Outcome) -> Option<Box<RawValue>> {
     let body = serde_json::value::to_raw_value(outcome).ok()?;
     if body.get().len() <= REPLY_LIMIT {
         return Some(body);
     }
-    tracing::error!(bytes = body.get().len(), limit = REPLY_LIMIT, "refused an answer: the room is too large");
+    tracing::error!(bytes = body.get().len(), limit = REPLY_LIMIT, "reply refused: the room is too large");
     let fault = Fault::new(Code::Overloaded, "the room is too large: its members' states are over 8 MiB together");
     serde_json::value::to_raw_value(&Outcome::Fault(fault)).ok()
 }

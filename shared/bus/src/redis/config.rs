@@ -1,26 +1,26 @@
-//! Where Redis is: its URL, its password, what keys and channels begin with. No type of the client library shows here.
+//! The Redis configuration: URL, password, key prefix. No type of the client library is public here.
 
 use std::fmt;
 
 use fred::types::config;
 use service::Reader;
 
-/// What every key and channel begins with unless `REDIS_KEY_PREFIX` says otherwise.
+/// The prefix of every key and channel unless `REDIS_KEY_PREFIX` sets another.
 pub const DEFAULT_PREFIX: &str = "prs";
 
-/// Why only database 0 is taken.
-const DATABASE: &str = "must name no database but 0: channels are not kept apart by database, so that two systems on one Redis \
-                        would hear each other. Give each its own REDIS_KEY_PREFIX instead";
-const NO_URL: &str = "is no Redis URL";
+/// Why only database 0 is accepted.
+const DATABASE: &str = "must name no database other than 0: databases share their channels, so two systems on one Redis would \
+                        receive each other's events. Give each system its own REDIS_KEY_PREFIX instead";
+const NO_URL: &str = "is not a Redis URL";
 
-/// Where Redis is, and what keys and channels begin with there.
+/// Where Redis is, and the prefix of keys and channels.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(super) server: config::Config,
     pub(super) prefix: String,
 }
 
-/// Why a configuration cannot work, to follow the name of what is configured.
+/// Why a configuration cannot work. The text follows the name of the setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidConfig(pub(super) String);
 
@@ -36,7 +36,7 @@ impl Config {
     /// Reads a Redis URL (`redis://`, `rediss://`, `redis-cluster://`, `redis-sentinel://`, `valkey://` …).
     ///
     /// # Errors
-    /// It is none, or names a database other than 0: pub/sub channels are the same in all databases of a server.
+    /// It is not a Redis URL, or names a database other than 0: all databases of a server share their pub/sub channels.
     pub fn from_url(url: &str) -> Result<Self, InvalidConfig> {
         let server = config::Config::from_url(url).map_err(|_| InvalidConfig(NO_URL.to_owned()))?;
         match server.database {
@@ -45,9 +45,9 @@ impl Config {
         }
     }
 
-    /// Reads `redis_url`, `redis_password_file` and `redis_key_prefix`. What is wrong stays with the reader.
+    /// Reads `redis_url`, `redis_password_file` and `redis_key_prefix`. The reader collects the errors.
     pub fn read(reader: &mut Reader) -> Option<Self> {
-        // Read twice: what is wrong with it is one of two things.
+        // Read twice, for two different errors.
         let is_url = reader.parse("redis_url", config::Config::from_url, NO_URL).is_some();
         let config = if is_url { reader.parse("redis_url", Self::from_url, DATABASE) } else { None };
         let password = reader.parse("redis_password_file", password, "cannot be read, or is empty");
@@ -75,7 +75,7 @@ fn prefix(text: &str) -> Result<String, ()> {
     ((1..=64).contains(&text.len()) && text.bytes().all(fits)).then(|| text.to_owned()).ok_or(())
 }
 
-/// The first line of the file at `path`, if there is to be one.
+/// The first line of the file at `path`; `None` without a path.
 fn password(path: &str) -> Result<Option<String>, ()> {
     if path.is_empty() {
         return Ok(None);
@@ -118,7 +118,7 @@ mod tests {
             assert!(Config::from_url(url).is_err());
         }
         let problems = read("no url", "").unwrap_err();
-        assert!(problems.contains("1 problem") && problems.contains("is no Redis URL"), "{problems}");
+        assert!(problems.contains("1 problem") && problems.contains("is not a Redis URL"), "{problems}");
     }
 
     #[test]

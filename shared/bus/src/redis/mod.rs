@@ -1,4 +1,4 @@
-//! The two connections to Redis: one for commands, one for subscriptions. Every limit that fred leaves open is set here.
+//! The two connections to Redis: one for commands, one for subscriptions. Sets every limit that fred leaves open.
 
 mod config;
 
@@ -22,13 +22,13 @@ use tracing::{Instrument as _, Span};
 pub use self::config::{Config, DEFAULT_PREFIX, InvalidConfig};
 use crate::subjects::Subjects;
 
-/// How long a command may take. Shorter than a request's deadline, so that presence-state can still say why.
+/// How long a command may take. Shorter than a request's deadline, so that presence-state can still answer why it failed.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A peer that is gone without a word (a pulled cable) is noticed after this.
+/// A peer that vanished without closing its connection (a pulled cable) is noticed after this time.
 const UNRESPONSIVE: Duration = Duration::from_secs(4);
 const RECONNECT_DELAY_MS: u32 = 200;
-/// Messages that the reading task may be behind before some are lost, which is reported to it.
+/// Messages by which the reading task may lag. Beyond it messages are lost, and the task is notified.
 const SUBSCRIPTION_BACKLOG: usize = 16_384;
 const COMMAND_BUFFER: usize = 50_000;
 
@@ -40,11 +40,11 @@ pub struct Redis {
     pub subscriber: Client,
     /// The names of channels and keys there.
     pub subjects: Subjects,
-    /// What keeps the connections: for commands, for subscriptions.
+    /// The tasks that keep the connections: for commands, for subscriptions.
     pub(crate) connections: [ConnectHandle; 2],
 }
 
-/// Begins to connect and tries forever.
+/// Starts to connect, and retries forever.
 ///
 /// # Errors
 /// The configuration cannot work.
@@ -56,14 +56,14 @@ pub fn connect(config: Config) -> Result<Redis, InvalidConfig> {
     Ok(Redis { commands, subscriber, subjects: Subjects::new(&prefix), connections: [commanding, subscribing] })
 }
 
-/// Resolves when a client gives its connection up for good, which it does after errors of the configuration only.
-pub(crate) async fn keep(connection: ConnectHandle) {
+/// Resolves when a client gives its connection up, which happens only after errors of the configuration.
+pub(crate) async fn run_connection(connection: ConnectHandle) {
     if let Ok(Err(error)) = connection.await {
-        tracing::error!(%error, "the connection to Redis cannot be kept with this configuration");
+        tracing::error!(%error, "Redis connection given up: the configuration cannot work");
     }
 }
 
-/// Waits for what Redis answers to a command (`script` where it is one) within `span`, and records how long it took.
+/// Waits for the answer to a command (or to `script`) within `span`, and records the latency.
 ///
 /// # Errors
 /// Those of the command.
@@ -84,8 +84,8 @@ pub async fn observed<T>(
     result
 }
 
-/// Whether Redis itself answered with this error (`OOM …`, `READONLY …`, `LOADING …`), as against no answer. Redis' errors
-/// begin with a code in capitals; those that fred makes up do not.
+/// Whether this error is an answer of Redis (`OOM …`, `READONLY …`, `LOADING …`) and not a missing answer. Redis' errors begin
+/// with a code in capitals; those of fred do not.
 pub(crate) fn is_answer(error: &Error) -> bool {
     let code = error.details().split_whitespace().next().unwrap_or_default();
     !matches!(error.kind(), ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Tls)
@@ -93,12 +93,13 @@ pub(crate) fn is_answer(error: &Error) -> bool {
         && code.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-/// What fred says of a command that it could not write, while a cluster changes.
-const UNSENT: &str = "Too many failed write attempts.";
+/// fred's error for a command that it could not write, for example while a cluster changes.
+const UNSENT_TEXT: &str = "Too many failed write attempts.";
 
-/// Whether fred gave a command up before it was written: its queue was full, or no server of the cluster was known for it.
+/// Whether fred gave a command up before it was written: its queue was full, or it knew no server for the hash slot. See F8 in
+/// `docs/internals/libraries.md`.
 pub fn is_unsent(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Backpressure | ErrorKind::Cluster) || error.details() == UNSENT
+    matches!(error.kind(), ErrorKind::Backpressure | ErrorKind::Cluster) || error.details() == UNSENT_TEXT
 }
 
 fn client(server: Server, broadcast_capacity: usize) -> Result<(Client, ConnectHandle), Error> {
@@ -110,7 +111,7 @@ fn client(server: Server, broadcast_capacity: usize) -> Result<(Client, ConnectH
         .with_connection_config(|connection| {
             connection.connection_timeout = CONNECT_TIMEOUT;
             connection.internal_command_timeout = CONNECT_TIMEOUT;
-            // A script that was cut off may have run: its sender decides whether to repeat it.
+            // A script whose connection broke may have run; only its sender knows whether repeating is harmless.
             connection.max_command_attempts = 1;
             connection.max_command_buffer_len = COMMAND_BUFFER;
             connection.reconnect_on_auth_error = true;
@@ -140,7 +141,7 @@ mod tests {
         assert!(!is_answer(&error(ErrorKind::Cluster, "Missing server for hash slot 7")));
         assert!(is_unsent(&error(ErrorKind::Cluster, "Missing server for hash slot 7")));
         assert!(is_unsent(&error(ErrorKind::Backpressure, "Max number of commands reached")));
-        assert!(is_unsent(&error(ErrorKind::Unknown, UNSENT)));
+        assert!(is_unsent(&error(ErrorKind::Unknown, UNSENT_TEXT)));
         assert!(!is_unsent(&error(ErrorKind::Timeout, "Request timed out.")), "it may have been written");
     }
 }

@@ -1,9 +1,9 @@
-//! Requests: each goes to the instance that serves its key and waits for the reply. Failure is seen, not waited for: when no
-//! one receives a message, its target is gone, and every request that waits for it goes to the next instance. That may repeat
-//! one which the dead instance had carried out, which is harmless: see `protocol::command`. Instances that owe a reply are
-//! probed now and then, for they may get no other message.
+//! Requests: each is sent to the instance that serves its key, and waits for the reply. Failures are detected, not timed out:
+//! when no one receives a message, its target is gone, and its pending requests go to the next instance. That may repeat a request
+//! that the dead instance had carried out, which is harmless (see `protocol::command`). Instances with replies outstanding are
+//! probed, because they may get no other message.
 //!
-//! A request has one deadline, from its caller to the script that carries it out, for all attempts together.
+//! A request has one deadline for all attempts, from its caller to the script that carries it out.
 
 mod pending;
 
@@ -27,9 +27,9 @@ use crate::{
     publisher::{Outgoing, Publisher},
 };
 
-/// How long a request may take, repeats included. Under two seconds, so that a client is answered within two.
+/// How long a request may take, retries included. Below two seconds, so that a client is answered within two.
 pub const DEADLINE: Duration = Duration::from_millis(1_800);
-/// How often those that owe replies are probed.
+/// How often instances with replies outstanding are probed.
 const PROBE_EVERY: Duration = Duration::from_millis(300);
 
 /// See the module.
@@ -62,7 +62,7 @@ impl Requests {
         }
     }
 
-    /// One try; `None` when its target turned out to be gone.
+    /// One attempt; `None` if its target turned out to be gone.
     async fn attempt(
         &self,
         key: &str,
@@ -73,12 +73,12 @@ impl Requests {
         if !self.link.is_connected() {
             return Err(Fault::unavailable());
         }
-        // Without a lease of its own an instance asks for nothing: what it had written would be that of one who is gone.
+        // An instance without a lease sends nothing: its records would belong to an instance that counts as gone.
         let is_cut_off = || self.directory.is_silent() || self.directory.lease_age_ms().is_none();
         if is_cut_off() {
-            // Asked once more, shortly. A request that waited its whole time in vain would keep all that its socket sends
-            // after it waiting too.
-            self.directory.look_again().await;
+            // One short retry. A request that used its full deadline in vain would also delay everything its socket sends
+            // after it.
+            self.directory.refresh().await;
             if is_cut_off() {
                 return Err(Fault::unavailable());
             }
@@ -87,7 +87,7 @@ impl Requests {
         let target = match serving() {
             Some(target) => target,
             None => {
-                self.directory.look_again().await;
+                self.directory.refresh().await;
                 serving().ok_or_else(Fault::unavailable)?
             }
         };
@@ -100,7 +100,7 @@ impl Requests {
             Some(Verdict::Answered(answer)) => Ok(Some(answer)),
             Some(Verdict::Gone) => Ok(None),
             Some(Verdict::Refused) => Err(Fault::unavailable()),
-            // What went into a Redis that does not answer did not fail for want of time.
+            // TIMEOUT only if Redis is healthy: otherwise the cause is Redis, and the answer is UNAVAILABLE.
             None if ticket.was_published() && (self.can_receive)() && self.directory.check_redis().is_ok() => {
                 Err(Fault::new(Code::Timeout, "no answer came in time; it may or may not have happened"))
             }
@@ -108,8 +108,8 @@ impl Requests {
         }
     }
 
-    /// Probes those that owe replies, forever.
-    pub(crate) async fn watch(self: Arc<Self>) {
+    /// Probes instances with replies outstanding, forever.
+    pub(crate) async fn probe_targets(self: Arc<Self>) {
         let mut tick = interval(PROBE_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -1,4 +1,4 @@
-//! Requests that wait for their answer. Each is counted as long as its [`Ticket`] lives, however its caller ends.
+//! Requests that wait for their answer. Each is counted while its [`Ticket`] lives, however its caller ends.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,15 +17,15 @@ use tokio::{
 
 use crate::publisher::Deliveries;
 
-/// Requests of one instance that may be under way.
-const PENDING: usize = 65_536;
+/// Requests of one instance that may be pending.
+const MAX_PENDING: usize = 65_536;
 
 /// A reply. Several requests may share its outcome.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// What became of it.
+    /// The result of the request.
     pub outcome: Arc<Outcome>,
-    /// The request's place among those that share the outcome.
+    /// The request's index among those that share the outcome.
     pub index: usize,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Pending {
     next: AtomicU64,
 }
 
-/// One request that waits. Dropping it gives the request up.
+/// One pending request. Dropping it gives the request up.
 pub(super) struct Ticket<'a> {
     pending: &'a Pending,
     pub(super) id: u64,
@@ -95,7 +95,7 @@ impl Pending {
     /// A ticket for a request to `target`; `None` when too many wait.
     pub(super) fn open(&self, target: InstanceId) -> Option<Ticket<'_>> {
         let mut entries = self.entries.lock();
-        if entries.len() >= PENDING {
+        if entries.len() >= MAX_PENDING {
             return None;
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
@@ -104,23 +104,23 @@ impl Pending {
         Some(Ticket { pending: self, id, verdict })
     }
 
-    /// How many wait for their answer.
+    /// The number of pending requests.
     pub(crate) fn count(&self) -> usize {
         self.entries.lock().len()
     }
 
-    /// The instances that owe an answer to what they were sent.
+    /// The instances with replies outstanding.
     pub(super) fn targets(&self) -> HashSet<InstanceId> {
         let entries = self.entries.lock();
         entries.values().filter(|entry| entry.published).map(|entry| entry.target.clone()).collect()
     }
 
-    /// Takes a reply.
+    /// Delivers a reply.
     pub(crate) fn resolve(&self, ids: &[u64], outcome: Outcome) {
         let outcome = Arc::new(outcome);
         let mut entries = self.entries.lock();
         for (index, id) in ids.iter().enumerate() {
-            // Not there: another's place in a shared reply, or a request that was given up.
+            // Not found: an id of another gateway in a shared reply, or a request that was given up.
             if let Some(entry) = entries.remove(id) {
                 let _ = entry.verdict.send(Verdict::Answered(Answer { outcome: Arc::clone(&outcome), index }));
             }
