@@ -15,7 +15,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the settings; what is wrong with them stays with the reader.
+    /// Reads the settings; the reader collects errors.
     pub fn load(reader: &mut Reader) -> Option<Self> {
         let admin_port = reader.within("admin_port", 0..=65_535) as u16;
         let interval_ms = reader.within("presence_reaper_interval_ms", 100..=600_000);

@@ -1,12 +1,12 @@
-//! The reaper: finds records of gateways whose lease has ended, and locks whose time is over, and has presence-state end them,
-//! which checks again. It reads presence and writes none of it. Any number of reapers share the partitions by rendezvous hash,
-//! and two that do the same thing for a moment do no harm.
+//! The reaper: finds records of gateways whose lease has ended, and locks whose time is over. It sends commands to presence-state,
+//! which checks again and ends them. The reaper reads presence and writes none. Any number of reapers share the partitions by
+//! rendezvous hash; two that briefly do the same work are harmless.
 //!
-//! - `sweep`: the loop. `look`: what there may be to do. `reap`: a partition's work, step by step.
-//! - `lost`: which gateways are gone, and what was evicted with them.
+//! - `sweep`: the loop. `look`: finds work. `reap`: does a partition's work, step by step.
+//! - `lost`: which gateways are gone, and what was evicted with them. `gauges`: what metrics read.
 
 mod config;
-mod figures;
+mod gauges;
 mod look;
 mod lost;
 mod reap;
@@ -20,14 +20,14 @@ use service::{Context, Health, Shutdown, Tasks};
 
 pub use config::Config;
 
-/// Nothing is asked of a reaper.
+/// A reaper receives no requests.
 struct NullListener;
 impl Listener for NullListener {}
 
 /// Runs the service until `shutdown`.
 ///
 /// # Errors
-/// It cannot listen, the settings of Redis cannot work, or a task that it needs has ended. A Redis that is away is no error.
+/// It cannot listen, the Redis configuration cannot work, or a permanent task has ended. An unreachable Redis is no error.
 pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
     let address = SocketAddr::new(context.host, config.admin_port);
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
@@ -53,7 +53,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let app: Router = health.router();
     let tasks = Tasks::default();
     tasks.spawn_permanent("health pages", async move { drop(axum::serve(listener, app).await) });
-    // Its own: it ends before the rest. What is under way may be cut off anywhere: the next reaper finds the same work.
+    // A separate owner, because sweeps end first. They may be cut off anywhere: the next reaper finds the same work.
     let sweeps = Tasks::default();
     sweeps.spawn_permanent("sweeps", sweep::run(Arc::clone(&bus), config.interval));
     tokio::select! {

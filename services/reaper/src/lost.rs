@@ -1,4 +1,4 @@
-//! Gateways whose lease ended and that still have records: since when, and what became of them. No I/O and no clock.
+//! Gateways whose lease ended and that still have records: since when, and what was evicted. No I/O and no clock.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,18 +17,18 @@ struct Loss {
     total: Total,
 }
 
-/// What was evicted with a gateway.
+/// The totals of one gateway's evictions.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Total {
     /// Connections.
     pub(crate) evicted: u64,
-    /// Rooms that they were in. One that took more than one step counts once for each.
+    /// Rooms that changed. A room that took several steps counts once per step.
     pub(crate) rooms: u64,
 }
 
 impl Lost {
-    /// Takes the gateways that were found to have records and no lease, `everywhere` or in some partitions; answers for how long
-    /// the first of them has been so.
+    /// Records the gateways found with records and without a lease, `everywhere` or in some partitions. Returns how long the first of
+    /// them has been lost.
     pub(crate) fn found(&mut self, gone: &HashSet<InstanceId>, everywhere: bool, now: Instant) -> Duration {
         self.0.retain(|gateway, _| !everywhere || gone.contains(gateway));
         for gateway in gone {
@@ -37,7 +37,7 @@ impl Lost {
         self.0.values().map(|loss| now.duration_since(loss.since)).max().unwrap_or_default()
     }
 
-    /// Connections of a gateway were evicted.
+    /// Adds evicted connections to a gateway's totals.
     pub(crate) fn evicted(&mut self, gateway: &InstanceId, evicted: u64, rooms: u64) {
         if let Some(Loss { total, .. }) = self.0.get_mut(gateway) {
             total.evicted += evicted;
@@ -45,7 +45,7 @@ impl Lost {
         }
     }
 
-    /// The gateways that are done with, with what was evicted: all but those that have something `left`. Each is answered once.
+    /// The finished gateways with their totals: all except those that have something `left`. Each is returned once.
     pub(crate) fn done(&mut self, left: &HashSet<InstanceId>) -> Vec<(InstanceId, Total)> {
         let done = self.0.iter_mut().filter(|(gateway, loss)| loss.total.evicted > 0 && !left.contains(*gateway));
         done.map(|(gateway, loss)| (gateway.clone(), std::mem::take(&mut loss.total))).collect()
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gateway_is_told_once_with_all_that_was_evicted() {
+    fn a_gateway_is_reported_once_with_all_evictions() {
         let (a, b): (InstanceId, InstanceId) = ("presence-gateway-a".into(), "presence-gateway-b".into());
         let mut lost = Lost::default();
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! One partition's work, step by step: each step is a command to presence-state, which ends what it can in one script.
+//! One partition's work, step by step. Each step is a command to presence-state, which ends what it can in one script.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use tracing::Span;
 
 use crate::{look::Seen, sweep::Sweeper};
 
-/// Steps of one gateway in one partition and cycle, 200 connections each. What is left then is for the next cycle.
+/// Steps per gateway, partition and cycle, 200 connections each. The rest is left to the next cycle.
 const STEPS: usize = 512;
 
-/// What is to be done in a partition.
+/// The work in a partition.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Task {
     partition: Partition,
-    /// The gateways that are gone, one by one, so that what was evicted can be told of each; or none, where something is due.
+    /// The gateways that are gone, one by one, so that evictions are counted per gateway; or `None`, where something is due.
     gone: Vec<Option<InstanceId>>,
 }
 
 impl Task {
-    /// What is to be done where this was seen; `None` if that is nothing.
+    /// The work for what was found; `None` if there is none.
     pub(crate) fn of(seen: Seen, view: &View) -> Option<Self> {
         let mut gone: Vec<_> = seen.gateways.into_iter().filter(|gateway| !view.is_alive(gateway)).map(Some).collect();
         if gone.is_empty() && seen.overdue_ms.is_some() {
@@ -34,15 +34,15 @@ impl Task {
     }
 }
 
-/// Does it. A partition that presence-state cannot work on stops no other one.
+/// Does the work. A partition that presence-state cannot process does not stop the others.
 ///
 /// # Errors
-/// presence-state or Redis is not there, or has too much to do: the cycle ends.
+/// presence-state or Redis is unavailable or overloaded: the cycle ends.
 pub(crate) async fn reap(sweeper: &Sweeper, bus: &Arc<Bus>, span: &Span, task: Task) -> Result<(), String> {
     for gone in &task.gone {
         let mut more = true;
         for _ in 0..STEPS {
-            // Both may have changed since the last step.
+            // The lease and the truce may have changed since the last step.
             let is_back = gone.as_ref().is_some_and(|gateway| bus.view().is_alive(gateway));
             if is_back || bus.truce().is_some() {
                 break;
@@ -51,14 +51,14 @@ pub(crate) async fn reap(sweeper: &Sweeper, bus: &Arc<Bus>, span: &Span, task: T
             let answer = match bus.call(&command, TraceContext::of(span)).await {
                 Ok(answer) => answer,
                 Err(fault) if fault.code == Code::Internal => {
-                    sweeper.is_left(gone.as_ref());
-                    sweeper.is_broken(task.partition, &fault.message);
+                    sweeper.leave_for_next(gone.as_ref());
+                    sweeper.record_broken(task.partition, &fault.message);
                     break;
                 }
                 Err(fault) => return Err(fault.to_string()),
             };
             let Outcome::Reaped { evicted, rooms, more: again } = *answer.outcome else { break };
-            sweeper.is_fine(task.partition);
+            sweeper.record_healthy(task.partition);
             sweeper.evicted(gone.as_ref(), evicted, rooms);
             more = again;
             if !more {
@@ -66,7 +66,7 @@ pub(crate) async fn reap(sweeper: &Sweeper, bus: &Arc<Bus>, span: &Span, task: T
             }
         }
         if more {
-            sweeper.is_left(gone.as_ref());
+            sweeper.leave_for_next(gone.as_ref());
         }
     }
     Ok(())
@@ -83,7 +83,7 @@ mod tests {
         let task = |gateways: &[&InstanceId], overdue_ms| {
             let gateways = gateways.iter().map(|gateway| (*gateway).clone()).collect();
             let first = Partition::all().next()?;
-            Task::of(Seen { partition: first, gateways, overdue_ms, rooms: 1, wrong: None }, &view)
+            Task::of(Seen { partition: first, gateways, overdue_ms, rooms: 1, error: None }, &view)
         };
         assert_eq!(task(&[&alive], None), None);
         assert_eq!(task(&[&alive], Some(7)).unwrap().gone, [None]);

@@ -1,5 +1,5 @@
-//! The sweep: every few seconds, and at once when an instance came or went, this reaper looks at its partitions and has
-//! presence-state end what is due there and what gateways left behind whose lease has ended.
+//! The sweep: every few seconds, and at once when an instance appears or disappears, this reaper reads its partitions and has
+//! presence-state end what is due there, and the records of gateways whose lease has ended.
 
 use std::{
     collections::HashSet,
@@ -16,33 +16,33 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::Span;
 
 use crate::{
-    figures::Figures,
+    gauges::Gauges,
     look::{Seen, look},
     lost::Lost,
     reap::{Task, reap},
 };
 
-/// Partitions that are worked on at a time.
-const TOGETHER: usize = 32;
+/// Partitions processed concurrently.
+const CONCURRENT_PARTITIONS: usize = 32;
 
-/// What one cycle did.
+/// The totals of one cycle.
 #[derive(Debug, Default)]
 pub(crate) struct Cycle {
-    /// Connections evicted, and rooms changed by it.
+    /// Connections evicted, and rooms changed.
     pub(crate) evicted: u64,
     pub(crate) rooms: u64,
-    /// Gateways that have something left, which the next cycle is for.
+    /// Gateways that have something left for the next cycle.
     pub(crate) left: HashSet<InstanceId>,
 }
 
-/// What is remembered from one cycle to the next.
+/// State kept from one cycle to the next.
 #[derive(Default)]
 pub(crate) struct Sweeper {
     lost: Mutex<Lost>,
     cycle: Mutex<Cycle>,
-    /// Partitions that cannot be read; each is logged once.
+    /// Partitions that cannot be processed; each is logged once.
     broken: Mutex<HashSet<Partition>>,
-    /// Why the last cycle did not reach its end.
+    /// Why the last cycle was cut short.
     fault: Mutex<Option<String>>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) async fn run(bus: Arc<Bus>, every: Duration) {
     let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changes = bus.changes();
-    let (sweeper, figures) = (Sweeper::default(), Figures::registered());
+    let (sweeper, gauges) = (Sweeper::default(), Gauges::registered());
     let mut paused = false;
     loop {
         tokio::select! {
@@ -64,20 +64,20 @@ pub(crate) async fn run(bus: Arc<Bus>, every: Duration) {
             tracing::info!(why = truce.why.as_str(), "evictions paused by a truce");
         }
         paused = truce.is_some();
-        sweeper.cycle(&bus, &figures, paused).await;
+        sweeper.cycle(&bus, &gauges, paused).await;
     }
 }
 
 impl Sweeper {
-    /// Looks at what there is and, unless evictions are paused, has it done.
-    async fn cycle(&self, bus: &Arc<Bus>, figures: &Figures, paused: bool) {
+    /// Finds work and, unless evictions are paused, does it.
+    async fn cycle(&self, bus: &Arc<Bus>, gauges: &Gauges, paused: bool) {
         let began = Instant::now();
         let span = telemetry::span::reaper_cycle();
         *self.cycle.lock() = Cycle::default();
         let (seen, fault) = self.look(bus).await;
         let scanned = seen.len() as u64;
-        let lag = if paused { Duration::ZERO } else { self.note(&seen, &bus.view(), fault.is_none()) };
-        figures.set(lag, seen.iter().map(|seen| seen.rooms).sum());
+        let lag = if paused { Duration::ZERO } else { self.record_lost(&seen, &bus.view(), fault.is_none()) };
+        gauges.set(lag, seen.iter().map(|seen| seen.rooms).sum());
         let due = if paused { Vec::new() } else { seen };
         let result = self.work(bus, &span, due).await.and(fault.map_or(Ok(()), Err));
         let Cycle { evicted, rooms, left } = std::mem::take(&mut *self.cycle.lock());
@@ -91,49 +91,49 @@ impl Sweeper {
         }
     }
 
-    /// Looks at the partitions that are this reaper's; also answers why some of them could not be looked at.
+    /// Reads this reaper's partitions; also returns why some of them could not be read.
     async fn look(&self, bus: &Bus) -> (Vec<Seen>, Option<String>) {
         let view = bus.view();
         let own: Vec<_> = Partition::all().filter(|partition| is_ours(&view, bus.instance(), *partition)).collect();
         let (seen, error) = look(bus, &own, view.peers(Role::Gateway).len()).await;
-        for Seen { partition, wrong, .. } in &seen {
-            if let Some(wrong) = wrong {
-                self.is_broken(*partition, wrong);
+        for Seen { partition, error, .. } in &seen {
+            if let Some(error) = error {
+                self.record_broken(*partition, error);
             }
         }
         (seen, error.map(|error| error.to_string()))
     }
 
-    /// Remembers who is lost, as far as it was looked for; answers for how long the most overdue work has been due.
-    fn note(&self, seen: &[Seen], view: &View, everywhere: bool) -> Duration {
+    /// Records lost gateways, as far as partitions were read. Returns how long the most overdue work has been due.
+    fn record_lost(&self, seen: &[Seen], view: &View, everywhere: bool) -> Duration {
         let gone = seen.iter().flat_map(|seen| &seen.gateways).filter(|gateway| !view.is_alive(gateway)).cloned();
         let lost = self.lost.lock().found(&gone.collect(), everywhere, Instant::now());
         let overdue_ms = seen.iter().filter_map(|seen| seen.overdue_ms).max().unwrap_or_default();
         lost.max(Duration::from_millis(overdue_ms))
     }
 
-    /// Has done what was found.
+    /// Does the work that was found.
     async fn work(&self, bus: &Arc<Bus>, span: &Span, seen: Vec<Seen>) -> Result<(), String> {
         let lost = |seen: &Seen, view: &View| seen.gateways.iter().any(|gateway| !view.is_alive(gateway));
         let view = bus.view();
         if seen.iter().any(|seen| lost(seen, &view)) && !bus.look_again().await {
-            // A gateway may have come after the view, and its records before the look.
-            return Err("no newer view came; nothing was evicted".to_owned());
+            // A gateway may have registered after the view was read, and written records before the partitions were read.
+            return Err("no newer view of the directory; nothing was evicted".to_owned());
         }
         let view = bus.view();
         let tasks = seen.into_iter().filter_map(|seen| {
-            let (partition, is_fine) = (seen.partition, seen.wrong.is_none());
+            let (partition, is_fine) = (seen.partition, seen.error.is_none());
             let task = Task::of(seen, &view);
             if task.is_none() && is_fine {
-                self.is_fine(partition);
+                self.record_healthy(partition);
             }
             task
         });
         let work = stream::iter(tasks.map(Ok));
-        work.try_for_each_concurrent(TOGETHER, |task| reap(self, bus, span, task)).await
+        work.try_for_each_concurrent(CONCURRENT_PARTITIONS, |task| reap(self, bus, span, task)).await
     }
 
-    /// A step of a task was done.
+    /// Adds the result of one step.
     pub(crate) fn evicted(&self, gateway: Option<&InstanceId>, evicted: u64, rooms: u64) {
         let mut cycle = self.cycle.lock();
         cycle.evicted += evicted;
@@ -143,20 +143,20 @@ impl Sweeper {
         }
     }
 
-    /// Something of a gateway is left for the next cycle.
-    pub(crate) fn is_left(&self, gateway: Option<&InstanceId>) {
+    /// Leaves something of a gateway to the next cycle.
+    pub(crate) fn leave_for_next(&self, gateway: Option<&InstanceId>) {
         self.cycle.lock().left.extend(gateway.cloned());
     }
 
-    /// A partition cannot be worked on, which must not stop the others.
-    pub(crate) fn is_broken(&self, partition: Partition, fault: &str) {
+    /// Records a partition that cannot be processed; logs it once.
+    pub(crate) fn record_broken(&self, partition: Partition, fault: &str) {
         if self.broken.lock().insert(partition) {
-            tracing::error!(%partition, fault, "a partition cannot be cleaned; tried again every cycle");
+            tracing::error!(%partition, fault, "partition cannot be cleaned; retried every cycle");
         }
     }
 
-    /// A partition was worked on, or has nothing to do.
-    pub(crate) fn is_fine(&self, partition: Partition) {
+    /// Records a partition that was processed or has no work.
+    pub(crate) fn record_healthy(&self, partition: Partition) {
         self.broken.lock().remove(&partition);
     }
 
@@ -173,7 +173,7 @@ impl Sweeper {
             Err(fault) => {
                 telemetry::span::fail(span, "sweep", &fault);
                 if last.as_ref() != Some(&fault) {
-                    tracing::warn!(fault, "cycle cut short; what is left is due in the next");
+                    tracing::warn!(fault, "cycle cut short; the rest is left to the next cycle");
                 }
                 *last = Some(fault);
             }
@@ -181,7 +181,7 @@ impl Sweeper {
     }
 }
 
-/// Whether this reaper is the one for a partition.
+/// Whether this reaper is responsible for a partition.
 fn is_ours(view: &View, own: &InstanceId, partition: Partition) -> bool {
     view.serving(Role::Reaper, &partition.to_string()) == Some(own)
 }

@@ -1,5 +1,5 @@
-//! A reaper with a real Redis and a presence-state that remembers what it is asked: it looks at its partitions when somebody
-//! goes, and not while a truce is on.
+//! A reaper with a real Redis and a presence-state that records its commands: the reaper works when an instance leaves, and not
+//! during a truce.
 
 #![allow(clippy::unwrap_used, reason = "what a test does not expect may end it")]
 
@@ -26,12 +26,12 @@ use tokio::{task::JoinHandle, time::sleep};
 const ALIVE: &str = "presence-gateway-0000000a";
 const LEAVING: &str = "presence-gateway-0000000b";
 const DEAD: &str = "presence-gateway-0000000d";
-/// The partition that presence-state cannot work on, and the one that it does in two steps.
+/// The partition that presence-state cannot process, and the one that takes two steps.
 const BROKEN: usize = 1;
 const LARGE: usize = 2;
 const DUE: usize = 3;
 const QUIET: usize = 4;
-/// The partition in which there is always more to do.
+/// The partition that always has more work.
 const ENDLESS: usize = 5;
 /// How long presence-state takes for each step.
 const STEP: Duration = Duration::from_millis(20);
@@ -40,7 +40,7 @@ fn partition(index: usize) -> Partition {
     Partition::all().nth(index).unwrap()
 }
 
-/// Answers for presence-state; what it was asked is partitions and gateways.
+/// Stands in for presence-state; records the partitions and gateways of each command.
 struct States {
     bus: Arc<Bus>,
     asked: Mutex<Vec<(usize, Vec<String>)>>,

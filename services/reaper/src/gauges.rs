@@ -1,4 +1,4 @@
-//! What metrics look at between two cycles.
+//! The gauges of the reaper, read between two cycles.
 
 use std::{
     sync::{
@@ -12,24 +12,24 @@ use telemetry::metrics::{self, Reading};
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct Figures {
+pub(crate) struct Gauges {
     lag_ms: AtomicU64,
     rooms: AtomicU64,
 }
 
-impl Figures {
-    /// Figures that metrics look at from now on.
+impl Gauges {
+    /// Gauges that are registered with the metrics.
     pub(crate) fn registered() -> Arc<Self> {
         metrics::begin_reaper();
-        let figures = Arc::<Self>::default();
-        let seen = Arc::clone(&figures);
+        let gauges = Arc::<Self>::default();
+        let seen = Arc::clone(&gauges);
         metrics::observe(Reading::ReaperLag, move || Some(seen.lag_ms.load(Ordering::Relaxed) as f64 / 1e3));
-        let seen = Arc::clone(&figures);
+        let seen = Arc::clone(&gauges);
         metrics::observe(Reading::RoomsActive, move || Some(seen.rooms.load(Ordering::Relaxed) as f64));
-        figures
+        gauges
     }
 
-    /// For how long the most overdue work was due, and how many rooms the own partitions have.
+    /// How long the most overdue work has been due, and how many rooms the own partitions have.
     pub(crate) fn set(&self, lag: Duration, rooms: u64) {
         self.lag_ms.store(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.rooms.store(rooms, Ordering::Relaxed);
