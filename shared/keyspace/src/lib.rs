@@ -1,15 +1,15 @@
-//! The names of the keys that presence lives in. Only presence-state, which writes them, and the reaper, which reads
-//! them, may know this crate.
+//! The names of the presence keys. Only presence-state, which writes them, and the reaper, which reads them, may depend on this
+//! crate.
 //!
-//! Everything of a partition begins with the same `base`, such as `prs:{p17}` (`bus::Subjects::partition`), and so shares a
-//! hash slot: one script sees and changes all of it at once. The scripts build the same names from the base.
+//! Every key of a partition begins with the same `base`, such as `prs:{p17}` (`bus::Subjects::partition`), and so shares a hash
+//! slot: one script reads and changes all of them at once. The scripts build the same names from the base.
 //!
 //! | key | type | holds |
 //! |---|---|---|
 //! | `<base>:room:<room>` | hash | `head` → generation, sequence number, token, bytes, users, history; `g:<gateway>` and `u:<user>` → their connections; `scan` → how far an eviction came |
 //! | `<base>:members:<room>` | hash | connId → record: epoch, operation, gateway, user, state |
-//! | `<base>:locks:<room>` | hash | channelType and lockName → who holds it, of the channels of that name |
-//! | `<base>:waiters:<room>` | sorted set | who waits for them → place in line |
+//! | `<base>:locks:<room>` | hash | channelType and lockName → holder, for the channels of that name |
+//! | `<base>:waiters:<room>` | sorted set | waiter → place in line |
 //! | `<base>:revisions:<room>` | hash | channelType → `majorRevision`, when it changed, in which history; '' → the last fence |
 //! | `<base>:meta:<bytes of the type>:<type>:<room>` | hash | key → item of one channel |
 //! | `<base>:done:<conn>:<room>` | string | a connection's last write to those channels, for 30 s |
@@ -24,7 +24,7 @@ use protocol::{ChannelId, ConnId, InstanceId, RoomId};
 
 const GATEWAY_PREFIX: &str = "presence-gateway-";
 
-/// A gateway as it stands in keys and records: the eight hex digits of its name. Short, for it stands in every record.
+/// The code of a gateway in keys and records: the eight hex digits of its name. Short, because every record holds it.
 pub fn gateway_code(gateway: &InstanceId) -> &str {
     gateway.as_str().strip_prefix(GATEWAY_PREFIX).filter(|code| is_code(code)).unwrap_or(gateway.as_str())
 }
@@ -53,7 +53,7 @@ pub fn locks(base: &str, room: &RoomId) -> String {
     format!("{base}:locks:{room}")
 }
 
-/// Who waits for them.
+/// The waiters of those locks.
 pub fn waiters(base: &str, room: &RoomId) -> String {
     format!("{base}:waiters:{room}")
 }
@@ -63,7 +63,7 @@ pub fn revisions(base: &str, room: &RoomId) -> String {
     format!("{base}:revisions:{room}")
 }
 
-/// The items of a channel. The length tells where the type ends: both may have colons in them.
+/// The items of a channel. The length marks the end of the type: both type and name may contain colons.
 pub fn meta(base: &str, channel: &ChannelId) -> String {
     format!("{base}:meta:{}:{}:{}", channel.kind.as_str().len(), channel.kind, channel.name)
 }

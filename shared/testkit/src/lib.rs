@@ -1,5 +1,5 @@
-//! What the Rust tests of several crates share: a Redis of their own, and waiting that ends. It knows nothing of Rollcall,
-//! and no crate has it but as a dev-dependency.
+//! Shared by the Rust tests of several crates: a Redis for one test, and bounded waiting. Knows nothing of Rollcall; used as a
+//! dev-dependency only.
 
 mod redis;
 mod until;

@@ -6,8 +6,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Starts the server, and ends it by its id when standard input closes: also when the test was killed and could not say
-/// goodbye. The server alone keeps standard output, so that its end is seen there.
+/// Starts the server and kills it by its id when standard input closes, even if the test was killed. Only the server keeps
+/// standard output open, so its end is visible there.
 const KEEPER: &str = r#"
 folder=$(mktemp -d) && cd "$folder" || exit 1
 server=$(command -v redis-server || command -v valkey-server) || exit 1
@@ -18,7 +18,7 @@ kill -9 $!
 wait $!
 cd / && rmdir "$folder"
 "#;
-/// Somebody else may take the port between our look and the server's bind.
+/// Another process may take the port between our check and the server's bind.
 const ATTEMPTS: usize = 5;
 
 /// A server that lives as long as this value.
@@ -31,7 +31,7 @@ impl Redis {
     /// Starts one; it is ready when this returns.
     ///
     /// # Panics
-    /// There is none on the PATH, or it does not start.
+    /// No server is on the PATH, or it does not start.
     pub fn start() -> Self {
         (0..ATTEMPTS).find_map(|_| Self::attempt()).expect("redis-server or valkey-server starts")
     }
@@ -47,7 +47,7 @@ impl Redis {
             .stderr(Stdio::null())
             .spawn()
             .expect("sh is there");
-        // From here on the guard ends it, whatever happens.
+        // From here on the guard ends the server, whatever happens.
         let mut redis = Self { keeper, port };
         let log = BufReader::new(redis.keeper.stdout.take()?);
         log.lines().map_while(Result::ok).any(|line| line.contains("Ready to accept connections")).then_some(redis)

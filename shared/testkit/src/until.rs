@@ -1,17 +1,17 @@
-//! Waiting for what has no signal of its own: look, and look again, but not for ever.
+//! Waiting for a condition without a signal of its own: bounded polling.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How long anything may take, on a machine that does much else.
+/// How long a condition may take, on a busy machine.
 pub const WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Looks until `look` finds something.
+/// Polls `look` until it finds something.
 ///
 /// # Panics
-/// It did not [`WITHIN`] time; `what` says what was waited for.
+/// It found nothing [`WITHIN`] the time limit; `what` names the condition.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + WITHIN;
     loop {

@@ -1,16 +1,16 @@
--- What every verb of a channel's metadata shares.
+-- Shared by every verb of a channel's metadata.
 -- needs: clock, call, history, partition, lives, lock
 -- revisions holds "majorRevision ms history" for each type; meta holds "revision history ms|-\nauthor\nvalue" for each key. A
 -- value is the client's JSON and stays opaque here: cjson would break it.
 local revisions, meta, events, channel_type
 
--- Where the channel stands, its majorRevision (0 if it does not exist), and whether Redis has had that history since.
+-- Reads the channel's revision record, its majorRevision (0 if it does not exist), and whether the history is still the same.
 local position, major, is_continued
 
--- Its items as they are stored, keys and texts by turns; where the text of each key stands; the bytes of it all.
+-- Its items as stored (alternating keys and texts), the index of each key's text, and the total bytes.
 local stored, places, size
 
--- Turns to a channel of the partition with the n-th key.
+-- Selects a channel of the partition with the n-th key.
 local function turn_to_channel(n, name, of_type)
   base, room, channel_type, stored = KEYS[n], name, of_type, nil
   revisions, meta, events = key('revisions', name), meta_key(of_type), key('events', name)
@@ -19,7 +19,7 @@ local function turn_to_channel(n, name, of_type)
   major, is_continued = tonumber(number), of == history()
 end
 
--- Items whose revision was lost are of no channel: it begins again without them.
+-- Items whose revision was lost belong to no channel: it starts over without them.
 local function look()
   stored, places, size = major > 0 and redis.call('HGETALL', meta) or {}, {}, 0
   for at = 2, #stored, 2 do
@@ -28,18 +28,18 @@ local function look()
   end
 end
 
--- The channel as it is answered.
+-- The channel as an answer.
 local function record(status)
   if not stored then look() end
   return { status, position, stored }
 end
 
--- The revision after `revision`. It begins again from the clock where the history of the data is another one: what followed in
--- the lost one may have had the next number.
+-- The revision after `revision`. In another history it begins again from the clock: the lost history may have used the next
+-- number.
 local function next_revision(revision, is_same_history)
   if is_same_history then return revision + 1 end
   return math.max(now_us, revision + 1)
 end
 
--- What can be asked, by its verb; each takes the items.
+-- The handlers by verb; each takes the items.
 local verbs = {}

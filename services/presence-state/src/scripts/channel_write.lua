@@ -1,11 +1,11 @@
--- What the verbs that change a channel's metadata share.
+-- Shared by the verbs that change a channel's metadata.
 -- needs: clock, call, history, partition, lives, lock, channel
--- ARGV  3 the most bytes of a channel's keys and values  4 the most types of a name
+-- ARGV  3 the maximum bytes of a channel's keys and values  4 the maximum types of a name
 local MOST_BYTES, MOST_TYPES = tonumber(ARGV[3]), tonumber(ARGV[4])
--- A sender repeats for less than two seconds.
+-- Senders repeat a command for less than two seconds.
 local REMEMBERED_MS = '30000'
 
--- Who writes under which conditions, see metadata.lua.
+-- The author and conditions of the write, see metadata.lua.
 local verb, op, author, expected, notes_when, notes_who, fence, writer, lock_name, traceparent
 
 local function read_options(text)
@@ -20,7 +20,7 @@ end
 
 local function done_key() return base .. ':done:' .. writer .. ':' .. room end
 
--- What keeps any write from happening; nil when nothing does.
+-- The reason why any write is refused; nil if there is none.
 local function refusal()
   local last = op ~= '0' and redis.call('GET', done_key())
   if last == op then return record('again') end
@@ -32,7 +32,7 @@ local function refusal()
   if expected and expected ~= major then return { 'conflict', '', int(expected), int(major) } end
 end
 
--- The same for the revisions that items must have. Notes what each one that is there holds.
+-- The same for the revisions that items must have. Records the content of each existing item.
 local function item_refusal(items)
   for _, item in ipairs(items) do
     local at = places[item.key]
@@ -47,7 +47,8 @@ local function item_refusal(items)
   end
 end
 
--- Whether the channel is too large once it has grown by so many bytes of keys and values. One that is already may shrink.
+-- Whether the channel is too large after growing by these bytes of keys and values. A channel that is already too large may
+-- shrink.
 local function is_too_large(growth)
   if growth <= 0 or size + growth <= MOST_BYTES then return false end
   local bytes = growth
@@ -55,8 +56,7 @@ local function is_too_large(growth)
   return bytes > MOST_BYTES
 end
 
--- An item as this writer has it stored, and as it is sent to members. Where the writer does not want recorded when or who, that
--- stays as it was in an item that is changed.
+-- An item as stored, and as sent to members. If the writer records no time or no author, a changed item keeps its old ones.
 local function texts(item, value, revision)
   local number = int(revision)
   local when = notes_when and int(now) or item.old_when or '-'
@@ -65,8 +65,8 @@ local function texts(item, value, revision)
     number .. ' ' .. #value .. '\n' .. item.key .. '\n' .. value .. '\n'
 end
 
--- Ends a write whose items are stored: tells it, and answers the channel. A revision begins from the clock, so that a channel
--- that expired, was lost or was rolled back never has one of its earlier ones again.
+-- Finishes a write whose items are stored: publishes the change and answers the channel. Revisions begin from the clock, so a
+-- channel that expired, was lost or was rolled back never repeats an earlier one.
 local function commit(message)
   position = int(major > 0 and next_revision(major, is_continued) or now_us) .. ' ' .. int(now) .. ' ' .. history()
   redis.call('HSET', revisions, channel_type, position)

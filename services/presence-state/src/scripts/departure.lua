@@ -1,7 +1,7 @@
--- How connections leave a room, for whatever reason.
+-- How connections leave a room, for any reason.
 -- needs: clock, call, history, partition, lives, room, lock, locks
 
--- The most that one call evicts, and the most records that it looks at for that; a script blocks Redis while it runs.
+-- The maximum that one call evicts, and the maximum records that it reads for that; a script blocks Redis while it runs.
 local MOST_EVICTED, MOST_LOOKED_AT = 200, 1000
 
 local function depart(conn, record, reason, traceparent)
@@ -17,7 +17,7 @@ local function depart(conn, record, reason, traceparent)
   departed[conn] = true
 end
 
--- Has those depart who are meant, from `cursor` on. Answers where to go on, '0' at the end, and how many it were.
+-- Removes the matching connections, from `cursor` on. Returns the next cursor ('0' at the end) and how many were removed.
 local function evict(cursor, is_meant, reason, traceparent)
   local evicted, looked_at = 0, 0
   repeat
@@ -35,8 +35,8 @@ local function evict(cursor, is_meant, reason, traceparent)
   return cursor, evicted
 end
 
--- Ends a call that may have changed the room: the locks of those who departed end with them, an empty room has no keys, and
--- the index follows. Answers how many members remain.
+-- Ends a call that may have changed the room: the locks of departed connections end, an empty room loses its keys, and the index
+-- is updated. Returns how many members remain.
 local function close(traceparent)
   if next(departed) then drop(function(one) return departed[one.conn] end, traceparent) end
   local members = head and redis.call('HLEN', members_key) or 0

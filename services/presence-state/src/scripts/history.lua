@@ -1,6 +1,5 @@
--- The history of the data: the first digits of Redis' replication id, which is a new one each time that Redis starts again or
--- another node takes over. What was acknowledged before may be lost then. INFO costs 1.3 µs, so it is asked once in a call, and
--- not by what needs no history.
+-- The history of the data: the first digits of Redis' replication id, which changes each time Redis restarts or a replica is
+-- promoted. Acknowledged changes may be lost then. INFO costs 1.3 µs, so it runs once per call, and only where it is needed.
 local known_history
 local function history()
   if not known_history then

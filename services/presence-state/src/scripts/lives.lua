@@ -4,7 +4,7 @@ local room
 
 local function meta_key(channel_type) return base .. ':meta:' .. #channel_type .. ':' .. channel_type .. ':' .. room end
 
--- Calls a command for the revisions and for the items of each type. O(types of the name).
+-- Runs a command on the revisions and on the items of each type. O(types of the name).
 local function for_metadata(command, ...)
   local revisions = key('revisions', room)
   for _, channel_type in ipairs(redis.call('HKEYS', revisions)) do
@@ -13,12 +13,12 @@ local function for_metadata(command, ...)
   redis.call(command, revisions, ...)
 end
 
--- The room has members from now on.
+-- The room now has members.
 local function persist_metadata()
   if redis.call('EXISTS', key('revisions', room)) == 1 then for_metadata('PERSIST') end
 end
 
--- The room has none any more, or metadata changed while it has none.
+-- The room has no members any more, or metadata changed while it has none.
 local function expire_metadata()
   if redis.call('EXISTS', key('revisions', room)) == 1 then for_metadata('PEXPIRE', int(LIVES_MS)) end
 end

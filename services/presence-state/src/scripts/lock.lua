@@ -1,4 +1,4 @@
--- A lock as it is stored: the field "type\nname" of a room's locks, "fence ms-of-its-end op\ngateway\nconn\nuser".
+-- A lock as stored: the field "type\nname" of a room's locks, "fence ms-of-its-end op\ngateway\nconn\nuser".
 local function lock_of(text)
   if not text then return nil end
   local fence, ends, op, gateway, conn, user = string.match(text, '^(%d+) (%d+) (%d+)\n([^\n]*)\n([^\n]*)\n(.*)$')

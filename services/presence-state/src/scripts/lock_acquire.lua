@@ -1,8 +1,8 @@
--- Takes a lock, holds it longer, or stands in line for it.
+-- Acquires a lock, extends it, or waits in line for it.
 -- needs: clock, call, history, partition, lives, room, lock, locks
 -- KEYS  1 the partition
--- ARGV  3 room  4 traceparent  5 channelType  6 lockName  7 conn  8 op; one that asks again names the one that it began with
---       9 gateway  10 user  11 ttl ms  12 ms to wait, 0 for none  13 the most locks and 14 the most waiters of a room's name
+-- ARGV  3 room  4 traceparent  5 channelType  6 lockName  7 conn  8 op; a repeated request names the op it began with
+--       9 gateway  10 user  11 ttl ms  12 ms to wait, 0 for none  13 the maximum locks and 14 the maximum waiters of a room's name
 -- Returns {status, fence, ms of its end, conn, user, how many are ahead}: held | waits | taken | full | overtaken
 turn_to(1, ARGV[3])
 local traceparent, id, conn, op = ARGV[4], ARGV[5] .. '\n' .. ARGV[6], ARGV[7], tonumber(ARGV[8])
@@ -21,10 +21,10 @@ local function stand_in_line(place, ends)
   tie(gateway, room)
 end
 
--- Those who wait for a lock that no one holds do so because Redis lost it.
+-- Waiters of a lock without a holder: Redis lost the lock.
 local lock = current(id, traceparent) or hand_on(id, traceparent)
 if lock and lock.conn == conn then
-  -- The newest operation counts: what withdraws an earlier one that was never answered must not take the lock away.
+  -- The newest operation counts: withdrawing an earlier one that was never answered must not release the lock.
   lock.ends, lock.op = now + ttl, math.max(lock.op, op)
   keep(id, lock)
   return answer('held', lock)

@@ -1,4 +1,4 @@
--- Takes all locks and places in line from a connection.
+-- Removes all locks and waits of a connection.
 -- flags: allow-oom
 -- needs: clock, call, history, partition, lives, room, lock, locks
 -- KEYS  1 the partition

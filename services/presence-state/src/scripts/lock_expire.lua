@@ -1,4 +1,4 @@
--- Ends the locks of a room's name that have outlived their TTL.
+-- Ends the locks of a room's name whose TTL is over.
 -- flags: allow-oom
 -- needs: clock, call, history, partition, lives, room, lock, locks
 -- KEYS  1 the partition

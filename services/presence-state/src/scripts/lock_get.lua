@@ -1,4 +1,4 @@
--- Lists who holds what.
+-- Lists locks and their holders.
 -- flags: no-writes
 -- needs: clock, partition, lock
 -- KEYS  1 the partition

@@ -1,4 +1,4 @@
--- Lets a lock go.
+-- Releases a lock.
 -- flags: allow-oom
 -- needs: clock, call, history, partition, lives, room, lock, locks
 -- KEYS  1 the partition
@@ -6,7 +6,7 @@
 -- Returns {'done'} | {'lost'}
 turn_to(1, ARGV[3])
 local id, conn, op = ARGV[5] .. '\n' .. ARGV[6], ARGV[7], tonumber(ARGV[9])
--- Sent again: it was let go.
+-- Repeated: the lock was released before.
 local last = last_op(conn)
 if last == op then return { 'done' } end
 local lock = current(id, ARGV[4])

@@ -1,8 +1,8 @@
--- Holds a lock longer.
+-- Extends a lock.
 -- flags: allow-oom
 -- needs: clock, call, history, partition, lives, room, lock, locks
 -- KEYS  1 the partition
--- ARGV  3 room  4 traceparent  5 channelType  6 lockName  7 conn  8 fence  9 ttl ms, from now on
+-- ARGV  3 room  4 traceparent  5 channelType  6 lockName  7 conn  8 fence  9 ttl ms, from now
 -- Returns {'held', fence, ms of its end, conn, user} | {'lost'}
 turn_to(1, ARGV[3])
 local id = ARGV[5] .. '\n' .. ARGV[6]

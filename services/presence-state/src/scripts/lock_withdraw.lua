@@ -1,14 +1,14 @@
--- Takes a connection out of the line for a lock, unless it stands there for a later operation. If the lock was granted
--- meanwhile it is kept, and said so, or let go.
+-- Removes a connection from the line for a lock, unless it waits there for a later operation. If the lock was granted meanwhile,
+-- it is kept and reported, or released.
 -- flags: allow-oom
 -- needs: clock, call, history, partition, lives, room, lock, locks
 -- KEYS  1 the partition
 -- ARGV  3 room  4 traceparent  5 channelType  6 lockName  7 conn  8 the op that began to wait  9 keep 0|1
--- Returns {'held', fence, ms of its end, conn, user} | {'gone'}, behind it the same of the one who holds it, if any
+-- Returns {'held', fence, ms of its end, conn, user} | {'gone'}, followed by the same of the current holder, if any
 turn_to(1, ARGV[3])
 local traceparent, id, conn, op = ARGV[4], ARGV[5] .. '\n' .. ARGV[6], ARGV[7], tonumber(ARGV[8])
 thin(line(id), function(waiter) return waiter.conn == conn and waiter.op <= op end)
--- What asks for it and comes later than this comes too late.
+-- A request for it that arrives after this one is too late.
 remember(conn, op)
 local lock = current(id, traceparent)
 local status = 'gone'

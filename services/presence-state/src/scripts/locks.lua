@@ -1,12 +1,12 @@
--- The locks of the channels of a room's name, and who waits for them.
+-- The locks of the channels of a room's name, and their waiters.
 -- needs: clock, call, history, partition, lives, room, lock
 -- A waiter is a member of waiters, "type\nname\nconn\ngateway\nuser\nop ttl until", scored by its place in line. The field
--- '' of revisions is the last fence: one grows from the clock, even where it was forgotten.
+-- '' of revisions is the last fence: fences grow from the clock, even if the last one was lost.
 
--- A fence of which only the clock knows is remembered as long as a lock can be held.
+-- A fence taken from the clock is stored for as long as a lock can be held.
 local LONGEST_MS = 300000
 
--- What a connection carried out is remembered; its sender repeats for less than two seconds.
+-- A connection's operation is remembered; its sender repeats it for less than two seconds.
 local REMEMBERED_MS = 30000
 
 local function done_key(conn) return base .. ':done:' .. conn .. ':' .. room end
@@ -20,7 +20,7 @@ local function tell(change, id, lock, traceparent)
     int(lock.op) .. '\n' .. traceparent .. '\n' .. id .. '\n' .. lock.conn .. '\n' .. lock.user)
 end
 
--- Something of the room ends then, and a reaper has to look if no one else does.
+-- Something of the room ends then; a reaper has to handle it if no one else does.
 local function due_at(ends) redis.call('ZADD', base .. ':due', 'LT', int(ends), room) end
 
 local function keep(id, lock)
@@ -51,7 +51,7 @@ local function waiter_of(member, place)
   }
 end
 
--- Who waits, in line, by lock. Read once in a call.
+-- The waiters in line, by lock. Read once per call.
 local lines
 local function all_lines()
   if not lines or lines.room ~= room then
@@ -68,7 +68,8 @@ end
 
 local function line(id) return all_lines()[id] or {} end
 
--- Calls `see(member, place)` for those in a line, in order, until it answers something. Reads no more of the zset than that takes.
+-- Calls `see(member, place)` for the waiters of a line, in order, until it returns something. Reads no more of the sorted set than
+-- that needs.
 local PAGE = 16
 local function find_in_line(id, see)
   local start, first = id .. '\n', 0
@@ -82,7 +83,7 @@ local function find_in_line(id, see)
   until #stored < 2 * PAGE
 end
 
--- Takes the first one out of a line, nil if there is no one.
+-- Removes and returns the first waiter of a line, nil if the line is empty.
 local function next_in_line(id)
   if lines and lines.room == room then return table.remove(line(id), 1) end
   return find_in_line(id, waiter_of)
@@ -94,14 +95,14 @@ local function stop_waiting(waiter)
   leaving[waiter.gateway] = true
 end
 
--- Removes those who are meant from a line.
+-- Removes the matching waiters from a line.
 local function thin(waiting, is_meant)
   for n = #waiting, 1, -1 do
     if is_meant(waiting[n]) then stop_waiting(table.remove(waiting, n)) end
   end
 end
 
--- Gives a lock that no one holds to the first in line who still waits.
+-- Grants a free lock to the first in line that still waits.
 local function hand_on(id, traceparent)
   local waiter = next_in_line(id)
   while waiter do
@@ -113,13 +114,13 @@ local function hand_on(id, traceparent)
       grant(id, lock, traceparent)
       return lock
     end
-    -- The next ones may be as late: all are read at once, or each would be looked for from the start.
+    -- The next waiters may be late too: all are read at once, or each would be searched from the start.
     all_lines()
     waiter = next_in_line(id)
   end
 end
 
--- Ends a lock, and hands it on. Answers the one who has it next, if any.
+-- Ends a lock and hands it over. Returns the next holder, if any.
 local function let_go(id, lock, change, traceparent)
   ended = ended + 1
   redis.call('HDEL', key('locks', room), id)
@@ -128,14 +129,14 @@ local function let_go(id, lock, change, traceparent)
   return hand_on(id, traceparent)
 end
 
--- The lock as it is now, nil if no one holds it; one that outlived its TTL ends here.
+-- The current lock, nil if it is free; a lock whose TTL is over ends here.
 local function current(id, traceparent)
   local lock = lock_of(redis.call('HGET', key('locks', room), id))
   if not lock or lock.ends > now then return lock end
   return let_go(id, lock, 'expired', traceparent)
 end
 
--- Ends everything that has outlived its time, and notes when the next thing does. O(locks + waiters).
+-- Ends everything whose time is over, and records when the next thing ends. O(locks + waiters).
 local function settle(traceparent)
   local ends
   all_lines()
@@ -150,7 +151,7 @@ local function settle(traceparent)
   if ends then redis.call('ZADD', base .. ':due', int(ends), room) else redis.call('ZREM', base .. ':due', room) end
 end
 
--- Takes the locks and the places in line from anyone who `is_meant`. O(locks and waiters of the room's name).
+-- Removes the locks and waits of every connection that `is_meant`. O(locks and waiters of the room's name).
 local function drop(is_meant, traceparent)
   if redis.call('EXISTS', key('locks', room), key('waiters', room)) == 0 then return end
   for _, waiting in pairs(all_lines()) do thin(waiting, is_meant) end
@@ -173,7 +174,7 @@ local function has_locks(gateway)
   return false
 end
 
--- Has the index forget the gateways that have nothing to do with the room any more, and the room if nothing of it ends.
+-- Removes from the index gateways that have nothing in the room any more, and the room if nothing of it ends.
 local function untie_leaving()
   if not next(leaving) then return end
   local is_locked = redis.call('EXISTS', key('locks', room), key('waiters', room)) > 0

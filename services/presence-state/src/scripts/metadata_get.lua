@@ -1,3 +1,3 @@
--- Answers a channel's metadata.
+-- Returns a channel's metadata.
 -- needs: channel
 function verbs.get() return record('ok') end

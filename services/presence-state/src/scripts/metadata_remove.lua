@@ -1,4 +1,4 @@
--- Removes items. Absent ones are passed over; if none is there, nothing changes.
+-- Removes items. Missing ones are ignored; if none exists, nothing changes.
 -- needs: channel, channel_write
 function verbs.remove(items)
   local refused = refusal()

@@ -1,4 +1,4 @@
--- Gives a channel whose last changes Redis lost a revision above all that anyone knows, and tells its members what is in it.
+-- Gives a channel whose last changes Redis lost a revision above every known one, and publishes its content.
 -- needs: channel, channel_write
 function verbs.renew()
   local refused = refusal()

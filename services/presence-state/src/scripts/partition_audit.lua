@@ -1,8 +1,8 @@
--- Compares what a gateway has in a partition with what is stored, and mends the index.
+-- Compares a gateway's counts in a partition with the stored records, and repairs the index.
 -- flags: allow-oom
 -- needs: clock, call, partition
 -- KEYS  1 the partition
--- ARGV  3 gateway  then for each room that the gateway has to do with: room, how many of its members are the gateway's
+-- ARGV  3 gateway  then for each room where the gateway has something: room, how many of its members are the gateway's
 -- Returns {{rooms in which the numbers differ}, {rooms that the gateway has in the index and did not name}}
 local gateway, named, differing, strays = ARGV[3], {}, {}, {}
 for i = 4, #ARGV, 2 do

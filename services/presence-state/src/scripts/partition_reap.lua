@@ -1,11 +1,11 @@
--- Ends what is over in a partition: connections, locks and waiters of gateways that are gone, some 200 in one call, and locks
--- and waiters whose time is over.
+-- Evicts what is over in a partition: connections, locks and waiters of gateways that are gone (some 200 per call), and locks and
+-- waiters whose time is over.
 -- flags: allow-oom
 -- needs: clock, call, history, partition, lives, room, lock, locks, departure
 -- KEYS  1 the partition
 -- ARGV  3 traceparent  then the gateways that are gone
 -- Returns {how many connections were evicted, rooms that changed, whether there is more 0|1, {rooms that cannot be read}}
--- A room that cannot be read, because somebody else wrote its keys, is given up: it must not keep the others waiting.
+-- A room that cannot be read (something else wrote its keys) is skipped: it must not block the others.
 local MOST_ROOMS = 50
 local traceparent, gone, evicted, changed, more, has_moved, broken = ARGV[3], {}, 0, 0, 0, false, {}
 for i = 4, #ARGV do gone[ARGV[i]] = true end
@@ -13,7 +13,7 @@ for i = 4, #ARGV do gone[ARGV[i]] = true end
 local function is_of_gone(one) return gone[one.gateway] end
 local function is_meant(_, record) return gone[record.gateway] end
 
--- A large room takes several calls, and remembers how far it came.
+-- A large room takes several calls and stores its cursor.
 local function clear(room)
   turn_to(1, room)
   local cursor, number = '0', 0

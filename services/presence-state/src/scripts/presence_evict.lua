@@ -1,17 +1,17 @@
--- Evicts connections of gateways from a room: of gateways that are gone, or those that their gateway does not know any more.
--- Some 200 in one call.
+-- Evicts connections of gateways from a room: of gateways that are gone, or those that their gateway no longer knows.
+-- Some 200 per call.
 -- flags: allow-oom
 -- needs: clock, call, history, partition, lives, room, lock, locks, departure
 -- KEYS  1 the partition
--- ARGV  3 room  4 where to go on, 0 at the beginning, '' where the last such call stopped  5 reason  6 traceparent  7 only records, locks and waiters that are
+-- ARGV  3 room  4 cursor: 0 at the beginning, '' where the last call stopped  5 reason  6 traceparent  7 only records, locks and waiters that are
 --       older than this, ms, 0 for all  8 whether the gateways' locks and waiters go too, 0|1  9 how many gateways
 --       then these, then the connections that stay
--- Returns {where to go on, 0 at the end; how many were evicted; how many members remain}
+-- Returns {next cursor, 0 at the end; how many were evicted; how many members remain}
 local traceparent, before_ms, gateways, stays = ARGV[6], tonumber(ARGV[7]), {}, {}
 for i = 10, 9 + ARGV[9] do gateways[ARGV[i]] = true end
 for i = 10 + ARGV[9], #ARGV do stays[ARGV[i]] = true end
 turn_to(1, ARGV[3])
--- An epoch that is far ahead of the clock is its client's own, and says nothing of its age.
+-- An epoch far ahead of the clock was chosen by the client and says nothing about its age.
 local function is_old(ms) return before_ms == 0 or ms < before_ms or ms > now + 60000 end
 local function is_meant(conn, record) return gateways[record.gateway] and not stays[conn] and is_old(record.epoch) end
 

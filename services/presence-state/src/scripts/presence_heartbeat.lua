@@ -1,17 +1,17 @@
--- Changes the states of connections, or their epochs, in order, in any rooms of one hash slot.
+-- Changes states or epochs of connections, in order, in any rooms of one hash slot.
 -- needs: clock, call, history, partition, lives, room
 -- KEYS  the partition of each heartbeat
--- ARGV  3 the most bytes of a room  then for each heartbeat: room, conn, op, the op that the caller's copy of the state stems
+-- ARGV  3 the maximum bytes of a room  then for each heartbeat: room, conn, op, the op that the caller's copy of the state stems
 --       from, the highest epoch that the caller knows, the client's epoch or -1 for the current one, the whole new state or
 --       '' to leave it, traceparent
 -- Returns for each a line: missing | overtaken | full | stale <epoch> | conflict <epoch> <op> <state> | ok <epoch> <op> <changed 0|1>
--- A record that is older than the caller's copy was rolled back: its gateway is the only one that writes it, and knows better.
+-- A record older than the caller's copy was rolled back and is overwritten: only its gateway writes it.
 local FIRST, FIELDS, most_bytes = 4, 8, tonumber(ARGV[3])
 
 local function heartbeat(conn, op, base_op, known, wanted, state, traceparent)
   local record = read(conn)
   if not record then return 'missing' end
-  -- Sent again: it was carried out, and a state is only sent to change one.
+  -- Repeated: it was carried out before, and a state is only sent to change one.
   if record.op == op then return 'ok ' .. int(record.epoch) .. ' ' .. int(op) .. (state ~= '' and ' 1' or ' 0') end
   if record.op > op then return 'overtaken' end
   local epoch = math.max(record.epoch, known)
@@ -19,7 +19,7 @@ local function heartbeat(conn, op, base_op, known, wanted, state, traceparent)
   if record.op > base_op then
     return 'conflict ' .. int(record.epoch) .. ' ' .. int(record.op) .. ' ' .. record.state
   end
-  -- Its state is older than the copy, which does not come along; or the room's other key was lost. It has to be put back whole.
+  -- The stored state is older than the copy, which was not sent; or the room's other key was lost. It has to be restored in full.
   if not head or (state == '' and record.op < base_op) then return 'missing' end
   local new = {
     epoch = math.max(epoch, wanted), op = op, gateway = record.gateway, user = record.user,

@@ -1,7 +1,7 @@
--- Puts connections into a room, in order, and tells who was there before. O(members): at most as many as a room may have.
+-- Adds connections to a room, in order, and returns the members before. O(members), bounded by the size of a room.
 -- needs: clock, call, history, partition, lives, room, lock, locks, departure
 -- KEYS  1 the partition
--- ARGV  3 room  4 the most members and  5 the most bytes of a room  then for each join: conn, user, gateway, op, known epoch,
+-- ARGV  3 room  4 the maximum members and  5 the maximum bytes of a room  then for each join: conn, user, gateway, op, known epoch,
 --       state, traceparent
 -- Returns {gen, {conn, record, ...} before, {status, seq, token, epoch, op, ...} for each join}
 -- status: new | same (a repeated join changes nothing) | overtaken (the record has a later op) | full
@@ -21,7 +21,7 @@ local function join(conn, user, gateway, op, known, state, traceparent)
   if (not old and members >= most_members) or (growth > 0 and (head and head.bytes or 0) + growth > most_bytes) then
     return 'full', old or record
   end
-  -- Another user's: an earlier join of the connection that was never answered, and whose leave has not come yet.
+  -- Another user: an earlier join of the connection that was never answered, and whose leave has not arrived yet.
   if old and (old.user ~= user or old.gateway ~= gateway) then
     depart(conn, old, 'left', traceparent)
     old, members = nil, members - 1

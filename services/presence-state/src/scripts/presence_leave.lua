@@ -3,11 +3,11 @@
 -- needs: clock, call, history, partition, lives, room, lock, locks, departure
 -- KEYS  1 the partition
 -- ARGV  3 room  4 conn  5 op  6 reason  7 traceparent
--- Returns how many connections remain; -1 if there was nothing to remove (it left before, or came back since).
+-- Returns how many connections remain; -1 if there was nothing to remove (it left before, or joined again since).
 turn_to(1, ARGV[3])
 local record = count() > 0 and read(ARGV[4])
 if not record then
-  -- Evicted, and then it took a lock.
+  -- It was evicted and acquired a lock afterwards.
   local op = tonumber(ARGV[5])
   drop(function(one) return one.conn == ARGV[4] and one.op <= op end, ARGV[7])
   close(ARGV[7])

@@ -1,4 +1,4 @@
--- Puts records back that Redis lost, and those that it has older than their gateway.
+-- Restores records that Redis lost, or holds in an older form than their gateway.
 -- flags: allow-oom
 -- needs: clock, call, history, partition, lives, room, lock, locks, departure
 -- KEYS  1 the partition

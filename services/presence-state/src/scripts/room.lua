@@ -1,16 +1,16 @@
--- A room: where it stands, how large it is, its records and its events.
+-- A room: its position, sizes, records and events.
 -- needs: clock, call, history, partition, lives
 -- A record is "epoch\nop\ngateway\nuser\nstate"; an event is the text that protocol/src/event describes. The state is the
 -- client's JSON and stays opaque here: cjson would break it.
 local room_key, members_key, events_key
 
--- nil if there is no such room.
+-- nil if the room does not exist.
 local head
 
--- Gateways that may have nothing to do with the room any more, and connections that left it, in this call.
+-- Gateways that may have nothing in the room any more, and connections that left it, in this call.
 local leaving, departed
 
--- Turns to a room of the partition with the n-th key.
+-- Selects a room of the partition with the n-th key.
 local function turn_to(n, name)
   base, room = KEYS[n], name
   room_key, members_key, events_key = key('room', name), key('members', name), key('events', name)
@@ -24,7 +24,7 @@ local function turn_to(n, name)
   }
 end
 
--- How many members there are. If one of the room's two keys was lost, the other one is worth nothing: the room starts over.
+-- The number of members. If one of the room's two keys was lost, the other is useless: the room starts over.
 local function count()
   local members = redis.call('HLEN', members_key)
   if (head == nil) == (members == 0) then return members end
@@ -45,10 +45,10 @@ local function read(conn)
   return text and parse(text) or nil
 end
 
--- At least the bytes that the record takes in an answer.
+-- A lower bound of the record's bytes in an answer.
 local function size(conn, record) return 120 + #conn + 2 * #record.user + #record.state end
 
--- `old` is the record that it takes the place of, if any.
+-- `old` is the record that it replaces, if any.
 local function write(conn, record, old)
   redis.call('HSET', members_key, conn, int(record.epoch) .. '\n' .. int(record.op) .. '\n' .. record.gateway .. '\n' ..
     record.user .. '\n' .. record.state)
@@ -65,7 +65,7 @@ local function count_gateway(gateway, by)
   end
 end
 
--- A new member. The room begins with its first one. Says whether it is its user's first connection.
+-- Adds a member. A room begins with its first one. Returns whether it is its user's first connection.
 local function admit(conn, record)
   if not head then
     head = { gen = now_us, seq = 0, token = 0, bytes = 0, users = 0, history = history() }
@@ -80,7 +80,7 @@ local function admit(conn, record)
 end
 
 local function publish(kind, reason, edge, conn, record, traceparent)
-  -- The lost events of another history may have had the next numbers: the room goes on under a new generation.
+  -- Lost events of another history may have used the next numbers: the room continues under a new generation.
   if head.history ~= history() then
     head.gen, head.seq, head.token, head.history = math.max(now_us, head.gen + 1), 0, 0, history()
   end
@@ -92,7 +92,7 @@ local function publish(kind, reason, edge, conn, record, traceparent)
     '\n' .. traceparent .. '\n' .. conn .. '\n' .. record.user .. '\n' .. record.state)
 end
 
--- Stores where the room stands after what was published.
+-- Stores the room's position after the published events.
 local function save()
   redis.call('HSET', room_key, 'head', int(head.gen) .. ' ' .. int(head.seq) .. ' ' .. int(head.token) .. ' ' ..
     int(head.bytes) .. ' ' .. int(head.users) .. ' ' .. head.history)
