@@ -6,11 +6,11 @@ local MOST_EVICTED, MOST_LOOKED_AT = 200, 1000
 
 local function depart(conn, record, reason, traceparent)
   redis.call('HDEL', members_key, conn)
-  head.bytes = head.bytes - size(conn, record)
+  grow(-size(conn, record))
   local is_last = redis.call('HINCRBY', room_key, 'u:' .. record.user, -1) <= 0
   if is_last then
     redis.call('HDEL', room_key, 'u:' .. record.user)
-    head.users = head.users - 1
+    head.users = int(head.users - 1)
   end
   count_gateway(record.gateway, -1)
   publish('leave', reason, is_last, conn, record, traceparent)

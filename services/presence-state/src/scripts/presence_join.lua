@@ -27,7 +27,7 @@ local function join(conn, user, gateway, op, known, state, traceparent)
     old, members = nil, members - 1
   end
   if old then
-    write(conn, record, old)
+    write(conn, record, growth)
     publish('update', '-', false, conn, record, traceparent)
   else
     local is_first = admit(conn, record)
@@ -42,9 +42,9 @@ for i = FIRST, #ARGV, FIELDS do
   local status, record = join(ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]),
     ARGV[i + 5], ARGV[i + 6])
   for _, part in ipairs({
-    status, int(head and head.seq or 0), int(head and head.token or 0), int(record.epoch), int(record.op),
+    status, head and head.seq or '0', head and head.token or '0', int(record.epoch), int(record.op),
   }) do joins[#joins + 1] = part end
 end
-local gen = head and int(head.gen) or '0'
+local gen = head and head.gen or '0'
 close('')
 return { gen, before, joins }

@@ -20,7 +20,7 @@ for i = FIRST, #ARGV, FIELDS do
       old = nil
     end
     local is_first = false
-    if old then write(conn, record, old) else is_first = admit(conn, record) end
+    if old then write(conn, record, size(conn, record) - size(conn, old)) else is_first = admit(conn, record) end
     publish('restore', '-', is_first, conn, record, ARGV[5])
     written = written + 1
   end
