@@ -35,7 +35,13 @@ pub(crate) type Addressed = (Arc<str>, Vec<u64>, Arc<Outcome>);
 /// Carries out a batch: different rooms side by side, one room's commands in order. Rooms that want nothing but
 /// heartbeats share script calls, and so do those that want nothing but metadata.
 pub(crate) async fn carry_out(store: &Arc<Store>, batch: impl Iterator<Item = Incoming>) -> Vec<Addressed> {
-    let (sharing, others): (Vec<_>, Vec<_>) = by_room(batch).into_iter().partition(|room| sharing(room).is_some());
+    let batch: Vec<_> = batch.collect();
+    // Most batches are one call as they stand.
+    if batch.len() <= SHARED && store.has_one_slot() && sharing(&batch).is_some() {
+        return Box::pin(in_shared_calls(store, batch)).await;
+    }
+    let batch = by_room(batch.into_iter());
+    let (sharing, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|room| sharing(room).is_some());
     let shared = future::join_all(shared_calls(store, sharing).into_iter().map(|call| in_shared_calls(store, call)));
     let others = future::join_all(others.into_iter().map(|room| in_order(store, room)));
     let (shared, others) = future::join(shared, others).await;
@@ -49,15 +55,15 @@ enum Sharing {
     Metadata,
 }
 
-/// What all of a room's commands are.
-fn sharing(room: &[Incoming]) -> Option<Sharing> {
+/// What all of these commands are.
+fn sharing(commands: &[Incoming]) -> Option<Sharing> {
     let of = |incoming: &Incoming| match incoming.command {
         Command::Heartbeat(_) => Some(Sharing::Heartbeats),
         Command::Metadata(_) => Some(Sharing::Metadata),
         _ => None,
     };
-    let first = of(room.first()?);
-    first.filter(|_| room.iter().all(|incoming| of(incoming) == first))
+    let first = of(commands.first()?);
+    first.filter(|_| commands.iter().all(|incoming| of(incoming) == first))
 }
 
 /// Puts rooms of one slot together that want the same, as long as a call is not full.

@@ -65,7 +65,7 @@ fn calls(bus: &Bus, partitions: &[Partition], most: usize) -> Vec<Vec<Partition>
 type Found = (Vec<String>, i64, u64, String);
 
 async fn look_at(bus: &Bus, partitions: Vec<Partition>) -> Result<Vec<Seen>, Error> {
-    let keys = partitions.iter().map(|partition| bus.subjects().partition(*partition)).collect();
+    let keys: Vec<_> = partitions.iter().map(|partition| bus.subjects().partition(*partition)).collect();
     // No span: it runs in every cycle, and usually finds nothing.
     let found = LOOK.run::<Vec<Found>>(bus.commands(), keys, Vec::new());
     let found = redis::observed(Span::none(), "evalsha", LOOK.name(), found).await?;

@@ -32,8 +32,13 @@ impl Script {
     ///
     /// # Errors
     /// Any error of Redis or of the connection.
-    pub async fn run<R: FromValue>(&self, client: &Client, keys: Vec<String>, args: Vec<Value>) -> Result<R, Error> {
-        let keys = MultipleKeys::from(keys);
+    pub async fn run<R: FromValue>(
+        &self,
+        client: &Client,
+        keys: impl Into<MultipleKeys>,
+        args: Vec<Value>,
+    ) -> Result<R, Error> {
+        let keys = keys.into();
         match client.evalsha(self.hash.as_str(), keys.clone(), args.clone()).await {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 client.eval(self.source.as_str(), keys, args).await

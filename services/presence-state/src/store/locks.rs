@@ -113,8 +113,8 @@ impl Store {
             name.map_or("", |name| name.as_str()).into(),
         ];
         let base = self.base_of(room);
-        let about = keyspace::locks(&base, room);
-        let run = Run { about: &about, at: room.partition(), bases: vec![base], args, batch: 1 };
+        let about = keyspace::locks(base, room);
+        let run = Run { about: &about, at: room.partition(), bases: vec![base.clone()], args, batch: 1 };
         let parts: Vec<String> = self.run(span, &GET, run).await?;
         let lock = |parts: &[String]| {
             let channel = ChannelId { name: room.clone(), kind: parts[0].as_str().into() };

@@ -95,7 +95,7 @@ impl Store {
         let (mut bases, mut args) = (Vec::with_capacity(asked.len()), Vec::with_capacity(2 + asked.len() * 12));
         args.extend([int(MAX_CHANNEL_BYTES as u64), int(MAX_CHANNEL_TYPES as u64)]);
         for (asked, span) in asked {
-            bases.push(self.base_of(&asked.channel.name));
+            bases.push(self.base_of(&asked.channel.name).clone());
             add_args(&mut args, asked, span);
         }
         let span = shared_span(asked.iter().map(|(_, span)| *span));
@@ -150,7 +150,7 @@ impl Store {
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn revisions(&self, span: &Span, room: &RoomId) -> Result<Vec<(ChannelType, u64)>, Fault> {
-        let key = keyspace::revisions(&self.base_of(room), room);
+        let key = keyspace::revisions(self.base_of(room), room);
         let read = telemetry::span::command(span, "hgetall", &key);
         let stored = redis::observed(read, "hgetall", "", self.client().hgetall(key)).await;
         let stored: Vec<(String, String)> = stored.map_err(|error| self.fault(span, "hgetall", &error))?;

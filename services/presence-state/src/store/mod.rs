@@ -1,6 +1,7 @@
 //! Presence, metadata and locks in Redis: one function for each script, with typed results. It knows keys, scripts and
 //! records; it decides nothing about clients.
 
+mod args;
 mod evict;
 mod gone;
 mod locks;
@@ -20,6 +21,7 @@ use std::{
 
 use bus::{Bus, redis, script::Script};
 use fred::{
+    bytes_utils::Str,
     clients::Client,
     error::ErrorKind,
     interfaces::ClientLike as _,
@@ -63,6 +65,8 @@ impl<'a> Caller<'a> {
 /// The way to Redis.
 pub struct Store {
     bus: Arc<Bus>,
+    /// What the keys of each partition begin with. Kept, since a key that is made for each command is allocated for each.
+    bases: Box<[Str]>,
     metadata_ttl_ms: u64,
     /// Redis did not answer, and that was logged.
     is_away: AtomicBool,
@@ -75,8 +79,10 @@ pub struct Store {
 impl Store {
     /// A store whose metadata lives `metadata_ttl_ms` after its last change and its room's last member.
     pub fn new(bus: Arc<Bus>, metadata_ttl_ms: u64) -> Self {
+        let bases = Partition::all().map(|partition| bus.subjects().partition(partition).into()).collect();
         Self {
             bus,
+            bases,
             metadata_ttl_ms,
             is_away: AtomicBool::new(false),
             full: Seldom::new(),
@@ -90,17 +96,22 @@ impl Store {
     }
 
     /// What the keys of a partition begin with.
-    fn base(&self, partition: Partition) -> String {
-        self.bus.subjects().partition(partition)
+    fn base(&self, partition: Partition) -> &Str {
+        &self.bases[partition.index()]
     }
 
-    fn base_of(&self, room: &RoomId) -> String {
+    fn base_of(&self, room: &RoomId) -> &Str {
         self.base(room.partition())
     }
 
     /// What partitions of one script call must have in common: on a cluster the hash slot, on one server nothing.
     pub fn slot(&self, partition: Partition) -> u16 {
-        if self.client().is_clustered() { redis_keyslot(self.base(partition).as_bytes()) } else { 0 }
+        if self.has_one_slot() { 0 } else { redis_keyslot(self.base(partition).as_bytes()) }
+    }
+
+    /// Whether any partitions may share a script call.
+    pub fn has_one_slot(&self) -> bool {
+        !self.client().is_clustered()
     }
 
     /// Runs a script that writes; the arguments of `call.lua` come first.
@@ -112,7 +123,8 @@ impl Store {
     ) -> Result<R, Fault> {
         let not_after =
             if caller.deadline_ms == u64::MAX { 0 } else { self.bus.redis_time_ms(run.at, caller.deadline_ms).max(1) };
-        let mut args = vec![int(not_after), int(self.metadata_ttl_ms)];
+        let mut args = Vec::with_capacity(2 + run.args.len());
+        args.extend([int(not_after), int(self.metadata_ttl_ms)]);
         args.extend(run.args);
         self.run(caller.span, script, Run { args, ..run }).await
     }
@@ -189,7 +201,7 @@ struct Run<'a> {
     /// One of its partitions: all lie on the same server.
     at: Partition,
     /// What the keys of its partitions begin with; they share a hash slot.
-    bases: Vec<String>,
+    bases: Vec<Str>,
     args: Vec<Value>,
     /// How many things it does at once.
     batch: usize,

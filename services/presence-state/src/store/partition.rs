@@ -40,10 +40,10 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn audit(&self, caller: Caller<'_>, audit: &Audit) -> Result<Audited, Fault> {
         let base = self.base(audit.partition);
-        let about = keyspace::rooms_of(&base, &audit.gateway);
+        let about = keyspace::rooms_of(base, &audit.gateway);
         let mut args = vec![gateway_code(&audit.gateway).into()];
         args.extend(audit.rooms.iter().flat_map(|(room, members)| [room.as_str().into(), int(*members)]));
-        let run = Run { about: &about, at: audit.partition, bases: vec![base], args, batch: audit.rooms.len() };
+        let run = Run { about: &about, at: audit.partition, bases: vec![base.clone()], args, batch: audit.rooms.len() };
         let (differing, strays): (Vec<String>, Vec<String>) = self.write(caller, &AUDIT, run).await?;
         let mut removed = 0;
         for room in strays {
@@ -66,10 +66,10 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn reap(&self, caller: Caller<'_>, partition: Partition, gone: &[InstanceId]) -> Result<Reaped, Fault> {
         let base = self.base(partition);
-        let about = keyspace::gateways(&base);
+        let about = keyspace::gateways(base);
         let mut args = vec![traceparent_of(caller.span)];
         args.extend(gone.iter().map(|gateway| gateway_code(gateway).into()));
-        let run = Run { about: &about, at: partition, bases: vec![base], args, batch: gone.len() };
+        let run = Run { about: &about, at: partition, bases: vec![base.clone()], args, batch: gone.len() };
         let (evicted, rooms, more, broken): (u64, u64, u64, Vec<String>) = self.write(caller, &REAP, run).await?;
         telemetry::metrics::published("leave", evicted);
         let broken = broken.into_iter().map(RoomId::from).collect();

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use bus::script::Script;
-use fred::types::Value;
+use fred::{bytes_utils::Str, types::Value};
 use keyspace::gateway_code;
 use protocol::{
     Fault, Position, RoomId,
@@ -15,7 +15,8 @@ use telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use super::{
-    Caller, Run, Store, broken, int, member::stored, shared_span, source::script, traceparent, traceparent_of,
+    Caller, Run, Store, args::Args, broken, int, member::stored, shared_span, source::script, traceparent,
+    traceparent_of,
 };
 
 static JOIN: LazyLock<Script> = LazyLock::new(|| script("presence_join"));
@@ -101,8 +102,8 @@ impl Store {
             ]);
         }
         let base = self.base_of(room);
-        let about = keyspace::room(&base, room);
-        let run = Run { about: &about, at: room.partition(), bases: vec![base], args, batch: joins.len() };
+        let about = keyspace::room(base, room);
+        let run = Run { about: &about, at: room.partition(), bases: vec![base.clone()], args, batch: joins.len() };
         let (birth, records, results): (u64, Vec<String>, Vec<String>) = self.write(caller, &JOIN, run).await?;
         let (mut before, gone) = self.without_gone(stored(records).collect()).await;
         let joins: Option<Vec<_>> = joins
@@ -140,28 +141,26 @@ impl Store {
     /// # Errors
     /// `UNAVAILABLE`, `OVERLOADED`, `INTERNAL`: for all of them.
     pub async fn heartbeats(&self, deadline_ms: u64, beats: &[(&Heartbeat, &Span)]) -> Result<Vec<Beat>, Fault> {
-        let (mut bases, mut args) = (Vec::with_capacity(beats.len()), Vec::with_capacity(beats.len() * 8 + 1));
-        args.push(int(MAX_ROOM_BYTES as u64));
+        let (mut bases, mut args) = (Vec::with_capacity(beats.len()), Args::with_capacity(beats.len() * 8 + 1));
+        args.number(int(MAX_ROOM_BYTES as u64));
         for (beat, span) in beats {
-            bases.push(self.base_of(&beat.room));
-            args.extend([
-                beat.room.as_str().into(),
-                beat.conn.as_str().into(),
-                int(beat.op),
-                int(beat.base_op),
-                int(beat.known_epoch),
-                beat.epoch.map_or_else(|| (-1).into(), int),
-                beat.state.as_deref().map_or("", RawValue::get).into(),
-                traceparent_of(span),
-            ]);
+            bases.push(self.base_of(&beat.room).clone());
+            args.text(beat.room.as_str());
+            args.text(beat.conn.as_str());
+            args.number(int(beat.op));
+            args.number(int(beat.base_op));
+            args.number(int(beat.known_epoch));
+            args.number(beat.epoch.map_or_else(|| (-1).into(), int));
+            args.text(beat.state.as_deref().map_or("", RawValue::get));
+            args.text(&TraceContext::of(span).traceparent().unwrap_or_default());
         }
         let span = shared_span(beats.iter().map(|(_, span)| *span));
         let about = beats.first().zip(bases.first()).map_or_else(String::new, |((beat, _), base)| {
             if span.is_disabled() { String::new() } else { keyspace::room(base, &beat.room) }
         });
         let at = beats.first().map_or_else(|| RoomId::from("").partition(), |(beat, _)| beat.room.partition());
-        let run = Run { about: &about, at, bases, args, batch: beats.len() };
-        let answers: Vec<String> = self.write(Caller { span: &span, deadline_ms }, &HEARTBEAT, run).await?;
+        let run = Run { about: &about, at, bases, args: args.into_values(), batch: beats.len() };
+        let answers: Vec<Str> = self.write(Caller { span: &span, deadline_ms }, &HEARTBEAT, run).await?;
         if answers.len() != beats.len() {
             return Err(broken());
         }
@@ -215,8 +214,8 @@ impl Store {
             None => args.extend(["", "", ""].map(Value::from)),
         }
         let base = self.base_of(room);
-        let about = keyspace::members(&base, room);
-        let run = Run { about: &about, at: room.partition(), bases: vec![base], args, batch: 1 };
+        let about = keyspace::members(base, room);
+        let run = Run { about: &about, at: room.partition(), bases: vec![base.clone()], args, batch: 1 };
         let answer: Value = self.run(span, &SNAPSHOT, run).await?;
         if matches!(&answer, Value::Array(parts) if parts.is_empty()) {
             return Ok(Read::Unchanged);
@@ -238,8 +237,13 @@ impl Store {
         args: Vec<Value>,
     ) -> Result<R, Fault> {
         let base = self.base_of(room);
-        let about = keyspace::room(&base, room);
-        self.write(caller, script, Run { about: &about, at: room.partition(), bases: vec![base], args, batch: 1 }).await
+        let about = keyspace::room(base, room);
+        self.write(
+            caller,
+            script,
+            Run { about: &about, at: room.partition(), bases: vec![base.clone()], args, batch: 1 },
+        )
+        .await
     }
 }
 
