@@ -1,13 +1,13 @@
 //! A connection's state: a JSON object that survives to the letter. It is kept as the text that the client sent; only
 //! its top level is ever looked at, and only to merge a patch.
 
-use std::{collections::HashMap, fmt};
+use std::{borrow::Cow, collections::HashMap, fmt};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     fault::{Code, Fault},
@@ -54,9 +54,10 @@ pub fn merge(state: &RawValue, patch: &RawValue) -> Result<Option<Box<RawValue>>
     if !changed {
         return Ok(None);
     }
-    let text = fields.to_json();
-    check_size("the patched state", &text)?;
-    RawValue::from_string(text).map(Some).map_err(|_| no_object())
+    // Written by serde, not by hand: a text of our own would have to be parsed once more to be taken for JSON.
+    let merged = to_raw_value(&fields).map_err(|_| no_object())?;
+    check_size("the patched state", merged.get())?;
+    Ok(Some(merged))
 }
 
 fn object(json: &RawValue) -> Result<Fields<'_>, Fault> {
@@ -73,14 +74,18 @@ const FEW: usize = 16;
 /// An object's top level, in order; of duplicate keys the last one counts, as in JavaScript.
 #[derive(Default)]
 struct Fields<'a> {
-    list: Vec<(String, &'a RawValue)>,
+    list: Vec<(Key<'a>, &'a RawValue)>,
     /// Where each key stands, once there are many.
-    places: HashMap<String, usize>,
+    places: HashMap<Key<'a>, usize>,
 }
+
+/// A key, borrowed unless it is spelled with escapes.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Fields<'a> {
     /// Sets a key; says whether that changed anything.
-    fn set(&mut self, key: String, value: &'a RawValue) -> bool {
+    fn set(&mut self, key: Key<'a>, value: &'a RawValue) -> bool {
         let place = if self.list.len() <= FEW {
             self.list.iter().position(|(other, _)| *other == key)
         } else {
@@ -99,19 +104,11 @@ impl<'a> Fields<'a> {
         self.list.push((key, value));
         true
     }
+}
 
-    fn to_json(&self) -> String {
-        let mut text = String::from("{");
-        for (i, (key, value)) in self.list.iter().enumerate() {
-            if i > 0 {
-                text.push(',');
-            }
-            text.push_str(&serde_json::Value::from(key.as_str()).to_string());
-            text.push(':');
-            text.push_str(value.get());
-        }
-        text.push('}');
-        text
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.list.iter().map(|(key, value)| (key, value)))
     }
 }
 
@@ -125,7 +122,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
             }
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
                 let mut fields = Fields::default();
-                while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+                while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
                     fields.set(key, value);
                 }
                 Ok(fields)

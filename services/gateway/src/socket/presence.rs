@@ -175,9 +175,11 @@ async fn heartbeat(
             base_op: own.base_op,
             known_epoch: session.highest_epoch(),
             epoch,
-            state: merged.clone(),
+            state: merged,
         });
         let reply = session.gateway.bus.call(&command, TraceContext::of(span)).await?;
+        // Taken back: a state may have 16 KiB, and the command needs it no more.
+        let Command::Heartbeat(Heartbeat { state: merged, .. }) = command else { return Err(Fault::unexpected()) };
         match &*reply.outcome {
             Outcome::Beat { changed, epoch, op } => {
                 span.record("presence.epoch", *epoch as i64).record("presence.state_changed", *changed);
