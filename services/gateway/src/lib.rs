@@ -27,7 +27,7 @@ mod translate;
 use std::{
     error::Error,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -49,7 +49,7 @@ use crate::{
     pending_leaves::PendingLeaves,
     reassert::Reassert,
     relay::Relay,
-    socket::Gateway,
+    socket::client::Gateway,
 };
 
 /// How long the leaves of the last sockets may take.
@@ -124,7 +124,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     // connection, or gets one.
     gate.shut();
     open.close_all();
-    let unsaid = || gateway.sessions.load(Ordering::Acquire) + pending_leaves.open();
+    let unsaid = || gateway.sessions() + pending_leaves.open();
     while unsaid() > 0 && begun.elapsed() < config.drain + LAST_LEAVES {
         // Long-polling sessions between two polls. (`SocketIo::close` would end them without a word to their handlers.)
         for socket in io.sockets() {

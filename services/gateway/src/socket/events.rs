@@ -16,39 +16,40 @@ use telemetry::{heartbeat::Beat, metrics::Operation};
 use tracing::Span;
 
 use super::{
-    answer::Answer,
-    session::{Session, transport},
+    ack::Ack,
+    client::{Client, transport},
+    departure::LastReference,
 };
 
-/// The handler of every event of one socket.
-pub(super) struct Events(pub(super) Arc<Session>);
+/// The handler of every event of one socket. It lives as long as the socket.
+pub(super) struct Events(pub(super) LastReference);
 
 /// Marks [`Events`] among socketioxide's kinds of handlers: the one that takes the arguments as they came.
 pub(super) struct Verbatim;
 
 impl MessageHandler<LocalAdapter, Verbatim> for Events {
     fn call(&self, socket: Arc<Socket>, arguments: Value, ack_id: Option<i64>) {
-        self.0.heard();
+        let client = &self.0.client;
+        client.heard();
         let request = match &arguments {
             Value::Str(text, None) => client::parse(text),
             _ => Err(Fault::invalid("binary attachments are not taken")),
         };
-        let answer = match &request {
-            Ok(Request::Heartbeat { patch: None, .. }) => {
-                Answer::at_once(Arc::clone(&self.0), ack_id, beat(&self.0, &socket))
-            }
+        let outlet = Arc::clone(&client.outlet);
+        let ack = match &request {
+            Ok(Request::Heartbeat { patch: None, .. }) => Ack::at_once(outlet, ack_id, beat(client, &socket)),
             _ => {
                 let (operation, event) = name(&request);
                 let span = match &request {
-                    Ok(request) => span(&self.0, &socket, request, event),
-                    Err(_) => refused(&self.0, &socket, &arguments),
+                    Ok(request) => span(client, &socket, request, event),
+                    Err(_) => refused(client, &socket, &arguments),
                 };
-                Answer::new(Arc::clone(&self.0), ack_id, span, operation)
+                Ack::new(outlet, ack_id, span, operation)
             }
         };
         match request {
-            Ok(request) => self.0.take(request, answer),
-            Err(fault) => answer.refuse(&fault),
+            Ok(request) => client.accept(request, ack),
+            Err(fault) => ack.refuse(&fault),
         }
     }
 }
@@ -76,34 +77,34 @@ fn name(request: &Result<Request, Fault>) -> (Operation, &'static str) {
 }
 
 /// What traces a heartbeat without a patch, if it is one of the traced share.
-fn beat(session: &Session, socket: &Socket) -> Option<Beat> {
+fn beat(client: &Client, socket: &Socket) -> Option<Beat> {
     telemetry::sample_heartbeat()
-        .then(|| Beat::arrived(session.conn.shared(), transport(socket), &session.connect_trace))
+        .then(|| Beat::arrived(client.conn.shared(), transport(socket), &client.connect_trace))
         .flatten()
 }
 
 /// The span of an event that could not be read, by its name and with the ids that could.
-fn refused(session: &Session, socket: &Socket, arguments: &Value) -> Span {
+fn refused(client: &Client, socket: &Socket, arguments: &Value) -> Span {
     let RejectedEvent { event, room, user } = match arguments {
         Value::Str(text, _) => RejectedEvent::read(text),
         Value::Bytes(_) => RejectedEvent::default(),
     };
-    let span = telemetry::span::socket_event(event.unwrap_or("invalid"), session.conn.as_str(), transport(socket));
-    session.connect_trace.link(&span);
+    let span = telemetry::span::socket_event(event.unwrap_or("invalid"), client.conn.as_str(), transport(socket));
+    client.connect_trace.link(&span);
     room.map(|room| span.record("presence.room_id", room));
     user.map(|user| span.record("presence.user_id", user));
     span
 }
 
-fn span(session: &Session, socket: &Socket, request: &Request, event: &'static str) -> Span {
+fn span(client: &Client, socket: &Socket, request: &Request, event: &'static str) -> Span {
     if matches!(request, Request::Heartbeat { .. }) && !telemetry::sample_heartbeat() {
         return Span::none();
     }
-    let span = telemetry::span::socket_event(event, session.conn.as_str(), transport(socket));
+    let span = telemetry::span::socket_event(event, client.conn.as_str(), transport(socket));
     if span.is_disabled() {
         return span;
     }
-    session.connect_trace.link(&span);
+    client.connect_trace.link(&span);
     match request {
         Request::Join { room, user, .. } => {
             span.record("presence.room_id", room.as_str()).record("presence.user_id", user.as_str());

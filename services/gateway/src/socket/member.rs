@@ -1,39 +1,39 @@
-//! A session as the relay sees it.
+//! A client as the relay sees it.
 
 use std::sync::Arc;
 
 use protocol::{ConnId, RoomId, command::Restored};
 use serde_json::value::RawValue;
 
-use super::session::Session;
+use super::client::Client;
 use crate::relay::Member;
 
-impl Member for Session {
+impl Member for Client {
     fn conn(&self) -> &ConnId {
         &self.conn
     }
 
     fn emit(&self, event: &str, message: &RawValue) -> bool {
-        Session::emit(self, event, message)
+        self.outlet.emit(event, message)
     }
 
     fn evicted(self: Arc<Self>, op: u64) {
-        Session::evicted(&self, op);
+        Client::evicted(&self, op);
     }
 
     fn close(self: Arc<Self>, why: &'static str) {
-        self.doom(why);
+        self.outlet.close_slow_consumer(why);
     }
 
     fn is_member_of(&self, room: &RoomId) -> bool {
-        Session::is_member_of(self, room)
+        self.session.is_member_of(room)
     }
 
     fn record(&self, room: &RoomId) -> Option<Restored> {
-        Session::record(self, room)
+        self.session.record(&self.conn, room)
     }
 
     fn restored(&self, was_gone: bool) {
-        Session::restored(self, was_gone);
+        self.session.restored(was_gone);
     }
 }

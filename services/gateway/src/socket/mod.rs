@@ -1,25 +1,33 @@
-//! Sockets: how they come, what their events do, how they go.
+//! Sockets: how they come, what their events do, how they go. None of these modules names one that comes after it:
+//!
+//! - `count`, `task`, `log_limit`: numbers that are guards, tasks that have an owner, log lines that are not endless.
+//! - `pending_acks`, `outlet`: the way out to one client. `ack`: the acknowledgement of one event.
+//! - `held`: the locks of one session. `op`: what a session does next. `session`: one session as data.
+//! - `client`: one client, and what it shares with others.
+//! - `verbs`: what each event does. `worker`: takes the next operation of a session and carries it out.
+//! - `departure`, `events`: what socketioxide calls. Here: how a client connects.
 
-mod acquire;
-pub(crate) mod answer;
+pub(crate) mod ack;
+pub(crate) mod client;
+mod count;
+mod departure;
 mod events;
 mod held;
-mod locks;
+mod log_limit;
 mod member;
-mod metadata;
-mod presence;
-pub(crate) mod session;
+mod op;
+mod outlet;
+mod pending_acks;
+mod session;
+mod task;
+mod verbs;
+mod worker;
 
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{convert::Infallible, sync::Arc};
 
 use axum::extract::ConnectInfo;
-use bus::Bus;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use protocol::ConnId;
 use serde::Deserialize;
 use socketioxide::{
     ParserConfig, SocketIo, TransportType,
@@ -27,22 +35,17 @@ use socketioxide::{
     extract::{SocketRef, TryData},
     handler::{ConnectHandler as _, FromConnectParts, Value},
     layer::SocketIoLayer,
-    socket::{DisconnectReason, Socket},
+    socket::Socket,
 };
-use telemetry::{
-    metrics::{self, Reading},
-    propagation::TraceContext,
-};
+use telemetry::propagation::TraceContext;
 
-use crate::{
-    config::Pings,
-    http::{connections::Peer, transports::Transports},
-    liveness::Liveness,
-    pending_leaves::PendingLeaves,
-    reassert::Reassert,
-    relay::Relay,
-    socket::session::Session,
+use self::{
+    client::{Client, Gateway},
+    departure::{Departure, LastReference},
+    events::Events,
+    outlet::Outlet,
 };
+use crate::{config::Pings, http::connections::Peer};
 
 /// The largest message of a client.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
@@ -51,63 +54,6 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 const MAX_WAITING_PACKETS: usize = 512;
 /// Two frames of a heartbeat fit; with the default of 4 KiB an idle socket holds 3.5 KiB more.
 const READ_BUFFER_BYTES: usize = 512;
-
-/// What sessions share.
-pub(crate) struct Gateway {
-    pub(crate) bus: Arc<Bus>,
-    pub(crate) relay: Arc<Relay>,
-    pub(crate) reassert: Arc<Reassert>,
-    pub(crate) liveness: Arc<Liveness<Session>>,
-    pub(crate) pending_leaves: Arc<PendingLeaves>,
-    pub(crate) transports: Arc<Transports>,
-    /// Sessions whose end is not yet carried out.
-    pub(crate) sessions: AtomicUsize,
-    /// Locks that they hold, and locks that they wait for.
-    held: AtomicUsize,
-    waiting: AtomicUsize,
-}
-
-impl Gateway {
-    pub(crate) fn new(
-        bus: Arc<Bus>,
-        relay: Arc<Relay>,
-        reassert: Arc<Reassert>,
-        liveness: Arc<Liveness<Session>>,
-        pending_leaves: Arc<PendingLeaves>,
-        transports: Arc<Transports>,
-    ) -> Self {
-        Self {
-            bus,
-            relay,
-            reassert,
-            liveness,
-            pending_leaves,
-            transports,
-            sessions: AtomicUsize::new(0),
-            held: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-        }
-    }
-
-    /// Has metrics look at the sockets.
-    pub(crate) fn register_metrics(self: &Arc<Self>) {
-        let register = |reading, see: fn(&Self) -> &AtomicUsize| {
-            let gateway = Arc::clone(self);
-            metrics::observe(reading, move || Some(see(&gateway).load(Ordering::Relaxed) as f64));
-        };
-        metrics::begin_gateway();
-        register(Reading::ConnectionsActive, |gateway| &gateway.sessions);
-        register(Reading::LocksHeld, |gateway| &gateway.held);
-        register(Reading::LocksWaiting, |gateway| &gateway.waiting);
-    }
-
-    /// A session's locks, those it holds and those it waits for, were so many `before` and are so many `after`.
-    fn count_locks(&self, before: (usize, usize), after: (usize, usize)) {
-        // Wrapping, as atomics do: the sum over all sessions is right whatever their order.
-        self.held.fetch_add(after.0.wrapping_sub(before.0), Ordering::Relaxed);
-        self.waiting.fetch_add(after.1.wrapping_sub(before.1), Ordering::Relaxed);
-    }
-}
 
 /// The Socket.IO server as a layer of HTTP.
 pub(crate) fn layer(gateway: Arc<Gateway>, pings: Pings) -> (SocketIoLayer, SocketIo) {
@@ -130,19 +76,6 @@ pub(crate) fn layer(gateway: Arc<Gateway>, pings: Pings) -> (SocketIoLayer, Sock
     };
     io.ns("/", (async |_: SocketRef| {}).with(begin));
     (layer, io)
-}
-
-fn name(reason: DisconnectReason) -> &'static str {
-    match reason {
-        DisconnectReason::TransportClose => "transport_close",
-        DisconnectReason::MultipleHttpPollingError => "multiple_polls",
-        DisconnectReason::PacketParsingError => "malformed_packet",
-        DisconnectReason::TransportError => "transport_error",
-        DisconnectReason::HeartbeatTimeout => "ping_timeout",
-        DisconnectReason::ClientNSDisconnect => "client_disconnect",
-        DisconnectReason::ServerNSDisconnect => "server_disconnect",
-        DisconnectReason::ClosingServer => "server_closing",
-    }
 }
 
 /// What a client may say when it connects. It is never logged.
@@ -169,16 +102,23 @@ fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) {
     if let Some(peer) = peer.filter(|_| socket.transport_type() == TransportType::Websocket) {
         gateway.transports.carries(peer.connection, socket.id.as_str());
     }
-    let conn = session::random_id();
-    let span = telemetry::span::socket_connect(conn.as_str(), session::transport(socket), &address);
+    let (conn, transport) = (random_id(), client::transport(socket));
+    let span = telemetry::span::socket_connect(conn.as_str(), transport, &address);
     let clients = auth.and_then(|auth| auth.traceparent);
     TraceContext::read(clients.as_deref(), None).link(&span);
-    let session = Session::new(Arc::clone(gateway), conn, socket, TraceContext::of(&span));
-    gateway.liveness.watch(&session);
-    gateway.sessions.fetch_add(1, Ordering::AcqRel);
-    socket.on_fallback(events::Events(Arc::clone(&session)));
-    socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
-        session.gateway.transports.forget(socket.id.as_str());
-        session.closed(session::transport(&socket), name(reason));
-    });
+    let outlet = Outlet::new(conn.clone(), Arc::downgrade(socket), socket.id, Arc::clone(&gateway.transports));
+    let client = Client::new(gateway, conn, outlet, TraceContext::of(&span));
+    gateway.liveness.watch(&client);
+    let last = LastReference { client: Arc::clone(&client), transport };
+    socket.on_fallback(Events(last));
+    socket.on_disconnect(Departure(client));
+}
+
+/// 96 bits of the system's randomness, in 16 letters.
+fn random_id() -> ConnId {
+    let mut bytes = [0; 12];
+    // As std does where it needs random numbers: without them nothing that has to be unique can be named.
+    #[expect(clippy::expect_used, reason = "see above")]
+    getrandom::fill(&mut bytes).expect("the system gives random numbers");
+    ConnId::from(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }

@@ -1,7 +1,5 @@
-//! What a session's work does for `metadata:*`: one request on the bus, one acknowledgement. A socket that has joined no
+//! `metadata:*`: one request on the bus, one acknowledgement. A socket that has joined no
 //! room may ask as well; what it writes has no author.
-
-use std::sync::Arc;
 
 use protocol::{
     ChannelId, Code, Fault,
@@ -14,33 +12,35 @@ use protocol::{
 };
 use telemetry::propagation::TraceContext;
 
-use super::{answer::Answer, session::Session};
-use crate::translate;
+use crate::{
+    socket::{ack::Ack, client::Client},
+    translate,
+};
 
-pub(super) async fn carry_out(session: &Arc<Session>, channel: ChannelId, ask: MetadataAsk, answer: Answer) {
+pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, ask: MetadataAsk, ack: Ack) {
     let act = match ask {
-        MetadataAsk::Set(write) => Act::Set(change(session, write)),
-        MetadataAsk::Update(write) => Act::Update(change(session, write)),
-        MetadataAsk::Remove(write) => Act::Remove(change(session, write)),
-        MetadataAsk::Clear(write) => Act::Clear(change(session, write)),
+        MetadataAsk::Set(write) => Act::Set(change(client, write)),
+        MetadataAsk::Update(write) => Act::Update(change(client, write)),
+        MetadataAsk::Remove(write) => Act::Remove(change(client, write)),
+        MetadataAsk::Clear(write) => Act::Clear(change(client, write)),
         MetadataAsk::Get => Act::Get,
     };
     let command = Command::Metadata(Metadata { channel: channel.clone(), act });
-    let trace = TraceContext::of(answer.span());
-    match session.gateway.bus.call(&command, trace).await {
+    let trace = TraceContext::of(ack.span());
+    match client.gateway.bus.call(&command, trace).await {
         Ok(reply) => match &*reply.outcome {
-            Outcome::Record(record) => answer.send(&translate::answer::channel(&channel, record)),
-            Outcome::Rejected(rejected) => answer.refuse(&refusal(rejected)),
-            _ => answer.refuse(&Fault::unexpected()),
+            Outcome::Record(record) => ack.send(&translate::answer::channel(&channel, record)),
+            Outcome::Rejected(rejected) => ack.refuse(&refusal(rejected)),
+            _ => ack.refuse(&Fault::unexpected()),
         },
-        Err(fault) => answer.refuse(&fault),
+        Err(fault) => ack.refuse(&fault),
     }
 }
 
-fn change(session: &Session, Write { items, options }: Write) -> Change {
-    let author = session.membership().filter(|own| own.joined).map(|own| own.user);
+fn change(client: &Client, Write { items, options }: Write) -> Change {
+    let author = client.session.joined_user();
     let (items, options) = (translate::request::items(items), translate::request::options(options));
-    Change { conn: session.conn.clone(), op: session.next_op_number(), author, items, options }
+    Change { conn: client.conn.clone(), op: client.session.next_op_number(), author, items, options }
 }
 
 fn refusal(rejected: &Rejection) -> Fault {

@@ -1,0 +1,159 @@
+//! One client: its session, the way out to it, and what it shares with all others.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bus::Bus;
+use protocol::{ConnId, Fault, client::HeartbeatAnswer};
+use socketioxide::{TransportType, socket::Socket};
+use telemetry::{
+    metrics::{self, Reading},
+    propagation::TraceContext,
+};
+
+use super::{count::Count, log_limit::LogLimit, outlet::Outlet, session::Session};
+use crate::{
+    http::transports::Transports,
+    liveness::{Liveness, now_ms},
+    pending_leaves::PendingLeaves,
+    reassert::Reassert,
+    relay::Relay,
+};
+
+/// A plain heartbeat is refused when the own lease was not acknowledged for this long: Redis may know nothing of its
+/// connection any more.
+const LEASE_TOO_OLD: Duration = Duration::from_secs(2);
+/// A client can send malformed packets as fast as it can connect.
+const MALFORMED_EVERY: Duration = Duration::from_secs(5);
+
+/// What clients share.
+pub(crate) struct Gateway {
+    pub(super) bus: Arc<Bus>,
+    pub(super) relay: Arc<Relay>,
+    pub(super) reassert: Arc<Reassert>,
+    pub(super) liveness: Arc<Liveness<Client>>,
+    pub(super) pending_leaves: Arc<PendingLeaves>,
+    pub(super) transports: Arc<Transports>,
+    /// Sessions whose end is not yet carried out.
+    pub(super) sessions: Count,
+    /// Locks that they hold, and locks that they wait for.
+    pub(super) held: Count,
+    pub(super) waiting: Count,
+    /// The log line of sockets that were closed for a malformed packet.
+    pub(super) malformed: LogLimit,
+}
+
+impl Gateway {
+    pub(crate) fn new(
+        bus: Arc<Bus>,
+        relay: Arc<Relay>,
+        reassert: Arc<Reassert>,
+        liveness: Arc<Liveness<Client>>,
+        pending_leaves: Arc<PendingLeaves>,
+        transports: Arc<Transports>,
+    ) -> Self {
+        Self {
+            bus,
+            relay,
+            reassert,
+            liveness,
+            pending_leaves,
+            transports,
+            sessions: Count::default(),
+            held: Count::default(),
+            waiting: Count::default(),
+            malformed: LogLimit::new(MALFORMED_EVERY),
+        }
+    }
+
+    /// Has metrics look at the sockets.
+    pub(crate) fn register_metrics(&self) {
+        let register = |reading, count: &Count| {
+            let count = count.clone();
+            metrics::observe(reading, move || Some(count.get() as f64));
+        };
+        metrics::begin_gateway();
+        register(Reading::ConnectionsActive, &self.sessions);
+        register(Reading::LocksHeld, &self.held);
+        register(Reading::LocksWaiting, &self.waiting);
+    }
+
+    /// Sessions whose end is not yet carried out.
+    pub(crate) fn sessions(&self) -> usize {
+        self.sessions.get()
+    }
+}
+
+/// See the module.
+pub(crate) struct Client {
+    /// The session's own id. A client that leaves the namespace and enters it again has two sessions, one after the other,
+    /// and nothing in common but the connection.
+    pub(crate) conn: ConnId,
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) session: Session,
+    pub(super) outlet: Arc<Outlet>,
+    /// The span of the connect, to link to.
+    pub(super) connect_trace: TraceContext,
+    pub(super) connected_at: Instant,
+    /// When its last event came, where that matters.
+    heard_at_ms: AtomicU64,
+}
+
+impl Client {
+    pub(super) fn new(
+        gateway: &Arc<Gateway>,
+        conn: ConnId,
+        outlet: Arc<Outlet>,
+        connect_trace: TraceContext,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            conn,
+            gateway: Arc::clone(gateway),
+            session: Session::new(gateway.sessions.one_more()),
+            outlet,
+            connect_trace,
+            connected_at: Instant::now(),
+            heard_at_ms: AtomicU64::new(now_ms()),
+        })
+    }
+
+    /// Something of the client came.
+    pub(super) fn heard(&self) {
+        if self.gateway.liveness.tracks() {
+            self.heard_at_ms.store(now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// When its last event came, in milliseconds since the process began.
+    pub(super) fn heard_at_ms(&self) -> u64 {
+        self.heard_at_ms.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has sent nothing for too long.
+    pub(super) fn is_silent(&self) -> bool {
+        self.gateway.liveness.is_silent(self.heard_at_ms(), now_ms())
+    }
+
+    /// Answers a heartbeat that concerns no one else; `None` when it has to take the full way.
+    pub(super) fn plain_heartbeat(
+        &self,
+        epoch: Option<u64>,
+        trace: impl FnOnce(u64),
+    ) -> Option<Result<HeartbeatAnswer, Fault>> {
+        let is_fresh = || self.gateway.bus.lease_age().is_some_and(|age| age <= LEASE_TOO_OLD);
+        self.session.plain_heartbeat(epoch, is_fresh, trace)
+    }
+}
+
+/// The transport's name.
+pub(super) fn transport(socket: &Socket) -> &'static str {
+    match socket.transport_type() {
+        TransportType::Websocket => "websocket",
+        TransportType::Polling => "polling",
+    }
+}

@@ -1,0 +1,47 @@
+//! Numbers that cannot drift: each is the number of guards that live.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// How many [`Counted`] of it there are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    /// One more, until the guard is dropped.
+    pub(super) fn one_more(&self) -> Counted {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        Counted(Arc::clone(&self.0))
+    }
+
+    /// The number now.
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// See [`Count`].
+#[derive(Debug)]
+pub(super) struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_the_number_of_its_guards() {
+        let count = Count::default();
+        let guards = [count.one_more(), count.one_more()];
+        assert_eq!(count.get(), 2);
+        drop(guards);
+        assert_eq!(count.get(), 0);
+    }
+}

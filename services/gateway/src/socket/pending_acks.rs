@@ -1,0 +1,93 @@
+//! The acknowledgements that one client could not take yet, in order. Data only.
+
+use std::collections::VecDeque;
+
+use serde_json::value::RawValue;
+
+/// Acknowledgements that may be pending: more than a client can have asked for in a burst of its largest buffers.
+const MAX_PENDING_ACKS: usize = 8_192;
+/// Their bytes. A single one may be larger: the answer of a join holds up to 8 MiB of states.
+const MAX_PENDING_BYTES: usize = 1024 * 1024;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct PendingAcks {
+    acks: VecDeque<(i64, Box<RawValue>)>,
+    bytes: usize,
+}
+
+impl PendingAcks {
+    /// Whether there is room for an acknowledgement of so many bytes.
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.acks.is_empty() || (self.acks.len() < MAX_PENDING_ACKS && self.bytes + bytes <= MAX_PENDING_BYTES)
+    }
+
+    /// Keeps one more; says whether there was room for it.
+    pub(super) fn push(&mut self, ack_id: i64, answer: Box<RawValue>) -> bool {
+        let has_room = self.has_room_for(answer.get().len());
+        if has_room {
+            self.bytes += answer.get().len();
+            self.acks.push_back((ack_id, answer));
+        }
+        has_room
+    }
+
+    /// Sends what can be sent; says whether that was something, and `None` if nothing is left.
+    pub(super) fn flush(&mut self, send: impl Fn(i64, &RawValue) -> bool) -> Option<bool> {
+        let mut has_sent = false;
+        while let Some((ack_id, answer)) = self.acks.front() {
+            if !send(*ack_id, answer) {
+                return Some(has_sent);
+            }
+            has_sent = true;
+            self.bytes -= answer.get().len();
+            self.acks.pop_front();
+        }
+        self.acks = VecDeque::new();
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(sizes: &[usize]) -> PendingAcks {
+        let mut pending = PendingAcks::default();
+        for (id, size) in (1..).zip(sizes) {
+            let answer = RawValue::from_string(format!("\"{}\"", "x".repeat(size - 2))).unwrap();
+            assert!(pending.push(id, answer));
+        }
+        pending
+    }
+
+    #[test]
+    fn pending_acks_are_bounded_in_bytes_and_a_single_one_is_not() {
+        assert!(pending(&[]).has_room_for(8 * MAX_PENDING_BYTES));
+        let half = pending(&[MAX_PENDING_BYTES / 2]);
+        assert!(half.has_room_for(MAX_PENDING_BYTES / 2) && !half.has_room_for(MAX_PENDING_BYTES / 2 + 1));
+        let many = pending(&[2; MAX_PENDING_ACKS]);
+        assert!(!many.has_room_for(1), "and in number");
+    }
+
+    #[test]
+    fn pending_acks_are_flushed_in_order_as_far_as_there_is_room() {
+        let mut pending = pending(&[10, 20, 30]);
+        let room = std::cell::Cell::new(2);
+        let sent = std::cell::RefCell::new(Vec::new());
+        let send = |id: i64, _: &RawValue| {
+            let has_room = room.get() > 0;
+            if has_room {
+                room.set(room.get() - 1);
+                sent.borrow_mut().push(id);
+            }
+            has_room
+        };
+        assert_eq!(pending.flush(send), Some(true));
+        assert_eq!((pending.bytes, sent.borrow().clone()), (30, vec![1, 2]));
+        assert_eq!(pending.flush(send), Some(false));
+        room.set(1);
+        assert_eq!(pending.flush(send), None);
+        assert_eq!((pending.bytes, sent.into_inner()), (0, vec![1, 2, 3]));
+    }
+}

@@ -1,0 +1,125 @@
+use std::sync::{Arc, Weak};
+
+use protocol::client::{HeartbeatAnswer, Request};
+use serde_json::value::RawValue;
+use socketioxide::socket::Sid;
+use telemetry::{metrics::Operation, propagation::TraceContext};
+use tracing::Span;
+
+use super::*;
+use crate::{
+    http::transports::Transports,
+    socket::{ack::Ack, count::Count, outlet::Outlet},
+};
+
+fn session() -> (Session, Count) {
+    let count = Count::default();
+    (Session::new(count.one_more()), count)
+}
+
+fn state() -> Box<RawValue> {
+    RawValue::from_string("{}".to_owned()).unwrap()
+}
+
+/// Says whether there was a place, and if so, whether a worker has to be started.
+fn push(session: &Session, request: Request) -> Option<bool> {
+    let outlet = Outlet::new("c".into(), Weak::new(), Sid::new(), Transports::new(Arc::default()));
+    session.push_event(request, Ack::new(outlet, None, Span::none(), Operation::Leave)).ok()
+}
+
+fn join() -> Request {
+    Request::Join { room: "room".into(), user: "ann".into(), state: state() }
+}
+
+fn member(session: &Session, epoch: u64, base_op: u64) {
+    let own = Membership { room: "room".into(), user: "ann".into(), epoch, state: state(), base_op, joined: true };
+    session.set_membership(Some(own));
+}
+
+fn beat(session: &Session, epoch: Option<u64>) -> Option<HeartbeatAnswer> {
+    session.plain_heartbeat(epoch, || true, |_| ()).map(Result::unwrap)
+}
+
+#[test]
+fn a_full_queue_takes_one_more_join_and_what_is_not_the_clients() {
+    let (session, _) = session();
+    assert_eq!(push(&session, Request::Leave), Some(true), "the first one starts a worker");
+    for _ in 1..QUEUE {
+        assert_eq!(push(&session, Request::Leave), Some(false));
+    }
+    assert_eq!(push(&session, Request::Leave), None);
+    assert_eq!(push(&session, join()), Some(false));
+    assert_eq!(push(&session, join()), None, "a second one has no place of its own");
+    assert!(!session.push(Op::Closed(TraceContext::default())));
+    let ops: Vec<_> = std::iter::from_fn(|| session.next()).collect();
+    assert_eq!(ops.len(), QUEUE + 2);
+    assert!(ops[QUEUE].is_join() && matches!(ops[QUEUE + 1], Op::Closed(_)), "in order");
+    assert!(session.is_idle());
+    assert_eq!(push(&session, join()), Some(true));
+}
+
+#[test]
+fn a_session_counts_until_its_end_is_carried_out_or_it_is_dropped() {
+    let (ended, count) = session();
+    let guard = ended.end();
+    assert_eq!(count.get(), 1);
+    drop(guard);
+    assert_eq!(count.get(), 0);
+    drop(Session::new(count.one_more()));
+    assert_eq!(count.get(), 0);
+}
+
+#[test]
+fn only_a_member_expires_and_once_at_a_time() {
+    let (session, _) = session();
+    assert!(!session.push_expiry() && session.is_idle(), "no member");
+    member(&session, 1, 1);
+    assert!(session.push_expiry());
+    assert!(!session.push_expiry(), "one waits already");
+    assert!(matches!(session.next(), Some(Op::Expire)) && session.next().is_none());
+    assert!(session.expire() && !session.expire());
+    assert!(!session.push_expiry() && session.is_idle(), "it has expired");
+    assert!(!session.is_member_of(&"room".into()) && session.record(&"c".into(), &"room".into()).is_none());
+    assert!(beat(&session, None).is_none(), "its heartbeat takes the full way");
+    assert!(session.evict(9).is_none());
+    assert!(!session.is_back() && session.is_member_of(&"room".into()));
+}
+
+#[test]
+fn a_plain_heartbeat_is_answered_by_what_is_known() {
+    let (session, _) = session();
+    assert_eq!(session.plain_heartbeat(None, || true, |_| ()).unwrap().unwrap_err().code, Code::NotJoined);
+    member(&session, 7, 1);
+    assert!(beat(&session, Some(7)).is_some_and(|answer| answer.ok && !answer.stale && answer.epoch == 7));
+    assert!(beat(&session, Some(6)).is_some_and(|answer| answer.stale && answer.epoch == 7));
+    assert!(beat(&session, Some(8)).is_none());
+    let unsure = session.plain_heartbeat(None, || false, |_| ()).unwrap();
+    assert_eq!(unsure.unwrap_err().code, Code::Unavailable);
+}
+
+#[test]
+fn what_was_evicted_and_restored_is_reported_once() {
+    let (session, _) = session();
+    member(&session, 7, 5);
+    assert!(session.evict(4).is_none(), "it was restored since");
+    let (room, taken) = session.evict(5).unwrap();
+    assert!(room == "room".into() && taken.own == Some(room) && taken.op == 1);
+    assert!(beat(&session, None).is_none(), "it is being restored");
+    session.restored(false);
+    assert!(beat(&session, None).is_some_and(|answer| answer.rejoined));
+    assert!(beat(&session, None).is_some_and(|answer| !answer.rejoined));
+    session.restored(false);
+    assert!(!session.is_back(), "the record was there");
+    session.restored(true);
+    assert!(session.is_back());
+}
+
+#[test]
+fn the_highest_epoch_outlives_the_membership_and_operations_count_up() {
+    let (session, _) = session();
+    member(&session, 7, 1);
+    member(&session, 3, 2);
+    session.set_membership(None);
+    assert_eq!(session.highest_epoch(), 7);
+    assert_eq!([session.next_op_number(), session.take_locks().op, session.next_op_number()], [1, 2, 3]);
+}

@@ -1,0 +1,134 @@
+//! `presence:heartbeat` where it is not answered on the spot: with a patch, with a higher epoch, or of a member whose record
+//! is gone.
+
+use protocol::{
+    Code, Fault,
+    client::HeartbeatAnswer,
+    command::{Command, Heartbeat, Outcome, Restore, Restored},
+    limits::MAX_ADOPTED_EPOCH,
+    state,
+};
+use serde_json::value::RawValue;
+use telemetry::propagation::TraceContext;
+use tracing::Span;
+
+use crate::socket::{
+    client::Client,
+    session::{Membership, not_joined},
+};
+
+/// A heartbeat whose copy of the state was not the record's merges again, at most so often.
+const MERGES: u32 = 4;
+
+pub(in crate::socket) async fn heartbeat(
+    client: &Client,
+    epoch: Option<u64>,
+    patch: Option<Box<RawValue>>,
+    span: &Span,
+) -> Result<HeartbeatAnswer, Fault> {
+    let trace = |epoch| {
+        if !span.is_disabled() {
+            tracing::record_all!(span, presence.epoch = epoch as i64, presence.state_changed = false);
+        }
+    };
+    if patch.is_none()
+        && let Some(done) = client.plain_heartbeat(epoch, trace)
+    {
+        return done;
+    }
+    for _ in 0..MERGES {
+        if let Some(answer) = beat(client, epoch, patch.as_deref(), span).await? {
+            return Ok(answer);
+        }
+    }
+    Err(Fault::new(Code::Timeout, "the state changed each time that the patch was merged into it; try again"))
+}
+
+/// One try; `None` if the state had changed, which the session knows now.
+async fn beat(
+    client: &Client,
+    epoch: Option<u64>,
+    patch: Option<&RawValue>,
+    span: &Span,
+) -> Result<Option<HeartbeatAnswer>, Fault> {
+    let session = &client.session;
+    let mut own = session.membership().filter(|own| own.joined).ok_or_else(not_joined)?;
+    if epoch.is_some_and(|epoch| epoch < own.epoch) {
+        return Ok(Some(stale(own.epoch)));
+    }
+    if epoch.is_some_and(|epoch| epoch > own.epoch && epoch > MAX_ADOPTED_EPOCH) {
+        return Err(Fault::invalid(format!("epoch must be the current one or at most {MAX_ADOPTED_EPOCH}")));
+    }
+    span.record("presence.room_id", own.room.as_str()).record("presence.user_id", own.user.as_str());
+    let merged = patch.map(|patch| state::merge(&own.state, patch)).transpose()?.flatten();
+    let op = session.next_op_number();
+    if session.has_expired() {
+        return restore(client, own, op, epoch, merged, span).await.map(Some);
+    }
+    let command = Command::Heartbeat(Heartbeat {
+        room: own.room.clone(),
+        conn: client.conn.clone(),
+        op,
+        base_op: own.base_op,
+        known_epoch: session.highest_epoch(),
+        epoch,
+        state: merged.clone(),
+    });
+    let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await?;
+    match &*reply.outcome {
+        Outcome::Beat { changed, epoch, op } => {
+            span.record("presence.epoch", *epoch as i64).record("presence.state_changed", *changed);
+            own.state = merged.unwrap_or(own.state);
+            session.set_membership(Some(Membership { epoch: *epoch, base_op: *op, ..own }));
+            let rejoined = session.is_back();
+            Ok(Some(HeartbeatAnswer { ok: true, changed: *changed, epoch: *epoch, stale: false, rejoined }))
+        }
+        Outcome::Stale { epoch } => {
+            session.set_membership(Some(Membership { epoch: *epoch, ..own }));
+            Ok(Some(stale(*epoch)))
+        }
+        Outcome::Conflict { epoch, op, state } => {
+            session.set_membership(Some(Membership { epoch: *epoch, base_op: *op, state: state.clone(), ..own }));
+            Ok(None)
+        }
+        Outcome::Missing => restore(client, own, op, epoch, merged, span).await.map(Some),
+        _ => Err(Fault::unexpected()),
+    }
+}
+
+fn stale(epoch: u64) -> HeartbeatAnswer {
+    HeartbeatAnswer { ok: true, epoch, stale: true, ..Default::default() }
+}
+
+/// Writes the record of a connection that Redis lost, or that was evicted while the connection lived. What came with the
+/// patch is in the state that is restored: members see one change, not two.
+async fn restore(
+    client: &Client,
+    own: Membership,
+    op: u64,
+    epoch: Option<u64>,
+    merged: Option<Box<RawValue>>,
+    span: &Span,
+) -> Result<HeartbeatAnswer, Fault> {
+    let epoch = epoch.unwrap_or(0).max(client.session.highest_epoch());
+    let own = Membership { epoch, base_op: op, state: merged.unwrap_or(own.state), ..own };
+    let command = Command::Restore(Restore {
+        room: own.room.clone(),
+        gateway: client.gateway.bus.instance().clone(),
+        members: vec![Restored {
+            conn: client.conn.clone(),
+            user: own.user.clone(),
+            op,
+            epoch,
+            state: own.state.clone(),
+        }],
+        strays: None,
+    });
+    let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await?;
+    if !matches!(*reply.outcome, Outcome::Restored { .. }) {
+        return Err(Fault::unexpected());
+    }
+    client.session.set_membership(Some(own));
+    client.session.is_back();
+    Ok(HeartbeatAnswer { ok: true, epoch, rejoined: true, ..Default::default() })
+}

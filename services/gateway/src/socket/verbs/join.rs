@@ -1,0 +1,113 @@
+//! `presence:join`.
+
+use std::sync::Arc;
+
+use protocol::{
+    Code, Fault, RoomId, UserId,
+    client::{JoinAnswer, OwnConn},
+    command::{Command, Join, JoinResult, Joined, Outcome},
+    event::Reason,
+    limits::{MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
+};
+use serde_json::value::{RawValue, to_raw_value};
+use telemetry::propagation::TraceContext;
+
+use super::leave::send_leave;
+use crate::{
+    relay::Entering,
+    socket::{ack::Ack, client::Client, session::Membership},
+    translate,
+};
+
+pub(in crate::socket) async fn join(client: &Arc<Client>, room: RoomId, user: UserId, state: Box<RawValue>, ack: Ack) {
+    let before = client.session.membership();
+    match &before {
+        Some(own) if own.joined && own.room != room => {
+            let fault = Fault::new(Code::RoomConflict, "Socket already joined a different presence room");
+            return ack.refuse(&fault);
+        }
+        Some(own) if own.joined && own.user != user => {
+            return ack.refuse(&Fault::invalid("userId must stay the same while the socket is in the room"));
+        }
+        // An earlier join was not answered and may have happened.
+        Some(own) if !own.joined && (own.room != room || own.user != user) => {
+            send_leave(client, own, Reason::Left, TraceContext::default());
+        }
+        _ => {}
+    }
+    let rejoins = before.as_ref().is_some_and(|own| own.joined);
+    let entering = match client.gateway.relay.enter(&room, ack.span()).await {
+        Ok(entering) => entering,
+        Err(fault) => return ack.refuse(&fault),
+    };
+    if rejoins {
+        entering.hold(&client.conn);
+    }
+    let (op, epoch) = (client.session.next_op_number(), client.session.highest_epoch());
+    let own = Membership { room, user, epoch, state, base_op: op, joined: false };
+    if !rejoins {
+        client.session.set_membership(Some(own.clone()));
+    }
+    let command = command(client, &own);
+    let reply = client.gateway.bus.call(&command, TraceContext::of(ack.span())).await;
+    let (fault, was_written) = match reply.as_ref().map(|reply| (&*reply.outcome, reply.index)) {
+        Ok((Outcome::Joined(joined), index)) => match joined.joins.get(index).map(|one| one.result) {
+            Some(JoinResult::Member { epoch, op }) => {
+                ack.span().record("presence.epoch", epoch as i64);
+                client.session.set_membership(Some(Membership { epoch, base_op: op, joined: true, ..own }));
+                client.session.is_back();
+                return admit(client, entering, joined, index, epoch, ack);
+            }
+            Some(JoinResult::Full) => (full(), false),
+            Some(JoinResult::Overtaken) => {
+                (Fault::new(Code::Timeout, "a later request of this socket was carried out before this one"), true)
+            }
+            None => (Fault::unexpected(), true),
+        },
+        Ok(_) => (Fault::unexpected(), true),
+        Err(fault) => (fault.clone(), true),
+    };
+    if rejoins {
+        entering.release(&client.conn);
+    } else if !was_written {
+        forget(client, before);
+    }
+    ack.refuse(&fault);
+}
+
+/// Answers the join and makes a member of the client. The answer is encoded before the room is locked.
+fn admit(client: &Arc<Client>, entering: Entering, joined: &Joined, index: usize, epoch: u64, ack: Ack) {
+    let snapshot: Vec<_> =
+        joined.seen_by(index).map(|member| translate::answer::member(member, joined.seen_ms)).collect();
+    ack.span().record("presence.snapshot_size", snapshot.len() as i64);
+    let own = OwnConn { conn_id: &client.conn, epoch };
+    let (seq, birth) = (joined.joins[index].seq, joined.birth);
+    let answer = to_raw_value(&JoinAnswer { ok: true, snapshot, own, seq, birth }).unwrap_or_default();
+    entering.admit(Arc::clone(client) as _, joined, index, || ack.send(&answer));
+}
+
+fn command(client: &Client, own: &Membership) -> Command {
+    Command::Join(Join {
+        room: own.room.clone(),
+        user: own.user.clone(),
+        conn: client.conn.clone(),
+        gateway: client.gateway.bus.instance().clone(),
+        op: own.base_op,
+        known_epoch: own.epoch,
+        state: own.state.clone(),
+    })
+}
+
+/// The join was not carried out. One before it that was not answered may have been.
+fn forget(client: &Arc<Client>, before: Option<Membership>) {
+    if let Some(unanswered) = before.filter(|own| !own.joined) {
+        send_leave(client, &unanswered, Reason::Left, TraceContext::default());
+    }
+    client.session.set_membership(None);
+}
+
+fn full() -> Fault {
+    let mib = MAX_ROOM_BYTES.div_ceil(1024 * 1024);
+    let sentence = format!("the room is full: it may have {MAX_ROOM_MEMBERS} members, and states of {mib} MiB in all");
+    Fault::new(Code::Overloaded, sentence)
+}

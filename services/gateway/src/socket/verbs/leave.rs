@@ -1,0 +1,67 @@
+//! `presence:leave`, and the ends that the client does not ask for: its socket closed, or it fell silent.
+
+use std::sync::Arc;
+
+use protocol::{
+    Fault,
+    command::{Command, Leave},
+    event::Reason,
+};
+use telemetry::{metrics, propagation::TraceContext};
+use tracing::Span;
+
+use super::locks;
+use crate::socket::{
+    client::Client,
+    session::{Membership, not_joined},
+};
+
+/// The client leaves. A join that was not answered may have happened: its leave is sent too.
+pub(in crate::socket) async fn leave(client: &Arc<Client>, span: &Span) -> Result<(), Fault> {
+    let own = client.session.membership().ok_or_else(not_joined)?;
+    span.record("presence.room_id", own.room.as_str()).record("presence.user_id", own.user.as_str());
+    let gateway = &client.gateway;
+    locks::give_up(client, client.session.take_locks());
+    let leaving = gateway.relay.exit(&own.room, &client.conn);
+    let leave = leave_of(client, &own, Reason::Left);
+    client.session.set_membership(None);
+    client.session.is_back();
+    // Without an answer it may have happened or happen yet, and no one may be half in a room: it is sent until it is
+    // carried out, like that of a socket that closed.
+    gateway.pending_leaves.try_leave(leave, leaving, TraceContext::of(span)).await;
+    Ok(())
+}
+
+/// The socket closed.
+pub(in crate::socket) fn closed(client: &Arc<Client>, trace: TraceContext) {
+    locks::give_up(client, client.session.take_locks());
+    if let Some(own) = client.session.membership() {
+        send_leave(client, &own, Reason::Disconnected, trace);
+        client.session.set_membership(None);
+    }
+}
+
+/// Heartbeat mode: the client sent nothing for too long. Its seat stays, and its next heartbeat restores it.
+pub(in crate::socket) fn expire(client: &Arc<Client>) {
+    let Some(own) = client.session.membership().filter(|own| own.joined) else { return };
+    if !client.is_silent() || !client.session.expire() {
+        return;
+    }
+    locks::give_up(client, client.session.take_locks());
+    let gateway = &client.gateway;
+    let leaving = gateway.relay.leave(&own.room);
+    let leave = Command::Leave(leave_of(client, &own, Reason::Expired));
+    metrics::evicted(Reason::Expired.as_str(), 1);
+    gateway.pending_leaves.send(leave, Some(leaving), TraceContext::default());
+}
+
+/// Removes the socket from its room; no one waits for that.
+pub(super) fn send_leave(client: &Arc<Client>, own: &Membership, reason: Reason, trace: TraceContext) {
+    let gateway = &client.gateway;
+    let leaving = gateway.relay.exit(&own.room, &client.conn);
+    gateway.pending_leaves.send(Command::Leave(leave_of(client, own, reason)), Some(leaving), trace);
+}
+
+fn leave_of(client: &Client, own: &Membership, reason: Reason) -> Leave {
+    Leave { room: own.room.clone(), conn: client.conn.clone(), op: client.session.next_op_number(), reason }
+}

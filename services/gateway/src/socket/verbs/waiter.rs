@@ -1,0 +1,236 @@
+//! One wait for a lock: a task next to the session's queue, so that its heartbeats go on. The grant comes as an event of the
+//! room; where one may have been missed, or the holder's time is over, the waiter asks again under the same operation, which
+//! keeps its place in line.
+
+use std::{sync::Arc, time::Duration};
+
+use protocol::{
+    Code, Fault,
+    command::{
+        Command,
+        lock::{Acquire, Held, Lock, Locked, Withdraw},
+    },
+};
+use telemetry::propagation::TraceContext;
+use tokio::{
+    select,
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tracing::Span;
+
+use super::{
+    lock_call::{call, refusal},
+    timer::{AFTER_EXPIRY, hold},
+};
+use crate::{
+    backoff::jitter,
+    relay::{LockSubscription, LockUpdate},
+    socket::{
+        ack::Ack,
+        client::Client,
+        held::{Wait, Waiting},
+        session::not_joined,
+    },
+    translate,
+};
+
+/// Waiters ask again after the holder's time is over, each a little later than the one before it in line: the first one's
+/// question hands the lock on, and the others hear of it.
+const STAGGER: Duration = Duration::from_millis(20);
+const MOST_STAGGER: u64 = 50;
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+/// See the module.
+pub(super) struct Waiter {
+    client: Arc<Client>,
+    acquire: Acquire,
+    interest: LockSubscription,
+    news: watch::Receiver<LockUpdate>,
+    wait: Arc<Wait>,
+    /// When it ends. A change is heard even if it came before anyone listened.
+    until: watch::Receiver<Instant>,
+    /// Of the request that it began with.
+    span: Span,
+    began: Instant,
+    /// How often it asked.
+    asked: u32,
+    /// Whether it did not have the lock at once.
+    waited: bool,
+}
+
+impl Waiter {
+    pub(super) fn new(
+        client: &Arc<Client>,
+        acquire: Acquire,
+        interest: LockSubscription,
+        news: watch::Receiver<LockUpdate>,
+        ack: Ack,
+        until: Instant,
+    ) -> Self {
+        let span = ack.span().clone();
+        let wait = Wait::new(ack, until);
+        Self {
+            client: Arc::clone(client),
+            acquire,
+            interest,
+            news,
+            span,
+            until: wait.until(),
+            wait,
+            began: Instant::now(),
+            asked: 0,
+            waited: false,
+        }
+    }
+
+    /// Asks for the lock, and waits for it in a task if another holds it. That task ends at the latest with its deadline, and
+    /// early when the session leaves the room: the room drops the other end of `news`.
+    pub(super) async fn begin(mut self) {
+        match self.ask().await {
+            Ok(Locked::Waits { holder, ahead }) => {
+                let count = self.client.gateway.waiting.one_more();
+                let waiting = Waiting::new(self.interest.clone(), Arc::clone(&self.wait), count);
+                drop(self.client.session.locks(|locks| locks.wait(self.acquire.lock.clone(), waiting)));
+                self.waited = true;
+                tokio::spawn(self.wait(holder, ahead));
+            }
+            outcome => self.end(outcome),
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Locked, Fault> {
+        self.asked += 1;
+        let left = self.until.borrow().saturating_duration_since(Instant::now());
+        let wait_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        call(&self.client, Lock::Acquire(Acquire { wait_ms, ..self.acquire.clone() }), &self.span).await
+    }
+
+    async fn wait(mut self, holder: Held, mut ahead: u64) {
+        let mut ask_at = self.expiry(holder.expires_at_ms, ahead);
+        loop {
+            let deadline = *self.until.borrow();
+            let Some(news) = self.hear(deadline.min(ask_at)).await else {
+                ask_at = Instant::now();
+                continue;
+            };
+            match news {
+                Err(outcome) => return self.end(outcome),
+                Ok(LockUpdate::Granted(held)) => return self.end(Ok(Locked::Held(held))),
+                Ok(LockUpdate::Holder { expires_at_ms }) => ask_at = self.expiry(expires_at_ms, ahead),
+                Ok(LockUpdate::None) => {}
+                Ok(LockUpdate::Unsure) if Instant::now() >= deadline => {
+                    let outcome = self.withdraw().await;
+                    return self.end(outcome);
+                }
+                Ok(LockUpdate::Unsure) => match self.ask().await {
+                    Ok(Locked::Waits { holder, ahead: now }) => {
+                        ahead = now;
+                        ask_at = self.expiry(holder.expires_at_ms, ahead);
+                    }
+                    Ok(Locked::Overtaken) => {
+                        let outcome = self.withdraw().await;
+                        return self.end(outcome);
+                    }
+                    Ok(outcome) => return self.end(Ok(outcome)),
+                    Err(_) => ask_at = Instant::now() + jitter(RETRY_EVERY),
+                },
+            }
+        }
+    }
+
+    /// What becomes of the lock, or `Unsure` at `until`; an outcome if the session left its room. `None` if its client asked
+    /// again meanwhile: it waits longer, or no more.
+    async fn hear(&mut self, until: Instant) -> Option<Result<LockUpdate, Result<Locked, Fault>>> {
+        let heard = select! {
+            heard = timeout_at(until, self.news.changed()) => heard,
+            _ = self.until.changed() => return None,
+        };
+        Some(match heard {
+            Ok(Ok(())) => Ok(self.news.borrow_and_update().clone()),
+            // The sender was dropped: the socket left its room, or is gone.
+            Ok(Err(_)) => match self.news.borrow().clone() {
+                LockUpdate::Granted(held) => Ok(LockUpdate::Granted(held)),
+                _ => Err(Err(not_joined())),
+            },
+            Err(_) => Ok(LockUpdate::Unsure),
+        })
+    }
+
+    /// When to ask again if nothing is heard before.
+    fn expiry(&self, expires_at_ms: u64, ahead: u64) -> Instant {
+        let left = expires_at_ms.saturating_sub(self.client.gateway.bus.redis_now_ms());
+        Instant::now() + Duration::from_millis(left) + AFTER_EXPIRY + STAGGER * ahead.min(MOST_STAGGER) as u32
+    }
+
+    async fn withdraw(&self) -> Result<Locked, Fault> {
+        call(&self.client, self.withdrawal(true), &self.span).await
+    }
+
+    fn withdrawal(&self, keep: bool) -> Lock {
+        let Acquire { lock, conn, op, .. } = &self.acquire;
+        Lock::Withdraw(Withdraw { lock: lock.clone(), conn: conn.clone(), op: *op, keep })
+    }
+
+    /// It waits no longer; everyone who asked has the same answer.
+    fn end(&self, outcome: Result<Locked, Fault>) {
+        self.forget();
+        let waited = self.began.elapsed();
+        if self.waited {
+            telemetry::metrics::lock_waited(matches!(outcome, Ok(Locked::Held(_))), waited);
+        }
+        self.span
+            .record("lock.waited_ms", waited.as_millis() as i64)
+            .record("lock.retries", i64::from(self.asked.saturating_sub(1)));
+        let acks = self.wait.acks();
+        match outcome {
+            Ok(Locked::Held(held)) if self.client.session.joined_user().is_some() => {
+                self.span.record("lock.fence", held.fence as i64);
+                acks.into_iter().for_each(|ack| ack.send(&translate::answer::lock(&held)));
+                hold(&self.client, held, self.interest.clone());
+            }
+            // It left while it was granted.
+            Ok(Locked::Held(_)) => {
+                self.give_up();
+                refuse(acks, &not_joined());
+            }
+            Ok(Locked::Taken(holder) | Locked::Withdrawn(Some(holder)) | Locked::Waits { holder, .. }) => {
+                let fault = Fault::new(Code::LockHeld, "another connection holds the lock");
+                acks.into_iter()
+                    .for_each(|ack| ack.refuse_with(&fault, &translate::answer::lock_held(&fault, &holder)));
+            }
+            Ok(Locked::Withdrawn(None) | Locked::Overtaken) => {
+                refuse(acks, &Fault::new(Code::LockHeld, "the lock could not be had in time"));
+            }
+            // It may hold the lock or stand in line, and no one here knows of it.
+            Err(fault) => {
+                self.give_up();
+                refuse(acks, &fault);
+            }
+            other => refuse(acks, &refusal(other)),
+        }
+    }
+
+    fn forget(&self) {
+        self.interest.stop_waiting(&self.acquire.lock, &self.acquire.conn);
+        drop(self.client.session.locks(|locks| locks.wait_no_more(&self.acquire.lock)));
+    }
+
+    fn give_up(&self) {
+        let withdraw = Command::Lock(self.withdrawal(false));
+        self.client.gateway.pending_leaves.send(withdraw, None, TraceContext::default());
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(conn = %self.client.conn, "a wait for a lock panicked");
+            self.end(Err(Fault::unexpected()));
+        }
+    }
+}
+
+fn refuse(acks: Vec<Ack>, fault: &Fault) {
+    acks.into_iter().for_each(|ack| ack.refuse(fault));
+}
