@@ -151,6 +151,17 @@ test('a flood of events is answered in full, the surplus with OVERLOADED', async
   assert.equal((await ann.patch({ after: 'the flood' })).changed, true);
 });
 
+test('any number of binary attachments is refused in words, and the socket stays open', async ({ system, room }) => {
+  const ann = await system.connect();
+  await ann.join(room, 'ann');
+  const photos = (count) => ({ patchState: { photos: Array.from({ length: count }, (_, n) => Buffer.from([n])) } });
+  for (const count of [2, 256]) {
+    assertRefused(await ann.ask('presence:heartbeat', photos(count)), 'INVALID_PAYLOAD', ANY, `${count} attachments`);
+  }
+  assert.equal((await ann.beat()).ok, true);
+  assert.deepEqual(ann.disconnects, []);
+});
+
 const MALFORMED = {
   'no Socket.IO packet': 'nonsense',
   'a packet type that does not exist': '9["presence:join",{}]',
@@ -177,6 +188,8 @@ for (const transport of ['websocket', 'polling']) {
     }
     assert.equal((await bystander.beat()).ok, true);
     assert.deepEqual(bystander.disconnects, []);
+    const lines = system.gateways[0].child.lines.filter((line) => line.includes('sent a malformed packet'));
+    assert.ok(lines.length > 0 && lines.length < Object.keys(MALFORMED).length, `${lines.length} log lines`);
   });
 }
 

@@ -63,3 +63,17 @@ scenario('while a gateway drains, sessions go on and new ones are told to come l
   assert.deepEqual(left, [], 'the late one was not taken out');
   assert.deepEqual(await system.redis.keys('*presence-gateway-*'), [], 'the gateway said no goodbye');
 });
+
+// Whatever order the gateway takes its packets in, it does not count such a client for ever.
+scenario('clients that connect and close in one request keep no gateway from ending', { env: { DRAIN_MS: '300' } }, async ({ system }) => {
+  const [gateway] = system.gateways;
+  for (let n = 0; n < 50; n += 1) {
+    const { sid } = JSON.parse((await gateway.get(HANDSHAKE)).body.slice(1));
+    await gateway.get(`${HANDSHAKE}&sid=${sid}`, { method: 'POST', body: '40\u001e1' });
+  }
+  const began = Date.now();
+  assert.deepEqual(await gateway.terminate(), { code: 0, signal: null });
+  assert.ok(Date.now() - began < 2000, `it took ${Date.now() - began} ms`);
+  assert.deepEqual(gateway.child.lines.filter((line) => line.includes('stopped before')), []);
+  assert.deepEqual(await system.redis.keys('*presence-gateway-*'), [], 'the gateway did not deregister');
+});

@@ -20,6 +20,8 @@ mod outlet;
 mod pending_acks;
 mod session;
 mod task;
+#[cfg(test)]
+mod tests;
 mod verbs;
 mod worker;
 
@@ -49,6 +51,9 @@ use crate::{config::Pings, http::connections::Peer};
 
 /// The largest message of a client.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// Binary attachments of one packet. Beyond that the socket is closed: the list of its attachments, 32 bytes each, is kept
+/// until the last one has come.
+const MAX_ATTACHMENTS: usize = 256;
 /// Packets that may wait for a slow reader, up to 8.5 MiB with the largest states. The blocks of the queue are allocated
 /// as they are used, so an idle socket does not pay.
 const MAX_WAITING_PACKETS: usize = 512;
@@ -65,8 +70,12 @@ pub(crate) fn layer(gateway: Arc<Gateway>, pings: Pings) -> (SocketIoLayer, Sock
         .max_buffer_size(MAX_WAITING_PACKETS)
         .ping_interval(pings.interval)
         .ping_timeout(pings.timeout)
-        // A binary attachment is never valid; one is let through so that its sender can be told.
-        .with_parser(ParserConfig::common().max_incoming_binaries(1).max_incoming_binary_buf_size(MAX_MESSAGE_BYTES))
+        // Binary attachments are never valid; they are let through so that their sender can be told.
+        .with_parser(
+            ParserConfig::common()
+                .max_incoming_binaries(MAX_ATTACHMENTS)
+                .max_incoming_binary_buf_size(MAX_MESSAGE_BYTES),
+        )
         .build_layer();
     // The session begins in the middleware: socketioxide runs the connect handler after the client was told that it is
     // connected, and an event that came before would find nobody.

@@ -15,6 +15,8 @@ pub(super) enum Op {
     Evicted(Taken),
     /// The socket closed.
     Closed(TraceContext),
+    #[cfg(test)]
+    Panic,
 }
 
 impl Op {

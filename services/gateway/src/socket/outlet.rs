@@ -90,8 +90,7 @@ impl Outlet {
 
     /// Sends an acknowledgement, now or as soon as there is room.
     pub(super) fn acknowledge(self: &Arc<Self>, ack_id: i64, answer: &impl Serialize) {
-        let is_open = self.phase() == Phase::Open;
-        if !is_open || (!self.is_behind.load(Ordering::Relaxed) && self.try_acknowledge(ack_id, answer)) {
+        if !self.is_open() || (!self.is_behind.load(Ordering::Relaxed) && self.try_acknowledge(ack_id, answer)) {
             return;
         }
         match to_raw_value(answer) {
@@ -161,7 +160,12 @@ impl Outlet {
     /// The socket, unless its session has ended or is about to. socketioxide would send an acknowledgement of a session that
     /// has ended, and on the same connection another one may have begun.
     fn socket(&self) -> Option<Arc<Socket>> {
-        if self.phase() == Phase::Open { self.socket.upgrade() } else { None }
+        if self.is_open() { self.socket.upgrade() } else { None }
+    }
+
+    /// Whether the client is sent anything.
+    pub(super) fn is_open(&self) -> bool {
+        self.phase() == Phase::Open
     }
 
     fn phase(&self) -> Phase {

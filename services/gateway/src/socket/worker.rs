@@ -46,7 +46,7 @@ impl Client {
         let lived_ms = lived.as_millis() as u64;
         let span = telemetry::span::socket_disconnect(self.conn.as_str(), transport, reason, lived_ms);
         self.connect_trace.link(&span);
-        self.start(self.session.push(Op::Closed(TraceContext::of(&span))));
+        self.push(Op::Closed(TraceContext::of(&span)));
     }
 
     /// Members were told that the connection is gone although its client is here; its record stood at `op`. This is called
@@ -54,8 +54,12 @@ impl Client {
     pub(crate) fn evicted(self: &Arc<Self>, op: u64) {
         if let Some((room, taken)) = self.session.evict(op) {
             self.gateway.reassert.restore(&room);
-            self.start(self.session.push(Op::Evicted(taken)));
+            self.push(Op::Evicted(taken));
         }
+    }
+
+    pub(super) fn push(self: &Arc<Self>, op: Op) {
+        self.start(self.session.push(op));
     }
 
     fn start(self: &Arc<Self>, starts: bool) {
@@ -127,5 +131,7 @@ async fn carry_out(client: &Arc<Client>, op: Op) {
             let _count = client.session.end();
             leave::closed(client, trace);
         }
+        #[cfg(test)]
+        Op::Panic => panic!("on purpose"),
     }
 }

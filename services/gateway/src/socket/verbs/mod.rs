@@ -9,3 +9,6 @@ pub(super) mod locks;
 pub(super) mod metadata;
 mod timer;
 mod waiter;
+
+#[cfg(test)]
+pub(super) use timer::hold;

@@ -25,7 +25,7 @@ use crate::{
 pub(super) const AFTER_EXPIRY: Duration = Duration::from_millis(5);
 
 /// Keeps a lock in mind until it is let go, and has it ended when its time is over.
-pub(super) fn hold(client: &Arc<Client>, held: Held, interest: LockSubscription) {
+pub(in crate::socket) fn hold(client: &Arc<Client>, held: Held, interest: LockSubscription) {
     let weak = Arc::downgrade(client);
     let lock = held.lock.clone();
     let before = client.session.locks(|locks| {

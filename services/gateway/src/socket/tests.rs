@@ -1,0 +1,87 @@
+//! What has to end, ends: a session whose operation panics, and the timer of a lock.
+
+use std::sync::{Arc, Weak};
+
+use bus::{Bus, Listener, Role, redis};
+use protocol::{ChannelId, LockId, command::lock::Held};
+use socketioxide::socket::Sid;
+use telemetry::propagation::TraceContext;
+use testkit::{Redis, until};
+use tracing::Span;
+
+use super::{
+    client::{Client, Gateway},
+    op::Op,
+    outlet::Outlet,
+    verbs,
+};
+use crate::{
+    http::transports::Transports,
+    liveness::{Liveness, Mode},
+    pending_leaves::PendingLeaves,
+    reassert::Reassert,
+    relay::Relay,
+};
+
+struct Nothing;
+impl Listener for Nothing {}
+
+fn gateway(server: &Redis) -> Arc<Gateway> {
+    let redis = redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
+    let bus = Bus::connect(redis, Role::Gateway, "presence-gateway-0000000a".into());
+    bus.start(Arc::new(Nothing));
+    let pending_leaves = PendingLeaves::new(Arc::clone(&bus));
+    let reassert = Reassert::new(Arc::clone(&bus), Arc::clone(&pending_leaves));
+    let relay = Relay::new(Arc::clone(&bus), Arc::clone(&reassert));
+    let transports = Transports::new(Arc::default());
+    Arc::new(Gateway::new(bus, relay, reassert, Liveness::new(Mode::Transport), pending_leaves, transports))
+}
+
+/// A client whose socket is gone.
+fn client(gateway: &Arc<Gateway>) -> Arc<Client> {
+    let outlet = Outlet::new("c1".into(), Weak::new(), Sid::new(), Arc::clone(&gateway.transports));
+    Client::new(gateway, "c1".into(), outlet, TraceContext::default())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_session_ends_although_an_operation_of_it_panicked() {
+    let server = Redis::start();
+    let gateway = gateway(&server);
+    let client = client(&gateway);
+    client.push(Op::Panic);
+    until("its client is closed", async || (!client.outlet.is_open()).then_some(())).await;
+    until("the session is idle", async || client.session.is_idle().then_some(())).await;
+    assert_eq!(gateway.sessions(), 1);
+    client.push(Op::Panic);
+    client.closed("websocket", "transport_close");
+    until("the session has ended", async || (gateway.sessions() == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_timer_of_a_lock_ends_with_the_lock() {
+    let server = Redis::start();
+    let gateway = gateway(&server);
+    until("Redis is there", async || gateway.bus.check_inbox().ok()).await;
+    let client = client(&gateway);
+    let lock = LockId { channel: ChannelId { name: "room".into(), kind: "T".into() }, name: "pen".into() };
+    let hold = async |fence: u64, ttl_ms: u64| {
+        let expires_at_ms = gateway.bus.redis_now_ms() + ttl_ms;
+        let held = Held { lock: lock.clone(), owner: "ann".into(), conn: "c1".into(), fence, expires_at_ms };
+        let interest = gateway.relay.listen(&lock.channel.name, &Span::none()).await.unwrap();
+        verbs::hold(&client, held, interest);
+    };
+    // Each timer has one weak reference to its client.
+    let timers = async |count: usize| until("timers", async || (Arc::weak_count(&client) == count).then_some(())).await;
+    hold(1, 3_600_000).await;
+    hold(2, 3_600_000).await;
+    timers(1).await;
+    assert!(client.session.locks(|locks| locks.let_go(&lock, 1)).is_none(), "another fence");
+    assert_eq!(gateway.held.get(), 1);
+    drop(client.session.locks(|locks| locks.let_go(&lock, 2)));
+    assert_eq!(gateway.held.get(), 0);
+    timers(0).await;
+    hold(3, 50).await;
+    until("its time is over", async || (gateway.held.get() == 0).then_some(())).await;
+    assert_eq!(gateway.pending_leaves.open(), 1, "Redis is to hand it on");
+    timers(0).await;
+}
