@@ -11,6 +11,8 @@ use axum::{
     http::HeaderMap,
 };
 
+use ipnet::IpNet;
+
 use super::connections::Peer;
 
 /// What a proxy adds its peer's address to.
@@ -18,24 +20,17 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The addresses whose word is taken.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub(crate) struct Proxies(Vec<Network>);
-
-/// An address and how many of its first bits count.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Network {
-    address: IpAddr,
-    bits: u8,
-}
+pub(crate) struct Proxies(Vec<IpNet>);
 
 impl Proxies {
     /// Addresses and networks (`10.0.0.0/8`) separated by commas; nothing is nobody.
     pub(crate) fn parse(text: &str) -> Result<Self, ()> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        parts.map(Network::parse).collect::<Result<_, _>>().map(Self)
+        parts.map(network).collect::<Result<_, _>>().map(Self)
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
+        self.0.iter().any(|network| network.contains(&address))
     }
 
     /// The last address that was not added on behalf of one of ours. A proxy adds to the end, so whatever a client wrote
@@ -54,26 +49,9 @@ impl Proxies {
     }
 }
 
-impl Network {
-    fn parse(text: &str) -> Result<Self, ()> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(drop)?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(drop)?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
-        if bits <= most { Ok(Self { address, bits }) } else { Err(()) }
-    }
-
-    fn contains(&self, other: IpAddr) -> bool {
-        let differing = match (self.address, other) {
-            (IpAddr::V4(ours), IpAddr::V4(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
-            (IpAddr::V6(ours), IpAddr::V6(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
-            _ => return false,
-        };
-        differing >= self.bits.into()
-    }
+/// An address by itself is a network of one.
+fn network(text: &str) -> Result<IpNet, ()> {
+    text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(drop)
 }
 
 /// Puts the client's address in the place of a trusted proxy's.
@@ -105,6 +83,7 @@ mod tests {
         assert_eq!(client("10.0.0.0/8", "11.0.0.1", &["1.2.3.4"]), "11.0.0.1");
         assert_eq!(client("10.0.0.0/8", "10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(client("10.0.0.0/8", "::ffff:10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
+        assert_eq!(client("10.0.0.7/8", "10.9.0.1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(client("fd00::/8", "fd00::7", &["2001:db8::1"]), "2001:db8::1");
     }
 
