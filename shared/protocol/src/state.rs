@@ -1,12 +1,7 @@
 //! A connection's state: a JSON object that survives to the letter. It is kept as the text that the client sent; only
 //! its top level is ever looked at, and only to merge a patch.
 
-use std::{borrow::Cow, collections::HashMap, fmt};
-
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, Visitor},
-};
+use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
@@ -48,8 +43,8 @@ fn check_size(field: &str, text: &str) -> Result<(), Fault> {
 pub fn merge(state: &RawValue, patch: &RawValue) -> Result<Option<Box<RawValue>>, Fault> {
     let mut fields = object(state)?;
     let mut changed = false;
-    for (key, value) in object(patch)?.list {
-        changed |= fields.set(key, value);
+    for (key, value) in object(patch)? {
+        changed |= fields.insert(key, value).is_none_or(|old| old.get() != value.get());
     }
     if !changed {
         return Ok(None);
@@ -60,76 +55,15 @@ pub fn merge(state: &RawValue, patch: &RawValue) -> Result<Option<Box<RawValue>>
     Ok(Some(merged))
 }
 
+/// An object's top level, in order; of duplicate keys the last one counts, as in JavaScript.
+type Fields<'a> = IndexMap<String, &'a RawValue>;
+
 fn object(json: &RawValue) -> Result<Fields<'_>, Fault> {
     serde_json::from_str(json.get()).map_err(|_| no_object())
 }
 
 fn no_object() -> Fault {
     Fault::new(Code::Internal, "a stored state is not an object")
-}
-
-/// Keys beyond which they are found by a hash: among few, looking through them is faster.
-const FEW: usize = 16;
-
-/// An object's top level, in order; of duplicate keys the last one counts, as in JavaScript.
-#[derive(Default)]
-struct Fields<'a> {
-    list: Vec<(Key<'a>, &'a RawValue)>,
-    /// Where each key stands, once there are many.
-    places: HashMap<Key<'a>, usize>,
-}
-
-/// A key, borrowed unless it is spelled with escapes.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'a> Fields<'a> {
-    /// Sets a key; says whether that changed anything.
-    fn set(&mut self, key: Key<'a>, value: &'a RawValue) -> bool {
-        let place = if self.list.len() <= FEW {
-            self.list.iter().position(|(other, _)| *other == key)
-        } else {
-            if self.places.is_empty() {
-                self.places.extend(self.list.iter().enumerate().map(|(place, (key, _))| (key.clone(), place)));
-            }
-            self.places.get(&key).copied()
-        };
-        if let Some(place) = place {
-            let old = std::mem::replace(&mut self.list[place].1, value);
-            return old.get() != value.get();
-        }
-        if !self.places.is_empty() {
-            self.places.insert(key.clone(), self.list.len());
-        }
-        self.list.push((key, value));
-        true
-    }
-}
-
-impl Serialize for Fields<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.list.iter().map(|(key, value)| (key, value)))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Fields<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                let mut fields = Fields::default();
-                while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    fields.set(key, value);
-                }
-                Ok(fields)
-            }
-        }
-        deserializer.deserialize_map(InOrder)
-    }
 }
 
 #[cfg(test)]
