@@ -82,7 +82,6 @@ impl<T> DueQueue<T> {
     }
 
     /// How many items there are, due or not.
-    #[cfg_attr(not(test), expect(dead_code, reason = "its user follows"))]
     pub(crate) fn len(&self) -> usize {
         self.entries.lock().heap.len()
     }

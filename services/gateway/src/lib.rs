@@ -7,7 +7,8 @@
 //! - `socket`: sockets, their sessions, what their events do.
 //! - `relay`: rooms: events in, sockets out, and the repair of gaps. `listener`: what comes from the bus.
 //! - `translate`: between what services send each other and what clients send and are sent.
-//! - `liveness`: clients that fell silent. `pending_leaves`: leaves that have to be carried out.
+//! - `liveness`: clients that fell silent. `pending`: leaves and releases that are sent until they are carried out.
+//! - `due_queue`: work that is due at a time.
 //! - `reassert`: what Redis lost is restored, and compared now and then. `backoff`: how long to wait for another try.
 
 mod backoff;
@@ -16,7 +17,7 @@ mod due_queue;
 mod http;
 mod listener;
 mod liveness;
-mod pending_leaves;
+mod pending;
 mod reassert;
 mod relay;
 mod socket;
@@ -46,7 +47,7 @@ use crate::{
     },
     listener::GatewayListener,
     liveness::Liveness,
-    pending_leaves::PendingLeaves,
+    pending::Pending,
     reassert::Reassert,
     relay::Relay,
     socket::client::Gateway,
@@ -63,17 +64,18 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let address = SocketAddr::new(context.host, config.port);
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::Gateway, context.instance.as_str().into());
-    let pending_leaves = PendingLeaves::new(Arc::clone(&bus));
-    let reassert = Reassert::new(Arc::clone(&bus), Arc::clone(&pending_leaves));
+    let pending = Pending::new(Arc::clone(&bus));
+    let reassert = Reassert::new(Arc::clone(&bus), Arc::clone(&pending));
     let relay = Relay::new(Arc::clone(&bus), Arc::clone(&reassert));
     let liveness = Liveness::new(config.liveness);
     bus.start(Arc::new(GatewayListener {
         bus: Arc::clone(&bus),
         relay: Arc::clone(&relay),
         reassert: Arc::clone(&reassert),
-        pending_leaves: Arc::clone(&pending_leaves),
+        pending: Arc::clone(&pending),
     }));
     let tasks = Tasks::default();
+    pending.start(&tasks);
     reassert.start(&relay, &tasks);
     relay.start(&tasks);
     liveness.start(&tasks);
@@ -85,7 +87,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         relay,
         reassert,
         liveness,
-        Arc::clone(&pending_leaves),
+        Arc::clone(&pending),
         Arc::clone(&transports),
     ));
     gateway.register_metrics();
@@ -124,7 +126,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     // connection, or gets one.
     gate.shut();
     open.close_all();
-    let unsaid = || gateway.sessions() + pending_leaves.open();
+    let unsaid = || gateway.sessions() + pending.open();
     while unsaid() > 0 && begun.elapsed() < config.drain + LAST_LEAVES {
         // Long-polling sessions between two polls. (`SocketIo::close` would end them without a word to their handlers.)
         for socket in io.sockets() {

@@ -8,7 +8,7 @@ use std::{
 use bus::{Bus, Listener};
 use protocol::Partition;
 
-use crate::{pending_leaves::PendingLeaves, reassert::Reassert, relay::Relay};
+use crate::{pending::Pending, reassert::Reassert, relay::Relay};
 
 /// Redis may have older data than before: gateways have at least this long to restore their own. A lease and 5 s.
 const RECOVERY: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ pub(crate) struct GatewayListener {
     pub(crate) bus: Arc<Bus>,
     pub(crate) relay: Arc<Relay>,
     pub(crate) reassert: Arc<Reassert>,
-    pub(crate) pending_leaves: Arc<PendingLeaves>,
+    pub(crate) pending: Arc<Pending>,
 }
 
 impl Listener for GatewayListener {
@@ -33,7 +33,7 @@ impl Listener for GatewayListener {
     fn on_history(&self, partitions: &[Partition]) {
         let truce = self.bus.truce().map(|truce| truce.left).unwrap_or_default();
         let recovers_until = Instant::now() + RECOVERY.max(truce);
-        self.pending_leaves.on_history(partitions);
+        self.pending.on_history(partitions);
         self.reassert.on_history(partitions, recovers_until);
         self.relay.on_history(partitions, recovers_until);
     }

@@ -32,7 +32,7 @@ use tokio::{
 
 use crate::{
     backoff::{Backoff, jitter},
-    pending_leaves::PendingLeaves,
+    pending::Pending,
 };
 
 /// Commands under way at a time.
@@ -84,7 +84,7 @@ struct Work {
 /// See the module.
 pub(crate) struct Reassert {
     bus: Arc<Bus>,
-    pending_leaves: Arc<PendingLeaves>,
+    pending: Arc<Pending>,
     source: OnceLock<Weak<dyn Source>>,
     partitions: Vec<Work>,
     calls: Semaphore,
@@ -94,10 +94,10 @@ pub(crate) struct Reassert {
 }
 
 impl Reassert {
-    pub(crate) fn new(bus: Arc<Bus>, pending_leaves: Arc<PendingLeaves>) -> Arc<Self> {
+    pub(crate) fn new(bus: Arc<Bus>, pending: Arc<Pending>) -> Arc<Self> {
         Arc::new(Self {
             bus,
-            pending_leaves,
+            pending,
             source: OnceLock::new(),
             partitions: Partition::all().map(|_| Work::default()).collect(),
             calls: Semaphore::new(AT_A_TIME),
@@ -190,7 +190,7 @@ impl Reassert {
             Restore { room: room.clone(), gateway: self.bus.instance().clone(), members: records.clone(), strays };
         let Ok(Outcome::Restored { written, .. }) = self.call(&Command::Restore(restore)).await else { return false };
         for leave in source.restored(room, &records, written == records.len() as u64) {
-            self.pending_leaves.send(Command::Leave(leave), None, TraceContext::default());
+            self.pending.send(Command::Leave(leave), None, TraceContext::default());
         }
         true
     }

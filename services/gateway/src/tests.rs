@@ -22,7 +22,7 @@ use telemetry::propagation::TraceContext;
 use testkit::{Redis, until};
 
 use crate::{
-    pending_leaves::PendingLeaves,
+    pending::Pending,
     reassert::{OwnRoom, Reassert, Source},
 };
 
@@ -134,7 +134,7 @@ impl Listener for Nothing {}
 
 struct Site {
     states: Arc<States>,
-    pending_leaves: Arc<PendingLeaves>,
+    pending: Arc<Pending>,
     reassert: Arc<Reassert>,
     members: Arc<Members>,
     _tasks: Tasks,
@@ -160,15 +160,16 @@ impl Site {
         gateway.start(Arc::new(Nothing));
         until("they hear", async || (state.check_inbox().is_ok() && gateway.check_inbox().is_ok()).then_some(())).await;
         until("the gateway knows presence-state", async || gateway.check_states().ok()).await;
-        let pending_leaves = PendingLeaves::new(Arc::clone(&gateway));
-        let reassert = Reassert::new(gateway, Arc::clone(&pending_leaves));
+        let pending = Pending::new(Arc::clone(&gateway));
+        let reassert = Reassert::new(gateway, Arc::clone(&pending));
         // Its turn in the round of audits comes after half a minute.
         let mut rooms = (0..).map(|n| RoomId::from(format!("room {n}")));
         let room = rooms.find(|room| room.partition().index() > Partition::all().len() / 2).unwrap();
         let members = Arc::new(Members { room, differed: AtomicUsize::new(0) });
         let tasks = Tasks::default();
+        pending.start(&tasks);
         reassert.start(&members, &tasks);
-        Self { states, pending_leaves, reassert, members, _tasks: tasks, _server: server }
+        Self { states, pending, reassert, members, _tasks: tasks, _server: server }
     }
 
     fn partition(&self) -> Partition {
@@ -228,15 +229,15 @@ async fn what_an_audit_finds_is_restored_and_shown() {
 async fn a_leave_is_sent_until_it_is_carried_out_and_again_when_it_may_be_lost() {
     let site = Site::open().await;
     let leave = Leave { room: site.members.room.clone(), conn: "gone".into(), op: 2, reason: Reason::Left };
-    site.pending_leaves.send(Command::Leave(leave), None, TraceContext::default());
-    assert_eq!(site.pending_leaves.open(), 1);
+    site.pending.send(Command::Leave(leave), None, TraceContext::default());
+    assert_eq!(site.pending.open(), 1);
     let leaves = || site.states.leaves(|all| all.len());
-    until("it is carried out", async || (site.pending_leaves.open() == 0).then_some(())).await;
+    until("it is carried out", async || (site.pending.open() == 0).then_some(())).await;
     assert_eq!((leaves(), site.states.refused.load(Ordering::Acquire)), (1, REFUSALS));
     site.states.refusals.store(REFUSALS, Ordering::Release);
-    site.pending_leaves.on_history(&[site.partition()]);
+    site.pending.on_history(&[site.partition()]);
     until("it is sent again", async || (leaves() == 2).then_some(())).await;
-    until("it is kept for the next time", async || (site.pending_leaves.open() == 0).then_some(())).await;
-    site.pending_leaves.on_history(&[site.partition()]);
+    until("it is kept for the next time", async || (site.pending.open() == 0).then_some(())).await;
+    site.pending.on_history(&[site.partition()]);
     until("and again", async || (leaves() == 3).then_some(())).await;
 }

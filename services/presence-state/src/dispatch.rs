@@ -20,6 +20,7 @@ use protocol::{
 };
 use service::Tasks;
 use telemetry::{
+    Seldom,
     metrics::{self, Reading},
     propagation::TraceContext,
 };
@@ -31,7 +32,6 @@ use tokio::{
 
 use crate::{
     batch::{self, Incoming},
-    seldom::Seldom,
     store::Store,
 };
 

@@ -12,7 +12,6 @@ mod dispatch;
 mod locks;
 pub mod metadata;
 mod presence;
-mod seldom;
 pub mod store;
 
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};

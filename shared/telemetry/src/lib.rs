@@ -14,6 +14,7 @@ pub mod metrics;
 mod otlp;
 pub mod propagation;
 mod sampling;
+mod seldom;
 pub mod span;
 
 use std::{fmt, sync::OnceLock};
@@ -23,6 +24,7 @@ use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberE
 pub use format::LogFormat;
 pub use otlp::Guard;
 pub use sampling::sample_heartbeat;
+pub use seldom::Seldom;
 
 /// The target of every span.
 pub const TRACE: &str = "trace";

@@ -62,6 +62,7 @@ pub fn begin_gateway() {
     instruments.audit_differences.add(0, &[]);
     instruments.gaps.add(0, &[]);
     instruments.slow_readers.add(0, &[]);
+    instruments.pending_dropped.add(0, &[]);
 }
 
 /// See [`begin_gateway`].
@@ -149,6 +150,13 @@ pub fn gap() {
 pub fn slow_reader() {
     if let Some(instruments) = INSTRUMENTS.get() {
         instruments.slow_readers.add(1, &[]);
+    }
+}
+
+/// A leave or a lock release was dropped because too many were pending.
+pub fn pending_dropped() {
+    if let Some(instruments) = INSTRUMENTS.get() {
+        instruments.pending_dropped.add(1, &[]);
     }
 }
 

@@ -32,12 +32,7 @@ use self::{
     registry::{MemberRoom, Registry, RoomHandle},
     room::Heard,
 };
-pub(crate) use self::{
-    entering::{Entering, Leaving},
-    lock_subscription::LockSubscription,
-    member::Member,
-    room::LockUpdate,
-};
+pub(crate) use self::{entering::Entering, lock_subscription::LockSubscription, member::Member, room::LockUpdate};
 use crate::reassert::Reassert;
 
 /// Snapshots and pages of channels that are fetched at a time.

@@ -20,7 +20,7 @@ use super::{count::Count, log_limit::LogLimit, outlet::Outlet, session::Session}
 use crate::{
     http::transports::Transports,
     liveness::{Liveness, now_ms},
-    pending_leaves::PendingLeaves,
+    pending::Pending,
     reassert::Reassert,
     relay::Relay,
 };
@@ -37,7 +37,7 @@ pub(crate) struct Gateway {
     pub(super) relay: Arc<Relay>,
     pub(super) reassert: Arc<Reassert>,
     pub(super) liveness: Arc<Liveness<Client>>,
-    pub(super) pending_leaves: Arc<PendingLeaves>,
+    pub(super) pending: Arc<Pending>,
     pub(super) transports: Arc<Transports>,
     /// Sessions whose end is not yet carried out.
     pub(super) sessions: Count,
@@ -54,7 +54,7 @@ impl Gateway {
         relay: Arc<Relay>,
         reassert: Arc<Reassert>,
         liveness: Arc<Liveness<Client>>,
-        pending_leaves: Arc<PendingLeaves>,
+        pending: Arc<Pending>,
         transports: Arc<Transports>,
     ) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Gateway {
             relay,
             reassert,
             liveness,
-            pending_leaves,
+            pending,
             transports,
             sessions: Count::default(),
             held: Count::default(),

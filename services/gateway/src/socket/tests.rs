@@ -18,7 +18,7 @@ use super::{
 use crate::{
     http::transports::Transports,
     liveness::{Liveness, Mode},
-    pending_leaves::PendingLeaves,
+    pending::Pending,
     reassert::Reassert,
     relay::Relay,
 };
@@ -30,11 +30,11 @@ fn gateway(server: &Redis) -> Arc<Gateway> {
     let redis = redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
     let bus = Bus::connect(redis, Role::Gateway, "presence-gateway-0000000a".into());
     bus.start(Arc::new(Nothing));
-    let pending_leaves = PendingLeaves::new(Arc::clone(&bus));
-    let reassert = Reassert::new(Arc::clone(&bus), Arc::clone(&pending_leaves));
+    let pending = Pending::new(Arc::clone(&bus));
+    let reassert = Reassert::new(Arc::clone(&bus), Arc::clone(&pending));
     let relay = Relay::new(Arc::clone(&bus), Arc::clone(&reassert));
     let transports = Transports::new(Arc::default());
-    Arc::new(Gateway::new(bus, relay, reassert, Liveness::new(Mode::Transport), pending_leaves, transports))
+    Arc::new(Gateway::new(bus, relay, reassert, Liveness::new(Mode::Transport), pending, transports))
 }
 
 /// A client whose socket is gone.
@@ -82,6 +82,6 @@ async fn the_timer_of_a_lock_ends_with_the_lock() {
     timers(0).await;
     hold(3, 50).await;
     until("its time is over", async || (gateway.held.get() == 0).then_some(())).await;
-    assert_eq!(gateway.pending_leaves.open(), 1, "Redis is to hand it on");
+    assert_eq!(gateway.pending.open(), 1, "Redis is to hand it on");
     timers(0).await;
 }

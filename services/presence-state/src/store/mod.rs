@@ -30,10 +30,8 @@ use fred::{
 };
 use parking_lot::Mutex;
 use protocol::{Code, Fault, Partition, RoomId};
-use telemetry::propagation::TraceContext;
+use telemetry::{Seldom, propagation::TraceContext};
 use tracing::Span;
-
-use crate::seldom::Seldom;
 
 pub use evict::Eviction;
 pub use metadata::Written;

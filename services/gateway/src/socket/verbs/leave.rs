@@ -28,7 +28,7 @@ pub(in crate::socket) async fn leave(client: &Arc<Client>, span: &Span) -> Resul
     client.session.is_back();
     // Without an answer it may have happened or happen yet, and no one may be half in a room: it is sent until it is
     // carried out, like that of a socket that closed.
-    gateway.pending_leaves.try_leave(leave, leaving, TraceContext::of(span)).await;
+    gateway.pending.try_leave(leave, leaving, TraceContext::of(span)).await;
     Ok(())
 }
 
@@ -52,14 +52,14 @@ pub(in crate::socket) fn expire(client: &Arc<Client>) {
     let leaving = gateway.relay.leave(&own.room);
     let leave = Command::Leave(leave_of(client, &own, Reason::Expired));
     metrics::evicted(Reason::Expired.as_str(), 1);
-    gateway.pending_leaves.send(leave, Some(leaving), TraceContext::default());
+    gateway.pending.send(leave, Some(Box::new(leaving)), TraceContext::default());
 }
 
 /// Removes the socket from its room; no one waits for that.
 pub(super) fn send_leave(client: &Arc<Client>, own: &Membership, reason: Reason, trace: TraceContext) {
     let gateway = &client.gateway;
     let leaving = gateway.relay.exit(&own.room, &client.conn);
-    gateway.pending_leaves.send(Command::Leave(leave_of(client, own, reason)), Some(leaving), trace);
+    gateway.pending.send(Command::Leave(leave_of(client, own, reason)), Some(Box::new(leaving)), trace);
 }
 
 fn leave_of(client: &Client, own: &Membership, reason: Reason) -> Leave {

@@ -58,7 +58,7 @@ async fn release(client: &Arc<Client>, lock: LockId, fence: u64, ack: Ack) {
             // Without an answer it may have happened or not; its client wants it to, so it is repeated until it has.
             if outcome.is_err() {
                 let trace = TraceContext::of(ack.span());
-                client.gateway.pending_leaves.send(Command::Lock(release), None, trace);
+                client.gateway.pending.send(Command::Lock(release), None, trace);
             }
             ack.refuse(&refusal(outcome));
         }
@@ -78,6 +78,6 @@ pub(in crate::socket) fn give_up(client: &Client, taken: Taken) {
     let op = taken.op;
     for room in taken.end(&client.conn) {
         let drop = Command::Lock(Lock::Drop(DropAll { room, conn: client.conn.clone(), op }));
-        client.gateway.pending_leaves.send(drop, None, TraceContext::default());
+        client.gateway.pending.send(drop, None, TraceContext::default());
     }
 }

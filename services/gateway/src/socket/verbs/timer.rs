@@ -52,7 +52,7 @@ fn expire(client: &Client, lock: &LockId) -> Option<Duration> {
         Time::Left(left_ms) => Some(Duration::from_millis(left_ms)),
         Time::Over(ended) => {
             let expire = Command::Lock(Lock::Expire { room: lock.channel.name.clone() });
-            client.gateway.pending_leaves.send(expire, None, TraceContext::default());
+            client.gateway.pending.send(expire, None, TraceContext::default());
             drop(ended);
             None
         }

@@ -218,7 +218,7 @@ impl Waiter {
 
     fn give_up(&self) {
         let withdraw = Command::Lock(self.withdrawal(false));
-        self.client.gateway.pending_leaves.send(withdraw, None, TraceContext::default());
+        self.client.gateway.pending.send(withdraw, None, TraceContext::default());
     }
 }
 

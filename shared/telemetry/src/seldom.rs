@@ -1,4 +1,4 @@
-//! Log lines about faults that clients can repeat as often as they like.
+//! Log lines about faults that may come as often as clients, or a server that is down, make them.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// Lets a line through at most once in 10 s.
 #[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<State>);
+pub struct Seldom(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -17,12 +17,13 @@ struct State {
 }
 
 impl Seldom {
-    pub(crate) const fn new() -> Self {
+    /// One that lets the first line through.
+    pub const fn new() -> Self {
         Self(Mutex::new(State { last: None, left_out: 0 }))
     }
 
     /// Whether a line may be logged now: then how many were left out since the last one.
-    pub(crate) fn take(&self) -> Option<u64> {
+    pub fn take(&self) -> Option<u64> {
         self.0.lock().take(Instant::now())
     }
 }
