@@ -81,6 +81,21 @@ impl<T> DueQueue<T> {
         entries.heap.pop().map(|Reverse(entry)| entry.item).ok_or(None)
     }
 
+    /// Gives each item another time, or drops it where `due` answers none. Items of one time keep their order.
+    pub(crate) fn reschedule(&self, mut due: impl FnMut(Instant, &T) -> Option<Instant>) {
+        {
+            let mut entries = self.entries.lock();
+            let mut all = std::mem::take(&mut entries.heap).into_vec();
+            all.retain_mut(|Reverse(entry)| {
+                let at = due(entry.due, &entry.item);
+                entry.due = at.unwrap_or(entry.due);
+                at.is_some()
+            });
+            entries.heap = all.into();
+        }
+        self.first_changed.notify_one();
+    }
+
     /// How many items there are, due or not.
     pub(crate) fn len(&self) -> usize {
         self.entries.lock().heap.len()
@@ -154,6 +169,21 @@ mod tests {
             taken.push(worker.await.unwrap());
         }
         assert_eq!(taken, [("first", 20), ("second", 100), ("last", 1_000)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn items_are_rescheduled_or_dropped_while_a_worker_waits() {
+        let queue = Arc::new(DueQueue::new());
+        let began = Instant::now();
+        [(1_000, 'a'), (2_000, 'b'), (3_000, 'c')].into_iter().for_each(|(ms, item)| queue.push(after(ms), item));
+        let worker = tokio::spawn({
+            let queue = Arc::clone(&queue);
+            async move { (queue.next().await, queue.next().await) }
+        });
+        sleep(Duration::from_millis(100)).await;
+        queue.reschedule(|due, item| (*item != 'a').then(|| if *item == 'c' { after(100) } else { due }));
+        assert_eq!(worker.await.unwrap(), ('c', 'b'));
+        assert_eq!((began.elapsed().as_millis(), queue.len()), (2_000, 0));
     }
 
     #[tokio::test(start_paused = true)]
