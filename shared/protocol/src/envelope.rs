@@ -1,5 +1,5 @@
-//! The one message that services send each other: a header and the items that travel together. Items stay text until
-//! they are read, so that one that a newer version added does not spoil its neighbours.
+//! The one message that services send each other: a header, and the items that travel together. Items stay text until they
+//! are read, so that an item of a newer version does not make the others unreadable.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ pub enum Kind {
     Request,
     /// Items are [`crate::command::Outcome`]s.
     Reply,
-    /// Asks whether an inbox is still received, the own one or that of an instance that owes a reply; no items.
+    /// Checks that an inbox still receives: the sender's own, or that of an instance whose reply is pending. No items.
     Probe,
 }
 
@@ -44,9 +44,9 @@ pub struct Envelope<'a> {
 /// One request or one reply.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Item<'a> {
-    /// The requests that it is or answers; 0 stands for another instance's (a shared answer keeps its places).
+    /// The requests that it is or answers; 0 stands for a request of another instance (a shared answer keeps its slots).
     pub ids: Vec<u64>,
-    /// Of a request: until when its caller waits, by the hosts' clock in milliseconds since 1970. After that it is not carried
+    /// Of a request: when its caller stops waiting, in milliseconds since 1970 by the hosts' clocks. After that it is not carried
     /// out. A reply has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
@@ -71,7 +71,7 @@ pub enum Unreadable {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads a message; fields that this build does not know are passed over.
+    /// Reads a message; fields that this build does not know are ignored.
     ///
     /// # Errors
     /// [`Unreadable`]: the message is dropped, with a log line.
@@ -93,7 +93,7 @@ impl<'a> Envelope<'a> {
     /// Writes a message.
     ///
     /// # Errors
-    /// Never for what this crate makes; the serializer's signature has it.
+    /// Never for an envelope of this crate's types; the serializer's signature requires it.
     pub fn write(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }

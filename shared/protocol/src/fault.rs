@@ -22,9 +22,9 @@ pub enum Code {
     MetadataLock,
     /// There is nothing to update. Nothing changed.
     MetadataInvalid,
-    /// Somebody else holds the lock.
+    /// Another connection holds the lock.
     LockHeld,
-    /// The lock is not held by the one who says so, or not any more.
+    /// The connection does not hold the lock, or no longer.
     LockLost,
     /// The system cannot do it now and did not; try again.
     Unavailable,

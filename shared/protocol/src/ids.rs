@@ -80,10 +80,10 @@ id! {
     LockName
 }
 
-/// A channel: metadata and locks beside the members of the room that has its name.
+/// A channel: metadata and locks next to the members of the room that has its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChannelId {
-    /// The name, which is that of a room, whether somebody is in it or not.
+    /// The name, which is that of a room, whether anyone is in it or not.
     pub name: RoomId,
     /// The type.
     #[serde(rename = "type")]

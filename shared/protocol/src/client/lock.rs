@@ -13,39 +13,39 @@ use crate::{
     limits::{DEFAULT_LOCK_TTL_MS, MAX_LOCK_TTL_MS, MAX_LOCK_WAIT_MS, MAX_SAFE_INTEGER, MIN_LOCK_TTL_MS},
 };
 
-/// What is asked of locks.
+/// A request about locks.
 #[derive(Debug)]
 pub enum LockAsk {
     /// `lock:acquire`
     Acquire {
-        /// Which.
+        /// The lock.
         lock: LockId,
-        /// How long it is held without being renewed.
+        /// How long it is held without a renewal, in milliseconds.
         ttl_ms: u64,
-        /// How long to wait for it.
+        /// How long to wait for it, in milliseconds.
         wait_ms: u64,
     },
     /// `lock:renew`
     Renew {
-        /// Which.
+        /// The lock.
         lock: LockId,
-        /// Under which fence it is held.
+        /// The fencing token under which it is held.
         fence: u64,
-        /// How long from now on.
+        /// How long from now on, in milliseconds.
         ttl_ms: u64,
     },
     /// `lock:release`
     Release {
-        /// Which.
+        /// The lock.
         lock: LockId,
-        /// Under which fence it is held.
+        /// The fencing token under which it is held.
         fence: u64,
     },
     /// `lock:get`
     Get {
-        /// Of which channel.
+        /// The channel.
         channel: ChannelId,
-        /// Only this one.
+        /// Only this lock.
         name: Option<LockName>,
     },
 }

@@ -16,7 +16,7 @@ use crate::{
     limits::{MAX_GIVEN_REVISION, MAX_ITEMS, MAX_SAFE_INTEGER, MAX_VALUE_BYTES},
 };
 
-/// What is asked of a channel.
+/// A request about a channel's metadata.
 #[derive(Debug)]
 pub enum MetadataAsk {
     /// `metadata:setChannel`
@@ -193,7 +193,7 @@ fn options(json: &RawValue) -> Result<WriteOptions, Fault> {
     Ok(options)
 }
 
-/// A revision to check or to set; a negative one means that there is none.
+/// A revision to check or to set; a negative one counts as absent.
 fn revision(field: &str, json: &RawValue) -> Result<Option<u64>, Fault> {
     let number = whole(json)
         .filter(|number| *number <= MAX_SAFE_INTEGER as i64)

@@ -42,23 +42,23 @@ pub use sequence::{List, Object};
 pub enum Request {
     /// `presence:join`
     Join {
-        /// The room to be in.
+        /// The room.
         room: RoomId,
-        /// Who joins.
+        /// The user who joins.
         user: UserId,
-        /// The connection's state; `{}` where the client sent none.
+        /// The connection's state; `{}` if the client sent none.
         state: Box<RawValue>,
     },
     /// `presence:heartbeat`
     Heartbeat {
-        /// The epoch that the client believes in; none means the current one.
+        /// The epoch that the client knows; `None` means the current one.
         epoch: Option<u64>,
         /// What to merge over the state.
         patch: Option<Box<RawValue>>,
     },
     /// `presence:leave`
     Leave,
-    /// `metadata:*`; boxed, for a queue's places are as large as the largest.
+    /// `metadata:*`; boxed, because every slot of a queue is as large as the largest request.
     Metadata(Box<(ChannelId, MetadataAsk)>),
     /// `lock:*`
     Lock(Box<LockAsk>),
@@ -106,7 +106,7 @@ fn split_compact(arguments: &str) -> Option<(&str, &str)> {
 /// Splits what else is valid, or says why it is not.
 fn split(arguments: &str) -> Result<(String, Option<&RawValue>), Fault> {
     let malformed = |_| Fault::invalid("the event is not valid JSON");
-    // The common shapes first: a tuple borrows its payload and allocates no list.
+    // One payload first: a tuple borrows it and allocates no list.
     if let Ok((event, payload)) = serde_json::from_str::<(String, &RawValue)>(arguments) {
         return Ok((event, Some(payload)));
     }

@@ -1,4 +1,4 @@
-//! What the fields of every payload have in common.
+//! What the fields of all payloads have in common.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -31,7 +31,7 @@ pub(super) fn channel(name: Option<&RawValue>, kind: Option<&RawValue>) -> Resul
     Ok(ChannelId { name: name.into(), kind: kind.into() })
 }
 
-/// A field that is there, be it `null`. Everywhere else a `null` is the same as a field that is not there.
+/// A field that is present, even if it is `null`. Everywhere else a `null` is the same as an absent field.
 pub(super) fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -45,7 +45,7 @@ pub(super) fn id(field: &str, value: Option<&RawValue>) -> Result<String, Fault>
     Ok(text)
 }
 
-/// A field that is a flag, false where it is missing.
+/// A field that is a flag, false if it is absent.
 pub(super) fn flag(field: &str, value: Option<&RawValue>) -> Result<bool, Fault> {
     match value.map(RawValue::get) {
         None | Some("false") => Ok(false),

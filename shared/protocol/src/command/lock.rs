@@ -1,30 +1,30 @@
-//! Locks of channels: what is asked, what became of it. Each command may be repeated without harm: it names its
-//! connection's operation, and the channel remembers the last one of each connection for a while.
+//! Locks of channels: requests and their outcomes. Each command may be repeated without harm: it names its connection's
+//! operation, and the channel remembers the last one of each connection for a while.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ChannelId, ConnId, InstanceId, LockId, LockName, RoomId, UserId};
 
-/// Something asked of locks.
+/// A request about locks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lock {
     /// Take a lock, or wait for it.
     Acquire(Acquire),
-    /// Hold it longer.
+    /// Hold a lock longer.
     Renew(Renew),
-    /// Let it go.
+    /// Release a lock.
     Release(Release),
-    /// Wait no longer.
+    /// Stop waiting for a lock.
     Withdraw(Withdraw),
-    /// Let go of everything of a connection in the channels of a name, and wait for nothing.
+    /// Release every lock of a connection in the channels of a name, and stop waiting for any.
     Drop(DropAll),
-    /// End what has outlived its TTL in the channels of a name.
+    /// End the locks that outlived their TTL in the channels of a name.
     Expire {
         /// The name.
         room: RoomId,
     },
-    /// Tell who holds what.
+    /// List the locks that are held.
     Get {
         /// The channel.
         channel: ChannelId,
@@ -66,7 +66,7 @@ impl Lock {
 pub struct Acquire {
     /// The lock.
     pub lock: LockId,
-    /// Whose connection it is.
+    /// The user of the connection.
     pub user: UserId,
     /// The connection.
     pub conn: ConnId,
@@ -74,9 +74,9 @@ pub struct Acquire {
     pub gateway: InstanceId,
     /// The connection's operation; a waiter that asks again names the one that it began with.
     pub op: u64,
-    /// How long it is held without being renewed.
+    /// How long it is held without a renewal, in milliseconds.
     pub ttl_ms: u64,
-    /// How long to wait for it.
+    /// How long to wait for it, in milliseconds.
     pub wait_ms: u64,
 }
 
@@ -87,9 +87,9 @@ pub struct Renew {
     pub lock: LockId,
     /// The connection that holds it.
     pub conn: ConnId,
-    /// Under which fence.
+    /// The fencing token under which it holds the lock.
     pub fence: u64,
-    /// How long from now on.
+    /// How long from now on, in milliseconds.
     pub ttl_ms: u64,
 }
 
@@ -102,7 +102,7 @@ pub struct Release {
     pub conn: ConnId,
     /// The connection's operation.
     pub op: u64,
-    /// Under which fence.
+    /// The fencing token under which it holds the lock.
     pub fence: u64,
 }
 
@@ -115,7 +115,7 @@ pub struct Withdraw {
     pub conn: ConnId,
     /// The operation that began to wait.
     pub op: u64,
-    /// Whether a lock that was granted meanwhile is kept; else it is let go again.
+    /// Whether a lock that was granted meanwhile is kept; otherwise it is released.
     pub keep: bool,
 }
 
@@ -133,40 +133,40 @@ pub struct DropAll {
 /// A lock that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
-    /// Which.
+    /// The lock.
     pub lock: LockId,
-    /// By whose connection.
+    /// The user of the connection that holds it.
     pub owner: UserId,
-    /// By which connection.
+    /// The connection that holds it.
     pub conn: ConnId,
-    /// A number that only grows from one holder to the next.
+    /// The fencing token: a number that grows from one holder to the next.
     pub fence: u64,
-    /// Until when, in milliseconds of Redis' clock.
+    /// When it ends unless it is renewed, in milliseconds of Redis' clock.
     pub expires_at_ms: u64,
 }
 
-/// What became of it.
+/// The outcome of a request about locks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Locked {
     /// The connection holds the lock.
     Held(Held),
-    /// Another does; the connection stands in line.
+    /// Another connection holds it; this one waits.
     Waits {
-        /// Who holds it.
+        /// The holder.
         holder: Held,
-        /// How many stand before it.
+        /// How many connections wait before it.
         ahead: u64,
     },
-    /// Another does.
+    /// Another connection holds it.
     Taken(Held),
-    /// It waits no longer, and does not hold it; who does, if anybody.
+    /// The connection no longer waits and does not hold the lock; this is the holder, if there is one.
     Withdrawn(Option<Held>),
-    /// The connection does not hold the lock, or not under that fence.
+    /// The connection does not hold the lock, or not under that fencing token.
     Lost,
-    /// Too many wait in the channels of this name, or too many locks are held there.
+    /// Too many connections wait in the channels of this name, or too many locks are held there.
     Full,
-    /// A later operation of the connection was there first.
+    /// A later operation of the connection was carried out first.
     Overtaken,
     /// Done.
     Done,

@@ -1,21 +1,21 @@
-//! Metadata of channels: what is asked, what became of it. A write may be repeated without harm: it names its
-//! connection's operation, and the channel remembers the last one of each connection for a while.
+//! Metadata of channels: requests and their outcomes. A write may be repeated without harm: it names its connection's
+//! operation, and the channel remembers the last one of each connection for a while.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::ids::{ChannelId, ChannelType, ConnId, ItemKey, LockName, UserId};
 
-/// Something asked of a channel's metadata.
+/// A request about a channel's metadata.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Metadata {
     /// The channel.
     pub channel: ChannelId,
-    /// What is asked.
+    /// What to do.
     pub act: Act,
 }
 
-/// What is asked.
+/// What to do with a channel's metadata.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
@@ -27,9 +27,9 @@ pub enum Act {
     Remove(Change),
     /// Remove all items; the change names none.
     Clear(Change),
-    /// Give a record whose last changes Redis lost a revision above all that anyone knows.
+    /// Give a record whose last changes Redis lost a revision above every revision that anyone knows.
     Renew(Change),
-    /// Tell the record.
+    /// Read the record.
     Get,
 }
 
@@ -59,15 +59,15 @@ impl Act {
 /// A write.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Change {
-    /// Whose connection writes.
+    /// The connection that writes.
     pub conn: ConnId,
     /// The connection's operation, counted by its gateway.
     pub op: u64,
     /// The connection's user, if it has joined a room.
     pub author: Option<UserId>,
-    /// What of.
+    /// The items.
     pub items: Vec<ItemChange>,
-    /// Under which conditions, and what is noted down.
+    /// The conditions, and what is recorded.
     pub options: WriteOptions,
 }
 
@@ -76,42 +76,42 @@ pub struct Change {
 pub struct ItemChange {
     /// The key.
     pub key: ItemKey,
-    /// The value, which may be `null`; none leaves it as it is, and is the empty string in a new item.
+    /// The value, which may be `null`. `None` leaves the value as it is; in a new item it is the empty string.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub value: Option<Box<RawValue>>,
-    /// For `set` the item's revision, 1 where there is none; else the one that the item must have.
+    /// For `set` the revision that the item is given, 1 if there is none; else the one that it must have.
     pub revision: Option<u64>,
 }
 
-/// A value that is there, be it `null`.
+/// A value that is present, even if it is `null`.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// The conditions of a write, and what is noted down.
+/// The conditions of a write, and what is recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteOptions {
     /// The `majorRevision` that the channel must have; 0 is that of a channel that does not exist.
     pub major_revision: Option<u64>,
     /// The lock that the writer must hold.
     pub lock: Option<LockName>,
-    /// The fence under which it must hold it.
+    /// The fencing token under which it must hold the lock.
     pub fence: Option<u64>,
-    /// Note down when.
+    /// Record when the items were written.
     pub add_timestamp: bool,
-    /// Note down who.
+    /// Record who wrote them.
     pub add_user_id: bool,
 }
 
 /// A record, at one moment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
-    /// One more for each change; born from Redis' clock in microseconds, so that it never comes again after the channel
-    /// expired or was lost. 0 when there is no record.
+    /// Grows by one with each change. It starts from Redis' clock in microseconds, so that it never repeats after the channel
+    /// expired or was lost. 0 if there is no record.
     pub major_revision: u64,
     /// When it last changed, in milliseconds of Redis' clock; 0 when it never did.
     pub timestamp: u64,
-    /// What is in it.
+    /// Its items.
     pub items: Vec<Item>,
 }
 
@@ -131,23 +131,23 @@ pub struct Item {
     pub value: Box<RawValue>,
     /// Its revision.
     pub revision: u64,
-    /// When it was last written, in milliseconds of Redis' clock, if its writer wanted that noted down.
+    /// When it was last written, in milliseconds of Redis' clock, if its writer wanted that recorded.
     pub updated: Option<u64>,
-    /// By whom, if its writer wanted that noted down.
+    /// Who wrote it, if its writer wanted that recorded.
     pub author: Option<UserId>,
 }
 
-/// A write that did not happen.
+/// Why a write did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rejection {
     /// A revision is not the expected one.
     Conflict {
-        /// The item; none for the channel's `majorRevision`.
+        /// The item; `None` for the channel's `majorRevision`.
         key: Option<ItemKey>,
         /// What the writer expected.
         expected: u64,
-        /// What is.
+        /// What it is.
         actual: u64,
     },
     /// There is no such item, or, without a key, no such channel.
@@ -159,9 +159,9 @@ pub enum Rejection {
     TooLarge,
     /// The channel's name has [`MAX_CHANNEL_TYPES`](crate::limits::MAX_CHANNEL_TYPES) types already.
     TooManyTypes,
-    /// The writer does not hold the lock, or not under that fence.
+    /// The writer does not hold the lock, or not under that fencing token.
     Lock,
-    /// A later operation of the connection was there first.
+    /// A later operation of the connection was carried out first.
     Overtaken,
 }
 

@@ -1,7 +1,7 @@
-//! What gateway and reaper ask of presence-state, and what it answers. Every command may be repeated without harm: it
-//! names the connection's operation (`op`), and the record remembers the last one that it took.
+//! Requests of gateway and reaper to presence-state, and their outcomes. Every command may be repeated without harm: it names
+//! the connection's operation (`op`), and the record remembers the last one that it took.
 //!
-//! - `presence`, `metadata`, `lock`: what is asked of each, and what that answers.
+//! - `presence`, `metadata`, `lock`: the requests and outcomes of each.
 
 pub mod lock;
 pub mod metadata;
@@ -33,24 +33,24 @@ pub enum Command {
     Heartbeat(Heartbeat),
     /// Remove a connection from its room.
     Leave(Leave),
-    /// Make a room's records of one gateway what that gateway says they are.
+    /// Bring one gateway's records of a room to what that gateway knows.
     Restore(Restore),
     /// Compare a partition's counts with what a gateway has there.
     Audit(Audit),
     /// List the members of a room.
     Snapshot(SnapshotQuery),
-    /// Evict the connections of gateways that are gone from a partition, and end what is due there.
+    /// Evict the connections of gateways that are gone from a partition, and end the locks that are due there.
     Reap(Reap),
-    /// See or change a channel's metadata.
+    /// Read or change a channel's metadata.
     Metadata(Metadata),
     /// Take, hold or release locks.
     Lock(Lock),
-    /// List what members of a room may have missed of the channels of its name.
+    /// List what members of a room may have missed in the channels of its name.
     Catchup(Catchup),
 }
 
 impl Command {
-    /// The room that the command is about, for a channel that of its name; none if it is about a whole partition.
+    /// The room that the command is about, for a channel the room of its name; `None` if it is about a whole partition.
     pub fn room(&self) -> Option<&RoomId> {
         match self {
             Command::Join(c) => Some(&c.room),
@@ -74,7 +74,7 @@ impl Command {
         }
     }
 
-    /// What it is about and its verb, as they stand in span names (`presence.join`).
+    /// Its subject and its verb, as in span names (`presence.join`).
     pub fn name(&self) -> (&'static str, &'static str) {
         match self {
             Command::Join(_) => ("presence", "join"),
@@ -96,17 +96,17 @@ impl Command {
 pub struct Catchup {
     /// The room.
     pub room: RoomId,
-    /// Which records members know, by type, at which `majorRevision`. One that is gone begins again, empty, and one whose
-    /// last changes Redis lost is renewed, so that its revisions go on.
+    /// Which records members know, by type, and at which `majorRevision`. A record that is gone starts over empty, and one
+    /// whose last changes Redis lost is renewed, so that its revisions continue.
     pub known: Vec<(ChannelType, u64)>,
-    /// All records are wanted, whatever members know.
+    /// List all records, whatever members know.
     pub all: bool,
     /// The records of types after this one are wanted; from the first one on if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<ChannelType>,
 }
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -126,7 +126,7 @@ pub enum Outcome {
         /// The stored epoch.
         epoch: u64,
     },
-    /// The gateway's copy was older than the record: here is the record, merge again.
+    /// The gateway's copy was older than the record. It merges again, into this record.
     Conflict {
         /// The stored epoch.
         epoch: u64,
@@ -137,9 +137,9 @@ pub enum Outcome {
     },
     /// The record is gone.
     Missing,
-    /// The leave happened, now or before.
+    /// The leave was carried out, now or earlier.
     Left,
-    /// The room's records are what the gateway said.
+    /// The room's records are what the gateway knows.
     Restored {
         /// How many records were written.
         written: u64,
@@ -148,20 +148,20 @@ pub enum Outcome {
     },
     /// The partition was compared.
     Audited {
-        /// Rooms in which the gateway has another number of records than it said.
+        /// Rooms in which the gateway has a different number of records than it reported.
         differing: Vec<RoomId>,
         /// How many records in other rooms were removed.
         removed: u64,
     },
-    /// Who is in the room. A room that does not exist has `gen` 0.
+    /// The members of the room. A room that does not exist has `gen` 0.
     Snapshot(Snapshot),
-    /// The room stands where the asker knows it.
+    /// The room stands at the position that the request named.
     Unchanged,
     /// The partition was cleaned.
     Reaped {
         /// Connections of gone gateways that were evicted.
         evicted: u64,
-        /// Rooms that this changed.
+        /// How many rooms this changed.
         rooms: u64,
         /// Whether there is more to do.
         more: bool,
@@ -170,11 +170,11 @@ pub enum Outcome {
     Record(Record),
     /// A write that did not happen.
     Rejected(Rejection),
-    /// What became of something asked of locks.
+    /// The outcome of a request about locks.
     Lock(Locked),
-    /// What members may not know.
+    /// What members may have missed.
     Catchup {
-        /// The records that are not as the asker knows them, by type; as many as fit into a message of about 1 MiB.
+        /// The records that differ from what the request named, by type; as many as fit into a message of about 1 MiB.
         records: Vec<TypedRecord>,
         /// The locks that are held, of all channels of the name. Only in the last answer.
         locks: Vec<Held>,

@@ -14,7 +14,7 @@ use crate::{
 pub struct Join {
     /// The room.
     pub room: RoomId,
-    /// Whose connection it is.
+    /// The user of the connection.
     pub user: UserId,
     /// The connection.
     pub conn: ConnId,
@@ -23,7 +23,7 @@ pub struct Join {
     /// The connection's operation, counted by its gateway.
     pub op: u64,
     /// The highest epoch that the gateway has seen for this connection, 0 for none: an epoch never goes back, even if
-    /// Redis forgot it.
+    /// Redis lost it.
     pub known_epoch: u64,
     /// The connection's state.
     pub state: Box<RawValue>,
@@ -43,9 +43,9 @@ pub struct Heartbeat {
     pub base_op: u64,
     /// The highest epoch that the gateway has seen for this connection.
     pub known_epoch: u64,
-    /// The client's epoch; none means the current one.
+    /// The client's epoch; `None` means the current one.
     pub epoch: Option<u64>,
-    /// The whole state after the patch; none leaves it as it is.
+    /// The whole state after the patch; `None` leaves it as it is.
     pub state: Option<Box<RawValue>>,
 }
 
@@ -62,24 +62,24 @@ pub struct Leave {
     pub reason: Reason,
 }
 
-/// See [`Command::Restore`]. A record that is missing, or older than what the gateway says, is written; one that stands where
-/// the gateway says it does stays untouched, and so does one with a higher operation.
+/// See [`Command::Restore`]. A record that is missing, or older than the gateway's copy, is written. One that equals the copy
+/// stays untouched, and so does one with a higher operation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Restore {
     /// The room.
     pub room: RoomId,
-    /// The gateway that speaks.
+    /// The gateway that sends this.
     pub gateway: InstanceId,
     /// Its connections in the room; [`Restore::MOST`] at most in one command.
     pub members: Vec<Restored>,
-    /// Which other records of the gateway have no connection any more, and are removed.
+    /// Which other records of the gateway no longer have a connection, and are removed.
     pub strays: Option<Strays>,
 }
 
 /// Records that a [`Restore`] removes: all of the gateway's in the room but those of `members` and of `stay`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Strays {
-    /// Only records that are older than this, in milliseconds of Redis' clock: the join of others may be under way.
+    /// Only records older than this are removed, in milliseconds of Redis' clock: a join of a younger one may be under way.
     pub before_ms: u64,
     /// Connections that the gateway has in the room besides `members`.
     pub stay: Vec<ConnId>,
@@ -95,7 +95,7 @@ impl Restore {
 pub struct Restored {
     /// The connection.
     pub conn: ConnId,
-    /// Whose it is.
+    /// Its user.
     pub user: UserId,
     /// The operation that its state stems from.
     pub op: u64,
@@ -110,12 +110,12 @@ pub struct Restored {
 pub struct Audit {
     /// The partition.
     pub partition: Partition,
-    /// The gateway that speaks.
+    /// The gateway that sends this.
     pub gateway: InstanceId,
-    /// Every room of the partition that it has to do with, and how many of its connections are members there. Its records
-    /// in other rooms are removed.
+    /// Every room of the partition in which the gateway has connections, and how many of them are members. Its records in other
+    /// rooms are removed.
     pub rooms: Vec<(RoomId, u64)>,
-    /// Records that are younger than this, in milliseconds of Redis' clock, stay: their join may be under way.
+    /// Records younger than this stay, in milliseconds of Redis' clock: their join may be under way.
     pub strays_before_ms: u64,
 }
 
@@ -133,7 +133,7 @@ pub struct SnapshotQuery {
 pub struct Reap {
     /// The partition.
     pub partition: Partition,
-    /// Gateways that have records there and no lease, as the reaper found.
+    /// Gateways that have records there but no lease, as far as the reaper knows.
     pub gone: Vec<InstanceId>,
 }
 
@@ -159,11 +159,11 @@ pub struct Snapshot {
     pub at: Position,
     /// When the gateways of its members were last known to hold their leases, in milliseconds of Redis' clock.
     pub seen_ms: u64,
-    /// Everyone in it.
+    /// Its members.
     pub members: Vec<Member>,
 }
 
-/// Joins of one room that were made together. The room as the n-th of them saw it is `before` and the first n `joins`.
+/// Joins of one room that were carried out together. The n-th of them saw `before` and the first n `joins`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Joined {
     /// The room's generation.
@@ -171,26 +171,26 @@ pub struct Joined {
     pub birth: u64,
     /// When the gateways of its members were last known to hold their leases, in milliseconds of Redis' clock.
     pub seen_ms: u64,
-    /// Who was there before them, without members of gateways that are gone.
+    /// The members before them, without those of gateways that are gone.
     pub before: Vec<Member>,
-    /// Who joined, in order; each stands where its request's id stands in the reply.
+    /// The joins, in the order of their requests' ids in the reply.
     pub joins: Vec<JoinedOne>,
 }
 
-/// One of them.
+/// One join of [`Joined`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct JoinedOne {
     /// The position of the join in the room's events.
     pub seq: u64,
     /// The token of that position.
     pub token: u64,
-    /// What became of it.
+    /// Its outcome.
     pub result: JoinResult,
-    /// The new member; none where `before` already has it (a repeated request), or where there is none.
+    /// The new member; `None` if `before` already has it (a repeated request), or if the join was not carried out.
     pub member: Option<Member>,
 }
 
-/// What became of a join.
+/// The outcome of a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JoinResult {
@@ -201,9 +201,9 @@ pub enum JoinResult {
         /// The operation that its record stands at.
         op: u64,
     },
-    /// A later operation of the connection was there first.
+    /// A later operation of the connection was carried out first.
     Overtaken,
-    /// The room has as many members, or as many bytes of states, as it may have.
+    /// The room is at [`MAX_ROOM_MEMBERS`](crate::limits::MAX_ROOM_MEMBERS) or [`MAX_ROOM_BYTES`](crate::limits::MAX_ROOM_BYTES).
     Full,
 }
 

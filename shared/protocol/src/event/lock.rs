@@ -1,4 +1,4 @@
-//! What became of a lock, as the script that decided it publishes it.
+//! A change of a lock, as the script that made it publishes it.
 //!
 //! ```text
 //! l1 <acquired|released|expired> <fence> <ms at which it ends> <the operation that acquired it>
@@ -12,9 +12,9 @@
 /// What happened to a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Somebody holds it now.
+    /// A connection holds it now.
     Acquired,
-    /// Its holder let it go, left, or is gone.
+    /// Its holder released it, left, or is gone.
     Released,
     /// Its holder did not renew it in time.
     Expired,
@@ -36,7 +36,7 @@ impl Change {
 pub struct LockEvent<'a> {
     /// What happened.
     pub change: Change,
-    /// Under which fence it is or was held.
+    /// The fencing token under which it is or was held.
     pub fence: u64,
     /// When it ends unless it is renewed, in milliseconds of Redis' clock.
     pub expires_at_ms: u64,
@@ -60,7 +60,7 @@ impl<'a> LockEvent<'a> {
         text.starts_with("l1 ")
     }
 
-    /// Reads a published event; `None` when it is none, or of a version that this build does not know.
+    /// Reads a published event; `None` if it is malformed or of a version that this build does not know.
     pub fn read(text: &'a str) -> Option<Self> {
         let mut lines = text.split('\n');
         let mut head = lines.next()?.strip_prefix("l1 ")?.split(' ');

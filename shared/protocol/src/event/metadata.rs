@@ -1,5 +1,5 @@
-//! A change of a channel's metadata, as its script publishes it. Values are opaque and may have any letter in them, so
-//! each is told by its length.
+//! A change of a channel's metadata, as its script publishes it. Values are opaque and may contain any
+//! character, so each comes with its length.
 //!
 //! ```text
 //! m1 <set|update|remove> <majorRevision> <ts>
@@ -40,7 +40,7 @@ impl Operation {
 pub struct MetadataEvent<'a> {
     /// What happened.
     pub operation: Operation,
-    /// The record's revision since.
+    /// The record's revision after it.
     pub major_revision: u64,
     /// When, in milliseconds of Redis' clock.
     pub ts: u64,
@@ -50,7 +50,7 @@ pub struct MetadataEvent<'a> {
     pub kind: &'a str,
     /// The user of the connection that wrote, if it had one.
     pub author: Option<&'a str>,
-    /// The items: the new ones, or, where they were removed, the last ones.
+    /// The items: the new ones, or, if they were removed, the last ones.
     pub items: Vec<EventItem<'a>>,
 }
 
@@ -71,7 +71,7 @@ impl<'a> MetadataEvent<'a> {
         text.starts_with("m1 ")
     }
 
-    /// Reads a published event; `None` when it is none, or of a version that this build does not know.
+    /// Reads a published event; `None` if it is malformed or of a version that this build does not know.
     pub fn read(text: &'a str) -> Option<Self> {
         let mut lines = text.splitn(5, '\n');
         let mut head = lines.next()?.strip_prefix("m1 ")?.split(' ');

@@ -1,5 +1,5 @@
-//! What a room tells its members. A script publishes it together with the change that it reports, and a script formats
-//! no JSON: an event is lines of text, the client's state last and opaque.
+//! The events of a room, as scripts publish them together with the change that they report. Scripts format no JSON: an event is
+//! lines of text, with the client's state last and opaque.
 //!
 //! ```text
 //! 2 <gen> <seq> <token> <token of the event before it, 0 for none> <ts> <epoch> <op> <type> <reason or -> <user flag 0|1>
@@ -9,10 +9,10 @@
 //! <state: JSON, to the end>
 //! ```
 //!
-//! `gen`, `seq` and the token are the room's [`Position`](crate::position::Position) since the event.
+//! `gen`, `seq` and the token are the room's [`Position`](crate::position::Position) after the event.
 //!
-//! That is an event of presence; `metadata` and `lock` have those of the channels of the room's name, published beside
-//! them.
+//! This is an event of presence. `metadata` and `lock` have the events of the channels of the room's name, which are published on
+//! the same channel of Redis.
 
 pub mod lock;
 pub mod metadata;
@@ -31,12 +31,12 @@ pub enum Kind {
     Update,
     /// It is gone.
     Leave,
-    /// Its record was put back: a join for whoever did not know it. Clients never see this kind.
+    /// Its record was restored: a join for members that did not know it. Clients never see this kind.
     Restore,
 }
 
 impl Kind {
-    /// What it is to a client: a record that was put back is a join.
+    /// What clients call it: a record that was restored is a join.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Join | Kind::Restore => "join",
@@ -50,11 +50,11 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// Its client said so.
+    /// Its client left.
     Left,
     /// Its socket closed.
     Disconnected,
-    /// Its client sent nothing for a whole TTL (heartbeat mode only).
+    /// Its client sent nothing for a full TTL (heartbeat mode only).
     Expired,
     /// Its gateway's lease ended.
     NodeLost,
@@ -93,7 +93,7 @@ impl Kind {
 /// One event of a room, as published.
 #[derive(Debug)]
 pub struct RoomEvent<'a> {
-    /// Where the room stands since.
+    /// The room's position after it.
     pub at: Position,
     /// The token of the event before it; 0 for the first one of a generation.
     pub previous_token: u64,
@@ -111,16 +111,16 @@ pub struct RoomEvent<'a> {
     pub user_edge: bool,
     /// The trace that the change belongs to.
     pub traceparent: Option<&'a str>,
-    /// To which connection.
+    /// The connection.
     pub conn: &'a str,
-    /// Of which user.
+    /// Its user.
     pub user: &'a str,
-    /// With which state.
+    /// Its whole state after the event (before it, for a leave).
     pub state: &'a RawValue,
 }
 
 impl<'a> RoomEvent<'a> {
-    /// Reads a published event; `None` when it is none, or of a version that this build does not know.
+    /// Reads a published event; `None` if it is malformed or of a version that this build does not know.
     pub fn read(text: &'a str) -> Option<Self> {
         let mut lines = text.splitn(5, '\n');
         let mut head = lines.next()?.split(' ');
