@@ -35,7 +35,7 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     lanes.iter_mut().for_each(|(lane, _)| report.faults.absorb(lane.faults()));
     let off = &lanes[0].0.measure;
     for ((lane, collected), (what, rate, cost)) in
-        lanes[1..].iter().zip([("production", 0.95, 1.05), ("development", 0.8, 1.25)])
+        lanes[1..].iter().zip([("production", 0.95, 1.05), ("development", 0.65, 1.5)])
     {
         let measure = &lane.measure;
         report.rows.push(
