@@ -1,5 +1,7 @@
 //! One batch: commands ordered by room, what can be done together put together, answers addressed.
 
+mod panics;
+
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use futures_util::future;
@@ -43,7 +45,7 @@ pub(crate) async fn carry_out(store: &Arc<Store>, batch: impl Iterator<Item = In
     let batch = by_room(batch.into_iter());
     let (sharing, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|room| sharing(room).is_some());
     let shared = future::join_all(shared_calls(store, sharing).into_iter().map(|call| in_shared_calls(store, call)));
-    let others = future::join_all(others.into_iter().map(|room| in_order(store, room)));
+    let others = future::join_all(others.iter().map(|room| in_order(store, room)));
     let (shared, others) = future::join(shared, others).await;
     shared.into_iter().chain(others).flatten().collect()
 }
@@ -94,41 +96,43 @@ async fn in_shared_calls(store: &Arc<Store>, mut call: Vec<Incoming>) -> Vec<Add
         if call.is_empty() {
             continue;
         }
-        answers.extend(match sharing(&call) {
-            Some(Sharing::Metadata) => channels(store, call).await,
-            // Boxed: it may go on to carry out each by itself, for which there would be room in every call.
-            _ => Box::pin(heartbeats(store, call)).await,
+        let work = Box::pin(async {
+            match sharing(&call) {
+                Some(Sharing::Metadata) => channels(store, &call).await,
+                _ => heartbeats(store, &call).await,
+            }
         });
+        answers.extend(panics::answered(&call, work).await);
     }
     answers
 }
 
-async fn heartbeats(store: &Arc<Store>, call: Vec<Incoming>) -> Vec<Addressed> {
+async fn heartbeats(store: &Arc<Store>, call: &[Incoming]) -> Vec<Addressed> {
     let spans: Vec<Span> = call.iter().map(span).collect();
     let beats = call.iter().zip(&spans).filter_map(|(incoming, span)| match &incoming.command {
         Command::Heartbeat(beat) => Some((beat, span)),
         _ => None,
     });
-    let outcomes = match presence::heartbeats(store, deadline_ms(&call), &beats.collect::<Vec<_>>()).await {
+    let outcomes = match presence::heartbeats(store, deadline_ms(call), &beats.collect::<Vec<_>>()).await {
         Ok(outcomes) => outcomes,
         // One room that cannot be read shall not spoil the others: each by itself, which repeats some, harmlessly.
         Err(fault) if fault.code == Code::Internal && call.len() > 1 => {
             spans.iter().for_each(|span| telemetry::span::fail(span, fault.code.as_str(), &fault.message));
             return in_order(store, call).await;
         }
-        Err(fault) => spans.iter().zip(&call).map(|(span, one)| failed(span, &one.command, fault.clone())).collect(),
+        Err(fault) => spans.iter().zip(call).map(|(span, one)| failed(span, &one.command, fault.clone())).collect(),
     };
     addressed(call, outcomes)
 }
 
-async fn channels(store: &Arc<Store>, call: Vec<Incoming>) -> Vec<Addressed> {
+async fn channels(store: &Arc<Store>, call: &[Incoming]) -> Vec<Addressed> {
     let spans: Vec<Span> = call.iter().map(span).collect();
     let asked = call.iter().zip(&spans).filter_map(|(incoming, span)| match &incoming.command {
         Command::Metadata(asked) => Some((asked, span)),
         _ => None,
     });
-    let results = metadata::carry_out(store, deadline_ms(&call), &asked.collect::<Vec<_>>()).await;
-    let outcomes = results.into_iter().zip(spans.iter().zip(&call));
+    let results = metadata::carry_out(store, deadline_ms(call), &asked.collect::<Vec<_>>()).await;
+    let outcomes = results.into_iter().zip(spans.iter().zip(call));
     let outcomes =
         outcomes.map(|(result, (span, one))| result.unwrap_or_else(|fault| failed(span, &one.command, fault)));
     let outcomes = outcomes.collect();
@@ -140,9 +144,12 @@ fn deadline_ms(call: &[Incoming]) -> u64 {
     call.iter().map(|incoming| incoming.deadline_ms).min().unwrap_or(u64::MAX)
 }
 
-fn addressed(call: Vec<Incoming>, outcomes: Vec<Outcome>) -> Vec<Addressed> {
-    let answers = call.into_iter().zip(outcomes);
-    answers.map(|(incoming, outcome)| (incoming.reply_to, vec![incoming.id], Arc::new(outcome))).collect()
+fn addressed(call: &[Incoming], outcomes: Vec<Outcome>) -> Vec<Addressed> {
+    call.iter().zip(outcomes).map(|(incoming, outcome)| to_sender(incoming, outcome)).collect()
+}
+
+fn to_sender(incoming: &Incoming, outcome: Outcome) -> Addressed {
+    (Arc::clone(&incoming.reply_to), vec![incoming.id], Arc::new(outcome))
 }
 
 /// Splits a batch by room; within a room the order stays. What is about a partition stands alone.
@@ -165,9 +172,9 @@ fn by_room(batch: impl Iterator<Item = Incoming>) -> Vec<Vec<Incoming>> {
 }
 
 /// Carries out commands in order, one after the other.
-async fn in_order(store: &Arc<Store>, commands: Vec<Incoming>) -> Vec<Addressed> {
+async fn in_order(store: &Arc<Store>, commands: &[Incoming]) -> Vec<Addressed> {
     let mut answers = Vec::with_capacity(commands.len());
-    let mut rest = commands.as_slice();
+    let mut rest = commands;
     while let Some((first, others)) = rest.split_first() {
         if first.deadline_ms < wall_clock_ms() {
             // Its sender has given up; to carry it out now could surprise whoever came after.
@@ -177,17 +184,19 @@ async fn in_order(store: &Arc<Store>, commands: Vec<Incoming>) -> Vec<Addressed>
         let together = rest.iter().take(SHARED).take_while(|one| shared_join(one).is_some()).count();
         let (now, later) = rest.split_at(together.max(1));
         rest = later;
-        if together > 1 {
-            joins(store, now, &mut answers).await;
-        } else {
-            let span = span(first);
-            let caller = Caller { span: &span, deadline_ms: first.deadline_ms };
-            let outcome = command::carry_out(store, caller, &first.command).await;
-            let outcome = outcome.unwrap_or_else(|fault| failed(&span, &first.command, fault));
-            answers.push((Arc::clone(&first.reply_to), vec![first.id], Arc::new(outcome)));
-        }
+        // Boxed: it is as large as all that a command can be.
+        let work =
+            Box::pin(async { if together > 1 { joins(store, now).await } else { vec![alone(store, first).await] } });
+        answers.extend(panics::answered(now, work).await);
     }
     answers
+}
+
+async fn alone(store: &Arc<Store>, incoming: &Incoming) -> Addressed {
+    let span = span(incoming);
+    let caller = Caller { span: &span, deadline_ms: incoming.deadline_ms };
+    let outcome = command::carry_out(store, caller, &incoming.command).await;
+    to_sender(incoming, outcome.unwrap_or_else(|fault| failed(&span, &incoming.command, fault)))
 }
 
 fn shared_join(incoming: &Incoming) -> Option<&Join> {
@@ -197,7 +206,7 @@ fn shared_join(incoming: &Incoming) -> Option<&Join> {
     }
 }
 
-async fn joins(store: &Arc<Store>, batch: &[Incoming], answers: &mut Vec<Addressed>) {
+async fn joins(store: &Arc<Store>, batch: &[Incoming]) -> Vec<Addressed> {
     let spans: Vec<Span> = batch.iter().map(span).collect();
     let joins: Vec<(&Join, TraceContext)> = batch
         .iter()
@@ -225,11 +234,12 @@ async fn joins(store: &Arc<Store>, batch: &[Incoming], answers: &mut Vec<Address
     let mut senders: Vec<&Arc<str>> = batch.iter().map(|incoming| &incoming.reply_to).collect();
     senders.sort_unstable();
     senders.dedup();
-    for sender in senders {
+    let answers = senders.into_iter().map(|sender| {
         // Each request stands at the place of its join; 0 keeps the places of other gateways' joins.
         let ids = batch.iter().map(|one| if one.reply_to == *sender { one.id } else { 0 }).collect();
-        answers.push((Arc::clone(sender), ids, Arc::clone(&outcome)));
-    }
+        (Arc::clone(sender), ids, Arc::clone(&outcome))
+    });
+    answers.collect()
 }
 
 fn span(incoming: &Incoming) -> Span {

@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,17 +17,13 @@ use protocol::{
     command::{Command, Outcome},
     envelope::{Envelope, wall_clock_ms},
 };
-use service::Tasks;
+use service::{Spawner, Tasks};
 use telemetry::{
     Seldom,
     metrics::{self, Reading},
     propagation::TraceContext,
 };
-use tokio::{
-    sync::mpsc,
-    task::{JoinError, JoinSet},
-    time::sleep,
-};
+use tokio::{sync::mpsc, time::sleep};
 
 use crate::{
     batch::{self, Incoming},
@@ -49,6 +44,7 @@ pub(crate) struct Dispatch {
     bus: Arc<Bus>,
     workers: Vec<mpsc::Sender<Queued>>,
     open: Arc<AtomicUsize>,
+    tasks: Spawner,
 }
 
 /// A command that waits for its worker.
@@ -81,14 +77,15 @@ impl Dispatch {
         let workers = (0..=WORKERS)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(QUEUE);
-                tasks.spawn_permanent("command worker", work(Arc::clone(&bus), Arc::clone(&store), receiver));
+                let work = work(Arc::clone(&bus), Arc::clone(&store), receiver, tasks.spawner());
+                tasks.spawn_permanent("command worker", work);
                 sender
             })
             .collect();
         metrics::begin_state();
         let waiting = Arc::clone(&open);
         metrics::observe(Reading::CommandsWaiting, move || Some(waiting.load(Ordering::Relaxed) as f64));
-        Arc::new(Self { bus, workers, open })
+        Arc::new(Self { bus, workers, open, tasks: tasks.spawner() })
     }
 
     /// Resolves when nothing is under way.
@@ -108,7 +105,9 @@ impl Dispatch {
 
     fn refuse(&self, reply_to: &str, ids: Vec<u64>, fault: Fault) {
         let (bus, reply_to) = (Arc::clone(&self.bus), reply_to.to_owned());
-        tokio::spawn(async move { bus.reply(&reply_to, &[(ids, Arc::new(Outcome::Fault(fault)))]).await });
+        self.tasks.spawn("refusal", async move {
+            bus.reply(&reply_to, &[(ids, Arc::new(Outcome::Fault(fault)))]).await;
+        });
     }
 }
 
@@ -153,10 +152,8 @@ impl Listener for Dispatch {
     }
 }
 
-async fn work(bus: Arc<Bus>, store: Arc<Store>, mut queue: mpsc::Receiver<Queued>) {
+async fn work(bus: Arc<Bus>, store: Arc<Store>, mut queue: mpsc::Receiver<Queued>, tasks: Spawner) {
     let mut taken = Vec::new();
-    // Tasks that send answers. They end with their worker.
-    let mut replying = JoinSet::new();
     while queue.recv_many(&mut taken, BATCH).await > 0 {
         let arrivals: Vec<_> = taken.iter().map(|one| (one.incoming.command.name(), one.incoming.arrived)).collect();
         let (batch, open): (Vec<_>, Vec<_>) = taken.drain(..).map(|one| (one.incoming, one.open)).unzip();
@@ -165,14 +162,9 @@ async fn work(bus: Arc<Bus>, store: Arc<Store>, mut queue: mpsc::Receiver<Queued
         for (reply_to, ids, outcome) in answers {
             replies.entry(reply_to).or_default().push((ids, outcome));
         }
-        while let Some(done) = replying.try_join_next() {
-            if let Err(Ok(panic)) = done.map_err(JoinError::try_into_panic) {
-                resume_unwind(panic);
-            }
-        }
         // Not awaited: the next batch need not wait for Redis to take these.
         let bus = Arc::clone(&bus);
-        replying.spawn(async move {
+        tasks.spawn("answers", async move {
             future::join_all(replies.iter().map(|(reply_to, items)| bus.reply(reply_to, items))).await;
             for ((about, verb), arrived) in arrivals {
                 metrics::command(about, verb, arrived.elapsed());
@@ -196,7 +188,7 @@ mod tests {
     fn dispatch(server: &Redis, tasks: &Tasks) -> Arc<Dispatch> {
         let connections = redis::connect(redis::Config::from_url(&server.url()).unwrap()).unwrap();
         let bus = Bus::connect(connections, Role::State, "presence-state-00000001".into());
-        Dispatch::start(Arc::clone(&bus), Store::new(bus, 60_000), tasks)
+        Dispatch::start(Arc::clone(&bus), Store::new(bus, 60_000, tasks.spawner()), tasks)
     }
 
     fn snapshot(room: &str) -> Command {

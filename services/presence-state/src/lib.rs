@@ -33,8 +33,8 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let address = SocketAddr::new(context.host, config.admin_port);
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::State, context.instance.as_str().into());
-    let store = store::Store::new(Arc::clone(&bus), config.metadata_ttl_ms);
     let tasks = Tasks::default();
+    let store = store::Store::new(Arc::clone(&bus), config.metadata_ttl_ms, tasks.spawner());
     let dispatch = dispatch::Dispatch::start(Arc::clone(&bus), store, &tasks);
     bus.start(dispatch.clone());
     let health = Health::new(context)
@@ -53,14 +53,16 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let app: Router = health.router();
     // The pages stay up while the rest drains, so that an operator sees why it is unready.
     tasks.spawn_permanent("health pages", async move { drop(axum::serve(listener, app).await) });
+    let life = async {
+        shutdown.asked().await;
+        bus.deregister().await;
+        if tokio::time::timeout(DRAIN, dispatch.drained()).await.is_err() {
+            tracing::warn!("stopped with commands under way; their senders will ask another instance");
+        }
+    };
     tokio::select! {
-        () = shutdown.asked() => {}
-        failed = bus.failed() => return Err(failed.into()),
-        failed = tasks.failed() => return Err(failed.into()),
+        () = life => Ok(()),
+        failed = bus.failed() => Err(failed.into()),
+        failed = tasks.failed() => Err(failed.into()),
     }
-    bus.deregister().await;
-    if tokio::time::timeout(DRAIN, dispatch.drained()).await.is_err() {
-        tracing::warn!("stopped with commands under way; their senders will ask another instance");
-    }
-    Ok(())
 }

@@ -56,13 +56,15 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     // A separate owner, because sweeps end first. They may be cut off anywhere: the next reaper finds the same work.
     let sweeps = Tasks::default();
     sweeps.spawn_permanent("sweeps", sweep::run(Arc::clone(&bus), config.interval));
+    let life = async {
+        shutdown.asked().await;
+        sweeps.end().await;
+        bus.deregister().await;
+    };
     tokio::select! {
-        () = shutdown.asked() => {}
-        failed = bus.failed() => return Err(failed.into()),
-        failed = tasks.failed() => return Err(failed.into()),
-        failed = sweeps.failed() => return Err(failed.into()),
+        () = life => Ok(()),
+        failed = bus.failed() => Err(failed.into()),
+        failed = tasks.failed() => Err(failed.into()),
+        failed = sweeps.failed() => Err(failed.into()),
     }
-    drop(sweeps);
-    bus.deregister().await;
-    Ok(())
 }

@@ -8,12 +8,12 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Tasks with one owner. All of them end, at their next await, when it is dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tasks(Spawner);
 
 /// Spawns tasks that a [`Tasks`] owns, for code that only borrows the owner or must not keep it alive. What is spawned after
 /// the owner has ended ends at once.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Spawner {
     running: TaskTracker,
     end: CancellationToken,
@@ -35,6 +35,13 @@ impl fmt::Display for TaskFailed {
 }
 
 impl std::error::Error for TaskFailed {}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        let (running, end, failed) = (TaskTracker::new(), CancellationToken::new(), watch::Sender::new(None));
+        Self(Spawner { running, end, failed })
+    }
+}
 
 impl Tasks {
     /// Spawns a task that runs until its owner ends: if it ends before, that is a failure.

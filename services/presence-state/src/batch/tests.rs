@@ -12,6 +12,7 @@ use protocol::{
     event::Reason,
 };
 use serde_json::value::RawValue;
+use service::Tasks;
 use testkit::{Redis, until};
 
 use super::*;
@@ -62,7 +63,7 @@ async fn open(server: &Redis) -> (Arc<Bus>, Arc<Store>) {
     let bus = Bus::connect(connections, Role::State, "presence-state-00000001".into());
     bus.start(Arc::new(NullListener));
     until("Redis answers", async || bus.check_redis().ok()).await;
-    let store = Arc::new(Store::new(Arc::clone(&bus), 60_000));
+    let store = Arc::new(Store::new(Arc::clone(&bus), 60_000, Tasks::default().spawner()));
     (bus, store)
 }
 
@@ -217,4 +218,16 @@ async fn a_room_that_cannot_be_read_spoils_no_other() {
         })
         .collect();
     assert_eq!(codes, ["taken", "INTERNAL", "taken", "told", "INTERNAL", "told"]);
+}
+
+#[tokio::test]
+async fn commands_whose_work_panics_are_answered_internal() {
+    let commands: Vec<_> = [(heartbeat("a"), 1), (metadata("b"), 2)].map(incoming).into();
+    let panics = async {
+        tokio::task::yield_now().await;
+        panic!("on purpose")
+    };
+    assert_eq!(codes(panics::answered(&commands, panics).await), [(1, "INTERNAL"), (2, "INTERNAL")]);
+    let works = async { addressed(&commands, vec![Outcome::Missing, Outcome::Missing]) };
+    assert_eq!(codes(panics::answered(&commands, works).await), [(1, "done"), (2, "done")]);
 }

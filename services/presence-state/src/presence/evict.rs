@@ -10,26 +10,26 @@ use protocol::{
 };
 use tracing::{Instrument as _, Span};
 
-use crate::store::{Caller, Eviction, Reaped, Store};
+use crate::store::{Caller, Clearing, Eviction, Reaped, Store};
 
 /// Script calls of one reap; what is left then is asked for again.
 const CALLS: u32 = 10;
 
 /// Evicts some 200 connections of gateways that seem to be gone from a room, if they are.
 pub(super) fn gone(store: &Arc<Store>, span: &Span, room: &RoomId, mut gateways: Vec<String>) {
-    if gateways.is_empty() || !store.begin_clearing(room) {
+    if gateways.is_empty() {
         return;
     }
-    let (store, room, span) = (Arc::clone(store), room.clone(), span.clone());
-    let parent = span.clone();
+    let Some(clearing) = store.begin_clearing(room) else { return };
+    let (span, parent) = (span.clone(), span.clone());
     let work = async move {
+        let Clearing { store, room } = &clearing;
         if store.looks_again().await {
             gateways.retain(|code| store.is_gone(&keyspace::gateway_of(code)));
-            evict(&store, &span, &room, &gateways).await;
+            evict(store, &span, room, &gateways).await;
         }
-        store.end_clearing(&room);
     };
-    tokio::spawn(work.instrument(parent));
+    store.spawn("eviction", work.instrument(parent));
 }
 
 async fn evict(store: &Store, span: &Span, room: &RoomId, gateways: &[String]) {

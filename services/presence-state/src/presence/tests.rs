@@ -8,6 +8,7 @@ use protocol::{
     command::{Command, Join, Member, Outcome, Reap, SnapshotQuery},
 };
 use serde_json::value::RawValue;
+use service::Tasks;
 use telemetry::propagation::TraceContext;
 use testkit::{Redis, until};
 use tracing::Span;
@@ -30,14 +31,16 @@ struct Site {
     room: RoomId,
     span: Span,
     server: Redis,
+    _tasks: Tasks,
 }
 
 impl Site {
     async fn open() -> Self {
         let server = Redis::start();
         let bus = start(&server, Role::State, "presence-state-00000001").await;
-        let store = Arc::new(Store::new(Arc::clone(&bus), 60_000));
-        Self { bus, store, room: "lobby".into(), span: Span::none(), server }
+        let tasks = Tasks::default();
+        let store = Arc::new(Store::new(Arc::clone(&bus), 60_000, tasks.spawner()));
+        Self { bus, store, room: "lobby".into(), span: Span::none(), server, _tasks: tasks }
     }
 
     /// A gateway that has its lease since this moment; the last look at the leases was before that, as a rule.
@@ -100,8 +103,7 @@ impl Site {
     }
 
     async fn cleared(&self) {
-        until("it is done", async || self.store.begin_clearing(&self.room).then_some(())).await;
-        self.store.end_clearing(&self.room);
+        until("it is done", async || self.store.begin_clearing(&self.room).map(drop)).await;
     }
 }
 

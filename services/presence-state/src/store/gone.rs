@@ -1,6 +1,6 @@
 //! Members of gateways that are gone: their lease ended, and no one has evicted them yet.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use protocol::{RoomId, command::Member};
 
@@ -9,15 +9,28 @@ use super::{Store, member::Stored};
 /// Epochs are born from Redis' clock; one that is so far ahead of it is its client's own.
 const OWN_EPOCH_MS: u64 = 60_000;
 
+/// A room that is being cleared of gateways that are gone. No one else begins until this is dropped.
+pub struct Clearing {
+    pub(crate) store: Arc<Store>,
+    pub(crate) room: RoomId,
+}
+
+impl Drop for Clearing {
+    fn drop(&mut self) {
+        self.store.clearing.lock().remove(&self.room);
+    }
+}
+
 impl Store {
-    /// Takes a room on to be cleared of gateways that are gone; `false` if that is under way.
-    pub fn begin_clearing(&self, room: &RoomId) -> bool {
-        self.clearing.lock().insert(room.clone())
+    /// Takes a room on to be cleared of gateways that are gone; `None` if that is under way.
+    pub fn begin_clearing(self: &Arc<Self>, room: &RoomId) -> Option<Clearing> {
+        let begun = self.clearing.lock().insert(room.clone());
+        begun.then(|| Clearing { store: Arc::clone(self), room: room.clone() })
     }
 
-    /// The room was cleared, or not.
-    pub fn end_clearing(&self, room: &RoomId) {
-        self.clearing.lock().remove(room);
+    /// Has work done after its command was answered.
+    pub(crate) fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(name, work);
     }
 
     /// Has the list of those who hold leases read after this call; `false` if that did not work.

@@ -30,10 +30,12 @@ use fred::{
 };
 use parking_lot::Mutex;
 use protocol::{Code, Fault, Partition, RoomId};
+use service::Spawner;
 use telemetry::{Seldom, propagation::TraceContext};
 use tracing::Span;
 
 pub use evict::Eviction;
+pub use gone::Clearing;
 pub use metadata::Written;
 pub use partition::{Audited, Reaped};
 pub use presence::{Beat, Joins, Read};
@@ -72,11 +74,14 @@ pub struct Store {
     refused: Seldom,
     /// Rooms that are being cleared of gateways that are gone.
     clearing: Mutex<HashSet<RoomId>>,
+    /// For what goes on after its command was answered.
+    tasks: Spawner,
 }
 
 impl Store {
-    /// A store whose metadata lives `metadata_ttl_ms` after its last change and its room's last member.
-    pub fn new(bus: Arc<Bus>, metadata_ttl_ms: u64) -> Self {
+    /// A store whose metadata lives `metadata_ttl_ms` after its last change and its room's last member. Evictions that a
+    /// command leads to are `tasks`.
+    pub fn new(bus: Arc<Bus>, metadata_ttl_ms: u64, tasks: Spawner) -> Self {
         let bases = Partition::all().map(|partition| bus.subjects().partition(partition).into()).collect();
         Self {
             bus,
@@ -86,6 +91,7 @@ impl Store {
             full: Seldom::new(),
             refused: Seldom::new(),
             clearing: Mutex::default(),
+            tasks,
         }
     }
 

@@ -14,6 +14,7 @@ use protocol::{
     event::Reason,
 };
 use serde_json::value::RawValue;
+use service::Tasks;
 use telemetry::propagation::TraceContext;
 use testkit::{Redis, until};
 use tracing::Span;
@@ -53,7 +54,7 @@ impl Site {
         until("Redis answers", async || bus.check_redis().ok()).await;
         extra.commands.wait_for_connect().await.unwrap();
         extra.subscriber.wait_for_connect().await.unwrap();
-        let store = Arc::new(Store::new(Arc::clone(&bus), TTL_MS));
+        let store = Arc::new(Store::new(Arc::clone(&bus), TTL_MS, Tasks::default().spawner()));
         let site = Self { room: "lobby".into(), store, bus, span: Span::none(), extra, _server: server };
         site.lease(&[GATEWAY, OTHER, "presence-gateway-00000000", "presence-gateway-00000001"]).await;
         site
