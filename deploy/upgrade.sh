@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Replaces containers of docker-compose one by one, without anyone noticing: the new one first, and the old one goes when
-# the new one is ready. Build or pull the new images before. It changes nothing where a new one does not get ready.
+# Replaces containers of docker-compose one by one without downtime: it starts the new one, and stops the old one when the new one is
+# ready. Build or pull the new images first. If a new container does not get ready, nothing changes.
 #
-#   deploy/upgrade.sh                     the states, then the reapers, then the gateways
+#   deploy/upgrade.sh                     presence-states, then reapers, then gateways
 #   deploy/upgrade.sh gateway             only these
 #
-# COMPOSE names the command where it is not found: COMPOSE='docker compose' deploy/upgrade.sh. Its own variables
-# (COMPOSE_FILE, COMPOSE_PROJECT_NAME) and .env are heeded.
+# COMPOSE names the command if it is not found: COMPOSE='docker compose' deploy/upgrade.sh. Its own variables (COMPOSE_FILE,
+# COMPOSE_PROJECT_NAME) and .env apply.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -25,7 +25,7 @@ if [ -z "${COMPOSE:-}" ]; then
   if docker compose version >/dev/null 2>&1; then COMPOSE='docker compose'; else COMPOSE=docker-compose; fi
 fi
 
-# Word splitting is meant: it may be two words.
+# Word splitting is intended: it may be two words.
 # shellcheck disable=SC2086
 compose() { $COMPOSE "$@"; }
 
@@ -37,7 +37,7 @@ health() { docker inspect --format '{{.State.Status}}/{{if .State.Health}}{{.Sta
 add() {
   local service=$1 count=$2 before now deadline=$((SECONDS + READY_WITHIN))
   before=$(running "$service")
-  # Changed settings of those that run are none of our business here: they go one by one.
+  # Running containers with changed settings are not touched here: they are replaced one by one.
   compose up -d --no-build --no-deps --no-recreate --scale "$service=$count" "$service" >/dev/null 2>&1 ||
     die "$COMPOSE cannot start another $service"
   fresh=$(running "$service" | grep -vxF "$before" | sed 1q) || true
@@ -60,7 +60,7 @@ upgrade() {
   for id in $old; do
     add "$service" $((count + 1))
     if [ "$service" = gateway ]; then sleep $EDGE_FINDS; fi
-    # Its own grace period (docker-compose.yml) is heeded.
+    # Its own grace period (docker-compose.yml) applies.
     docker stop "$id" >/dev/null
     docker rm "$id" >/dev/null
     done=$((done + 1))

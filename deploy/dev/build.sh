@@ -1,4 +1,4 @@
-# The release build that up, test and bench share: one selection of packages, so that no command undoes another's work.
+# The release build shared by up, test and bench: one selection of packages, so that no command invalidates another's build.
 
 service_packages="-p gateway -p presence-state -p reaper"
 
@@ -8,15 +8,15 @@ case ${CARGO_TARGET_DIR:-} in
   *) binaries="$PWD/$CARGO_TARGET_DIR/release" ;;
 esac
 
-# The list is meant to be split into words.
+# Word splitting is intended.
 # shellcheck disable=SC2086
 build_services() { cargo build --release $service_packages; }
 
 # A gateway without sockets, for the system tests.
 build_stand_in() { cargo build --release -p bench --bin stand-in; }
 
-# The services as a later version may be: everything that they send each other has a field that nobody knows yet. Built
-# from a copy of the sources, beside whatever cargo has built of their dependencies for the unit tests.
+# The services as a later version: every message has a field that the current version does not know. Built from a copy of the
+# sources, next to the dependencies that cargo has built for the unit tests.
 next_binaries="$PWD/.dev/next/bin"
 build_next() {
   local next="$PWD/.dev/next" target=${binaries%/release} name
@@ -27,6 +27,6 @@ build_next() {
   grep -q "to_string(self).map" "$next/src/shared/protocol/src/envelope.rs" || return
   # shellcheck disable=SC2086
   (cd "$next/src" && CARGO_TARGET_DIR="$target" cargo build --locked $service_packages) || return
-  # Out of the way of whoever looks for today's.
+  # In a folder of their own, so that they are not taken for the current ones.
   for name in presence-gateway presence-state presence-reaper; do mv "$target/debug/$name" "$next_binaries/" || return; done
 }

@@ -1,4 +1,4 @@
-# Containers: the engine, docker-compose, and the images of docker-compose.yml, which are there, pulled, or built here.
+# Containers: the engine, docker-compose, and the images of docker-compose.yml, which are present, pulled, or built.
 
 # need_images: builds our images and has the others, or sets no_containers to what is missing. Loki and Grafana may be
 # missing: they are not pulled, but used if the user has pulled them. Exports ROLLCALL_COMPOSE, the command, and
@@ -17,10 +17,10 @@ need_images() {
     no_containers="there is neither docker compose nor docker-compose"
     return 1
   fi
-  # What is tested is what is here, under a name of its own.
+  # Tests use the local sources, under an image name of their own.
   export ROLLCALL_TAG=test
   from=$(sed -n 's/^FROM \([^ ]*[:/][^ ]*\) .*/\1/p' deploy/Dockerfile)
-  # Word splitting is meant.
+  # Word splitting is intended.
   # shellcheck disable=SC2086
   names=$($ROLLCALL_COMPOSE config | sed -n 's/^ *image: //p' | grep -v -e '^rollcall/' -e '^grafana/')
   for image in $(sort -u <<<"$from

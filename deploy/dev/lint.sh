@@ -1,6 +1,6 @@
 # ./dev lint: formatting, clippy, the direction of dependencies, and the licences of what is built from Go modules.
 
-# All of them, whatever the first ones find.
+# Runs every check, even if an earlier one fails.
 lint() {
   local verdict=0
   cargo fmt --all --check || verdict=1
@@ -13,8 +13,8 @@ lint() {
   return $verdict
 }
 
-# Who may depend on which crates of this workspace. Leaves stand alone (but service starts and flushes telemetry for
-# everyone); services never know each other; the names of Redis keys are known to those who touch them.
+# The allowed dependencies between the crates of this workspace. Leaves depend on nothing (service starts and flushes telemetry for
+# all); services never depend on each other; only crates that use Redis keys know their names.
 architecture='
 protocol:
 telemetry:
@@ -33,7 +33,7 @@ check_architecture() {
   tree=$(cargo tree --workspace --depth 1 --prefix depth --no-dedupe --edges normal,dev,build) || return 1
   printf '%s\n' "$architecture" "$tree" | awk '
     /^[a-z-]+:/ { split($0, rule, ":"); allowed[rule[1]] = rule[2] " "; next }
-    !/ \(\// { next }    # a crate of someone else
+    !/ \(\// { next }    # an external crate
     { name = substr($1, 2) }
     /^0/ { from = name; if (!(from in allowed)) complain("deploy/dev/lint.sh has no rule for the crate " from) }
     /^1/ { if (!index(allowed[from], " " name " ")) complain(from " may not depend on " name) }
@@ -42,7 +42,7 @@ check_architecture() {
   '
 }
 
-# The parts of the bus, in the order in which they stand on each other: none names one after it, nor the whole.
+# The parts of the bus in the order of their dependencies: none uses a later part, nor the whole.
 bus_modules='clock rendezvous subjects redis script link directory publisher requests inbox'
 
 # What clients are sent and what services send each other do not know each other. Both stand on what they share.
@@ -95,9 +95,9 @@ check_modules() {
   return $verdict
 }
 
-# The modules that are built as programs (deploy/tools), and their licences. What is not on the list is not built. A module
-# under the AGPL or another licence that obliges anyone who runs the program does not belong here: it is the user's to get.
-#   FOLDER | MODULE, or the beginning that several share | LICENCE
+# The modules that are built as programs (deploy/tools), with their licences. Only listed modules are built. Modules under the AGPL,
+# or another licence that obliges anyone who runs the program, are not listed: users install them themselves.
+#   FOLDER | MODULE, or a prefix shared by several | LICENCE
 licences='
 alertmanager | github.com/prometheus/alertmanager | Apache-2.0
 helm | helm.sh/helm/v3 | Apache-2.0
@@ -110,7 +110,7 @@ may_be_built='Apache-2.0 BSD-2-Clause BSD-3-Clause ISC MIT'
 # Under the AGPL. Modules next to these, such as grafana/regexp, have other licences.
 never_built='grafana/(enterprise-metrics|grafana|loki|mimir|oncall|pyroscope|tempo)'
 
-# Every go.mod of deploy/tools asks directly only for what is listed, and nothing of what is tracked can build the others.
+# Every go.mod of deploy/tools requires only listed modules directly, and no tracked file can build the others.
 check_licences() {
   local file verdict=0
   for file in deploy/tools/*/go.mod; do

@@ -1,4 +1,4 @@
-# What the commands need on this machine: found, installed, or asked for in one sentence. Redis has a room of its own.
+# What the commands need on this machine: found, installed, or requested in one sentence. Redis has a file of its own.
 
 # at_least HAVE WANTED: compares two versions by their first two numbers.
 at_least() {
@@ -11,12 +11,12 @@ at_least() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# install APT DNF BREW: installs packages by the manager that is there, each named as that manager names them.
-# Fails where there is none, where it may not, and where it does not know them.
+# install APT DNF BREW: installs packages with the available package manager; each argument has the names for that manager.
+# Fails without a manager, without permission, and for unknown packages.
 install() {
   local root=
   if [ "$(id -u)" != 0 ]; then root=sudo; fi
-  # Word splitting is meant: $root may be nothing, and a name may be several.
+  # Word splitting is intended: $root may be empty, and a name may be several.
   # shellcheck disable=SC2086
   if has apt-get && has ${root:-env}; then
     say "installing $1 with apt-get"
@@ -34,7 +34,7 @@ install() {
 
 need_rust() {
   local have want
-  # rustup puts cargo here; a shell that was open while rustup ran does not see it yet.
+  # rustup installs cargo here; a shell that was opened before does not see it yet.
   has cargo || PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
   has cargo || die "Rust is missing; install it with: curl --proto '=https' -sSf https://sh.rustup.rs | sh"
   have=$(rustc --version 2>/dev/null) || die "Rust has no toolchain here; install one with: rustup default stable"
@@ -48,7 +48,7 @@ need_rust() {
 need_compiler() {
   local advice="install gcc or clang with your package manager"
   if [ "$(uname)" = Darwin ]; then
-    # macOS has a cc that is nothing but an offer to install one.
+    # macOS ships a cc that only offers to install a compiler.
     xcode-select -p >/dev/null 2>&1 || die "a C compiler is missing; install it with: xcode-select --install"
   elif ! has cc; then
     if has apt-get; then advice="install it with: sudo apt-get install build-essential"; fi

@@ -1,7 +1,7 @@
-# Small talk over TCP, by bash alone (a bare machine may have neither curl nor nc), and the choice of ports.
+# TCP requests in plain bash (a bare machine may have neither curl nor nc), and the choice of ports.
 
-# ask HOST PORT TEXT: sends TEXT (printf escapes are understood) and prints what comes back until the other side closes
-# or is silent for 2 s. Fails if nothing listens there.
+# ask HOST PORT TEXT: sends TEXT (with printf escapes) and prints the response until the other side closes or is silent for 2 s.
+# Fails if nothing listens there.
 ask() (
   exec 2>/dev/null
   exec 7<>"/dev/tcp/$1/$2" || exit 1
@@ -12,8 +12,8 @@ ask() (
 
 port_in_use() { (exec 2>/dev/null 7<>"/dev/tcp/$1/$2"); }
 
-# Random, so that two clones side by side do not meet; below the ports that systems give to outgoing connections (and
-# below those that the system tests take); counted up from there, so that one run never takes a port twice.
+# Random, so that two clones next to each other do not collide; below the ephemeral ports (and below those of the system tests);
+# counted up from there, so that one run never takes a port twice.
 last_port=$((10000 + RANDOM % 4500))
 
 # free_ports HOST COUNT: sets first_port to the first of COUNT adjacent ports on which nothing listens.
@@ -28,7 +28,7 @@ free_ports() {
   done
 }
 
-# readyz HOST PORT: whether the service there is ready; sets not_ready to what it says about itself if it is not.
+# readyz HOST PORT: whether the service there is ready; sets not_ready to its reason if it is not.
 readyz() {
   local answer
   not_ready="it does not answer"

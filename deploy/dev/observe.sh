@@ -1,9 +1,9 @@
-# ./dev up --observe: the telemetry servers beside the services, with the files that deploy/ has for them. The services
-# never depend on them: one that is missing, dies or does not start is told, and everything else goes on.
+# ./dev up --observe: the telemetry servers next to the services, with their files in deploy/. The services never depend on them:
+# one that is missing, dies or does not start is reported, and everything else continues.
 #
-# They run from pinned images if an engine and the images are there already, else as programs (tools.sh). In both cases
-# the files are the same; programs are told by variables where the others listen. Loki and Grafana are never built: they
-# are left out where the user does not have them, and without Loki the collector throws log lines away.
+# They run from pinned images if an engine and the images are present, else as programs (tools.sh). The files are the same in both
+# cases; programs get the addresses of the others as variables. Loki and Grafana are never built: they are left out if the user does
+# not have them, and without Loki the collector discards log lines.
 
 observe_kinds="collector jaeger prometheus loki alertmanager grafana network"
 
@@ -18,7 +18,7 @@ image_of() {
   esac
 }
 
-# Looks before the build, like need_ports. OBSERVE_PORTS=any takes free ports throughout.
+# Checks before the build, like need_ports. OBSERVE_PORTS=any takes free ports for all.
 need_observe_ports() {
   local name port
   jaeger_port=16686 prometheus_port=9090 loki_port=3100 alertmanager_port=9093 grafana_port=3001
@@ -40,8 +40,8 @@ need_observe_ports() {
   done
 }
 
-# Finds the servers, starts them, and points the services at the collector. Everything is wanted in development, at
-# once; what the environment sets already wins.
+# Finds and starts the servers, and points the services at the collector. In development every trace is kept and exported at once;
+# variables that are set already win.
 start_observing() {
   observed='' observe_data="$1/observe"
   mkdir -p "$observe_data" || die "cannot make the folder $observe_data"
@@ -70,7 +70,7 @@ leave_out_loki() {
   export COLLECTOR_LOGS_EXPORTER=nop
 }
 
-# observe NAME COMMAND…: starts a server whose log goes to a file of its own.
+# observe NAME COMMAND…: starts a server with a log file of its own.
 observe() {
   start "$1" 1 "${@:2}" >"$observe_data/$1.log" 2>&1
   observed="$observed $1"
@@ -94,7 +94,7 @@ observe_with_programs() {
       JAEGER_QUERY_GRPC_PORT="$jaeger_grpc" JAEGER_DATA="$observe_data/jaeger" "$program" --config="$PWD/deploy/jaeger/jaeger.yaml"
   fi
   if found prometheus prometheus; then
-    # Beside links to our files the one that is different here: where the Alertmanager listens.
+    # Links to the shipped files, plus one that differs here: the address of the Alertmanager.
     mkdir -p "$config" && ln -sfn "$PWD/deploy/prometheus/prometheus.yml" "$config/prometheus.yml"
     ln -sfn "$PWD/deploy/prometheus/rules" "$config/rules"
     printf -- "- targets: ['127.0.0.1:%s']\n" "$alertmanager_port" >"$config/alertmanagers.yml"
@@ -122,7 +122,7 @@ observe_with_programs() {
   fi
 }
 
-# In a process of its own, because it may build for minutes: each path it finds is a line of a file.
+# In a process of its own, because it may build for minutes. Each path it finds is a line of a file.
 find_programs() {
   local name
   for name in otelcol-contrib jaeger prometheus alertmanager; do
@@ -139,7 +139,7 @@ found() {
   fi 2>/dev/null
 }
 
-# --- from images, in a network of their own under the names that our files have as defaults
+# --- from images, in a network of their own under the default names of the shipped files
 
 observe_with_docker() {
   local folder=$PWD/deploy
@@ -189,8 +189,8 @@ contain() {
   observe "$name" docker run "${options[@]}" "$(image_of "$name")" "$@"
 }
 
-# A process that is the network: there as long as it lives. What is still in it at its end (a "docker run" that was killed
-# leaves its container) goes first.
+# A process that owns the network while it lives. Containers that are left in it (a killed "docker run" leaves its container) are
+# removed first.
 hold_network() {
   trap 'end_network; exit' TERM
   docker network create "$network" || exit
@@ -206,9 +206,9 @@ end_network() {
   docker network rm "$network"
 }
 
-# --- what to tell
+# --- what to print
 
-# What each of them answers 200 to once it works.
+# The path that each server answers with 200 once it works.
 await_observers() {
   local name deadline=$((SECONDS + 30)) waiting=$observed still
   while [ -n "$waiting" ] && [ $SECONDS -lt $deadline ]; do
@@ -252,7 +252,7 @@ tell_addresses() {
     esac
     printf '  %s (pid %s)\n' "$what" "$pid"
     [ "$name" = jaeger ] || continue
-    # A Jaeger that was built from its module has no pages of its own; its API answers the same question.
+    # A Jaeger built from its module has no web interface; its API answers the same question.
     if ask 127.0.0.1 "$jaeger_port" "GET /search HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n" | grep -q jaeger-ui-root; then
       printf '  Newest join  %s/search?%s&lookback=1h\n' "$jaeger" "$join"
     else

@@ -1,15 +1,15 @@
-# The processes of one ./dev up: how they are started, watched and stopped, whatever becomes of the script, the terminal
-# or them. Knows nothing of what they do.
+# The processes of one ./dev up: how they are started, watched and stopped, whatever happens to the script, the terminal or the
+# processes. Knows nothing of what they do.
 #
 # - A run is a folder, .dev/run.*, in which KIND/NUMBER holds the pid of each process that was started and not yet
 #   stopped.
 # - Each process leads a process group of its own. Ctrl-C therefore reaches the script alone, which stops the others in
 #   order.
-# - The keeper, a second copy of this script, does nothing but wait for the first to be gone: it reads from a pipe of
-#   which the script alone holds the writing end. When that closes (kill -9 too closes it), it stops what is left.
-# - The relays, one for each service, put its name before its lines. They end when the service does, not before.
+# - The keeper, a second copy of this script, only waits for the first to end: it reads from a pipe whose writing end only the
+#   script holds. When that closes (even by kill -9), it stops what is left.
+# - The relays, one per service, prefix its lines with its name. They end when the service does, not before.
 
-# The collector before the stores that it still has something for.
+# The collector stops before the stores, because it may still have data for them.
 stop_order="build gateway reaper state redis collector jaeger prometheus loki alertmanager grafana network"
 
 open_run() {
@@ -17,7 +17,7 @@ open_run() {
     die "cannot make a folder for this run in $PWD/.dev"
   fi
   asked_at='' hurry='' status_if_asked=130
-  # How long a service may take to stop: what it drains, and ten seconds.
+  # How long a service may take to stop: its drain time plus ten seconds.
   patience_s=13
   case ${DRAIN_MS:-} in '' | *[!0-9]*) ;; *) patience_s=$((10#$DRAIN_MS / 1000 + 10)) ;; esac
   exec 8<>"$run/wake"
@@ -51,8 +51,8 @@ close_run() {
   wait
 }
 
-# Signals only leave a note, which is read where nothing is half done (leave_if_asked). A second Ctrl-C means "now", but
-# one that comes with the first does not: a wrapper may pass on what the terminal has sent to us already.
+# Signals only set a flag, which is read at safe points (leave_if_asked). A second Ctrl-C means "now", unless it arrives together with
+# the first: a wrapper may forward a signal that the terminal has sent already.
 on_signal() {
   if [ -z "$asked_at" ]; then
     asked_at=$SECONDS
@@ -64,7 +64,7 @@ on_signal() {
 
 leave_if_asked() { [ -z "$asked_at" ] || exit "$status_if_asked"; }
 
-# A second's rest that costs no process and ends at once when someone asks to stop.
+# Sleeps for a second without a process; ends at once when a stop is requested.
 rest() {
   read -r -t 1 _ <&8
   leave_if_asked
@@ -79,7 +79,7 @@ start() {
   "$@" </dev/null 8>&- 9>&- &
   set +m
   printf '%s\n' $! >"$run/$kind/$number"
-  # Else bash would report the end of each in words of its own.
+  # Otherwise bash would print a message of its own when a process ends.
   disown
 }
 
@@ -96,14 +96,14 @@ relay() {
   trap '' INT TERM HUP PIPE
   printf -v name '%-9s | ' "$1"
   [ "${LOG_FORMAT:-text}" != json ] || name=''
-  # Reading goes on when nobody is there to print for (the terminal is gone): the service must not feel it.
+  # Reading continues even if the terminal is gone: the service must not block.
   while IFS= read -r line || [ -n "$line" ]; do
     printf '%s%s\n' "$name" "$line"
   done <"$2" 2>/dev/null
   rm -f "$2"
 }
 
-# Waits until the relay of a service that has ended has said everything.
+# Waits until the relay of an ended service has printed everything.
 hear_out() {
   local deadline=$((SECONDS + 2))
   while [ -e "$run/$1-$2.log" ] && [ $SECONDS -lt $deadline ]; do sleep 0.1; done
@@ -125,7 +125,7 @@ stop_all() {
   for kind in $stop_order; do stop_kind "$kind"; done
 }
 
-# SIGTERM to all of a kind, SIGKILL to those that are still there long after every drain should be over.
+# SIGTERM to all of a kind, SIGKILL to those that still run long after every drain should be over.
 stop_kind() {
   local deadline=$((SECONDS + patience_s)) file forced_at='' left
   [ -d "$run/$1" ] || return 0
@@ -137,7 +137,7 @@ stop_kind() {
       if lives "$1" "${file##*/}"; then left="$left $1-${file##*/}"; else rm -f "$file"; fi
     done
     [ -n "$left" ] || return 0
-    # Hurry spares Redis: it takes but a moment to save its data.
+    # Redis is exempt from the hurry: it needs a moment to save its data.
     if [ -n "$hurry" ] && [ "$1" != redis ]; then deadline=0; fi
     if [ -z "$forced_at" ] && [ $SECONDS -ge "$deadline" ]; then
       forced_at=$SECONDS
@@ -157,7 +157,7 @@ signal_kind() {
     if [ -e "$file" ]; then
       read -r pid <"$file"
       kill "-$2" -- "-$pid"
-      # Someone may have paused it to see what happens.
+      # It may have been paused (SIGSTOP).
       kill -CONT -- "-$pid"
     fi 2>/dev/null
   done

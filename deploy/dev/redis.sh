@@ -1,4 +1,4 @@
-# The Redis (or Valkey) that Rollcall keeps its data in: which one, is it new enough, and a private one for ./dev up.
+# The Redis (or Valkey) of Rollcall: which one, whether it is new enough, and a private one for ./dev up.
 
 redis_advice="Rollcall needs Redis or Valkey 7 or newer: install redis-server or valkey-server, or set REDIS_URL"
 
@@ -18,7 +18,7 @@ find_redis() {
   return 1
 }
 
-# A server program, found or installed: what the tests and the benchmark start for themselves.
+# A server program, found or installed, which the tests and the benchmark start themselves.
 need_redis_server() {
   find_redis && return 0
   [ -z "$redis_too_old" ] || die "$redis_too_old is too old; $redis_advice"
@@ -37,8 +37,8 @@ need_redis() {
   fi
 }
 
-# Says at once what would otherwise be a service that never gets ready. Only one server without a password can be asked:
-# the rest (TLS, clusters, sentinels, secrets) is for the services to judge.
+# Reports at once what would otherwise be a service that never gets ready. Only a single server without a password can be checked;
+# the services judge the rest (TLS, clusters, sentinels, secrets).
 check_redis_url() {
   local address answer version host port
   case $REDIS_URL in *,* | *@* | *\?*) return 0 ;; redis://?*) ;; *) return 0 ;; esac
@@ -50,12 +50,12 @@ check_redis_url() {
   [ -z "$version" ] || at_least "$version" 7 || die "the Redis at REDIS_URL is $version, too old; $redis_advice"
 }
 
-# Starts a Redis of our own with its data in folder $1 and points REDIS_URL at it, unless REDIS_URL names one already.
+# Starts a private Redis with its data in folder $1 and points REDIS_URL at it, unless REDIS_URL is set already.
 start_redis() {
   local data=$1 log="$1/redis.log" attempt
   [ -z "${REDIS_URL:-}" ] || return 0
   mkdir -p "$data" || die "cannot make the folder $data"
-  # Another attempt, because someone else may take the port between our look and Redis' bind.
+  # Retried, because another process may take the port between the check and Redis' bind.
   for attempt in 1 2 3; do
     free_ports 127.0.0.1 1
     if [ "$redis_server" = docker ]; then
@@ -74,7 +74,7 @@ start_redis() {
   die "$redis_server does not start, also at attempt $attempt; its log is $log"
 }
 
-# Its log says when it is ready: a PING could be answered by a stranger who took the port first.
+# Its log shows when it is ready: a PING could be answered by another process that took the port first.
 await_redis() {
   local deadline=$((SECONDS + 30))
   while [ $SECONDS -lt $deadline ] && lives redis 1; do

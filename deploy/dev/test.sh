@@ -1,4 +1,4 @@
-# ./dev test and ./dev bench: what proves that it works, and how fast.
+# ./dev test and ./dev bench.
 
 # run_tests [unit | system [FILE…] | stack [FILE…] | compose [FILE…] | browser [FILE…]]: everything but the stack, the
 # containers and the browser, or one part. Ends with the totals of all runners on one line.
@@ -58,7 +58,7 @@ node_tests() {
   fi
 }
 
-# The files by themselves, and, where there is an engine and all images, what they start.
+# The files alone, and with an engine and all images also the system they start.
 compose_tests() {
   if [ $# -eq 0 ]; then part compose-files compose_node files; fi
   if need_images; then
@@ -76,18 +76,18 @@ compose_node() {
   node --test --test-concurrency=1 --test-reporter=spec "${@/%/.test.mjs}"
 }
 
-# Dashboards, rules and pages by themselves: they type-check, and name only what exists.
+# Dashboards, rules and pages alone: they type-check, and name only what exists.
 dashboard_tests() { cd tests/dashboards && npm ci && PROMTOOL=$tools_here/promtool npm test; }
 
-# The chart: what it renders is what Kubernetes understands, what we promise, and what the services are content with.
+# The chart: its output is valid for Kubernetes, keeps the documented promises, and is accepted by the services.
 helm_tests() {
   need_kubernetes_validate && build_services && cd tests/helm || return
   export ROLLCALL_BIN_DIR=$binaries HELM=$tools_here/helm VALIDATE_PYTHON=$tools_here/kubernetes-validate/bin/python
   node --test --test-concurrency=2 --test-reporter=spec ./*.test.mjs
 }
 
-# part NAME COMMAND…: runs it and adds what its runners counted; a part that broke or found no test, not even one to skip,
-# counts as a failure.
+# part NAME COMMAND…: runs it and adds the counts of its runners. A part that broke, or found no test, not even a skipped one, counts
+# as a failure.
 part() {
   local name=$1 log="$test_logs/$1.log" status=0 counts
   shift
@@ -126,7 +126,7 @@ bench() {
   build_services && cargo build --release -p bench || die "the build failed; what cargo said is above"
   # Thousands of connections, each with a file descriptor on both sides.
   ulimit -n "$(ulimit -Hn)" 2>/dev/null
-  # The collector if it was ever made here; what telemetry costs is measured with a sink else.
+  # The collector, if it was built here before; otherwise the cost of telemetry is measured with a sink.
   export ROLLCALL_TOOLS_DIR=$tools_here
   exec "$binaries/rollcall-bench" "$@"
 }

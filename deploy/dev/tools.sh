@@ -1,11 +1,11 @@
 # The telemetry servers and Helm as programs: on the PATH if they are new enough, else in a cache, else built into it
 # from deploy/tools (README.md there). Knows nothing of what they are used for.
 
-# Where the tests look: a folder of links to the programs.
+# A folder of links to the programs, for the tests.
 tools_here="$PWD/.dev/tools"
 tools_cache="${XDG_CACHE_HOME:-$HOME/.cache}/rollcall"
 
-# What is pinned, and the oldest of the same on a PATH that understands our files.
+# The pinned tools, and the oldest versions on a PATH that accept the shipped files.
 #   NAME | MODULE whose version in go.mod is that of the tool | OLDEST | PROGRAMS
 tools='
 otelcol-contrib | go.opentelemetry.io/collector/otelcol | 0.159 | otelcol-contrib
@@ -16,7 +16,7 @@ helm | helm.sh/helm/v3 | 3.17 | helm
 '
 
 # tool NAME [PROGRAM]: sets program to the path of the tool (or of one of its other programs), found or built. Fails,
-# with what is missing in a sentence, where neither works.
+# with one sentence about what is missing, if neither works.
 tool() {
   local name=$1 what=${2:-$1} row module oldest folder
   row=$(grep "^$name |" <<<"$tools") || die "there is no tool '$name'"
@@ -31,8 +31,8 @@ tool() {
 }
 
 # find_loki: sets program to the path of Loki 3.4 or newer. Loki is under the AGPL: it is never built here, only used
-# where the user has it, on the PATH or as an image, out of which the program is copied into the cache. Fails where it is
-# neither, and where the image's program does not run on this system.
+# if the user has it, on the PATH or as an image, from which the program is copied into the cache. Fails if there is neither, or if
+# the image's program does not run on this system.
 find_loki() {
   local image folder container status=0
   if tool_on_path loki 3.4; then return 0; fi
@@ -79,7 +79,7 @@ tool_folder() {
   folder="$1-$version"
 }
 
-# Changes when what would be built does, also under the same version.
+# Changes when the sources of the build change, even under the same version.
 tool_source() { cat "deploy/tools/$1"/* | cksum; }
 
 build_tool() {
@@ -93,7 +93,7 @@ build_tool() {
   mkdir -p "$target" || return 1
   packages=$(awk '$1 == "tool" && $2 != "(" { print $2 } /^tool \($/ { list = 1; next } /^\)/ { list = 0 } list { print $1 }' \
     "deploy/tools/$name/go.mod")
-  # Word splitting is meant: Prometheus has two programs. -mod=readonly: what go.sum does not know is not built.
+  # Word splitting is intended: Prometheus has two programs. -mod=readonly: modules that go.sum does not list are not built.
   # remove_all_sd, a tag of Prometheus alone, leaves out the service discoveries of clouds and their large libraries.
   # shellcheck disable=SC2086
   if refused=$(agpl_modules "$name" ${packages:-.}); [ -n "$refused" ]; then
@@ -109,8 +109,8 @@ build_tool() {
   [ -x "$target/$name" ]
 }
 
-# agpl_modules NAME PACKAGE…: the folders of those modules in a program whose licence is the AGPL, by its title. The list in
-# lint.sh has the modules that are asked for; this finds what they bring along.
+# agpl_modules NAME PACKAGE…: the folders of a program's modules under the AGPL, by the title of the licence. The list in lint.sh
+# covers direct requirements; this finds indirect ones.
 agpl_modules() {
   local folder
   (cd "deploy/tools/$1" && shift && GOFLAGS='-mod=readonly -tags=remove_all_sd' go list -deps -f '{{with .Module}}{{.Dir}}{{end}}' "$@" 2>/dev/null) |
@@ -119,8 +119,8 @@ agpl_modules() {
   done
 }
 
-# All of them, linked in one folder; one after the other, for builds want the whole machine. Loki only where the user
-# has it: its tests are skipped, and counted, where it is missing.
+# All tools, linked in one folder; one after the other, because builds need the whole machine. Loki only if the user has it: its
+# tests are skipped, and counted, if it is missing.
 need_tools() {
   local name programs what
   mkdir -p "$tools_here" || return 1
@@ -137,7 +137,7 @@ need_tools() {
   done <<<"$tools"
 }
 
-# What checks the chart's objects: Python, with the packages of deploy/tools/kubernetes-validate beside it in the cache.
+# Python for checking the chart's objects, with the packages of deploy/tools/kubernetes-validate in the cache.
 need_kubernetes_validate() {
   local name=kubernetes-validate list version target
   list=deploy/tools/$name/requirements.txt

@@ -42,11 +42,11 @@ up_options() {
   done
 }
 
-# Looks before the build, so that nobody waits for it in vain.
+# Checks before the build, so that no one waits for it in vain.
 need_ports() {
   local port
   PORT=${PORT:-3000} any_port=no
-  # Where the services bind (HOST) and where we reach them are not the same for "every address of this machine".
+  # The address the services bind to (HOST) differs from the one they are reached at if HOST means every address of this machine.
   case ${HOST:-127.0.0.1} in
     0.0.0.0) reach=127.0.0.1 ;;
     ::) reach=::1 ;;
@@ -67,7 +67,7 @@ need_ports() {
   done
 }
 
-# In a process group of its own like everything else: cargo's many children then end with it, at once.
+# In a process group of its own like everything else, so that cargo's children end with it at once.
 build() {
   say "building (the first time takes some minutes)"
   start build 1 build_and_tell
@@ -135,7 +135,7 @@ EOF
   status_if_asked=0
 }
 
-# A death is told and changes nothing for the others, as in production; only without any gateway going on is pointless.
+# A death is reported and does not affect the others, as in production. Without any gateway the run ends.
 watch() {
   local kind file name
   while :; do

@@ -1,5 +1,5 @@
-# Run once before Redis, in its image: puts the password where Redis and the services read it. It is that of
-# deploy/secrets/redis_password if there is one, else that of the last time, else a new one.
+# Runs once before Redis, in its image: writes the password where Redis and the services read it. It is that of
+# deploy/secrets/redis_password if there is one, else the previous one, else a new one.
 set -eu
 given=/given/redis_password kept=/data/redis_password
 
@@ -8,7 +8,7 @@ fail() {
   exit 1
 }
 
-# What cannot be read is not "none given".
+# An unreadable file is an error, not a missing password.
 [ -x /given ] || fail " cannot be entered by user $(id -u), who is Redis: chmod 755 deploy/secrets"
 if [ -e "$given" ]; then
   [ -r "$given" ] || fail "/redis_password cannot be read by user $(id -u), who is Redis: chown $(id -u) it, or chmod 644"
@@ -23,7 +23,7 @@ case $password in
     fail "/redis_password must have one line, without quotes and backslashes"
     ;;
 esac
-# Redis and the services are different users; nobody else has this volume.
+# Redis and the services are different users; no other container has this volume.
 umask 022
 printf '%s\n' "$password" >"$kept.new" && mv "$kept.new" "$kept"
 printf 'requirepass "%s"\n' "$password" >/data/redis.conf.new && mv /data/redis.conf.new /data/redis.conf
