@@ -1,4 +1,4 @@
-//! A client and what it does: the loop that every load shares. The roles know the protocol, the actor only turns their crank.
+//! A client and its role: the loop that every load shares. Roles know the protocol; the actor drives them.
 
 pub(crate) mod bare;
 pub(crate) mod locker;
@@ -21,9 +21,9 @@ pub(crate) trait Role: Send + 'static {
     fn answer(&mut self, body: &[u8]) -> Result<(), String>;
     /// Looks at an event.
     fn event(&mut self, name: &[u8], body: &[u8]) -> Result<(), String>;
-    /// What is still wrong at the end.
+    /// Faults that are left at the end.
     fn conclusion(&self) -> Result<(), String>;
-    /// Whether a load may end here: not while others wait for what this client does next.
+    /// Whether a load may end here: not while others wait for the next step of this client.
     fn may_stop(&self) -> bool {
         true
     }
@@ -75,7 +75,7 @@ impl<R: Role> Actor<R> {
         Ok(())
     }
 
-    /// Receives one packet; tells the id of the request that it answers.
+    /// Receives one packet; returns the id of the request that it answers.
     pub(crate) async fn absorb(&mut self, tally: &Tally) -> io::Result<Option<u64>> {
         match self.client.receive().await? {
             Packet::Answer { id, body } => {

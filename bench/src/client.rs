@@ -54,7 +54,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Sends an event that wants an acknowledgement and tells its id.
+    /// Sends an event with an acknowledgement; returns its id.
     pub(crate) async fn send(&mut self, event: &str, payload: &str) -> io::Result<u64> {
         self.sender.request(event, payload).await
     }
@@ -150,7 +150,7 @@ impl Sender {
         self.next_id
     }
 
-    /// Sends an event that wants an acknowledgement and tells its id; waits while the socket is full.
+    /// Sends an event with an acknowledgement; returns its id; waits while the socket is full.
     pub(crate) async fn request(&mut self, event: &str, payload: &str) -> io::Result<u64> {
         let id = self.prepare(event, payload);
         self.flush().await?;

@@ -22,7 +22,7 @@ impl Faults {
         result.map_err(|error| self.note(error.to_string())).ok()
     }
 
-    /// Takes over what another one counted.
+    /// Adds the counts of another one.
     pub(crate) fn absorb(&mut self, other: Faults) {
         self.count += other.count;
         other.texts.into_iter().for_each(|text| self.keep(text));

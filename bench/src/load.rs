@@ -1,11 +1,11 @@
-//! How load is put on servers and what is measured meanwhile. The roles say what is sent; the scenarios say how much.
+//! How load is put on servers and measured. Roles decide what is sent, scenarios how much.
 
 mod closed_loop;
-pub(crate) mod crowd;
 pub(crate) mod lane;
 pub(crate) mod measure;
 mod paced;
 pub(crate) mod rest;
+pub(crate) mod soak;
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
 //! `rollcall-bench`: puts load on Rollcall and on a bare socketioxide server, and prints the figures side by side.
 //!
-//! The way through: `options` says which scenarios, each `scenario` starts its `servers`, lets `actor`s put `load` on them and
-//! hands in its part of the `report`. Where `options` names a running system, a `load::crowd` is put on that. It exits with
-//! 1 if anything was answered wrong, never because a figure is not reached.
+//! `options` selects the scenarios; each `scenario` starts its `servers`, has `actor`s put `load` on them and adds its part to the
+//! `report`. If `options` names a running system, `load::soak` puts load on it instead. The exit code is 1 if any answer was wrong,
+//! never because a goal was missed.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -35,7 +35,7 @@ const OPEN_FILES: u64 = 16_500;
 /// No scenario takes longer.
 const SCENARIO_WITHIN: Duration = Duration::from_secs(120);
 
-/// One thread: the load side should disturb what it measures as little as possible.
+/// One thread, so that the load generator disturbs the measurement as little as possible.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let options = match options::parse(std::env::args().skip(1)) {
@@ -68,8 +68,8 @@ async fn main() -> ExitCode {
 /// Runs the scenarios one after the other. A scenario that fails is a fault and does not keep the others from running.
 async fn measure(options: &Options) -> io::Result<Report> {
     allow_open_files()?;
-    if !options.crowd.at.is_empty() {
-        return scenario::crowd::run(&options.crowd).await;
+    if !options.soak.at.is_empty() {
+        return scenario::soak::run(&options.soak).await;
     }
     let bench = Bench { quick: options.quick, sink: Sink::start().await? };
     let start = Instant::now();
@@ -88,7 +88,7 @@ async fn measure(options: &Options) -> io::Result<Report> {
     Ok(report)
 }
 
-/// Raises the number of open files as far as it goes; the servers inherit it.
+/// Raises the limit of open files to the maximum; the servers inherit it.
 fn allow_open_files() -> io::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if hard < OPEN_FILES {

@@ -2,26 +2,26 @@
 
 use std::str::FromStr;
 
-use crate::load::crowd::Plan;
+use crate::load::soak::Plan;
 use crate::scenario::ALL;
 
 /// Not part of `--quick`, unless asked for by name.
 const LONG: [&str; 2] = ["idle", "telemetry"];
 
-/// What was asked for.
+/// The parsed options.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Only to show what can be asked for.
+    /// Only show the help.
     pub(crate) help: bool,
     /// Shorter windows: about a minute in all.
     pub(crate) quick: bool,
     /// The scenarios to run.
     pub(crate) scenarios: Vec<&'static str>,
     /// Load for a system that runs already, in place of scenarios.
-    pub(crate) crowd: Plan,
+    pub(crate) soak: Plan,
 }
 
-const CROWD: &str = "\
+const SOAK: &str = "\
 rollcall-bench --at HOST:PORT… [--connections 1000] [--room 4] [--period-ms 10000] [--patch-every 10] [--seconds 30]
 
 Puts that load on a system which runs already: so many clients in rooms of so many, a heartbeat each so often, each so
@@ -30,8 +30,8 @@ read where it runs.";
 
 /// Reads the arguments. An error is the text to show.
 pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    let crowd = Plan { at: vec![], connections: 1000, room: 4, period_ms: 10_000, patch_every: 10, seconds: 30 };
-    let mut options = Options { help: false, quick: false, scenarios: Vec::new(), crowd };
+    let soak = Plan { at: vec![], connections: 1000, room: 4, period_ms: 10_000, patch_every: 10, seconds: 30 };
+    let mut options = Options { help: false, quick: false, scenarios: Vec::new(), soak };
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -41,12 +41,12 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, 
                 let known = ALL.iter().find(|(known, _)| *known == name);
                 options.scenarios.push(known.ok_or_else(|| format!("there is no scenario `{name}`\n\n{}", usage()))?.0);
             }
-            "--at" => options.crowd.at.push(arguments.next().unwrap_or_default()),
-            "--connections" => options.crowd.connections = number(&argument, arguments.next(), 1)?,
-            "--room" => options.crowd.room = number(&argument, arguments.next(), 1)?,
-            "--period-ms" => options.crowd.period_ms = number(&argument, arguments.next(), 1)?,
-            "--patch-every" => options.crowd.patch_every = number(&argument, arguments.next(), 0)?,
-            "--seconds" => options.crowd.seconds = number(&argument, arguments.next(), 1)?,
+            "--at" => options.soak.at.push(arguments.next().unwrap_or_default()),
+            "--connections" => options.soak.connections = number(&argument, arguments.next(), 1)?,
+            "--room" => options.soak.room = number(&argument, arguments.next(), 1)?,
+            "--period-ms" => options.soak.period_ms = number(&argument, arguments.next(), 1)?,
+            "--patch-every" => options.soak.patch_every = number(&argument, arguments.next(), 0)?,
+            "--seconds" => options.soak.seconds = number(&argument, arguments.next(), 1)?,
             "--help" | "-h" => options.help = true,
             other => return Err(format!("`{other}` is not understood\n\n{}", usage())),
         }
@@ -65,11 +65,11 @@ fn number<T: FromStr + PartialOrd>(name: &str, text: Option<String>, least: T) -
     number.ok_or_else(|| format!("`{name} {text}` is no number that makes sense\n\n{}", usage()))
 }
 
-/// What can be asked for.
+/// The help text.
 pub(crate) fn usage() -> String {
     let scenarios = ALL.iter().map(|(name, what)| format!("\n  {name:12} {what}")).collect::<String>();
     format!(
-        "rollcall-bench [--quick] [--only SCENARIO]…\n\nStarts everything that it measures. Scenarios:{scenarios}\n\n{CROWD}"
+        "rollcall-bench [--quick] [--only SCENARIO]…\n\nStarts everything that it measures. Scenarios:{scenarios}\n\n{SOAK}"
     )
 }
 
@@ -91,14 +91,14 @@ mod tests {
     fn scenarios_are_chosen_by_name() {
         let options = parsed("--only patches --quick --only telemetry").unwrap();
         assert_eq!((options.quick, options.scenarios), (true, vec!["patches", "telemetry"]));
-        assert_eq!(options.crowd.at, Vec::<String>::new());
+        assert_eq!(options.soak.at, Vec::<String>::new());
     }
 
     #[test]
-    fn a_crowd_is_described() {
-        let crowd = parsed("--at a:1 --at b:2 --connections 20 --period-ms 500 --patch-every 0").unwrap().crowd;
-        assert_eq!((crowd.at, crowd.connections, crowd.room), (vec!["a:1".to_owned(), "b:2".to_owned()], 20, 4));
-        assert_eq!((crowd.period_ms, crowd.patch_every, crowd.seconds), (500, 0, 30));
+    fn a_soak_is_described() {
+        let soak = parsed("--at a:1 --at b:2 --connections 20 --period-ms 500 --patch-every 0").unwrap().soak;
+        assert_eq!((soak.at, soak.connections, soak.room), (vec!["a:1".to_owned(), "b:2".to_owned()], 20, 4));
+        assert_eq!((soak.period_ms, soak.patch_every, soak.seconds), (500, 0, 30));
         for wrong in ["--connections 0", "--room", "--seconds -1", "--period-ms soon"] {
             assert!(parsed(wrong).unwrap_err().contains(wrong.split(' ').next().unwrap()), "{wrong}");
         }

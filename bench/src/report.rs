@@ -92,7 +92,7 @@ impl Row {
 }
 
 impl Report {
-    /// Takes over another scenario's part.
+    /// Adds another scenario's part.
     pub(crate) fn add(&mut self, other: Report) {
         self.rows.extend(other.rows);
         self.notes.extend(other.notes);

@@ -2,7 +2,6 @@
 
 mod channels;
 mod closed_loop;
-pub(crate) mod crowd;
 mod everyday;
 mod fan_out;
 mod growth;
@@ -10,6 +9,7 @@ mod idle;
 mod idle_memory;
 mod join_storm;
 mod patches;
+pub(crate) mod soak;
 mod telemetry;
 
 use std::io;

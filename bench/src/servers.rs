@@ -80,7 +80,7 @@ impl Servers {
         proc_stat::memory_kib(front.unwrap_or_default())
     }
 
-    /// Says which process has ended by itself, if one has.
+    /// An error that names the process that has ended by itself, if one has.
     pub(crate) fn check(&mut self) -> io::Result<()> {
         self.processes.iter_mut().try_for_each(Process::check)
     }
@@ -122,7 +122,7 @@ async fn says(address: SocketAddr, question: &str, answer: &str) -> bool {
     said
 }
 
-/// A program beside this one.
+/// A program in the same folder as this one.
 fn program(name: &str) -> io::Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name(name);
     if program.is_file() {

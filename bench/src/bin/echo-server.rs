@@ -1,8 +1,8 @@
 //! The yardstick: what socketioxide costs by itself. An echo and a broadcast in the most ordinary style, without Rollcall.
 //!
-//! It owns no cleverness. It pings as often as Rollcall does. Two more lines differ from the defaults, both because the figures
-//! would otherwise show the operating system and not the library: Nagle's algorithm is off and the listen backlog takes a burst
-//! of connections.
+//! It has no optimizations and pings as often as Rollcall does. Two lines differ from the defaults, because the numbers would
+//! otherwise show the operating system and not the library: Nagle's algorithm is off, and the listen backlog holds a burst of
+//! connections.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

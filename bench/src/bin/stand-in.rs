@@ -1,6 +1,6 @@
 //! A stand-in for a gateway with thousands of members in one room. It holds a real lease and sends real joins over the real bus,
-//! but has no sockets: ten thousand members who watch each other arrive are fifty million messages, and none of them says
-//! anything about what happens when their gateway dies.
+//! but has no sockets: ten thousand members that see each other join are fifty million messages, and none of them matters for
+//! what happens when their gateway dies.
 //!
 //! `stand-in ROOM MEMBERS STATE`, with `REDIS_URL` set. It prints `joined` once all are members, and then keeps its
 //! lease until it is killed.
@@ -26,7 +26,7 @@ const TRIES: usize = 5;
 /// How long Redis and a presence-state may take until they are there.
 const START_WITHIN: Duration = Duration::from_secs(10);
 
-/// Hears nothing: there is no one to pass it on to.
+/// Ignores all messages: there are no sockets to deliver them to.
 struct NullListener;
 impl Listener for NullListener {}
 
@@ -72,7 +72,7 @@ async fn ready(bus: &Bus) {
     }
 }
 
-/// One member joins; a refusal ends the process. On a busy machine an answer may come too late: repeating is harmless.
+/// Joins one member; a refusal ends the process. On a busy machine an answer may be late: repeating is harmless.
 async fn enter(bus: Arc<Bus>, join: Join) -> Result<(), String> {
     let command = Command::Join(join);
     let mut last = String::new();

@@ -13,14 +13,14 @@ use super::measure::{Measure, used};
 use crate::actor::{Actor, Role, Tally};
 use crate::servers::Servers;
 
-/// The last answers come within this time, or never.
+/// How long to wait for the last answers.
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-// Zero is: warming up.
+// Zero means warming up.
 const MEASURING: u8 = 1;
 const OVER: u8 = 2;
 
-/// What the clients of a load share.
+/// State shared by the clients of a load.
 #[derive(Default)]
 struct Stage {
     phase: AtomicU8,

@@ -1,5 +1,5 @@
 //! The paced load: each client sends one request a second, all of them spread evenly over the second, whether or not earlier
-//! ones are answered. A latency counts from the moment at which the request was due, so that a late load side flatters nobody.
+//! ones are answered. A latency counts from the time the request was due, so that a late load generator does not improve it.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::servers::Servers;
 /// Each client's time between two requests.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The last answers come within this time, or never.
+/// How long to wait for the last answers.
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// When which request is due.

@@ -1,4 +1,4 @@
-//! Connections at rest: they do nothing but answer pings, and are missed when they are lost.
+//! Idle connections: they only answer pings, and a lost one is a fault.
 
 use std::io;
 

@@ -1,6 +1,5 @@
-//! The load of an operator who wants to know what a system carries that runs already: many connections in small rooms, each
-//! with its own slow beat, from the moment at which it joined, so that in heartbeat mode no one expires while the others
-//! come.
+//! The soak: load for a system that is already running. Many connections in small rooms, each with its own slow heartbeats from
+//! the moment it joined, so that in heartbeat mode no one expires while the others connect.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,27 +15,27 @@ use crate::actor::{Actor, Tally};
 use crate::client::Client;
 use crate::faults::Faults;
 
-/// How many connect and join at the same time.
+/// Clients that connect and join concurrently.
 const WIDTH: usize = 64;
 
-/// An answer that takes longer is a fault, and the end of that client.
+/// An answer that takes longer is a fault and ends the client.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// After the last join, beyond one period: what it stirred up is over.
+/// Pause after the last join, beyond one period, until its effects are over.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
-/// What is put on the system.
+/// The load of a soak.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// Where clients connect, in turn. One address has only some 28,000 ports for one client machine.
+    /// The addresses to connect to, in turn. One client machine has only some 28,000 ports per address.
     pub(crate) at: Vec<String>,
     /// How many clients.
     pub(crate) connections: usize,
-    /// How many of them are in one room.
+    /// How many of them share a room.
     pub(crate) room: usize,
     /// Milliseconds between two heartbeats of one client.
     pub(crate) period_ms: u64,
-    /// Each how many-th heartbeat is a patch; 0 for none.
+    /// Every n-th heartbeat is a patch; 0 for none.
     pub(crate) patch_every: u64,
     /// How many seconds are measured.
     pub(crate) seconds: u64,
@@ -48,31 +47,31 @@ impl Plan {
     }
 }
 
-/// What was seen.
+/// The result of a soak.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// How long it took until everyone had joined.
     pub(crate) joined_in: Duration,
     /// How long was measured.
     pub(crate) elapsed: Duration,
-    /// Answers meanwhile.
+    /// Answers in that time.
     pub(crate) answers: u64,
-    /// Events meanwhile.
+    /// Events in that time.
     pub(crate) events: u64,
     /// How long answers took.
     pub(crate) latencies: Latencies,
-    /// How often a client had to be told everything anew.
+    /// How often a client was sent a whole snapshot again.
     pub(crate) syncs: u64,
     /// Everything that went wrong.
     pub(crate) faults: Faults,
 }
 
-/// In microseconds, from the moment at which a heartbeat was due, so that a late load side flatters nobody.
+/// In microseconds, from the time a heartbeat was due, so that a late load generator does not improve the result.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies {
     /// Until it was answered.
     pub(crate) answered: Vec<u32>,
-    /// Until it was sent: what the load side itself was late.
+    /// Until it was sent: the delay of the load generator itself.
     pub(crate) sent: Vec<u32>,
 }
 
@@ -93,7 +92,7 @@ pub(crate) async fn run(plan: &Plan) -> io::Result<Outcome> {
     let stage = Arc::new(Stage::default());
     let mut tasks = JoinSet::new();
     let began = Instant::now();
-    // Lanes hand their clients over one by one, each to a task of its own.
+    // Each lane hands its clients over one by one; each client runs as a task.
     let (hand, mut over) = tokio::sync::mpsc::channel(WIDTH);
     for lane in 0..WIDTH {
         let (plan, addresses, hand) = (plan.clone(), addresses.clone(), hand.clone());
@@ -133,10 +132,10 @@ pub(crate) async fn run(plan: &Plan) -> io::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Connects and joins. Those of one room follow each other, so that they are on different gateways where there are several.
+/// Connects and joins. Consecutive clients share a room, so that its members are on different gateways if there are several.
 async fn enter(plan: &Plan, address: SocketAddr, number: usize) -> io::Result<Actor<Member>> {
     let client = Client::connect(address).await?;
-    let room = format!("crowd-{}-{}", std::process::id(), number / plan.room);
+    let room = format!("soak-{}-{}", std::process::id(), number / plan.room);
     let mut actor = Member::join(client, &room, &format!("u{number}")).await?;
     if plan.patch_every > 0 {
         actor.role.patch_every(plan.patch_every, number as u64);
@@ -144,7 +143,7 @@ async fn enter(plan: &Plan, address: SocketAddr, number: usize) -> io::Result<Ac
     Ok(actor)
 }
 
-/// One client: a heartbeat when it is due, and whatever comes meanwhile, until the end or until its connection is lost.
+/// One client: sends heartbeats when due and receives in between, until the end or until its connection is lost.
 async fn live(mut actor: Actor<Member>, period: Duration, stage: Arc<Stage>) -> (Actor<Member>, Latencies) {
     let mut latencies = Latencies::default();
     let mut due = Instant::now() + period;
@@ -170,7 +169,7 @@ async fn live(mut actor: Actor<Member>, period: Duration, stage: Arc<Stage>) -> 
     (actor, latencies)
 }
 
-/// Takes what comes until it is time.
+/// Receives until `due`.
 async fn until(actor: &mut Actor<Member>, due: Instant, stage: &Stage) -> io::Result<()> {
     loop {
         match timeout_at(due.into(), actor.absorb(&stage.tally)).await {

@@ -102,11 +102,11 @@ async fn lockers(bench: &Bench) -> io::Result<Lane<Locker>> {
 enum Contenders {
     /// Each in a room of its own: a handover is one request and one message.
     Apart,
-    /// All in the lock's room: each is told of each handover too, by two events.
+    /// All in the lock's room: each is also sent two events per handover.
     Members,
 }
 
-/// One lock that all want at once. Beside it the round trips of a client on the same servers, at rest.
+/// One lock that all want at once, compared with the round trips of a client on the same idle servers.
 async fn contention(bench: &Bench, contenders: Contenders) -> io::Result<Report> {
     let servers = bench.rollcall().await?;
     let idle = join(connect(servers.address, 1).await?, 1, "idle").await?;

@@ -18,7 +18,7 @@ use crate::servers::Servers;
 
 const MEMBERS: usize = 100;
 
-/// Which heartbeat patches.
+/// Every n-th heartbeat that patches.
 const EVERY: u64 = 10;
 
 pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {

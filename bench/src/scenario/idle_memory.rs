@@ -26,7 +26,7 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     })
 }
 
-/// Connects, joins if asked to, lets things settle, and tells the KiB for each connection.
+/// Connects, joins if requested, lets the process settle, and returns the KiB per connection.
 async fn grow(bench: &Bench, mut servers: Servers, joining: bool) -> io::Result<f64> {
     let mut resting = Resting::default();
     rest(&mut resting, &servers, FIRST, joining.then_some("first")).await?;

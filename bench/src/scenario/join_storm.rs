@@ -121,7 +121,7 @@ async fn storm(bench: &Bench) -> io::Result<Storm> {
     Ok(storm)
 }
 
-/// Joins and receives until everybody is known; tells when that was.
+/// Joins and receives until every member is known; returns when that was.
 async fn take_part(mut client: Client, number: usize, start: Instant) -> (Member, Duration, Client) {
     let mut member = Member::default();
     let joined = client.send("presence:join", &join_payload("storm", &format!("u{number}"))).await;

@@ -1,5 +1,5 @@
 //! The heaviest load: every heartbeat is a patch that changes the state, so that each one goes the full way and becomes an event
-//! at both members of its room. Beside it the bare echo's heartbeats, as a measure of the machine.
+//! at both members of its room. The bare echo's heartbeats are measured next to it, as a measure of the machine.
 
 use std::io;
 
@@ -44,7 +44,7 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     })
 }
 
-/// The members that patch with every heartbeat; what else changes a room is measured beside them.
+/// The members that patch with every heartbeat; other changes of a room are compared with them.
 pub(super) async fn patchers(rollcall: Servers) -> io::Result<Lane<Member>> {
     let mut clients = members(rollcall.address, CLIENTS, CLIENTS / 2).await?;
     clients.iter_mut().for_each(|actor| actor.role.patch_every(1, 0));

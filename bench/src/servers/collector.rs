@@ -1,5 +1,5 @@
 //! The real collector with Rollcall's own `otel-collector.yaml`, its stores replaced by the sink. It is not among what is
-//! measured: its CPU is told by itself.
+//! measured: its CPU is reported separately.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

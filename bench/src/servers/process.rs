@@ -13,13 +13,13 @@ use tokio::time::sleep;
 
 /// A running program whose output goes to a file.
 pub(crate) struct Process {
-    /// What it is called in the report.
+    /// Its name in the report.
     pub(crate) name: &'static str,
     child: Child,
     log: PathBuf,
 }
 
-/// A folder for the time being.
+/// A temporary folder.
 pub(crate) struct Folder(PathBuf);
 
 impl Process {
@@ -60,7 +60,7 @@ impl Process {
         }
     }
 
-    /// Waits for the line that tells the address it listens on.
+    /// Waits for the line with the address it listens on.
     pub(crate) async fn listening(&mut self, within: Duration) -> io::Result<SocketAddr> {
         let end = Instant::now() + within;
         while Instant::now() < end {
@@ -73,7 +73,7 @@ impl Process {
         Err(self.trouble("does not say where it listens"))
     }
 
-    /// Tries until `ready` holds.
+    /// Polls until `ready` holds.
     pub(crate) async fn until(
         &mut self,
         complaint: &str,
