@@ -34,11 +34,11 @@ $names"); do
   for name in loki grafana; do
     if image_is_here "$(image_of $name)"; then continue; fi
     ROLLCALL_WITHOUT="$ROLLCALL_WITHOUT $name"
-    say "the image of $name is not here: its tests are skipped and counted; $(advice_for $name)"
+    say "the image of $name is missing: its tests are skipped and counted; $(advice_for $name)"
   done
   say "building the images"
   mkdir -p .dev/test
   # shellcheck disable=SC2086
   ROLLCALL_COMMIT=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown) \
-    $ROLLCALL_COMPOSE build >.dev/test/images.log 2>&1 || die "the images cannot be built; what was said is in .dev/test/images.log"
+    $ROLLCALL_COMPOSE build >.dev/test/images.log 2>&1 || die "the images cannot be built; see .dev/test/images.log"
 }

@@ -31,7 +31,7 @@ need_observe_ports() {
         eval "${name}_port=$first_port"
       done
       ;;
-    *) die "OBSERVE_PORTS is to be 'usual' or 'any', not '$OBSERVE_PORTS'" ;;
+    *) die "OBSERVE_PORTS must be 'usual' or 'any', not '$OBSERVE_PORTS'" ;;
   esac
   for name in jaeger prometheus loki alertmanager grafana otlp otlp_grpc health; do
     eval "port=\$${name}_port"
@@ -52,7 +52,7 @@ start_observing() {
   if images_are_there; then observe_with_docker; else observe_with_programs; fi
   case $observed in
     *' collector'*) export OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:$otlp_port" ;;
-    *) say "without a collector nothing is observed; the services start all the same" ;;
+    *) say "without a collector nothing is observed; the services start anyway" ;;
   esac
 }
 
@@ -147,7 +147,7 @@ observe_with_docker() {
   observe network hold_network
   observed=''
   until docker network inspect "$network" >/dev/null 2>&1; do
-    lives network 1 || { say "Docker makes no network; what it said is in $observe_data/network.log" && return; }
+    lives network 1 || { say "Docker cannot create a network; see $observe_data/network.log" && return; }
     rest_short
   done
   contain jaeger jaeger "$jaeger_port:16686" -v "$folder/jaeger/jaeger.yaml:/etc/jaeger/jaeger.yaml:ro" -- \
@@ -267,5 +267,5 @@ tell_missing_secrets() {
   for name in slack_api_url pagerduty_routing_key; do
     [ -s "deploy/alertmanager/secrets/$name" ] || missing="$missing${missing:+ and }$name"
   done
-  [ -z "$missing" ] || say "alerts go nowhere but to the page of the Alertmanager, for want of $missing in deploy/alertmanager/secrets"
+  [ -z "$missing" ] || say "alerts appear only on the page of the Alertmanager; missing: $missing in deploy/alertmanager/secrets"
 }

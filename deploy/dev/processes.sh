@@ -38,7 +38,7 @@ keep() {
   # No line ever comes: this returns when the last holder of the writing end is gone.
   read -r _ <"$run/alive"
   [ -d "$run" ] || return
-  say "./dev up is gone; stopping what it started"
+  say "./dev up has ended; stopping what it started"
   stop_all
   rm -rf "$run"
 }
@@ -141,10 +141,10 @@ stop_kind() {
     if [ -n "$hurry" ] && [ "$1" != redis ]; then deadline=0; fi
     if [ -z "$forced_at" ] && [ $SECONDS -ge "$deadline" ]; then
       forced_at=$SECONDS
-      say "ending$left by force"
+      say "killing$left"
       signal_kind "$1" KILL
     elif [ -n "$forced_at" ] && [ $((SECONDS - forced_at)) -ge 5 ]; then
-      say "cannot end$left"
+      say "cannot stop$left"
       return 1
     fi
     sleep 0.1

@@ -31,8 +31,8 @@ need_redis() {
     check_redis_url
   elif ! need_redis_server; then
     has docker || die "${redis_too_old:+$redis_too_old is too old; }$redis_advice"
-    say "there is no Redis here and none to install, so it comes from Docker"
-    docker pull redis:7 >&2 || die "Docker gave no Redis either; $redis_advice"
+    say "no Redis here and none to install; using Docker"
+    docker pull redis:7 >&2 || die "Docker cannot provide one either; $redis_advice"
     redis_server=docker
   fi
 }
@@ -71,7 +71,7 @@ start_redis() {
       return 0
     fi
   done
-  die "$redis_server does not start, also at attempt $attempt; its log is $log"
+  die "$redis_server does not start after $attempt attempts; its log is $log"
 }
 
 # Its log shows when it is ready: a PING could be answered by another process that took the port first.

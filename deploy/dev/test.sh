@@ -25,7 +25,7 @@ run_tests() {
   # What clients see is the same on a Redis Cluster.
   if [ "$what" = all ]; then part cluster node_tests cluster; fi
   if [ "$what" = stack ]; then
-    need_tools || die "without these programs there is nothing to test; what is missing is said above"
+    need_tools || die "nothing to test without these programs; see above for what is missing"
     if [ $# -eq 0 ]; then
       part dashboards dashboard_tests
       part helm helm_tests
@@ -123,7 +123,7 @@ bench() {
   need_rust
   need_compiler
   need_redis_server || die "Redis is missing; $redis_advice"
-  build_services && cargo build --release -p bench || die "the build failed; what cargo said is above"
+  build_services && cargo build --release -p bench || die "the build failed; see cargo's output above"
   # Thousands of connections, each with a file descriptor on both sides.
   ulimit -n "$(ulimit -Hn)" 2>/dev/null
   # The collector, if it was built here before; otherwise the cost of telemetry is measured with a sink.

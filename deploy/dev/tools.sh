@@ -97,13 +97,13 @@ build_tool() {
   # remove_all_sd, a tag of Prometheus alone, leaves out the service discoveries of clouds and their large libraries.
   # shellcheck disable=SC2086
   if refused=$(agpl_modules "$name" ${packages:-.}); [ -n "$refused" ]; then
-    say "$name is not built, because it would contain what is under the AGPL: $refused"
+    say "$name is not built, because it would contain modules under the AGPL: $refused"
     return 1
   fi
   # shellcheck disable=SC2086
   if ! (cd "deploy/tools/$name" && GOFLAGS='-mod=readonly -buildvcs=false -tags=remove_all_sd' go build -trimpath -ldflags='-s -w' \
     -o "$target/" ${packages:-.}) >"$target/build.log" 2>&1; then
-    say "$name cannot be built; what Go said is in $target/build.log"
+    say "$name cannot be built; see $target/build.log"
     return 1
   fi
   [ -x "$target/$name" ]
@@ -128,7 +128,7 @@ need_tools() {
     ln -sf "$program" "$tools_here/loki"
   else
     rm -f "$tools_here/loki"
-    say "Loki is not here: its tests are skipped and counted; $(advice_for loki)"
+    say "Loki is missing: its tests are skipped and counted; $(advice_for loki)"
   fi
   while IFS='|' read -r name _ _ programs; do
     for what in $programs; do
@@ -152,7 +152,7 @@ need_kubernetes_validate() {
     mkdir -p "$target" || return 1
     if ! { python3 -m venv --clear "$target" && "$target/bin/pip" install --no-input --disable-pip-version-check \
       -r "$list"; } >"$target.log" 2>&1; then
-      say "$name cannot be installed; what Python said is in $target.log"
+      say "$name cannot be installed; see $target.log"
       return 1
     fi
     tool_source "$name" >"$target/made-of"

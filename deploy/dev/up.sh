@@ -32,7 +32,7 @@ up_options() {
     esac
     case $option in
       --gateways | --states | --reapers) ;;
-      *) die "./dev up knows --gateways N, --states N, --reapers N and --observe, not '$option'" ;;
+      *) die "./dev up accepts --gateways N, --states N, --reapers N and --observe, not '$option'" ;;
     esac
     case $value in
       [1-9] | [1-9][0-9]) ;;
@@ -58,9 +58,9 @@ need_ports() {
       free_ports "$reach" "$gateways"
       PORT=$first_port
       ;;
-    *[!0-9]* | 0* | ??????*) die "PORT is to be a number from 0 to 65535, not '$PORT'" ;;
+    *[!0-9]* | 0* | ??????*) die "PORT must be a number from 0 to 65535, not '$PORT'" ;;
   esac
-  [ $((PORT + gateways - 1)) -le 65535 ] || die "there are no $gateways ports from PORT=$PORT on"
+  [ $((PORT + gateways - 1)) -le 65535 ] || die "PORT=$PORT leaves no room for $gateways ports"
   for ((port = PORT; port < PORT + gateways; port++)); do
     port_in_use "$reach" "$port" || continue
     die "port $port is in use; stop what listens there or choose another: PORT=$((PORT + 1000)) ./dev up"
@@ -73,7 +73,7 @@ build() {
   start build 1 build_and_tell
   while lives build 1; do rest_short; done
   rm -f "$run/build/1"
-  [ -e "$run/built" ] || die "the build failed; what cargo said is above"
+  [ -e "$run/built" ] || die "the build failed; see cargo's output above"
 }
 
 build_and_tell() { build_services && : >"$run/built"; }
@@ -108,7 +108,7 @@ await_ready() {
   until readyz "$reach" "$port"; do
     if ! lives "$kind" "$number"; then
       hear_out "$kind" "$number"
-      die "$kind-$number ended at its start; its own words are above"
+      die "$kind-$number ended at its start; its log is above"
     fi
     [ $SECONDS -lt $deadline ] || die "$kind-$number is not ready after 60 s: $not_ready"
     rest_short

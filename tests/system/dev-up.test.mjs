@@ -1,4 +1,4 @@
-// `./dev up` as a newcomer meets it: one command, ready lines, and whatever ends it, no process is left behind.
+// `./dev up` for a newcomer: one command, ready lines, and no process left behind, whatever ends it.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
@@ -46,9 +46,9 @@ scenario('two gateways and two states: all work, also without a killed state; SI
 
   const death = dev.line((line) => line.match(/^dev: state-2 has died.*/)?.[0]);
   process.kill(pid('state-2'), 'SIGKILL');
-  assert.match(await withTimeout('the death to be told', STOP_MS, death), /1 of its kind left/);
+  assert.match(await withTimeout('the death to be reported', STOP_MS, death), /1 of its kind left/);
   assert.equal((await ann.patch({ n: 1 })).changed, true);
-  await ben.hears({ type: 'update' });
+  await ben.receives({ type: 'update' });
 
   assert.equal(dev.exit, null);
   dev.signal('SIGTERM');
@@ -102,6 +102,6 @@ scenario('a service that dies at its start: one sentence, nothing left running',
   const dev = up([], { PRESENCE_TTL_MS: 'soon' });
   assert.deepEqual(await withTimeout('./dev up to give up', START_MS, dev.exited), { code: 1, signal: null });
   assert.match(dev.lines.join('\n'), /PRESENCE_TTL_MS/i, 'the service says why');
-  assert.match(dev.stderr, /^dev: (state|reaper|gateway)-1 ended at its start; its own words are above\n$/m);
+  assert.match(dev.stderr, /^dev: (state|reaper|gateway)-1 ended at its start; its log is above\n$/m);
   await nothingLeft(dev);
 });
