@@ -95,7 +95,7 @@ export class Chromium {
   }
 }
 
-// Waits until the page itself is told so.
+// Waits until the page itself has been notified.
 const becomes = (tab, state) => until(`the tab to be ${state}`, async () => {
   const seen = await tab.evaluate(() => document.visibilityState);
   if (seen !== state) throw new Error(`it is ${seen}`);

@@ -36,14 +36,14 @@ async function hiddenTabStays({ system, room, t, browser, site }) {
   const watcher = await system.connect(1);
   await watcher.join(room, 'watcher');
   const tab = await browser.open(site.application(system.gateways[0].url, room, 'tab'));
-  const { connId } = await watcher.hears({ type: 'join', userId: 'tab' });
+  const { connId } = await watcher.receives({ type: 'join', userId: 'tab' });
   await until('the visible tab to beat every second', () => tab.evaluate(() => record.ticks.length >= 3));
 
   await browser.hide(tab);
-  const heard = () => [...watcher.events, ...watcher.syncs, ...watcher.disconnects];
-  const before = heard().length;
-  await holds('nothing is heard of the hidden tab', () => {
-    assert.equal(heard().length, before, `heard ${JSON.stringify(heard())}`);
+  const received = () => [...watcher.events, ...watcher.syncs, ...watcher.disconnects];
+  const before = received().length;
+  await holds('nothing is received about the hidden tab', () => {
+    assert.equal(received().length, before, `received ${JSON.stringify(received())}`);
     return true;
   }, { ms: HIDDEN_MS, every: 500 });
   const measured = await tab.evaluate(() => ({ ...record, now: now(), state: document.visibilityState }));
@@ -52,9 +52,9 @@ async function hiddenTabStays({ system, room, t, browser, site }) {
 
   await browser.show(tab);
   await tab.evaluate(() => ask('presence:heartbeat', { patchState: { back: true } }));
-  const update = await watcher.hears({ type: 'update', userId: 'tab' });
+  const update = await watcher.receives({ type: 'update', userId: 'tab' });
   assert.deepEqual([update.connId, update.state], [connId, { back: true }]);
-  assert.equal(watcher.count({ connId }), 2, 'its join and its update are all that was ever heard of it');
+  assert.equal(watcher.count({ connId }), 2, 'its join and its update are all that was received about it');
 }
 
 // As the page itself measured it: hidden all the time, and no two ticks within a minute once the grace period is over.
@@ -71,11 +71,11 @@ function assertThrottled(t, browser, { ticks, visibility, state, now }) {
 }
 
 // Its connection and membership were never lost, and it was pinged as any other client.
-function assertConnected({ answers, disconnects, pings, heard, visibility: [{ at: hiddenAt }] }) {
+function assertConnected({ answers, disconnects, pings, received, visibility: [{ at: hiddenAt }] }) {
   assert.deepEqual(disconnects, []);
   const [joined, ...beats] = answers;
   assert.ok(joined.self, 'the first answer is that to its join');
   for (const { ok, rejoined, stale } of beats) assert.deepEqual([ok, rejoined, stale], [true, undefined, undefined]);
   assert.ok(pings.filter((at) => at > hiddenAt).length >= HIDDEN_MS / PING_INTERVAL_MS - 1, 'too few pings');
-  assert.deepEqual(heard.filter(({ at }) => at > hiddenAt), []);
+  assert.deepEqual(received.filter(({ at }) => at > hiddenAt), []);
 }

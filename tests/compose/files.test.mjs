@@ -12,9 +12,9 @@ const all = FILES.map(read).join('\n');
 
 test('.env.example has every variable, with the default that holds', () => {
   const used = new Map([...all.matchAll(/\$\{([A-Z_]+):?-([^}]*)\}/g)].map(([, name, value]) => [name, value]));
-  const told = new Map([...read('.env.example').matchAll(/^#([A-Z_]+)=(.*)$/gm)].map(([, name, value]) => [name, value]));
-  told.delete('COMPOSE_FILE'); // docker-compose's own
-  assert.deepEqual(Object.fromEntries([...told].sort()), Object.fromEntries([...used].sort()));
+  const documented = new Map([...read('.env.example').matchAll(/^#([A-Z_]+)=(.*)$/gm)].map(([, name, value]) => [name, value]));
+  documented.delete('COMPOSE_FILE'); // docker-compose's own
+  assert.deepEqual(Object.fromEntries([...documented].sort()), Object.fromEntries([...used].sort()));
   for (const [reference] of all.matchAll(/(?<!\$)\$\{[^}]*\}/g)) assert.match(reference, /:?-/, `${reference} has no default`);
 });
 
@@ -46,7 +46,7 @@ test('the toolchain that builds the images is not older than what the crates nee
 const services = read('docker-compose.yml').split(/^services:$/m)[1].split(/^networks:$/m)[0];
 const blocks = services.split(/^ {2}(?=[a-z-]+:$)/m).slice(1);
 
-test('whoever can be asked whether it is ready is asked', () => {
+test('every service with a health check has one configured', () => {
   const image = read('deploy/Dockerfile');
   const silent = blocks.filter((block) => !block.includes('\n    healthcheck:\n')).map((block) => block.split(':')[0]);
   // Ours have a check in their image; the first ends, and the collector's image has no program but the collector.

@@ -53,8 +53,8 @@ function step(name, body, options = {}) {
       await body(t);
       await nomads.exact();
       await nomads.flows();
-      nomads.assertNobodyGaveUp();
-      assert.deepEqual([...nomads.complaints(), ...system.complaints()], [], 'what clients heard breaks the protocol');
+      nomads.assertNoOneGaveUp();
+      assert.deepEqual([...nomads.complaints(), ...system.complaints()], [], 'what clients received breaks the protocol');
     } catch (error) {
       t.diagnostic(await system.report());
       throw error;
@@ -72,9 +72,9 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     const [ann, bob] = [await system.connect(options), await system.connect(options)];
     await ann.join(name, 'ann', { n: 1 });
     await bob.join(name, 'bob');
-    await ann.hears({ type: 'join', userId: 'bob' });
+    await ann.receives({ type: 'join', userId: 'bob' });
     assert.equal((await ann.patch({ n: 2 })).changed, true);
-    await bob.hears({ type: 'update', userId: 'ann' });
+    await bob.receives({ type: 'update', userId: 'ann' });
     assert.equal((await bob.beat()).changed, false);
     const channel = await ann.metadata('setChannel', name, 'T', [{ key: 'k', value: 'v' }]);
     assert.ok(channel.majorRevision > 0);
@@ -82,7 +82,7 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     assert.equal((await bob.lock('acquire', name, 'turn')).code, 'LOCK_HELD');
     assert.equal((await ann.lock('release', name, 'turn', { fence })).ok, true);
     await ann.leave();
-    await bob.hears({ type: 'leave', userId: 'ann', reason: 'left' });
+    await bob.receives({ type: 'leave', userId: 'ann', reason: 'left' });
   });
 }
 
@@ -163,7 +163,7 @@ step('Redis asks for a password and is not reachable from outside', async () => 
   assert.match(await docker('exec', Id, 'redis-cli', 'PING'), /NOAUTH/);
 });
 
-step('states and reapers are replaced one by one, and nobody notices', async (t) => {
+step('presence-states and reapers are replaced one by one, and no one notices', async (t) => {
   t.diagnostic((await system.script('deploy/upgrade.sh', ['presence-state', 'reaper'])).trim());
   await nomads.flows();
   unnoticed();
@@ -177,7 +177,7 @@ step('all gateways are replaced one by one, and everyone is back in its room', a
   assert.equal((await system.ids('gateway')).filter((id) => before.includes(id)).length, 0);
   assert.deepEqual(nomads.refusals, []);
   const away = nomads.awayMs;
-  assert.ok(away.length >= nomads.all.length, 'not everybody was moved');
+  assert.ok(away.length >= nomads.all.length, 'not everyone was moved');
   t.diagnostic(`${away.length} times moved; away for ${away[away.length >> 1]} ms in the middle, ${away.at(-1)} ms at most`);
   assert.ok(away.at(-1) < 5000);
 });
@@ -193,7 +193,7 @@ step('services grow and shrink, and no request is refused', async () => {
 });
 
 for (const service of ['presence-state', 'reaper', 'otel-collector']) {
-  step(`one ${service} is killed and comes back, and nobody notices`, async () => {
+  step(`one ${service} is killed and comes back, and no one notices`, async () => {
     await system.crash(service);
     await nomads.flows(10);
     unnoticed();
@@ -212,7 +212,7 @@ step('one gateway is killed: its users come back elsewhere, the others stay', as
 
 step('the edge is killed and comes back, and so does everyone', async (t) => {
   await system.crash('edge');
-  // Long-polling sessions that were cut off say nothing any more: they go when their time to live is over and the reaper
+  // Long-polling sessions that were cut off are silent: they end when their time to live is over and the reaper
   // has passed, or with the missing ping, within 45 s.
   await nomads.exact(60_000);
   t.diagnostic(`away for ${nomads.awayMs.at(-1)} ms at most`);
@@ -241,7 +241,7 @@ step('Redis restarts and has everything: who is where, and what was written down
 const turn = (ids, wanted) => Promise.all(ids.map((id) =>
   until(`${id} to be ${wanted}`, async () => await system.health(id) === wanted, { within: 120_000, every: 300 })));
 
-// Stopped in the middle of what it does: it is there and does not answer.
+// Stopped in the middle of its work: it exists and does not answer.
 async function redAndGreen(stopped, others) {
   await turn([stopped, ...others], 'healthy');
   await system.signal(stopped, 'SIGSTOP');
@@ -254,7 +254,7 @@ async function redAndGreen(stopped, others) {
 }
 
 for (const service of OPTIONAL) {
-  const skip = WITHOUT.includes(service) && `the image of ${service} is not here`;
+  const skip = WITHOUT.includes(service) && `the image of ${service} is missing`;
   step(`the health check of ${service} goes red and green again`, async () => {
     const [id] = await system.ids(service);
     await redAndGreen(id, []);
@@ -264,7 +264,7 @@ for (const service of OPTIONAL) {
 step('every other health check goes red and green again', async () => {
   const [[redis], [edge], ...telemetry] = await Promise.all(['redis', 'edge', ...ASKED].map((service) => system.ids(service)));
   const dependents = (await Promise.all(SERVICES.map((service) => system.ids(service)))).flat();
-  // Without Redis nobody is ready, and without a gateway the edge is not.
+  // Without Redis no service is ready, and without a gateway the edge is not.
   await Promise.all([redAndGreen(redis, [edge, ...dependents]), ...telemetry.map(([id]) => redAndGreen(id, []))]);
   await nomads.exact(60_000);
 });

@@ -1,4 +1,4 @@
-// The files beside docker-compose.yml: without telemetry, and with TLS at the edge; and a password that was given. Started
+// The files next to docker-compose.yml: without telemetry, and with TLS at the edge; and a password that was given. Started
 // by nothing but "up".
 import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -54,7 +54,7 @@ after(async () => {
   rmSync(folder, { recursive: true });
 }, MINUTES);
 
-test('without telemetry only the system itself runs, and sends nothing', MINUTES, async () => {
+test('without telemetry only the system itself runs, and exports nothing', MINUTES, async () => {
   const containers = await system.containers();
   const services = containers.map(({ Config }) => Config.Labels['com.docker.compose.service']).sort();
   assert.deepEqual(services, ['edge', 'gateway', 'presence-state', 'reaper', 'redis', 'setup']);
@@ -74,14 +74,14 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
   });
 }
 
-test('a password that is given is the one, and stays it', MINUTES, async () => {
+test('a given password is used, and kept', MINUTES, async () => {
   const [{ Id }] = await system.containers('redis');
   const ping = async (password) => (await docker('exec', '-e', `REDISCLI_AUTH=${password}`, Id, 'redis-cli', 'PING')).split('\n').pop();
   assert.equal(await ping(PASSWORD), 'PONG');
   assert.notEqual(await ping('another'), 'PONG');
 });
 
-test('everyone waits for a Redis that has much to read', MINUTES, async (t) => {
+test('every service waits for a Redis that has much to read', MINUTES, async (t) => {
   const [{ Id }] = await system.containers('redis');
   const redis = (...words) => docker('exec', '-e', `REDISCLI_AUTH=${PASSWORD}`, Id, 'redis-cli', ...words);
   await redis('EVAL', "for i = 1, 60000 do redis.call('SET', 'filler:' .. i, i) end", '0');

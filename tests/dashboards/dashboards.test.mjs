@@ -85,7 +85,7 @@ test('what a legend fills in is a label of the answer', () => {
   }
 });
 
-test('each metric is on a dashboard or in a rule: what nobody looks at need not be counted', () => {
+test('each metric is on a dashboard or in a rule: unused metrics need not be counted', () => {
   const used = new Set([...queries, ...alerts, ...recordings].flatMap(({ expr }) => names(expr)));
   const unused = metrics.filter(({ prometheus }) => !['', '_bucket', '_count', '_sum'].some((part) => used.has(prometheus + part)));
   assert.deepEqual(unused.map(({ name }) => name), []);

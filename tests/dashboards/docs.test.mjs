@@ -1,4 +1,4 @@
-// docs/telemetry.md and the runbooks: that they tell of what there is.
+// docs/telemetry.md and the runbooks describe what exists.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
@@ -59,7 +59,7 @@ test('each search in Jaeger on a page asks for spans that exist', () => {
   }
 });
 
-test('each sentence that a page quotes is said by a service', () => {
+test('each sentence that a page quotes is logged or answered by a service', () => {
   const source = sources().replace(/\\\n\s*/g, '');
   // Sentences with something filled in; two words of their own at least, or everything would be one.
   const texts = [...source.matchAll(/"([^"\n]*\{[^"\n]*)"/g)].map(([, text]) => text.split(/\{[^}]*\}/)).filter((parts) => / \w+ /.test(parts.join('')));
@@ -69,8 +69,8 @@ test('each sentence that a page quotes is said by a service', () => {
     return [...prose.matchAll(/`([A-Za-z][A-Za-z';,: ]+)`/g)].map(([, text]) => ({ path, text }));
   }).filter(({ text }) => text.split(' ').length >= 4);
   assert.ok(quoted.length >= 8);
-  const unsaid = quoted.filter(({ text }) => !source.includes(text) && !templates.some((template) => template.test(text)));
-  assert.deepEqual(unsaid, []);
+  const unknown = quoted.filter(({ text }) => !source.includes(text) && !templates.some((template) => template.test(text)));
+  assert.deepEqual(unknown, []);
 });
 
 test('each link on a page leads somewhere', () => {

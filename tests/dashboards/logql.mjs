@@ -49,7 +49,7 @@ const ofVariables = dashboards.flatMap(({ path, board }) => (board.templating?.l
 const ofDatasources = provisioned().filter(({ jsonData }) => jsonData?.tracesToLogsV2)
   .map(({ name, jsonData }) => ({ where: `datasource ${name}`, query: jsonData.tracesToLogsV2.query }));
 
-/** Every query of the project, with the place where it stands. */
+/** Every query of the project, with its place. */
 export const queries = [...ofPages, ...ofPanels, ...ofVariables, ...ofDatasources];
 
 /** The fields of which the datasource Loki makes links. */

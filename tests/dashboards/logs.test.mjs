@@ -38,10 +38,10 @@ const hours = (duration) => Number(duration.match(/^(\d+)h$/)[1]);
 
 test('each variable of loki.yaml has a default, one and the same, that its head documents', () => {
   const used = [...text.matchAll(/\$\{([^}]*)\}/g)].map(([, reference]) => reference.split(':-'));
-  const told = Object.fromEntries([...text.matchAll(/^# {3}(LOKI_[A-Z_]+) +(\S+) {2,}\S/gm)].map(([, name, value]) => [name, value]));
-  for (const [name, value] of used) assert.equal(told[name], value, name);
-  assert.deepEqual(Object.keys(told).sort(), [...new Set(used.map(([name]) => name))].sort());
-  assert.match(read('.env.example'), new RegExp(`^#LOKI_RETENTION=${told.LOKI_RETENTION}$`, 'm'));
+  const documented = Object.fromEntries([...text.matchAll(/^# {3}(LOKI_[A-Z_]+) +(\S+) {2,}\S/gm)].map(([, name, value]) => [name, value]));
+  for (const [name, value] of used) assert.equal(documented[name], value, name);
+  assert.deepEqual(Object.keys(documented).sort(), [...new Set(used.map(([name]) => name))].sort());
+  assert.match(read('.env.example'), new RegExp(`^#LOKI_RETENTION=${documented.LOKI_RETENTION}$`, 'm'));
 });
 
 test('Loki deletes what is older than its retention: a compactor does it, in whole days, where the chunks are', () => {
@@ -53,7 +53,7 @@ test('Loki deletes what is older than its retention: a compactor does it, in who
   assert.ok(compactor.working_directory.startsWith(`${common.path_prefix}/`), compactor.working_directory);
 });
 
-test('Loki takes OTLP: fields beside the line, on a schema that has them, from whoever sends', () => {
+test('Loki accepts OTLP: fields next to the line, on a schema that has them, from any sender', () => {
   const { limits_config: limits, schema_config: { configs: [schema] } } = loki;
   assert.equal(limits.allow_structured_metadata, true);
   assert.deepEqual([schema.store, Number(schema.schema.slice(1)) >= 13], ['tsdb', true]);

@@ -1,4 +1,4 @@
-// What the project says about its telemetry, read from where it says it: docs/telemetry.md has the list of metrics and
+// The project's telemetry, read from its sources: docs/telemetry.md has the list of metrics and
 // spans, deploy/ the rules, the dashboards and the datasources.
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ const section = (title) => page.split(`\n### ${title}\n`)[1]?.split(/\n##+ /)[0]
 const rows = (text) => text.split('\n').filter((line) => line.startsWith('| `')).map((line) => line.split('|').slice(1, -1));
 const code = (cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, text]) => text);
 
-/** All that stands in backticks in docs/telemetry.md. */
+/** Everything in backticks in docs/telemetry.md. */
 export const documented = new Set(code(page));
 
 /** The table of metrics: OpenTelemetry's name, Prometheus' name, kind, labels. */

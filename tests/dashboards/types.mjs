@@ -40,7 +40,7 @@ type Known = {
 };
 `;
 
-/** What tsc says against the dashboards; empty if nothing. */
+/** The errors of tsc for the dashboards; empty if none. */
 export function typeErrors(dashboards) {
   mkdirSync(SCRATCH, { recursive: true });
   const files = dashboards.map(({ path, board }, index) => {
@@ -56,5 +56,5 @@ export function typeErrors(dashboards) {
   const { stdout, stderr, status } = spawnSync(
     process.execPath, [require.resolve('typescript/bin/tsc'), ...options, ...files], { encoding: 'utf8', cwd: SCRATCH },
   );
-  return status === 0 ? '' : stdout + stderr || 'tsc failed and said nothing';
+  return status === 0 ? '' : stdout + stderr || 'tsc failed without output';
 }

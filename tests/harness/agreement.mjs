@@ -1,4 +1,4 @@
-// What members believe, a newcomer is shown and Redis holds are one and the same, once nothing changes any more.
+// Members' rosters, a newcomer's snapshot and Redis' records agree once nothing changes any more.
 import { storedMembers } from './keys.mjs';
 import { until } from './until.mjs';
 
@@ -9,13 +9,13 @@ const text = (members) => [...members]
   .sort()
   .join('\n');
 
-// Of every room that a client of the test is in, if there is anything left to ask.
-export async function assertTruth(system) {
+// Checks every room that a client of the test is in, if a system is left to ask.
+export async function assertAgreement(system) {
   const followers = system.clients.filter((client) => client.follow && !client.slow && client.inRoom);
   if (followers.length === 0 || !system.redis.isUp || system.gateways.every((gateway) => !gateway.running) || system.states.every((state) => !state.running)) return;
   const rooms = group(followers);
   for (const [room, members] of rooms) {
-    await until(`what is believed of ${room} to be what Redis holds`, async () => {
+    await until(`rosters of ${room} to agree with Redis`, async () => {
       const stored = text(await storedMembers(system.redis, room));
       for (const { connId, roster } of members) {
         const believed = text(roster.members);
@@ -28,7 +28,7 @@ export async function assertTruth(system) {
   await assertNewcomerSees(system, room, member);
 }
 
-// A newcomer of that room is shown what its members believe.
+// A newcomer's snapshot agrees with the rosters of the room's members.
 export async function assertNewcomerSees(system, room, member) {
   const gateway = system.gateways.findIndex(({ running }) => running);
   const newcomer = await system.connect(gateway, { follow: false });
@@ -36,9 +36,9 @@ export async function assertNewcomerSees(system, room, member) {
     const answer = await newcomer.ask('presence:join', { roomId: room, userId: 'newcomer' });
     return answer.ok && answer;
   }, { within: WITHIN_MS, every: 200 });
-  await member.hears({ type: 'join', connId: self.connId });
+  await member.receives({ type: 'join', connId: self.connId });
   await newcomer.leave();
-  await member.hears({ type: 'leave', connId: self.connId });
+  await member.receives({ type: 'leave', connId: self.connId });
   const shown = text(snapshot.filter(({ connId }) => connId !== self.connId).map((one) => [one.connId, one]));
   const believed = text(member.roster.members);
   if (shown !== believed) throw new Error(`a newcomer of ${room} is shown\n${shown}\nand ${member.connId} believes\n${believed}`);

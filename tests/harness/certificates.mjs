@@ -8,7 +8,7 @@ import { temporaryFolder } from './child.mjs';
 const openssl = (...args) => execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'pipe'] });
 const CURVE = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
 
-// {ca, crt, key, pem}: paths; `pem` has certificate, chain and key in one, readable by everybody.
+// {ca, crt, key, pem}: paths; `pem` has certificate, chain and key in one, readable by everyone.
 export function certificates() {
   const folder = temporaryFolder('tls');
   chmodSync(folder, 0o755);

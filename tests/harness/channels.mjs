@@ -34,18 +34,18 @@ export class Channels {
   #channels = new Map();
   #lastHeard = new Map();
 
-  // An answer with the whole channel.
+  // Takes an answer with the whole channel.
   learn(answer) {
     const known = this.#channels.get(nameOf(answer));
     if (!known || answer.majorRevision > known.majorRevision) this.#channels.set(nameOf(answer), new Channel(answer));
   }
 
-  hear(event) {
+  apply(event) {
     const name = nameOf(event);
     const last = this.#lastHeard.get(name) ?? 0;
     this.#lastHeard.set(name, event.majorRevision);
     if (event.majorRevision < last || (event.majorRevision === last && !event.resync)) {
-      this.violations.push(`majorRevision ${event.majorRevision} of ${name} was heard after ${last}`);
+      this.violations.push(`majorRevision ${event.majorRevision} of ${name} was received after ${last}`);
     }
     const channel = this.#channels.get(name);
     if (channel && !channel.apply(event)) this.violations.push(`a change of ${name} is missing before ${JSON.stringify(event)}`);

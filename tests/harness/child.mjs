@@ -16,7 +16,7 @@ let keeper;
 function tellKeeper(order) {
   if (!keeper) {
     const file = fileURLToPath(new URL('./keeper.mjs', import.meta.url));
-    // Detached: a Ctrl-C at the terminal reaches the tests, not the one who cleans up after them.
+    // Detached: a Ctrl-C at the terminal reaches the tests, not the process that cleans up after them.
     keeper = spawn(process.execPath, [file], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
     keeper.unref();
     keeper.stdin.unref();
@@ -31,7 +31,7 @@ export function temporaryFolder(name) {
   return path;
 }
 
-// The state letters of a process' threads, where the system tells them (Linux).
+// The state letters of a process' threads, where the system has them (Linux).
 function threadStates(pid) {
   try {
     const folder = `/proc/${pid}/task`;
@@ -55,7 +55,7 @@ export class Child {
     this.pid = this.process.pid;
     if (this.pid) tellKeeper(`guard ${this.pid}`);
     this.exited = this.#end();
-    this.exited.catch(() => {}); // told to whoever waits for it; nobody has to
+    this.exited.catch(() => {}); // reported to those who await it, if any
     for (const stream of [this.process.stdout, this.process.stderr]) {
       createInterface({ input: stream }).on('line', (line) => this.#keep(line, stream));
     }
@@ -77,7 +77,7 @@ export class Child {
 
   signal(name) {
     if (this.exit) throw new Error(`${this.name} has already ended\n${this.report()}`);
-    this.process.kill(name); // of this child alone, and of nobody else who has got its pid since
+    this.process.kill(name); // of this child only, not of a process that got its pid since
   }
 
   // The kernel stops one thread after the other; whatever runs until then could still answer.

@@ -1,5 +1,5 @@
-// The official Socket.IO client, as tests like to use it: acknowledgements are promises, everything heard is kept,
-// and a strict roster follows the room. For JSON that JavaScript cannot hold, `askRaw` sends a payload as text.
+// The official Socket.IO client for tests: acknowledgements are promises, everything received is kept, and a strict roster
+// follows the room. For JSON that JavaScript cannot hold, `askRaw` sends a payload as text.
 import assert from 'node:assert/strict';
 import { io } from 'socket.io-client';
 
@@ -27,7 +27,7 @@ export class Client {
   channels = new Channels();
   rosters = []; // one for each successful join; the last one is that of now
   disconnects = []; // the reasons
-  raw = []; // with the option `raw`: every Socket.IO packet that came, as text
+  raw = []; // with the option `raw`: every Socket.IO packet received, as text
   #strays = [];
   #inRoom = false;
   #connId;
@@ -41,20 +41,20 @@ export class Client {
   }
 
   constructor(url, { transports = TRANSPORTS.websocket, raw = false, follow = true, slow = false, ...options } = {}) {
-    this.follow = follow; // without, nothing that is heard is judged
+    this.follow = follow; // if false, nothing that is received is checked
     this.slow = slow; // it will stop reading for a while
     this.socket = io(url, { transports, forceNew: true, reconnection: false, ...options });
     this.socket.on('connect', () => {
       if (raw) this.engine.on('data', (text) => this.raw.push(text));
     });
     this.socket.on('disconnect', (reason) => this.#lose(reason));
-    this.socket.on('presence:event', (event) => this.#hearEvent(event));
-    this.socket.on('presence:sync', (sync) => this.#hearSync(sync));
+    this.socket.on('presence:event', (event) => this.#receiveEvent(event));
+    this.socket.on('presence:sync', (sync) => this.#receiveSync(sync));
     this.socket.on('lock:event', (event) => this.locks.push(event));
-    this.socket.on('metadata:event', (change) => this.#hearChange(change));
+    this.socket.on('metadata:event', (change) => this.#receiveChange(change));
   }
 
-  // As the answer of its last join told it.
+  // From the answer of its last join.
   get connId() {
     return this.#connId;
   }
@@ -80,7 +80,7 @@ export class Client {
     }));
   }
 
-  // The answer, whatever it says. The roster is made in the acknowledgement itself: the next packet may be an event.
+  // Resolves with the answer, also a refusal. The roster is made in the acknowledgement itself: the next packet may be an event.
   ask(event, ...args) {
     return this.#await(event, (resolve) => {
       this.socket.emit(event, ...args, (answer) => {
@@ -123,12 +123,12 @@ export class Client {
     return this.#askOk('presence:leave');
   }
 
-  // One of setChannel, updateChannel, removeChannel and getChannel, which has to work.
+  // One of setChannel, updateChannel, removeChannel and getChannel, which must succeed.
   metadata(verb, channelName, channelType, data, options) {
     return this.#askOk(`metadata:${verb}`, { channelName, channelType, ...(data && { data }), ...(options && { options }) });
   }
 
-  // One of acquire, renew, release and get; the answer, whatever it says.
+  // One of acquire, renew, release and get; resolves with the answer, also a refusal.
   lock(verb, channelName, lockName, more = {}) {
     return this.ask(`lock:${verb}`, { channelName, channelType: 'T', lockName, ...more });
   }
@@ -151,17 +151,17 @@ export class Client {
     return { beats, stop };
   }
 
-  // The first event heard that has all these fields, waited for if need be.
-  hears(wanted, within) {
+  // The first event received with all these fields; waits for it if necessary.
+  receives(wanted, within) {
     const find = () => this.events.find((event) => matches(event, wanted));
-    return until(`${this.connId} to hear ${JSON.stringify(wanted)}`, find, { within });
+    return until(`${this.connId} to receive ${JSON.stringify(wanted)}`, find, { within });
   }
 
   count(wanted) {
     return this.events.filter((event) => matches(event, wanted)).length;
   }
 
-  // Waits until exactly these users are in the room, as the events tell it.
+  // Waits until exactly these users are in the room, according to its events.
   async sees(users, within) {
     const expected = JSON.stringify([...new Set(users)].sort());
     const seen = () => JSON.stringify(this.roster.users());
@@ -175,12 +175,12 @@ export class Client {
     return until(`${this.connId} to be disconnected`, () => this.disconnects[0], { within });
   }
 
-  // Waiting for a presence:sync that has to come.
+  // Waiting for a presence:sync that must follow.
   get unsettled() {
     return this.follow && this.#inRoom && this.roster.unsettled;
   }
 
-  // What this client heard that the protocol does not allow.
+  // Everything that this client received against the protocol.
   complaints() {
     return [...this.rosters.flatMap((roster) => roster.violations), ...this.channels.violations, ...this.#strays];
   }
@@ -223,21 +223,21 @@ export class Client {
     for (const fail of this.#unanswered) fail(new Error(`disconnected (${reason}) before the answer`));
   }
 
-  #hearEvent(event) {
+  #receiveEvent(event) {
     this.events.push(event);
     if (!this.follow) return;
     if (this.#inRoom) this.roster.apply(event);
-    else this.#strays.push(`heard while in no room: ${JSON.stringify(event)}`);
+    else this.#strays.push(`received while in no room: ${JSON.stringify(event)}`);
   }
 
-  #hearChange(change) {
+  #receiveChange(change) {
     this.changes.push(change);
     if (!this.follow) return;
-    if (this.#inRoom) this.channels.hear(change);
-    else this.#strays.push(`heard while in no room: ${JSON.stringify(change)}`);
+    if (this.#inRoom) this.channels.apply(change);
+    else this.#strays.push(`received while in no room: ${JSON.stringify(change)}`);
   }
 
-  #hearSync(sync) {
+  #receiveSync(sync) {
     this.syncs.push(sync);
     if (!this.follow) return;
     if (this.#inRoom) this.roster.sync(sync);

@@ -14,7 +14,7 @@ const readNodes = (text) => text.trim().split('\n').map((line) => {
   return { id, port: Number(address.split('@')[0].split(':')[1]), flags: flags.split(','), master };
 });
 
-// Tests side by side may choose the same port at the same moment: who comes second chooses again.
+// Concurrent tests may choose the same port at the same moment: the second one chooses again.
 async function startNode(durable, timeoutMs, tries = 3) {
   const node = new Redis(durable, await freePort(), {
     'cluster-enabled': 'yes', 'cluster-node-timeout': String(timeoutMs), 'cluster-config-file': 'nodes.conf',
@@ -61,11 +61,11 @@ export class RedisCluster {
       const busPort = node.options['cluster-port'];
       await first.command('CLUSTER', 'MEET', '127.0.0.1', node.port, busPort);
     }
-    const everybody = async () => {
+    const allKnown = async () => {
       const known = await Promise.all(this.nodes.map(async (node) => readNodes(await node.command('CLUSTER', 'NODES'))));
       return known.every((nodes) => nodes.length === this.nodes.length && nodes.every(({ flags }) => !flags.includes('handshake')));
     };
-    await until('every node of the cluster to know every other', everybody, { within: FORM_MS });
+    await until('every node of the cluster to know every other', allKnown, { within: FORM_MS });
     await Promise.all(this.nodes.slice(MASTERS).map(async (node, index) => {
       await node.command('CLUSTER', 'REPLICATE', await masters[index].command('CLUSTER', 'MYID'));
       await until('the replica to be in step', async () => /master_link_status:up/.test(await node.command('INFO', 'replication')), { within: FORM_MS });

@@ -8,7 +8,7 @@ export async function json(url, options) {
   return JSON.parse(text);
 }
 
-// A span as Jaeger tells it, with its tags and references as plain values.
+// A span as Jaeger returns it, with its tags and references as plain values.
 function readSpan(span, processes) {
   const tags = (list) => Object.fromEntries((list ?? []).map(({ key, value }) => [key, value]));
   const process = processes[span.processID];

@@ -1,6 +1,6 @@
-// The keeper: a process beside each test file that outlives it by a moment. It reads on its standard input
-// which processes and folders the tests made, and when that input ends (the test file is done, has crashed, or
-// was killed in any way) it kills those processes by pid and removes those folders.
+// The keeper: a process per test file that outlives it by a moment. It reads on its standard input which processes and folders
+// the tests made. When that input ends (the test file is done, has crashed, or was killed) it kills those processes by pid and
+// removes those folders.
 import { rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 

@@ -20,7 +20,7 @@ export const revisionsKey = (room) => `${base(room)}:revisions:${room}`;
 // Everything but the directory.
 export const ROOM_KEYS = 'prs:{p*';
 
-// What a member's record says: epoch, operation, gateway, user, state.
+// The fields of a member's record: epoch, operation, gateway, user, state.
 export async function storedMembers(redis, room) {
   const flat = (await redis.command('HGETALL', membersKey(room))) ?? [];
   const members = new Map();

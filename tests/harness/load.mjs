@@ -16,7 +16,7 @@ export class Load {
     this.clients = clients;
     this.paceMs = paceMs;
     this.#loops = clients.map((client) => this.#patchOverAndOver(client));
-    for (const loop of this.#loops) loop.catch(() => {}); // told by stop()
+    for (const loop of this.#loops) loop.catch(() => {}); // reported by stop()
   }
 
   get failures() {

@@ -1,4 +1,4 @@
-// What a log line is found by in Loki, as the table of docs/telemetry.md says: labels, which a stream selector takes, and
+// What a log line is found by in Loki, according to the table of docs/telemetry.md: labels, which a stream selector accepts, and
 // fields, which a filter behind it takes. Both are OTLP's names with underscores.
 import { readFileSync } from 'node:fs';
 

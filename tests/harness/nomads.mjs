@@ -1,5 +1,5 @@
-// Users who stay, whatever happens to their connection: the official client reconnects by itself, joins again on each
-// connect, and patches its state over and over. What went wrong in their eyes is kept.
+// Users who stay, whatever happens to their connection: the official client reconnects by itself, joins again on every
+// connect, and patches its state repeatedly. Every failure that they see is recorded.
 import assert from 'node:assert/strict';
 
 import { Client, TRANSPORTS } from './client.mjs';
@@ -89,7 +89,7 @@ export class Nomads {
     return nomads;
   }
 
-  // Everyone is in its room, and shows exactly those who belong there, each once.
+  // Every user is in its room and sees exactly its members, each once.
   exact(within = 30_000) {
     return until('every roster to be exact', () => {
       for (const { room, user, client, joined } of this.all) {
@@ -102,7 +102,7 @@ export class Nomads {
     }, { within, every: 100 });
   }
 
-  // Resolves once everybody's patches were answered well `count` times more.
+  // Resolves once `count` more patches of every user have succeeded.
   flows(count = 3, within = 15_000) {
     const goals = new Map(this.all.map((nomad) => [nomad, nomad.answered + count]));
     return until('everyone to be answered', () => this.all.every((nomad) => nomad.answered >= goals.get(nomad)), { within });
@@ -120,7 +120,7 @@ export class Nomads {
     return this.all.flatMap(({ awayMs }) => awayMs).sort((a, b) => a - b);
   }
 
-  // Forgets what has been so far; what is asked next is about what comes next.
+  // Resets the recorded failures and times.
   forget() {
     for (const nomad of this.all) {
       nomad.refusals.length = nomad.awayMs.length = nomad.client.disconnects.length = 0;
@@ -132,7 +132,7 @@ export class Nomads {
     return Math.max(...this.all.map(({ slowestMs }) => slowestMs));
   }
 
-  assertNobodyGaveUp() {
+  assertNoOneGaveUp() {
     assert.deepEqual(this.all.flatMap(({ gaveUp }) => gaveUp), []);
   }
 

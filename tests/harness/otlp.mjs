@@ -10,11 +10,11 @@ import { until } from './until.mjs';
 export class OtlpReceiver {
   spans = [];
   lines = [];
-  metrics = new Map(); // the last that each instance said of each metric
+  metrics = new Map(); // the last value of each metric from each instance
   refuses = false; // answers 503, as a collector that is overloaded
   hangs = false; // takes requests and never answers
   unreadable = null; // the error of a request that could not be read
-  bytes = Buffer.alloc(0); // everything received, for "this must never be told"
+  bytes = Buffer.alloc(0); // everything received, for checks that something is never exported
 
   static async start() {
     const receiver = new OtlpReceiver();
@@ -111,7 +111,7 @@ export class OtlpReceiver {
       case '/v1/metrics':
         for (const metric of readMetrics(message)) this.metrics.set(`${metric.instance} ${metric.name}`, metric);
         break;
-      default: throw new Error(`nobody receives ${request.url}`);
+      default: throw new Error(`no handler for ${request.url}`);
     }
   }
 }

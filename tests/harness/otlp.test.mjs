@@ -47,7 +47,7 @@ const record = message(2,
   bytes(9, TRACE), bytes(10, SPAN));
 const log = message(1, message(1, attribute(1, 'service.name', string(1, 'presence-state'))), message(2, record));
 
-test('a log line is read with all that tests look at, also at the path that Loki has', async () => {
+test('a log line is read with all that tests check, also at the path of Loki', async () => {
   for (const path of ['/v1/logs', '/otlp/v1/logs']) {
     const receiver = await OtlpReceiver.start();
     try {

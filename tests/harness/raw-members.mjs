@@ -1,5 +1,5 @@
-// Thousands of members of whom a test wants nothing but that they are there: a WebSocket that speaks as much Socket.IO as it
-// takes to join a room and to stay in it. Members whose view is checked are official clients (client.mjs).
+// Thousands of members that only have to be present: a WebSocket with just enough Socket.IO to join a room and stay in it.
+// Members whose view is checked are official clients (client.mjs).
 import { once } from 'node:events';
 import { WebSocket } from 'ws';
 
@@ -21,13 +21,13 @@ export async function each(count, body, together = TOGETHER) {
   return results;
 }
 
-class Extra {
+class RawMember {
   #socket;
   #waiting = null;
 
   constructor(url) {
     this.#socket = new WebSocket(`${url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`, { perMessageDeflate: false });
-    this.#socket.on('message', (data) => this.#hear(data.toString()));
+    this.#socket.on('message', (data) => this.#receive(data.toString()));
     this.#socket.on('error', () => {}); // `close` follows
     this.#socket.on('close', () => this.#waiting?.reject(new Error('the connection was closed before the answer')));
   }
@@ -58,7 +58,7 @@ class Extra {
     });
   }
 
-  #hear(packet) {
+  #receive(packet) {
     if (packet === '2') this.#socket.send('3');
     else if (this.#waiting && packet.startsWith(this.#waiting.head)) {
       this.#waiting.resolve(packet);
@@ -67,12 +67,12 @@ class Extra {
   }
 }
 
-export class Throng {
-  // `count` members at that gateway; `whereOf(index)` says each one's room and user.
-  static async gather(gateway, count, whereOf) {
-    const throng = new Throng();
-    throng.members = await each(count, (index) => new Extra(gateway.url).join(...whereOf(index)));
-    return throng;
+export class RawMembers {
+  // `count` members at that gateway; `whereOf(index)` returns each one's room and user.
+  static async connect(gateway, count, whereOf) {
+    const members = new RawMembers();
+    members.members = await each(count, (index) => new RawMember(gateway.url).join(...whereOf(index)));
+    return members;
   }
 
   get open() {

@@ -22,7 +22,7 @@ function findServer() {
   throw new Error('neither redis-server nor valkey-server is on the PATH');
 }
 
-// Below the range from which the system takes ports by itself: while a Redis is down in a test, nobody else
+// Below the range from which the system takes ports by itself: while a Redis is down in a test, no other process
 // must come to sit on its port.
 const FIRST_PORT = 15_000;
 const LAST_PORT = 32_000;
@@ -50,7 +50,7 @@ export class Redis {
     return redis;
   }
 
-  // `options` of redis-server, beside those that every test's Redis has.
+  // `options` of redis-server, in addition to those of every test's Redis.
   constructor(durable, port, options = {}) {
     this.durable = durable;
     this.port = port;

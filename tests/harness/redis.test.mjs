@@ -19,7 +19,7 @@ test('replies of every kind are read', async () => {
   }
 });
 
-test('a durable one comes back with its data after kill -9, and empty when told so', async () => {
+test('a durable one comes back with its data after kill -9, and empty if requested', async () => {
   const redis = await Redis.start({ durable: true });
   try {
     await redis.command('SET', 'key', 'value');

@@ -1,15 +1,15 @@
-// A strict follower of one room, as one of its members hears it. It keeps the roster by the events alone and
-// writes down everything that breaks a promise of the protocol. Pure: no sockets, no clocks.
+// A strict follower of one room, as one of its members sees it. It keeps the roster from events alone and records everything
+// that breaks the protocol. Pure: no sockets, no clocks.
 //
 // Within one `gen`, unmarked events come with consecutive `seq`. What the gateway sends to repair a gap is marked
-// `resync` and ends with a `presence:sync`, which must agree with what the events alone have told. A new `gen`
-// (Redis lost its data) is a time of settling, which a `presence:sync` ends too.
+// `resync` and ends with a `presence:sync`, which must agree with what the events alone showed. A new `gen`
+// (Redis lost its data) begins a settling time, which a `presence:sync` ends too.
 const EVENT_FIELDS = {
   type: 'string', roomId: 'string', userId: 'string', connId: 'string', state: 'object',
   ts: 'number', epoch: 'number', seq: 'number', gen: 'number',
 };
 const LEAVE_REASONS = ['left', 'disconnected', 'expired', 'node_lost'];
-// A member that was never shown to us (its record had outlived its TTL when we came) may still be reaped later.
+// A member that was never announced (its record had outlived its TTL when we joined) may still be reaped later.
 const REASONS_OF_THE_UNSEEN = ['expired', 'node_lost'];
 
 const sameState = (a, b) => JSON.stringify(a) === JSON.stringify(b);
@@ -23,7 +23,7 @@ export class Roster {
   repairing = false; // marked events have come, their sync has not yet
   #epochs = new Map();
   #connections = new Map(); // user → how many connections it has here
-  #trail = []; // what was heard of late, for complaints
+  #trail = []; // what was received recently, for violations
 
   // `syncSuffices`: a member that reads too slowly is brought up to date by the sync alone.
   constructor(roomId, selfId, { snapshot, seq, gen }, { syncSuffices = false } = {}) {
@@ -33,11 +33,11 @@ export class Roster {
     this.gen = gen;
     if (!Number.isSafeInteger(seq) || !Number.isSafeInteger(gen)) this.#violate('the answer lacks seq or gen');
     this.#take(snapshot);
-    this.#note(`answer ${seq}`);
+    this.#record(`answer ${seq}`);
     if (!this.members.has(selfId)) this.#violate('the joining client is not in its own snapshot');
   }
 
-  // Waiting for a presence:sync that has to come.
+  // Waiting for a presence:sync that must follow.
   get unsettled() {
     return this.settling || this.repairing;
   }
@@ -47,7 +47,7 @@ export class Roster {
   }
 
   apply(event) {
-    this.#note(`${event.type} ${event.seq}${event.resync ? ' resync' : ''}`);
+    this.#record(`${event.type} ${event.seq}${event.resync ? ' resync' : ''}`);
     this.#checkFields(event);
     if (event.resync) this.repairing = true;
     else this.#checkOrder(event);
@@ -59,13 +59,13 @@ export class Roster {
   }
 
   sync({ roomId, snapshot, seq, gen }) {
-    this.#note(`sync ${seq}`);
+    this.#record(`sync ${seq}`);
     if (roomId !== this.roomId) this.#violate(`a sync of another room: ${roomId}`);
     if (gen < this.gen) this.#violate(`a sync of an older gen: ${gen} after ${this.gen}`);
     if (gen === this.gen && !this.settling && seq < this.seq) this.#violate(`a sync went back from ${this.seq} to ${seq}`);
-    const told = new Map(this.members);
+    const fromEvents = new Map(this.members);
     this.#take(snapshot);
-    if (!this.syncSuffices) this.#compareWithEvents(told);
+    if (!this.syncSuffices) this.#compareWithEvents(fromEvents);
     this.seq = seq;
     this.gen = gen;
     this.settling = false;
@@ -95,7 +95,7 @@ export class Roster {
     this.#epochs.set(connId, Math.max(before, epoch));
   }
 
-  // What a change must look like while nothing was lost: `seen` is whether this member was ever shown to us, in this life of it.
+  // What a change must look like while nothing was lost. `seen`: whether this member was announced since it joined.
   #checkChange(event, seen) {
     const here = this.members.has(event.connId);
     if (event.type === 'join') {
@@ -140,23 +140,23 @@ export class Roster {
     else this.#connections.delete(member.userId);
   }
 
-  #compareWithEvents(told) {
+  #compareWithEvents(fromEvents) {
     for (const [connId, member] of this.members) {
-      const known = told.get(connId);
-      if (!known) this.#violate(`the sync shows ${connId} (${member.userId}), whose join was never told`);
+      const known = fromEvents.get(connId);
+      if (!known) this.#violate(`the sync shows ${connId} (${member.userId}), whose join was never sent`);
       else if (!sameState(known.state, member.state)) this.#violate(`the sync has another state of ${connId} than the events`);
     }
-    for (const [connId, { userId }] of told) {
-      if (!this.members.has(connId)) this.#violate(`the sync lacks ${connId} (${userId}), whose leave was never told`);
+    for (const [connId, { userId }] of fromEvents) {
+      if (!this.members.has(connId)) this.#violate(`the sync lacks ${connId} (${userId}), whose leave was never sent`);
     }
   }
 
   #violate(what, detail) {
-    const heard = `heard ${this.#trail.join(', ')}`;
-    this.violations.push(detail ? `${what}: ${JSON.stringify(detail)}; ${heard}` : `${what}; ${heard}`);
+    const received = `received ${this.#trail.join(', ')}`;
+    this.violations.push(detail ? `${what}: ${JSON.stringify(detail)}; ${received}` : `${what}; ${received}`);
   }
 
-  #note(what) {
+  #record(what) {
     this.#trail.push(what);
     if (this.#trail.length > TRAIL) this.#trail.shift();
   }

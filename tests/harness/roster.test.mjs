@@ -1,4 +1,4 @@
-// The follower is the judge of most system tests: here it is shown to convict.
+// The follower judges most system tests: here it must detect violations.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
@@ -30,13 +30,13 @@ test('a proper sequence is no violation', () => {
   assert.deepEqual(roster.users(), ['bob', 'me']);
 });
 
-test('what the strict follower convicts', async (t) => {
+test('what the strict follower reports', async (t) => {
   const cases = {
     'a gap': [[event('join', 'bob', 7)], /expected seq 6/],
     'a duplicate': [[event('update', 'ann', 5)], /expected seq 6/],
     'a second join': [[event('join', 'ann', 6)], /joined twice/],
     'a second leave': [[event('leave', 'ann', 6), event('leave', 'ann', 7)], /not here/],
-    'an update of nobody': [[event('update', 'zoe', 6)], /not here/],
+    'an update of no one': [[event('update', 'zoe', 6)], /not here/],
     'a leave without reason': [[event('leave', 'ann', 6, { reason: undefined })], /without reason/],
     'a wrong userJoined': [[event('join', 'tab2', 6, { userId: 'ann' })], /wrong userJoined/],
     'a wrong userLeft': [[event('leave', 'ann', 6, { userLeft: false })], /wrong userLeft/],
@@ -64,7 +64,7 @@ test('a repaired gap ends with a sync that agrees with the events', () => {
   assert.deepEqual(roster.violations, []);
 });
 
-test('a sync that tells what no event told is convicted', () => {
+test('a sync with changes that no event announced is reported', () => {
   const ghost = rosterOf(member('ann'));
   ghost.sync({ roomId: 'room', snapshot: [member('me')], seq: 9, gen: GEN });
   assertViolation(ghost, /lacks ann/);
@@ -83,7 +83,7 @@ test('a new gen settles with a sync', () => {
   assert.deepEqual(roster.violations, []);
 });
 
-test('one who was never shown may still expire', () => {
+test('a member that was never announced may still expire', () => {
   const roster = rosterOf();
   roster.apply(event('leave', 'ghost', 6, { reason: 'expired' }));
   assert.deepEqual(roster.violations, []);

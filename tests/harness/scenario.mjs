@@ -1,11 +1,11 @@
-// How a system test is written: a sentence, a system and a body that gets a room of its own. When it fails, the last
-// lines of every process are printed; when it passes, no client may have heard anything that the protocol forbids.
+// How a system test is written: a sentence, a system and a body that gets a room of its own. When it fails, the last lines of every
+// process are printed. When it passes, no client may have received anything that the protocol forbids.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { OtlpReceiver } from './otlp.mjs';
 import { System } from './system.mjs';
-import { assertTruth } from './truth.mjs';
+import { assertAgreement } from './agreement.mjs';
 import { until, withTimeout } from './until.mjs';
 
 const BODY_MS = 60_000;
@@ -18,8 +18,8 @@ async function run(t, system, body, within) {
   try {
     await withTimeout(t.name, within, body({ system, room, t }));
     await until('every client to be brought up to date', () => system.clients.every((client) => !client.unsettled));
-    await assertTruth(system);
-    assert.deepEqual(system.complaints(), [], 'what clients heard breaks the protocol');
+    await assertAgreement(system);
+    assert.deepEqual(system.complaints(), [], 'what clients received breaks the protocol');
   } catch (error) {
     t.diagnostic(system.report());
     throw error;

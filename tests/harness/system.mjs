@@ -1,4 +1,4 @@
-// A whole Rollcall of a test's own: one Redis and any number of gateways, states and reapers, ready and known to each
+// A complete Rollcall for one test: one Redis and any number of gateways, presence-states and reapers, ready and known to each
 // other before the test sees them, and stopped for sure.
 import { Client } from './client.mjs';
 import { RedisCluster } from './cluster.mjs';
@@ -22,11 +22,11 @@ export class System {
   reapers = [];
   clients = [];
 
-  // `redis`: the kind of Redis that it stands on.
+  // `redis`: the kind of Redis that it uses.
   static async start({ gateways = 1, states = 1, reapers = 1, durable = false, redis = KIND, env = {} } = {}) {
     const system = new System(await redis.start({ durable }), env);
     try {
-      // The states first: a gateway asks every 0.75 s who is there, and must know all of them from its first request.
+      // Presence-states first: a gateway reads the directory every 0.75 s, and must know all of them from its first request.
       await Promise.all(Array.from({ length: states }, () => system.addState()));
       await Promise.all([
         ...Array.from({ length: reapers }, () => system.addReaper()),
@@ -73,7 +73,7 @@ export class System {
     return Promise.all(Array.from({ length: count }, (_, index) => this.connect(index % this.gateways.length, options)));
   }
 
-  // What any client heard that the protocol does not allow.
+  // Everything that any client received against the protocol.
   complaints() {
     return this.clients.flatMap((client) => client.complaints());
   }

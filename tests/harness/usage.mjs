@@ -15,7 +15,7 @@ async function lockDance(one, other, room) {
   await other.lock('release', room, 'pen', { fence: granted.fence });
 }
 
-// A reader that reads no more is to be closed, at last.
+// A reader that stops reading must be closed in the end.
 async function slowReader(system) {
   const [writer, sleeper] = [await system.connect(0), await system.connect(0, { slow: true })];
   for (const client of [writer, sleeper]) await client.join('slow-reader', 'somebody');
@@ -31,7 +31,7 @@ async function slowReader(system) {
   for (const client of [writer, sleeper]) client.close();
 }
 
-// Redis cuts off those who listen, and then is silent for longer than anybody waits.
+// Redis cuts off its subscribers, and then is silent for longer than anyone waits.
 async function troubleWithRedis(system) {
   const client = await system.connect(0, { follow: false });
   await client.join('trouble', 'ann');

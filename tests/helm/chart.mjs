@@ -24,10 +24,10 @@ function run(program, args, options, hint) {
   return result;
 }
 
-/** Runs Helm; answers its status and what it said. */
+/** Runs Helm; returns its status and output. */
 export const helm = (...args) => run(process.env.HELM ?? 'helm', args, {}, 'install Helm 3.17 or newer, or name it by HELM');
 
-/** What `helm template` says, for the values file of a case (none for `null`) and more arguments. */
+/** The output of `helm template` for the values file of a case (none for `null`) and more arguments. */
 export function template(name, args = [], { chart = CHART, version = VERSIONS.at(-1) } = {}) {
   const values = name === null ? [] : ['--values', valuesOf(name)];
   return helm('template', RELEASE, chart, '--namespace', NAMESPACE, '--kube-version', `${version}.0`, ...values, ...args);

@@ -20,7 +20,7 @@ const each = (check) => {
   }
 };
 
-test('helm lint --strict has nothing to say', () => {
+test('helm lint --strict reports nothing', () => {
   for (const name of CASES) {
     const { status, stdout, stderr } = helm('lint', '--strict', '--kube-version', `${VERSIONS.at(-1)}.0`, '--values', valuesOf(name), CHART);
     assert.equal(status, 0, `${name}: ${stdout}${stderr}`);
@@ -198,7 +198,7 @@ test('large numbers are written out', () => {
   assert.equal(rendered.everything.one('ConfigMap', 'gateway').data.PRESENCE_TTL_MS, '3600000');
 });
 
-test('NetworkPolicies: the edge reaches gateways, nobody reaches the others, all reach Redis, collector and DNS', () => {
+test('NetworkPolicies: the edge reaches gateways, no one reaches the others, all reach Redis, collector and DNS', () => {
   const nginx = { namespace: { 'kubernetes.io/metadata.name': 'ingress-nginx' } };
   const stranger = { namespace: { 'kubernetes.io/metadata.name': 'default' } };
   const dns = { namespace: { 'kubernetes.io/metadata.name': 'kube-system' }, pod: { 'k8s-app': 'kube-dns' } };
@@ -302,7 +302,7 @@ test('the labels by which pods are chosen cannot be overwritten', () => {
   assert.deepEqual([labels['app.kubernetes.io/component'], labels.team], ['reaper', 'rooms']);
 });
 
-// Helm shows notes only to who installs: here they are rendered as an object of a copy of the chart.
+// Helm shows notes only when installing: here they are rendered as an object of a copy of the chart.
 const folder = mkdtempSync(join(tmpdir(), 'rollcall-notes-'));
 after(() => rmSync(folder, { recursive: true }));
 

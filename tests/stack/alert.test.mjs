@@ -1,4 +1,4 @@
-// The promise of the seed: heartbeats that are slow wake somebody up. Redis stalls in bursts, patching heartbeats are slow
+// The heartbeat promise: slow heartbeats page someone. Redis stalls in bursts, patching heartbeats are slow
 // by it, the rule fires, and messages for Slack and PagerDuty leave through the real Alertmanager.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -45,7 +45,7 @@ function slowHeartbeats(client) {
   };
 }
 
-test('slow heartbeats make the alert fire, and Slack and PagerDuty are told', async () => {
+test('slow heartbeats make the alert fire, and Slack and PagerDuty are notified', async () => {
   const client = await system.connect();
   await client.join('room', 'ann');
   const stop = slowHeartbeats(client);

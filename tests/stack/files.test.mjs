@@ -45,7 +45,7 @@ test('every uid that a file of Grafana names is provisioned', () => {
   for (const [, uid] of sources.matchAll(/datasourceUid: (\S+)/g)) assert.ok(uids.includes(uid), uid);
 });
 
-test('without secrets the Alertmanager starts, and says which file is missing when it is to notify', async () => {
+test('without secrets the Alertmanager starts, and names the missing file when it has to notify', async () => {
   const stack = await Stack.start({ secrets: false });
   try {
     const log = stack.alertmanager.child.line((line) => (/secrets\/slack_api_url/.test(line) ? line : undefined));
@@ -69,7 +69,7 @@ test('the collector itself starts without a warning, and without any store', asy
     assert.deepEqual(warnings, []);
     const stores = [stack.jaeger, stack.prometheus, stack.loki].filter(Boolean);
     await Promise.all(stores.map(({ child }) => child.kill()));
-    await until('the collector to be well all the same', async () => (await fetch(stack.collector.url)).ok);
+    await until('the collector to stay healthy', async () => (await fetch(stack.collector.url)).ok);
   } finally {
     await stack.close();
   }

@@ -173,7 +173,7 @@ test('a queue that is full drops the newest lines, and counts them', async () =>
   }
 });
 
-test('without Loki the collector takes lines, retries nothing, and says nothing of it', async () => {
+test('without Loki the collector accepts lines, retries nothing, and logs nothing about it', async () => {
   const alone = await Stack.start({ collector: { COLLECTOR_LOGS_EXPORTER: 'nop' } });
   const services = await System.start({ env: alone.env });
   try {

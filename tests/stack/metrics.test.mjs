@@ -71,7 +71,7 @@ function selected(expression) {
     .filter((name) => !/^(histogram_quantile|label_replace|label_join|count_values|sum_over_time|avg_over_time|max_over_time|min_over_time|absent_over_time|last_over_time|present_over_time|predict_linear|clamp_min|clamp_max)$/.test(name));
 }
 
-test('every rule works, on metrics that there are', async () => {
+test('every rule works, on metrics that exist', async () => {
   const rules = await until('every rule to be evaluated', async () => {
     const all = await stack.prometheus.rules();
     return all.every(({ health }) => health !== 'unknown') && all;

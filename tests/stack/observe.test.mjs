@@ -1,4 +1,4 @@
-// `./dev up --observe` as somebody meets it who wants to see what happens: addresses that answer, a link that finds the
+// `./dev up --observe` for a newcomer who wants to see what happens: addresses that answer, a link that finds the
 // newest join, and services to which a dead telemetry server is nothing.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -45,7 +45,7 @@ test('addresses answer, the link finds the newest join, a dead server changes no
     const death = dev.line((line) => line.match(/^dev: jaeger has died.*/)?.[0]);
     const [, pid] = dev.lines.join('\n').match(/^ {2}Jaeger .*\(pid (\d+)\)$/m);
     process.kill(Number(pid), 'SIGKILL');
-    assert.match(await withTimeout('the death to be told', STOP_MS, death), /the others go on$/);
+    assert.match(await withTimeout('the death to be reported', STOP_MS, death), /the others go on$/);
     assert.equal((await client.patch({ n: 1 })).changed, true);
     client.close();
 
@@ -55,7 +55,7 @@ test('addresses answer, the link finds the newest join, a dead server changes no
   });
 });
 
-test('without any of the servers it says what is missing, and runs', async (t) => {
+test('without any of the servers it reports what is missing, and runs', async (t) => {
   // No engine, nothing in the cache, and on the PATH a collector and a Go of the past.
   const folder = temporaryFolder('tools');
   writeFileSync(join(folder, 'go'), '#!/bin/sh\necho go1.10\n', { mode: 0o755 });
@@ -73,7 +73,7 @@ test('a port in use: one sentence, at once', async (t) => {
   const stranger = createServer();
   const listens = new Promise((resolve) => {
     stranger.once('listening', resolve);
-    stranger.once('error', resolve); // somebody else listens there: as good
+    stranger.once('error', resolve); // another process listens there: just as good
   });
   stranger.listen(9090, '127.0.0.1');
   await listens;

@@ -47,7 +47,7 @@ test('refused joins are all kept and found by error=true, with what went wrong',
 test('slow joins are all kept and found by their duration', async () => {
   const SLOW = 4;
   const first = await system.connect();
-  await first.join('slow', 'first'); // the room is heard already: what a join waits for is its request
+  await first.join('slow', 'first'); // the room is subscribed already: a join only waits for its request
   for (let n = 0; n < SLOW; n += 1) {
     const client = await system.connect();
     await system.redis.command('CLIENT', 'PAUSE', '250', 'ALL');
@@ -75,7 +75,7 @@ test('of the rest, about a tenth', async () => {
   assert.ok(kept.length >= FEWEST && kept.length <= MOST, `${kept.length} of ${READS} were kept`);
 });
 
-test('what was not kept is counted all the same', async () => {
+test('dropped traces are still counted', async () => {
   const calls = `sum(traces_span_metrics_calls_total{span_name="${READ}"}) >= ${READS}`;
   await stack.prometheus.has(calls);
 });

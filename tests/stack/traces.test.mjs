@@ -18,7 +18,7 @@ before(async () => {
   await bob.join('stage', 'bob');
   const ann = await system.connect(0);
   await ann.join('stage', 'ann');
-  await bob.hears({ type: 'join', userId: 'ann' });
+  await bob.receives({ type: 'join', userId: 'ann' });
   trace = await stack.jaeger.find('the join of ann, whole', { operation: JOIN, tags: { 'presence.user_id': 'ann' } },
     (spans) => spans.some(({ name }) => name === 'deliver presence.events'));
 });

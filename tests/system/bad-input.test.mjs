@@ -15,11 +15,11 @@ const fat = { text: 'x'.repeat(16 * KIB) };
 const deep = (levels) => `${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`;
 
 function assertRefused(answer, code, field, label) {
-  const shown = `${label}: ${JSON.stringify(answer)}`;
-  assert.equal(answer.ok, false, shown);
-  assert.equal(answer.code, code, shown);
-  assert.equal(typeof answer.error, 'string', shown);
-  assert.match(answer.error, field, shown);
+  const details = `${label}: ${JSON.stringify(answer)}`;
+  assert.equal(answer.ok, false, details);
+  assert.equal(answer.code, code, details);
+  assert.equal(typeof answer.error, 'string', details);
+  assert.match(answer.error, field, details);
 }
 
 const ANY = /./;
@@ -131,7 +131,7 @@ test('a binary attachment, an unknown event and a number that JSON does not have
   for (const event of ['presence:dance', 'message', '', '__proto__', 'x'.repeat(1000)]) {
     assertRefused(await ann.ask(event, {}), 'INVALID_PAYLOAD', ANY, `event ${event}`);
   }
-  ann.socket.emit('presence:dance', {}); // without acknowledgement: nobody to tell
+  ann.socket.emit('presence:dance', {}); // without acknowledgement: no one to answer
   assert.equal((await ann.patch({ n: NaN })).changed, true); // which the client writes as null
   await until('the null', () => ann.roster.members.get(ann.connId).state.n === null);
 });
@@ -180,9 +180,9 @@ for (const transport of ['websocket', 'polling']) {
     for (const [label, packet] of Object.entries(MALFORMED)) {
       const victim = await system.connect(0, options);
       await victim.join(room, label);
-      await bystander.hears({ type: 'join', userId: label });
+      await bystander.receives({ type: 'join', userId: label });
       victim.engine.send(packet);
-      const { reason } = await bystander.hears({ type: 'leave', userId: label });
+      const { reason } = await bystander.receives({ type: 'leave', userId: label });
       assert.equal(reason, 'disconnected', label);
       assert.ok(await victim.disconnected(), label);
     }
@@ -204,7 +204,7 @@ function randomFrom(seed) {
   };
 }
 
-test('arbitrary packets harm nobody else', async ({ system, room }) => {
+test('arbitrary packets affect no one else', async ({ system, room }) => {
   const random = randomFrom(20_26);
   const bystander = await system.connect();
   await bystander.join(room, 'bystander');

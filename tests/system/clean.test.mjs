@@ -20,7 +20,7 @@ async function liveALittle(system, room) {
     await client.beat();
     const elsewhere = `${room}-${index % 3}`;
     await client.metadata('setChannel', elsewhere, 'T', [{ key: 'k', value: index }]);
-    // Some hold a lock, some stand in line for one until they leave.
+    // Some hold a lock, some wait for one until they leave.
     assert.equal((await client.lock('acquire', elsewhere, `pen-${index}`, { ttlMs: 10_000 })).ok, true);
     if (index % 2) client.socket.emit('lock:acquire', { channelName: elsewhere, channelType: 'T', lockName: `pen-${index - 1}`, waitMs: 10_000 });
   }));
@@ -35,7 +35,7 @@ async function keysBecome(redis, expected, within) {
   }, { within, every: 200 });
 }
 
-scenario('after everyone left nothing but the directory stays, and after SIGTERM nothing', OPTIONS, async ({ system, room }) => {
+scenario('after everyone left only the directory remains, and after SIGTERM nothing', OPTIONS, async ({ system, room }) => {
   const directory = await system.redis.keys();
   assert.ok(directory.length > 0, 'the services are in no directory');
   const clients = await liveALittle(system, room);
@@ -56,7 +56,7 @@ scenario('after kill -9 of everything the next system cleans up', OPTIONS, async
   await until('every room key to be gone', async () => (await system.redis.keys(ROOM_KEYS)).length === 0, { within: EXPIRED_MS, every: 200 });
 });
 
-scenario('two who leave together leave no room behind with their gateway', {}, async ({ system, room }) => {
+scenario('two members that leave together leave no room behind in the index of their gateway', {}, async ({ system, room }) => {
   const members = await system.connectMany(40, { follow: false });
   await Promise.all(members.map((member, index) => member.ask('presence:join', { roomId: `${room}-${index >> 1}`, userId: 'u' })));
   await Promise.all(members.map((member) => member.ask('presence:leave')));

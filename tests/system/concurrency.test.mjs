@@ -1,4 +1,4 @@
-// Many at once: the roster is exact in the end, and every member has heard every event in order.
+// Many at once: the roster is exact in the end, and every member has received every event in order.
 import assert from 'node:assert/strict';
 
 import { TRANSPORTS } from '../harness/client.mjs';
@@ -9,9 +9,9 @@ const test = sharedSystem({ gateways: 2, states: 2 });
 
 const MANY = 200;
 
-// Every member has heard the room up to `seq`; that it was without a gap is what its roster has checked.
+// Every member has received the room's events up to `seq`; its roster has checked that there was no gap.
 function allHeardUpTo(members, seq) {
-  return until(`all ${members.length} members to have heard seq ${seq}`, () => members.every(({ roster }) => roster.seq === seq), { within: 15_000 });
+  return until(`all ${members.length} members to have received seq ${seq}`, () => members.every(({ roster }) => roster.seq === seq), { within: 15_000 });
 }
 
 const userOf = (index) => `user-${index % (MANY / 2)}`; // each user has two tabs
@@ -82,7 +82,7 @@ test('what happens while others join reaches them too', async ({ system, room })
   await until('every member to see the last stroke', allSaw);
 });
 
-test('a join has its place behind 400 events that were written while the client was offline', async ({ system, room }) => {
+test('a join is carried out behind 400 events that were written while the client was offline', async ({ system, room }) => {
   const ann = await system.connect(0);
   const data = [{ key: 'k', value: 1 }];
   const buffered = Array.from({ length: 400 }, () => ann.ask('metadata:setChannel', { channelName: room, channelType: 'T', data }));

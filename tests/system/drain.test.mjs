@@ -1,4 +1,4 @@
-// A gateway is stopped and started again on its port: whoever was connected comes back without being asked.
+// A gateway is stopped and started again on its port: its clients come back by themselves.
 import assert from 'node:assert/strict';
 
 import { TRANSPORTS } from '../harness/client.mjs';
@@ -38,7 +38,7 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
   });
 }
 
-scenario('while a gateway drains, sessions go on and new ones are told to come later', DRAIN, async ({ system, room }) => {
+scenario('while a gateway drains, sessions continue and new ones are refused with 503', DRAIN, async ({ system, room }) => {
   const [gateway] = system.gateways;
   // Keeps the drain from having nothing to wait for.
   await system.connectMany(20);
@@ -61,7 +61,7 @@ scenario('while a gateway drains, sessions go on and new ones are told to come l
   assert.deepEqual(await ended, { code: 0, signal: null });
   const left = await system.redis.keys(ROOM_KEYS);
   assert.deepEqual(left, [], 'the late one was not taken out');
-  assert.deepEqual(await system.redis.keys('*presence-gateway-*'), [], 'the gateway said no goodbye');
+  assert.deepEqual(await system.redis.keys('*presence-gateway-*'), [], 'the gateway did not deregister');
 });
 
 // Whatever order the gateway takes its packets in, it does not count such a client for ever.

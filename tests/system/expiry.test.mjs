@@ -21,7 +21,7 @@ test('an idle connection expires at its TTL with one leave, and a heartbeat brin
   const idle = await system.connect(1, { follow: false });
   const joinedAt = Date.now();
   const { self } = await idle.join(room, 'idle', { kept: [1] });
-  const leave = await watcher.hears({ type: 'leave', connId: idle.connId }, TTL_MS + 3000);
+  const leave = await watcher.receives({ type: 'leave', connId: idle.connId }, TTL_MS + 3000);
   const after = Date.now() - joinedAt;
   assert.equal(leave.reason, 'expired');
   assert.equal(leave.userLeft, true);
@@ -46,7 +46,7 @@ test('living connections never expire', async ({ system, room }) => {
     return other.pulse().beats;
   }));
   await watcher.sees(['watcher', ...others.map((_, index) => `user-${index}`)]);
-  await holds('nobody leaves', () => watcher.count({ type: 'leave' }) === 0, { ms: 3 * TTL_MS });
+  await holds('no one leaves', () => watcher.count({ type: 'leave' }) === 0, { ms: 3 * TTL_MS });
   for (const { answer } of [...beats, ...others.flat()].filter((beat) => beat.answer)) {
     assert.deepEqual({ ok: answer.ok, changed: answer.changed, rejoined: answer.rejoined }, { ok: true, changed: false, rejoined: undefined });
   }
@@ -57,7 +57,7 @@ test('a user with a living and an idle tab has not left', async ({ system, room 
   const tabs = [await system.connect(0), await system.connect(1, { follow: false })];
   for (const tab of tabs) await tab.join(room, 'ann');
   tabs[0].pulse();
-  const leave = await watcher.hears({ type: 'leave', connId: tabs[1].connId }, TTL_MS + 3000);
+  const leave = await watcher.receives({ type: 'leave', connId: tabs[1].connId }, TTL_MS + 3000);
   assert.equal(leave.reason, 'expired');
   assert.ok(!leave.userLeft);
   assert.deepEqual(watcher.roster.users(), ['ann', 'watcher']);
@@ -71,11 +71,11 @@ test('many who expire together leave once each', async ({ system, room }) => {
     return client.connId;
   }));
   await until('everyone to leave', () => watcher.count({ type: 'leave' }) >= idle.length, { within: TTL_MS + 5000 });
-  await holds('nobody twice', () => watcher.count({ type: 'leave' }) === idle.length, { ms: 1500 });
+  await holds('no one leaves twice', () => watcher.count({ type: 'leave' }) === idle.length, { ms: 1500 });
   assert.deepEqual([...new Set(watcher.events.filter(({ type }) => type === 'leave').map(({ reason }) => reason))], ['expired']);
 });
 
-scenario('whose earlier requests wait for an answer is heard all the same, and does not expire', { env: SHORT_LIVES }, async ({ system, room }) => {
+scenario('a client whose earlier requests still wait for an answer does not expire', { env: SHORT_LIVES }, async ({ system, room }) => {
   const { watcher } = await livingWatcher(system, room);
   const busy = await system.connect(0);
   await busy.join(room, 'busy');
@@ -83,7 +83,7 @@ scenario('whose earlier requests wait for an answer is heard all the same, and d
   // Together they wait for longer than a TTL.
   const patches = [1, 2].map((n) => busy.ask('presence:heartbeat', { patchState: { n } }));
   await sleep(TTL_MS + 500);
-  // Not a heartbeat, which would put it back at once.
+  // Not a heartbeat, which would restore it at once.
   const look = busy.metadata('getChannel', room, 'T');
   await sleep(100); // until the gateway has it
   system.states[0].resume();
@@ -92,11 +92,11 @@ scenario('whose earlier requests wait for an answer is heard all the same, and d
   await holds('it does not leave', () => watcher.count({ type: 'leave' }) === 0, { ms: 2000 });
 });
 
-scenario('who has expired is not put back when Redis may have lost something', { env: SHORT_LIVES }, async ({ system, room }) => {
+scenario('an expired member is not restored when Redis may have lost something', { env: SHORT_LIVES }, async ({ system, room }) => {
   const { watcher } = await livingWatcher(system, room);
   const idle = await system.connect(0, { follow: false });
   await idle.join(room, 'idle');
-  await watcher.hears({ type: 'leave', connId: idle.connId }, TTL_MS + 3000);
+  await watcher.receives({ type: 'leave', connId: idle.connId }, TTL_MS + 3000);
   const [gateway] = system.gateways;
   await system.redis.command('CLIENT', 'KILL', 'TYPE', 'normal');
   await until('the gateway to notice', () => gateway.child.lines.some((line) => line.includes('Redis may have lost changes')));

@@ -1,4 +1,4 @@
-// A Redis Cluster that loses a master, or moves its work to a replica: rooms on that master go on where they were.
+// A Redis Cluster that loses a master, or moves its work to a replica: rooms on that master continue where they were.
 import assert from 'node:assert/strict';
 
 import { RedisCluster } from '../harness/cluster.mjs';
@@ -61,7 +61,7 @@ scenario('a master that dies: its rooms are UNAVAILABLE until the replica has ta
   }
 }, { within: 90_000 });
 
-scenario('a master that changes places with its replica: nobody misses an event', OPTIONS, async ({ system, room }) => {
+scenario('a master that changes places with its replica: no one misses an event', OPTIONS, async ({ system, room }) => {
   const all = await populate(system, room);
   await onEachMaster(system, all);
   await Promise.all(all.map(works));
@@ -69,7 +69,7 @@ scenario('a master that changes places with its replica: nobody misses an event'
     await system.redis.swap(master);
     await Promise.all(all.map(works));
   }
-  // Who comes now is seen by all, and what was there before is there still.
+  // A newcomer is seen by all, and everything from before is still there.
   await Promise.all(all.map(async (one) => {
     const eve = await system.connect(1);
     await eve.join(one.id, 'eve');

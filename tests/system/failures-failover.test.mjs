@@ -1,5 +1,5 @@
-// A master dies, and after the time that Redis has for it in production its replica takes over, a moment behind: no one is told
-// that anyone left, and what the replica lacks is put back.
+// A master dies, and after the usual production timeout its replica takes over, a moment behind: no one is sent a leave, and
+// gateways restore what the replica lacks.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { join } from 'node:path';
 
 import { Child, temporaryFolder } from '../harness/child.mjs';
 import { RedisCluster } from '../harness/cluster.mjs';
-import { Crowd } from '../harness/crowd.mjs';
+import { Soak } from '../harness/soak.mjs';
 import { roomKey } from '../harness/keys.mjs';
 import { freePort, Redis } from '../harness/redis.mjs';
 import { scenario } from '../harness/scenario.mjs';
@@ -19,43 +19,43 @@ const BACK_MS = 60_000;
 
 const PatientCluster = { start: (options) => RedisCluster.start({ ...options, timeoutMs: CLUSTER_MS }) };
 
-// Its replica hears nothing more, and goes on where it was when it is let go.
+// Its replica receives nothing more, and continues where it was when it is resumed.
 async function fallBehind(master, replica) {
   replica.pause();
   await master.command('CLIENT', 'KILL', 'TYPE', 'replica');
 }
 
-// Patches before and after the moment from which on the replica hears nothing; then the failover, and all is as the members
-// had it.
-async function failOver(crowd, { lag, fail }) {
-  await crowd.patch(1);
+// Patches before and after the moment at which the replica stops receiving; then the failover, after which everything is as the
+// members had it.
+async function failOver(soak, { lag, fail }) {
+  await soak.patch(1);
   await lag();
-  await crowd.patch(2);
+  await soak.patch(2);
   await fail();
-  await holds('no one is told that anyone left', () => !crowd.anyoneLeft, { ms: 3000 });
-  for (const member of crowd.members) {
+  await holds('no one is sent a leave', () => !soak.anyoneLeft, { ms: 3000 });
+  for (const member of soak.members) {
     await until('a plain heartbeat to be answered well', async () => (await member.ask('presence:heartbeat', {})).ok, { within: BACK_MS, every: 250 });
   }
-  await holds('no leave comes late', () => !crowd.anyoneLeft, { ms: 14_000 });
-  await crowd.assertUnharmed({ locks: false });
-  for (const { roster } of crowd.members) for (const { state } of roster.members.values()) assert.equal(state.n, 2);
-  await crowd.patch(3, BACK_MS);
+  await holds('no leave comes late', () => !soak.anyoneLeft, { ms: 14_000 });
+  await soak.assertUnharmed({ locks: false });
+  for (const { roster } of soak.members) for (const { state } of roster.members.values()) assert.equal(state.n, 2);
+  await soak.patch(3, BACK_MS);
 }
 
 const OPTIONS = { gateways: 3, states: 2, reapers: 2 };
 
 scenario('the master of the directory is lost on a cluster', { ...OPTIONS, redis: PatientCluster }, async ({ system, room }) => {
-  const crowd = await Crowd.gather(system, room);
+  const soak = await Soak.start(system, room);
   const master = await system.redis.masterOf('prs:{directory}:leases');
-  await failOver(crowd, { lag: () => {}, fail: () => system.redis.lose(master) });
-  await crowd.assertUnharmed();
+  await failOver(soak, { lag: () => {}, fail: () => system.redis.lose(master) });
+  await soak.assertUnharmed();
 }, { within: 240_000 });
 
 scenario('the master of rooms is lost on a cluster, and its replica is behind', { ...OPTIONS, redis: PatientCluster }, async ({ system, room }) => {
-  const crowd = await Crowd.gather(system, room);
-  const master = await system.redis.masterOf(roomKey(crowd.room(0)));
+  const soak = await Soak.start(system, room);
+  const master = await system.redis.masterOf(roomKey(soak.room(0)));
   const replica = await system.redis.replicaOf(master);
-  await failOver(crowd, {
+  await failOver(soak, {
     lag: () => fallBehind(master, replica),
     fail: async () => {
       const lost = system.redis.lose(master);
@@ -90,7 +90,7 @@ class Watched {
     return this.now.child;
   }
 
-  // Who is master now.
+  // The current master.
   get now() {
     return this.master.child.exit ? this.replica : this.master;
   }
@@ -117,9 +117,9 @@ class Watched {
 }
 
 scenario('the master behind Sentinel is lost, and its replica is behind', { ...OPTIONS, redis: Watched }, async ({ system, room }) => {
-  const crowd = await Crowd.gather(system, room);
+  const soak = await Soak.start(system, room);
   const { master, replica } = system.redis;
-  await failOver(crowd, {
+  await failOver(soak, {
     lag: () => fallBehind(master, replica),
     fail: async () => {
       await master.kill();

@@ -1,4 +1,4 @@
-// A Redis whose memory is full: nothing new is stored and everyone is told so; who is there stays, reads and leaves go on.
+// A Redis whose memory is full: nothing new is stored, and clients are answered so; members stay, reads and leaves work.
 import assert from 'node:assert/strict';
 
 import { scenario } from '../harness/scenario.mjs';
@@ -46,5 +46,5 @@ scenario('metadata that fills Redis is refused, and costs no one their presence'
   // What frees memory is done, and then there is room again.
   for (let n = 0; n < channels; n += 1) await flooder.metadata('removeChannel', `junk-${n}`, 'T');
   await until('a patch to be taken again', async () => (await members[0].ask('presence:heartbeat', { patchState: { n: 1 } })).ok);
-  await members[1].hears({ type: 'update', connId: members[0].connId });
+  await members[1].receives({ type: 'update', connId: members[0].connId });
 }, { within: 90_000 });

@@ -1,4 +1,4 @@
-// When a gateway dies, stops or is paused: its users leave once, and what they left behind is nobody's ghost.
+// When a gateway dies, stops or is paused: its users leave once, and no ghosts stay behind.
 import assert from 'node:assert/strict';
 
 import { Client } from '../harness/client.mjs';
@@ -43,7 +43,7 @@ scenario('kill -9 of a gateway: one leave each within 8 s, node_lost', { gateway
   assert.equal((await watcher.patch({ n: 1 })).changed, true);
 });
 
-scenario('a lost gateway is done with, also where one of its rooms cannot be read', { gateways: 2 }, async ({ system, room }) => {
+scenario('a lost gateway is cleaned up, even if one of its rooms cannot be read', { gateways: 2 }, async ({ system, room }) => {
   const { watcher } = await watchOthers(system, room);
   const broken = await system.connect(1, { follow: false });
   await broken.join(`${room}-broken`, 'nobody');
@@ -51,9 +51,9 @@ scenario('a lost gateway is done with, also where one of its rooms cannot be rea
   await system.redis.command('SET', membersKey(`${room}-broken`), 'not ours');
   await system.gateways[1].kill();
   await watcher.sees(['watcher'], 20_000);
-  const said = (message) => [...system.reapers, ...system.states].flatMap(({ child }) => child.lines).filter((line) => line.includes(message));
-  await until('the reaper to have done with it', () => said('gateway lease expired').length === 1);
-  assert.equal(said('a room cannot be read and was given up').length, 1);
+  const logged = (message) => [...system.reapers, ...system.states].flatMap(({ child }) => child.lines).filter((line) => line.includes(message));
+  await until('the reaper to finish', () => logged('gateway lease expired').length === 1);
+  assert.equal(logged('a room cannot be read and was given up').length, 1);
 });
 
 scenario('SIGTERM of a gateway: unready, no new sockets, closed over a window, nothing left', { gateways: 2, env: { DRAIN_MS: '2000' } }, async ({ system, room }) => {
@@ -101,7 +101,7 @@ scenario('a gateway paused for 15 s: its users leave once and come back once', {
   system.gateways[1].resume();
 
   await watcher.sees(['watcher', ...names], 10_000);
-  // A record that is put back may be told as an update of one who is there.
+  // A restored record may be sent as an update of a present member.
   const comesOrGoes = ({ type }) => type !== 'update';
   const story = () => names.map((userId) => watcher.events.filter((event) => event.userId === userId && comesOrGoes(event)).map(({ type }) => type).join(' '));
   const once = names.map(() => 'join leave join');
@@ -113,7 +113,7 @@ scenario('a gateway paused for 15 s: its users leave once and come back once', {
   assert.deepEqual([...reasons], ['node_lost']);
 }, { within: 90_000 });
 
-scenario('SIGTERM while joins and patches are under way: nobody is left behind', { gateways: 1, env: { DRAIN_MS: '100' } }, async ({ system, room }) => {
+scenario('SIGTERM while joins and patches are in flight: no member is left behind', { gateways: 1, env: { DRAIN_MS: '100' } }, async ({ system, room }) => {
   const members = await system.connectMany(USERS, { follow: false });
   const joining = await system.connectMany(USERS, { follow: false });
   await Promise.all(members.map((member, index) => member.ask('presence:join', { roomId: room, userId: `member-${index}` })));

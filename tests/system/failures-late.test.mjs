@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { scenario } from '../harness/scenario.mjs';
 import { holds, sleep, until } from '../harness/until.mjs';
 
-scenario('a state that hangs in the middle of its work carries out nothing of it when it goes on', { gateways: 1, states: 2 }, async ({ system, room }) => {
+scenario('a presence-state that hangs in the middle of its work carries out nothing of it when it continues', { gateways: 1, states: 2 }, async ({ system, room }) => {
   const writers = await system.connectMany(10, { follow: false });
   let answered = 0;
   const write = (writer, value) => writer.ask('metadata:setChannel', { channelName: room, channelType: 'T', data: [{ key: 'k', value }] });
@@ -17,7 +17,7 @@ scenario('a state that hangs in the middle of its work carries out nothing of it
   for (const state of system.states) state.pause();
   const codes = new Set((await Promise.all(flood)).map(({ code }) => code));
   assert.ok(codes.has('TIMEOUT') || codes.has('UNAVAILABLE'), [...codes].join());
-  // One of them goes on at once and serves everyone; the other one is late.
+  // One of them continues at once and serves everyone; the other one is late.
   system.states[1].resume();
   const newer = await until('a newer write to be answered well', async () => {
     const answer = await write(writers[0], 'newer');

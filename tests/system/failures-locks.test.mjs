@@ -1,4 +1,4 @@
-// Locks while things break: the queue goes on, fences grow, and who was paused cannot overwrite its successor.
+// Locks during failures: the queue continues, fences grow, and a paused holder cannot overwrite its successor.
 import assert from 'node:assert/strict';
 
 import { waitersKey } from '../harness/keys.mjs';
@@ -14,7 +14,7 @@ async function queue(system, room, gateways) {
   return sockets;
 }
 
-// Whatever is broken just now: a lock that is not held any more was let go by an earlier try.
+// During any failure: a lock that is not held any more was released by an earlier attempt.
 async function release(socket, room, { fence }) {
   await until('the lock to be let go', async () => {
     const { ok, code } = await socket.lock('release', room, 'pen', { fence });
@@ -57,7 +57,7 @@ scenario('the holder\'s gateway is killed: the queue goes on', { gateways: 2, st
   assertOrder(turns, 5, held.fence);
 });
 
-scenario('the state that serves the lock is killed: the queue goes on', { gateways: 2, states: 2 }, async ({ system, room }) => {
+scenario('the presence-state that serves the lock is killed: the queue continues', { gateways: 2, states: 2 }, async ({ system, room }) => {
   const [holder, ...sockets] = await queue(system, room, [0, 1, 0, 1, 0, 1]);
   const held = await holder.lock('acquire', room, 'pen', { ttlMs: 60_000 });
   const { turns, done } = await takeTurns(system, room, sockets);
@@ -70,7 +70,7 @@ scenario('the state that serves the lock is killed: the queue goes on', { gatewa
   assertOrder(turns, 5, held.fence);
 });
 
-scenario('subscriptions that drop cost nobody a grant', { gateways: 2 }, async ({ system, room }) => {
+scenario('dropped subscriptions lose no grant', { gateways: 2 }, async ({ system, room }) => {
   await system.evictionsAllowed();
   const [holder, ...sockets] = await queue(system, room, [0, 1, 1, 1, 1, 1]);
   const held = await holder.lock('acquire', room, 'pen', { ttlMs: 60_000 });

@@ -86,21 +86,21 @@ scenario('members whose gateway loses its subscription miss no change', { gatewa
 scenario('after a Redis that lost everything no revision comes again', { gateways: 2 }, async ({ system, room }) => {
   const clients = await members(system, room, 4);
   const before = await clients[0].metadata('updateChannel', room, TYPE, [{ key: 'k1', value: 'old' }]);
-  await until('everyone to have heard', () => clients.every((client) => client.changes.at(-1)?.majorRevision === before.majorRevision));
+  await until('everyone to have received it', () => clients.every((client) => client.changes.at(-1)?.majorRevision === before.majorRevision));
   await system.redis.kill();
   await system.redis.restartEmpty();
-  // Who is in the room is told: the channel is empty, under a revision above all that were.
-  const told = await until('the loss to be told', () => clients.every((client) => client.changes.at(-1).majorRevision > before.majorRevision) && clients[3].changes.at(-1), { within: 10_000 });
-  assert.deepEqual([told.operation, told.items], ['set', []]);
+  // Members of the room are notified: the channel is empty, under a revision above all earlier ones.
+  const last = await until('the loss to be reported', () => clients.every((client) => client.changes.at(-1).majorRevision > before.majorRevision) && clients[3].changes.at(-1), { within: 10_000 });
+  assert.deepEqual([last.operation, last.items], ['set', []]);
   await Promise.all(system.services.map((service) => service.ready(10_000)));
   const stale = await clients[1].ask('metadata:setChannel', {
     channelName: room, channelType: TYPE, data: [{ key: 'k', value: 'late' }], options: { majorRevision: before.majorRevision },
   });
   assert.equal(stale.code, 'METADATA_CONFLICT');
-  const again = await clients[2].metadata('setChannel', room, TYPE, [{ key: 'k', value: 'new' }], { majorRevision: told.majorRevision });
-  assert.equal(again.majorRevision, told.majorRevision + 1);
+  const again = await clients[2].metadata('setChannel', room, TYPE, [{ key: 'k', value: 'new' }], { majorRevision: last.majorRevision });
+  assert.equal(again.majorRevision, last.majorRevision + 1);
 
-  // A channel of which nobody told the gateways is born anew by its next write, and above as well.
+  // A channel that no gateway knew starts over with its next write, above earlier revisions as well.
   const other = await clients[0].metadata('setChannel', `${room}-other`, TYPE, [{ key: 'k' }]);
   await system.redis.kill();
   await system.redis.restartEmpty();
@@ -123,7 +123,7 @@ scenario('metadata expires after its time without writes and members, and not be
   const count = async (name) => (await writer.metadata('getChannel', name, TYPE)).totalCount;
   await until('the channel without members to be gone', async () => (await count(`${room}-empty`)) === 0, { within: 10_000, every: 200 });
   await sleep(2000);
-  assert.equal(await count(room), 1, 'somebody is in its room');
+  assert.equal(await count(room), 1, 'someone is in its room');
   await pulse.stop();
   await member.leave();
   await until('every key of the channels to be gone', async () => (await system.redis.keys(ROOM_KEYS)).length === 0, { within: 40_000, every: 200 });

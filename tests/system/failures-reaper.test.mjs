@@ -1,4 +1,4 @@
-// When reapers die: who joins is shown no one of a gateway that is gone, and what they did not do is done when one is back.
+// When reapers die: a newcomer is shown no member of a gateway that is gone, and the remaining work is done when one is back.
 import assert from 'node:assert/strict';
 
 import { membersKey } from '../harness/keys.mjs';
@@ -30,14 +30,14 @@ function assertOneLeaveEach({ watcher, others }) {
   }
 }
 
-scenario('kill -9 of every reaper and of a gateway: a newcomer is shown no one of it, elsewhere the leaves come when one is back', { gateways: 2, reapers: 2 }, async ({ system, room }) => {
+scenario('kill -9 of every reaper and of a gateway: a newcomer is shown none of its members, elsewhere the leaves come when one is back', { gateways: 2, reapers: 2 }, async ({ system, room }) => {
   const quiet = await watchOthers(system, `${room}-quiet`, 5);
   const watched = await watchOthers(system, room, 5);
   await Promise.all(system.reapers.map((reaper) => reaper.kill()));
   await system.gateways[1].kill();
   const guest = await system.connect(0);
   const look = async () => (await guest.join(room, 'guest')).snapshot.map(({ userId }) => userId).sort();
-  await until('the others are no longer shown', async () => (await look()).join() === 'guest,watcher', { within: GONE_MS });
+  await until('the others to disappear', async () => (await look()).join() === 'guest,watcher', { within: GONE_MS });
   await watched.watcher.sees(['guest', 'watcher']);
   assertOneLeaveEach(watched);
   await holds('no one looks at the other room', () => quiet.watcher.count({ type: 'leave' }) === 0, { ms: 2000 });
@@ -46,14 +46,14 @@ scenario('kill -9 of every reaper and of a gateway: a newcomer is shown no one o
   assertOneLeaveEach(quiet);
 }, { within: 90_000 });
 
-scenario('more members than one call evicts: a newcomer is shown none of them, and each is told once', { gateways: 2 }, async ({ system, room }) => {
+scenario('more members than one call evicts: a newcomer is shown none of them, and each leave is sent once', { gateways: 2 }, async ({ system, room }) => {
   const watched = await watchOthers(system, room, 450);
   await system.reapers[0].kill();
   await system.gateways[1].kill();
   const guest = await system.connect(0, { follow: false });
   const look = async () => (await guest.join(room, 'guest')).snapshot.length;
-  await until('only two are shown', async () => (await look()) === 2, { within: GONE_MS });
-  await until('everyone else to be told', async () => {
+  await until('only two to be shown', async () => (await look()) === 2, { within: GONE_MS });
+  await until('everyone else to be sent the leaves', async () => {
     await look();
     return watched.watcher.roster.members.size === 2;
   }, { within: 10_000, every: 50 });
@@ -77,7 +77,7 @@ scenario('a reaper killed in the middle of its work: each leaves once', { gatewa
   all.forEach(assertOneLeaveEach);
 }, { within: 90_000 });
 
-scenario('rooms whose keys somebody overwrote keep no other room waiting', { gateways: 2 }, async ({ system, room }) => {
+scenario('rooms with overwritten keys do not block other rooms', { gateways: 2 }, async ({ system, room }) => {
   await Promise.all(Array.from({ length: 32 }, async (_, index) => {
     const client = await system.connect(1, { follow: false });
     await client.join(`${room}-broken-${index}`, 'ghost');

@@ -27,7 +27,7 @@ async function assertRefused(load, since) {
   assert.ok(failure.sentAt + failure.ms - since < 2500, `UNAVAILABLE came after ${failure.sentAt + failure.ms - since} ms`);
 }
 
-scenario('Redis paused for 5 s: UNAVAILABLE, then all is back and nobody has left', { gateways: 2, states: 2 }, async ({ system, room }) => {
+scenario('Redis paused for 5 s: UNAVAILABLE, then everything is back and no one has left', { gateways: 2, states: 2 }, async ({ system, room }) => {
   const members = await populate(system, room, ROOMS);
   const load = new Load(members, { paceMs: 100 });
   await load.flows(50);
@@ -91,8 +91,8 @@ for (const backAfterMs of [0, 3000]) {
     const started = Date.now();
     for (let n = 0; n < ROOMS; n += 1) {
       const snapshot = await until(`room ${n} to be whole`, async () => {
-        const shown = await look(n);
-        return shown.length === 2 && shown;
+        const found = await look(n);
+        return found.length === 2 && found;
       }, { within: Math.max(0, BACK_MS - (Date.now() - started)) });
       for (const { connId, epoch } of snapshot) assert.ok(epoch >= before.get(connId), `epoch ${epoch} after ${before.get(connId)}`);
     }
@@ -114,7 +114,7 @@ scenario('subscribers dropped while events flow: nothing is missing afterwards',
   const load = new Load(members);
   for (let round = 0; round < 4; round += 1) {
     await load.flows(150, 10_000);
-    assert.ok((await system.redis.command('CLIENT', 'KILL', 'TYPE', 'pubsub')) > 0, 'nobody was subscribed');
+    assert.ok((await system.redis.command('CLIENT', 'KILL', 'TYPE', 'pubsub')) > 0, 'no one was subscribed');
   }
   await load.flows(300, 10_000);
   await Promise.all(system.services.map((service) => service.ready(BACK_MS)));
@@ -141,7 +141,7 @@ scenario('SCRIPT FLUSH in the middle of everything is not noticed', { gateways: 
   assertNobodyLeft(system, members);
 });
 
-scenario('a leave whose answer is lost is a leave all the same', {}, async ({ system, room }) => {
+scenario('a leave whose answer is lost is still carried out', {}, async ({ system, room }) => {
   const [leaving, staying] = [await system.connect(0), await system.connect(0)];
   await leaving.join(room, 'leaving');
   await staying.join(room, 'staying');
@@ -152,10 +152,10 @@ scenario('a leave whose answer is lost is a leave all the same', {}, async ({ sy
   assert.equal((await answer).ok, true);
   await staying.sees(['staying']);
   assert.equal((await leaving.ask('presence:heartbeat', {})).code, 'NOT_JOINED');
-  await holds('nobody puts it back', () => staying.roster.members.size === 1, { ms: 2000 });
+  await holds('no one restores it', () => staying.roster.members.size === 1, { ms: 2000 });
 });
 
-scenario('a Redis that hung for longer than a TTL: who joins at once evicts nobody who lives', { env: SHORT_LIVES }, async ({ system, room }) => {
+scenario('a Redis that hung for longer than a TTL: an immediate join evicts no live member', { env: SHORT_LIVES }, async ({ system, room }) => {
   await Promise.all(system.reapers.map((reaper) => reaper.kill()));
   const watcher = await system.connect(0);
   await watcher.join(room, 'watcher');

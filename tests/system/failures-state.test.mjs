@@ -1,4 +1,4 @@
-// When presence-state instances die: one alone costs at most a retry, all of them are told plainly.
+// When presence-states die: a single one costs at most a retry; without any, requests are answered UNAVAILABLE.
 import assert from 'node:assert/strict';
 
 import { Load, populate } from '../harness/load.mjs';
@@ -29,7 +29,7 @@ scenario('kill -9 of one state under load is at most one retry', { gateways: 2, 
   assertNobodyLeft(members);
 });
 
-scenario('requests that die with their state are asked again', { gateways: 2, states: 2 }, async ({ system, room }) => {
+scenario('requests that die with their presence-state are sent again', { gateways: 2, states: 2 }, async ({ system, room }) => {
   const members = await populate(system, room, ROOMS);
   // Paused, it still receives what it will never answer; which rooms it serves is not ours to know.
   system.states[0].pause();
@@ -45,7 +45,7 @@ scenario('requests that die with their state are asked again', { gateways: 2, st
   assertNobodyLeft(members);
 });
 
-scenario('SIGTERM of one state under load is seen by nobody', { gateways: 2, states: 2 }, async ({ system, room }) => {
+scenario('SIGTERM of one presence-state under load is not noticed', { gateways: 2, states: 2 }, async ({ system, room }) => {
   const members = await populate(system, room, ROOMS);
   const load = new Load(members);
   await load.flows(200);
@@ -73,7 +73,7 @@ scenario('a state that joins takes rooms without harm', { gateways: 2, states: 1
   await load.assertNothingLost();
 });
 
-scenario('without any state: UNAVAILABLE within 2 s, sockets stay, all well within 1 s of a return', { gateways: 2, states: 2 }, async ({ system, room }) => {
+scenario('without any state: UNAVAILABLE within 2 s, sockets stay, healthy within 1 s of a return', { gateways: 2, states: 2 }, async ({ system, room }) => {
   const members = await populate(system, room, 3);
   const load = new Load(members, { paceMs: 100 });
   await load.flows(50);

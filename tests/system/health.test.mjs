@@ -59,23 +59,23 @@ for (const kind of KINDS) {
     const port = new URL(service.url).port;
     const ask = async (env = { PORT: port, ADMIN_PORT: port }) => {
       const child = spawnService(kind, env, ['--health']);
-      return { ...await withTimeout('--health to end', 5000, child.exited), said: [...child.lines].join('\n') };
+      return { ...await withTimeout('--health to end', 5000, child.exited), output: [...child.lines].join('\n') };
     };
     try {
       await service.ready();
       const well = await ask();
       assert.equal(well.code, 0);
-      assert.match(well.said, /"ready":true/);
+      assert.match(well.output, /"ready":true/);
       await redis.kill();
       await service.unready({ because: 'redis' });
       const ill = await ask({ PORT: port, ADMIN_PORT: port, HOST: '0.0.0.0' });
       assert.equal(ill.code, 1);
-      assert.match(ill.said, /"ready":false/);
+      assert.match(ill.output, /"ready":false/);
       await service.kill();
       assert.equal((await ask()).code, 1);
       const lost = await ask({ PORT: '0', ADMIN_PORT: '0' });
       assert.equal(lost.code, 1);
-      assert.match(lost.said, /PORT must be from 1/);
+      assert.match(lost.output, /PORT must be from 1/);
     } finally {
       await Promise.all([service.kill(), state.kill(), redis.kill()]);
     }
@@ -117,7 +117,7 @@ for (const kind of KINDS) {
   });
 }
 
-scenario('a deaf service turns unready by itself, and hears again', {}, async ({ system, room }) => {
+scenario('a service with a stale subscription turns unready by itself, and recovers', {}, async ({ system, room }) => {
   const ann = await system.connect();
   await ann.join(room, 'ann');
   // Redis answers as always, but no channel is open to anyone.

@@ -40,7 +40,7 @@ test('a higher epoch is adopted, and fences the lower one', async ({ system, roo
   assert.equal((await ann.beat({ epoch })).stale, true);
   assert.deepEqual(await ann.beat(), { ok: true, changed: false, epoch: epoch + 10 });
   assert.deepEqual(await ann.beat({ epoch: epoch + 11, patchState: { n: 1 } }), { ok: true, changed: true, epoch: epoch + 11 });
-  assert.equal((await watcher.hears({ type: 'update', connId: ann.connId })).epoch, epoch + 11);
+  assert.equal((await watcher.receives({ type: 'update', connId: ann.connId })).epoch, epoch + 11);
 });
 
 test('the epoch of a rejoin is above every adopted one', async ({ system, room }) => {
@@ -85,10 +85,10 @@ test('heartbeats of one socket are handled in the order in which they were sent'
   });
   await Promise.all(sent);
   assert.deepEqual(answers, Array.from({ length: 30 }, (_, n) => ({ n, ok: true, changed: n % 3 !== 2, epoch })));
-  await watcher.hears({ type: 'update', connId: ann.connId, seq: ann.roster.seq });
-  const heard = watcher.events.filter(({ type, connId }) => type === 'update' && connId === ann.connId);
-  assert.deepEqual(heard.map(({ state }) => state.n), heard.map(({ state }) => state.n).sort((a, b) => a - b));
-  assert.equal(heard.at(-1).state.n, 29);
+  await watcher.receives({ type: 'update', connId: ann.connId, seq: ann.roster.seq });
+  const received = watcher.events.filter(({ type, connId }) => type === 'update' && connId === ann.connId);
+  assert.deepEqual(received.map(({ state }) => state.n), received.map(({ state }) => state.n).sort((a, b) => a - b));
+  assert.equal(received.at(-1).state.n, 29);
 });
 
 test('join, patches and leave sent at once are handled in order', async ({ system, room }) => {
@@ -124,12 +124,12 @@ test('two sockets patching at once lose nothing', async ({ system, room }) => {
   }
 });
 
-// A watcher that is not judged: a snapshot lacks anyone who Redis has lost, while those who were here go on seeing them.
+// A watcher that is not checked: a snapshot lacks members that Redis has lost, while earlier members still see them.
 function unjudgedWatcher(system) {
   return system.connect(1, { follow: false });
 }
 
-// Everything that Redis knows of one connection is gone; the room and its other members are as they were.
+// Deletes everything that Redis has of one connection; the room and its other members stay as they were.
 async function loseRecord(redis, room, { connId }, userId) {
   const { gateway } = (await storedMembers(redis, room)).get(connId);
   assert.equal(await redis.command('HDEL', membersKey(room), connId), 1);
@@ -149,7 +149,7 @@ test('a patch restores a record that Redis has lost, and is kept', async ({ syst
 });
 
 // Each of these is one loss; all of them are found by the same round of audits, which takes a minute.
-scenario('what Redis lost of a room, whichever key it was, comes back by itself within a minute, and no one is told a leave', { gateways: 2, states: 2 }, async ({ system, room }) => {
+scenario('what Redis lost of a room, whichever key it was, comes back by itself within a minute, and no one is sent a leave', { gateways: 2, states: 2 }, async ({ system, room }) => {
   const losses = {
     record: (id, [ann]) => loseRecord(system.redis, id, ann, 'ann'),
     room: (id) => system.redis.command('DEL', roomKey(id)),
@@ -170,7 +170,7 @@ scenario('what Redis lost of a room, whichever key it was, comes back by itself 
   }
 }, { within: 120_000 });
 
-scenario('with every state silent patches are UNAVAILABLE, and who is there stays', { states: 2 }, async ({ system, room }) => {
+scenario('with every presence-state silent patches are UNAVAILABLE, and members stay', { states: 2 }, async ({ system, room }) => {
   const [ann, bob] = await system.connectMany(2);
   await ann.join(room, 'ann');
   await bob.join(room, 'bob');

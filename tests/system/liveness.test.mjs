@@ -5,13 +5,13 @@ import { scenario } from '../harness/scenario.mjs';
 import { holds, until } from '../harness/until.mjs';
 
 // As a page in the background does, whose timers run once a minute.
-scenario('a client that answers pings and sends nothing for 65 s is there all the time, and its lock too', { gateways: 2 }, async ({ system, room }) => {
+scenario('a client that answers pings and sends nothing for 65 s stays present, and keeps its lock', { gateways: 2 }, async ({ system, room }) => {
   const [silent, watcher] = await system.connectMany(2);
   await silent.join(room, 'silent');
   await watcher.join(room, 'watcher');
   const { fence } = await silent.lock('acquire', room, 'pen', { ttlMs: 120_000 });
-  const heard = watcher.events.length;
-  await holds('nothing is heard of it', () => watcher.events.length === heard, { ms: 65_000, every: 500 });
+  const received = watcher.events.length;
+  await holds('nothing is received of it', () => watcher.events.length === received, { ms: 65_000, every: 500 });
   const beat = await silent.beat();
   assert.deepEqual([beat.ok, beat.rejoined, beat.stale], [true, undefined, undefined]);
   assert.equal((await silent.lock('renew', room, 'pen', { fence })).ok, true);
@@ -23,13 +23,13 @@ scenario('a client that stops answering pings is gone after interval and timeout
   await watcher.join(room, 'watcher');
   const begun = Date.now();
   dead.engine.transport.ws.pause();
-  const leave = await watcher.hears({ type: 'leave', userId: 'dead' }, 6000);
+  const leave = await watcher.receives({ type: 'leave', userId: 'dead' }, 6000);
   assert.equal(leave.reason, 'disconnected');
   assert.ok(Date.now() - begun >= 900, 'before it could have missed a ping');
 });
 
 // One WebSocket that leaves the namespace and enters it again, as often as it likes.
-scenario('each entering of the namespace is a connection of its own: no operation is taken for one of another', {}, async ({ system, room }) => {
+scenario('each entry into the namespace is a connection of its own: no operation is mistaken for one of another', {}, async ({ system, room }) => {
   const client = await system.connect(0, { follow: false, raw: true });
   const watcher = await system.connect(0);
   await watcher.join(room, 'watcher');
@@ -44,7 +44,7 @@ scenario('each entering of the namespace is a connection of its own: no operatio
     assert.equal((await client.lock('acquire', room, 'pen')).ok, true);
     const connects = client.raw.filter((packet) => packet.startsWith?.('0')).length;
     client.engine.send('1');
-    await watcher.hears({ type: 'leave', connId: self.connId });
+    await watcher.receives({ type: 'leave', connId: self.connId });
     client.engine.send('0');
     await until('the namespace to be entered again', () => client.raw.filter((packet) => packet.startsWith?.('0')).length > connects);
   }

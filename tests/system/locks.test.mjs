@@ -1,4 +1,4 @@
-// Locks, end to end: who holds, who waits, what a lock guards, with two gateways and two state instances.
+// Locks, end to end: holding, waiting, guarding metadata, with two gateways and two presence-states.
 import assert from 'node:assert/strict';
 
 import { waitersKey } from '../harness/keys.mjs';
@@ -17,7 +17,7 @@ async function annAndBob(system, room) {
 
 const types = (client, lockName) => client.locks.filter((event) => event.lockName === lockName).map(({ type }) => type);
 
-test('acquire, renew, get and release, and everyone in the room is told', async ({ system, room }) => {
+test('acquire, renew, get and release, and everyone in the room is notified', async ({ system, room }) => {
   const { ann, bob } = await annAndBob(system, room);
   const held = await ann.lock('acquire', room, 'pen');
   assert.deepEqual(Object.keys(held), ['ok', 'lockName', 'fence', 'expiresAt']);
@@ -49,7 +49,7 @@ test('acquire, renew, get and release, and everyone in the room is told', async 
   const next = await bob.lock('acquire', room, 'pen');
   assert.ok(next.fence > held.fence);
   for (const member of [ann, bob]) {
-    await until('all to be told', () => types(member, 'pen').length === 3);
+    await until('all to be notified', () => types(member, 'pen').length === 3);
     assert.deepEqual(member.locks.filter(({ lockName }) => lockName === 'pen'), [
       { channelName: room, channelType: 'T', lockName: 'pen', type: 'acquired', owner: 'ann', fence: held.fence },
       { channelName: room, channelType: 'T', lockName: 'pen', type: 'released', owner: 'ann', fence: held.fence },
@@ -80,7 +80,7 @@ test('locks of other types, names and rooms have nothing in common', async ({ sy
   assert.ok(one.ok && answers.every(({ ok }) => ok), JSON.stringify(answers));
 });
 
-test('a lock ends with its time, and everyone is told', async ({ system, room }) => {
+test('a lock ends with its TTL, and everyone is notified', async ({ system, room }) => {
   const { ann, bob } = await annAndBob(system, room);
   const held = await ann.lock('acquire', room, 'pen', { ttlMs: 1000 });
   await until('the lock to expire', () => types(bob, 'pen').includes('expired'), { within: 3000 });
@@ -101,7 +101,7 @@ for (const [how, end] of Object.entries({ leaves: (client) => client.leave(), di
   });
 }
 
-test('who waits has the lock when it is released, or is told who holds it', async ({ system, room }) => {
+test('a waiter gets the lock when it is released, or is answered who holds it', async ({ system, room }) => {
   const { ann, bob } = await annAndBob(system, room);
   const held = await ann.lock('acquire', room, 'pen', { ttlMs: 60_000 });
   const late = await bob.lock('acquire', room, 'pen', { waitMs: 300 });
@@ -115,12 +115,12 @@ test('who waits has the lock when it is released, or is told who holds it', asyn
   const granted = await waiting;
   assert.deepEqual(await again, granted, 'both requests are one wait');
   assert.ok(granted.ok && granted.fence > held.fence && Date.now() - began < 1000, JSON.stringify(granted));
-  // Who gave up never has it.
+  // A waiter that gave up never gets it.
   await bob.lock('release', room, 'pen', { fence: granted.fence });
   assert.deepEqual((await ann.lock('get', room)).locks, []);
 });
 
-test('who asks again while it waits may wait longer, or no more', async ({ system, room }) => {
+test('a repeated request of a waiter may extend or end the wait', async ({ system, room }) => {
   const { ann, bob } = await annAndBob(system, room);
   const held = await ann.lock('acquire', room, 'pen', { ttlMs: 60_000 });
   const first = bob.lock('acquire', room, 'pen', { waitMs: 500 });
@@ -140,16 +140,16 @@ test('who asks again while it waits may wait longer, or no more', async ({ syste
   assert.deepEqual((await ann.lock('get', room)).locks, [], 'who gave up never has it');
 });
 
-test('who waits has the lock when the holder lets its time pass', async ({ system, room }) => {
+test('a waiter gets the lock when the holder\'s TTL ends', async ({ system, room }) => {
   const { ann, bob } = await annAndBob(system, room);
   const held = await ann.lock('acquire', room, 'pen', { ttlMs: 1000 });
   const granted = await bob.lock('acquire', room, 'pen', { waitMs: 8000 });
   assert.ok(granted.ok && granted.fence > held.fence);
-  await until('ann to be told', () => types(ann, 'pen').length === 3);
+  await until('ann to be notified', () => types(ann, 'pen').length === 3);
   assert.deepEqual(types(ann, 'pen'), ['acquired', 'expired', 'acquired']);
 });
 
-test('50 sockets queue for one lock, some of them vanish, and each other has it once, in order', async ({ system, room }) => {
+test('50 sockets queue for one lock, some of them vanish, and each of the others gets it once, in order', async ({ system, room }) => {
   const sockets = await system.connectMany(50);
   await Promise.all(sockets.map((socket, n) => socket.join(room, `user-${n}`)));
   const holder = await system.connect(0);
@@ -183,7 +183,7 @@ test('a lock guards metadata: only its holder writes, and only under the current
   const write = (client, value, options) => client.ask('metadata:setChannel', {
     channelName: room, channelType: 'T', data: [{ key: 'k', value }], options: { lockName: 'pen', ...options },
   });
-  assert.equal((await write(ann, 0)).code, 'METADATA_LOCK', 'nobody holds it');
+  assert.equal((await write(ann, 0)).code, 'METADATA_LOCK', 'no one holds it');
   const held = await ann.lock('acquire', room, 'pen', { ttlMs: 1000 });
   assert.equal((await write(ann, 1)).ok, true);
   assert.equal((await write(ann, 2, { fence: held.fence })).ok, true);
@@ -211,7 +211,7 @@ test('200 writers under a lock from 20 sockets lose nothing', async ({ system, r
   assert.equal((await sockets[0].metadata('getChannel', room, 'T')).metadata.n.value, 200);
 });
 
-test('a socket that leaves while it waits is told so, and never has the lock', async ({ system, room }) => {
+test('a socket that leaves while it waits is answered so, and never gets the lock', async ({ system, room }) => {
   const { ann, bob } = await annAndBob(system, room);
   const held = await ann.lock('acquire', room, 'pen', { ttlMs: 60_000 });
   const waiting = bob.lock('acquire', room, 'pen', { waitMs: 8000 });
@@ -219,5 +219,5 @@ test('a socket that leaves while it waits is told so, and never has the lock', a
   await bob.leave();
   assert.equal((await waiting).code, 'NOT_JOINED');
   await ann.lock('release', room, 'pen', { fence: held.fence });
-  await holds('nobody has it', () => !types(ann, 'pen').slice(1).includes('acquired'), { ms: 300 });
+  await holds('no one gets it', () => !types(ann, 'pen').slice(1).includes('acquired'), { ms: 300 });
 });

@@ -18,7 +18,7 @@ async function annAndBob(system, room, options) {
   return { ann, bob };
 }
 
-const hearsChange = (client, majorRevision) =>
+const receivesChange = (client, majorRevision) =>
   until(`${client.connId} to hear of ${majorRevision}`, () => client.changes.find((change) => change.majorRevision === majorRevision));
 
 for (const transport of ['websocket', 'polling']) {
@@ -36,12 +36,12 @@ for (const transport of ['websocket', 'polling']) {
     });
     assert.equal(set.totalCount, 3);
     assert.ok(Math.abs(set.timestamp - Date.now()) < 5000);
-    const heard = await hearsChange(bob, set.majorRevision);
-    assert.deepEqual(heard, {
+    const received = await receivesChange(bob, set.majorRevision);
+    assert.deepEqual(received, {
       channelName: room, channelType: TYPE, operation: 'set', majorRevision: set.majorRevision, timestamp: set.timestamp, authorUid: 'ann',
       items: [{ key: 'topic', value: 'tea', revision: 1 }, { key: 'page', value: { n: 1 }, revision: 5 }, { key: 'bare', value: '', revision: 1 }],
     });
-    await hearsChange(ann, set.majorRevision); // who writes hears of it like every member
+    await receivesChange(ann, set.majorRevision); // the writer receives it like every member
 
     const options = { addTimestamp: true, addUserId: true, majorRevision: set.majorRevision };
     const updated = await bob.metadata('updateChannel', room, TYPE, [{ key: 'page', value: [], revision: 5 }, { key: 'bare' }], options);
@@ -51,17 +51,17 @@ for (const transport of ['websocket', 'polling']) {
     });
     assert.equal(updated.metadata.bare.value, '');
     assert.equal(updated.metadata.bare.revision, 2);
-    assert.equal((await hearsChange(ann, updated.majorRevision)).operation, 'update');
+    assert.equal((await receivesChange(ann, updated.majorRevision)).operation, 'update');
 
     const same = await ann.metadata('removeChannel', room, TYPE, [{ key: 'nothing' }]);
     assert.equal(same.majorRevision, updated.majorRevision, 'nothing removed is nothing changed');
     const removed = await ann.metadata('removeChannel', room, TYPE, [{ key: 'topic' }, { key: 'nothing' }]);
     assert.deepEqual([removed.majorRevision, Object.keys(removed.metadata).sort()], [updated.majorRevision + 1, ['bare', 'page']]);
-    assert.deepEqual((await hearsChange(bob, removed.majorRevision)).items, [{ key: 'topic', value: 'tea', revision: 1 }]);
+    assert.deepEqual((await receivesChange(bob, removed.majorRevision)).items, [{ key: 'topic', value: 'tea', revision: 1 }]);
 
     const emptied = await bob.metadata('removeChannel', room, TYPE);
     assert.deepEqual([emptied.majorRevision, emptied.totalCount], [removed.majorRevision + 1, 0]);
-    await hearsChange(ann, emptied.majorRevision);
+    await receivesChange(ann, emptied.majorRevision);
     assert.deepEqual(await ann.metadata('getChannel', room, TYPE), emptied);
     for (const member of [ann, bob]) {
       assert.deepEqual(member.channels.get(room, TYPE), { majorRevision: emptied.majorRevision, items: {} });
@@ -69,13 +69,13 @@ for (const transport of ['websocket', 'polling']) {
   });
 }
 
-test('a socket that has joined no room may write, without an author, and hears nothing', async ({ system, room }) => {
+test('a socket that has joined no room may write, without an author, and receives nothing', async ({ system, room }) => {
   const { ann } = await annAndBob(system, room);
   const stranger = await system.connect(1);
   const set = await stranger.metadata('setChannel', room, TYPE, [{ key: 'k', value: 1 }], { addUserId: true });
   assert.deepEqual(set.metadata, { k: { value: 1, revision: 1 } });
-  const heard = await hearsChange(ann, set.majorRevision);
-  assert.ok(!('authorUid' in heard));
+  const received = await receivesChange(ann, set.majorRevision);
+  assert.ok(!('authorUid' in received));
   assert.deepEqual(stranger.changes, []);
 });
 
@@ -94,7 +94,7 @@ test('channels of other types, names and rooms have nothing in common', async ({
   await ann.patch({ still: 'here' });
 });
 
-test('values survive to the letter', async ({ system, room }) => {
+test('values survive byte for byte', async ({ system, room }) => {
   const values = ['[]', '{}', 'null', '9007199254740993', '1e400', '{"z":1,"a":[{}]}', '"日本 🦀"', '{"__proto__":{"admin":true}}', '-0.10e+2', '[1,\\n2]'.replaceAll('\\n', '\n')];
   const options = { raw: true };
   const { ann, bob } = await annAndBob(system, room, options);
@@ -210,6 +210,6 @@ test('200 compare-and-set writers from 20 sockets win each revision once', async
   const last = await sockets[7].metadata('getChannel', room, TYPE);
   assert.deepEqual(last.metadata.n, { value: 200, revision: 201 });
   const all = () => sockets.every((socket) => socket.channels.get(room, TYPE).majorRevision === last.majorRevision);
-  await until('every member to have heard of everything', all);
+  await until('every member to have received everything', all);
   for (const socket of sockets) assert.deepEqual(socket.channels.get(room, TYPE).items, { n: { value: 200, revision: 201 } });
 });

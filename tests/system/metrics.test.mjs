@@ -8,9 +8,9 @@ import { until } from '../harness/until.mjs';
 
 const SECRET = 'hunter2-never-in-telemetry';
 
-const told = (name, options, body) => scenario(name, { exports: true, ...options }, body);
+const metric = (name, options, body) => scenario(name, { exports: true, ...options }, body);
 
-told('operations, errors, events, locks and conflicts are counted exactly, over all instances', { gateways: 2, states: 2 }, async ({ system, room, otlp }) => {
+metric('operations, errors, events, locks and conflicts are counted exactly, over all instances', { gateways: 2, states: 2 }, async ({ system, room, otlp }) => {
   const clients = await system.connectMany(4);
   for (const client of clients) await client.join(room, `user-${client.connId}`, { secret: SECRET });
   for (const client of clients) {
@@ -69,7 +69,7 @@ told('operations, errors, events, locks and conflicts are counted exactly, over 
   }
 });
 
-told('every service tells how it is', {}, async ({ system, otlp }) => {
+metric('every service reports its health', {}, async ({ system, otlp }) => {
   const every = ['bus.lag', 'bus.subscription.deaf', 'redis.up', 'redis.command.duration', 'process.cpu.time', 'process.memory.usage',
     'process.open_file_descriptor.count', 'process.uptime', 'runtime.scheduling.lag', 'runtime.queue.depth', 'runtime.tasks.alive',
     'runtime.busy.ratio', 'telemetry.dropped.total', 'telemetry.queue.depth'];
@@ -92,21 +92,21 @@ told('every service tells how it is', {}, async ({ system, otlp }) => {
   await otlp.adds('redis.up', {}, 3);
 });
 
-told('who expired is counted', { env: SHORT_LIVES }, async ({ system, room, otlp }) => {
+metric('an expired connection is counted', { env: SHORT_LIVES }, async ({ system, room, otlp }) => {
   const [ann, bob] = await system.connectMany(2);
   await ann.join(room, 'ann');
   await bob.join(room, 'bob');
   await otlp.adds('presence.eviction.total', { reason: 'expired' }, 2);
 });
 
-told('who was lost with a gateway is counted', { gateways: 2 }, async ({ system, room, otlp }) => {
+metric('connections lost with a gateway are counted', { gateways: 2 }, async ({ system, room, otlp }) => {
   const bob = await system.connect(1);
   await bob.join(room, 'bob');
   system.gateways[1].kill();
   await otlp.adds('presence.eviction.total', { reason: 'node_lost' }, 1, 20_000);
 });
 
-told('a line about a fault of a traced event has its trace', {}, async ({ system, room, otlp }) => {
+metric('a line about a fault of a traced event has its trace', {}, async ({ system, room, otlp }) => {
   const ann = await system.connect(0, { follow: false });
   // A room that cannot be read: its record is of another type.
   await ann.join(room, 'ann', { secret: SECRET });
@@ -126,7 +126,7 @@ told('a line about a fault of a traced event has its trace', {}, async ({ system
 
 const SMALL_QUEUES = { OTEL_BSP_MAX_QUEUE_SIZE: '64', DEPLOYMENT_ENVIRONMENT: 'development' };
 
-told('a collector that refuses costs what is dropped, which is counted, and nothing else', { env: SMALL_QUEUES }, async ({ system, room, otlp }) => {
+metric('a collector that refuses costs only what is dropped, which is counted', { env: SMALL_QUEUES }, async ({ system, room, otlp }) => {
   const ann = await system.connect();
   await ann.join(room, 'ann');
   otlp.refuses = true;
@@ -134,16 +134,16 @@ told('a collector that refuses costs what is dropped, which is counted, and noth
   const [gateway] = system.gateways;
   // Metrics and logs are exported to the same collector at their own times, and may be refused before the spans are, or never.
   const lines = (message) => gateway.child.lines.filter((line) => line.includes(message) && JSON.parse(line).signal === 'traces');
-  const said = (message) => until(`the gateway to say ${message}`, () => lines(message).length > 0, { within: 30_000 });
-  await said('the collector does not take it');
+  const logged = (message) => until(`the gateway to log ${message}`, () => lines(message).length > 0, { within: 30_000 });
+  await logged('the collector does not take it');
   otlp.refuses = false;
   await ann.beat();
-  await said('the collector takes it again');
-  await until('what was dropped to be told', () => otlp.total('telemetry.dropped.total', { signal: 'traces' }) > 100);
+  await logged('the collector takes it again');
+  await until('what was dropped to be reported', () => otlp.total('telemetry.dropped.total', { signal: 'traces' }) > 100);
   assert.equal(lines('the collector does not take it').length, 1);
 });
 
-told('a collector that never answers delays no answer, and the end by two seconds at most', { env: SMALL_QUEUES }, async ({ system, room, otlp }) => {
+metric('a collector that never answers delays no answer, and delays the shutdown by at most two seconds', { env: SMALL_QUEUES }, async ({ system, room, otlp }) => {
   const ann = await system.connect();
   otlp.hangs = true;
   await ann.join(room, 'ann');

@@ -1,4 +1,4 @@
-// Who is here, end to end: every verb over every transport, with members on two gateways and two state instances.
+// Presence, end to end: every verb over every transport, with members on two gateways and two presence-states.
 import assert from 'node:assert/strict';
 
 import { TRANSPORTS } from '../harness/client.mjs';
@@ -12,7 +12,7 @@ async function annAndBob(system, room, options) {
   const bob = await system.connect(1, options);
   await ann.join(room, 'ann', { mood: 'calm' });
   await bob.join(room, 'bob');
-  await ann.hears({ type: 'join', userId: 'bob' });
+  await ann.receives({ type: 'join', userId: 'bob' });
   return { ann, bob };
 }
 
@@ -31,7 +31,7 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     const second = await bob.join(room, 'bob', { n: 1 });
     assert.deepEqual(second.snapshot.map(({ userId }) => userId).sort(), ['ann', 'bob']);
     assert.deepEqual({ gen: second.gen, seq: second.seq }, { gen: first.gen, seq: first.seq + 1 });
-    const joined = await ann.hears({ type: 'join', connId: bob.connId });
+    const joined = await ann.receives({ type: 'join', connId: bob.connId });
     assert.deepEqual(joined.state, { n: 1 });
     assert.equal(joined.userJoined, true);
     assert.equal(joined.epoch, second.self.epoch);
@@ -41,19 +41,19 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
 
     assert.deepEqual(await bob.patch({ n: 2, m: [] }), { ok: true, changed: true, epoch: second.self.epoch });
     for (const member of [ann, bob]) {
-      const update = await member.hears({ type: 'update', connId: bob.connId });
+      const update = await member.receives({ type: 'update', connId: bob.connId });
       assert.deepEqual(update.state, { n: 2, m: [] });
     }
     assert.deepEqual(await bob.patch({ m: [] }), { ok: true, changed: false, epoch: second.self.epoch });
 
     assert.deepEqual(await bob.leave(), { ok: true });
-    const left = await ann.hears({ type: 'leave', connId: bob.connId });
+    const left = await ann.receives({ type: 'leave', connId: bob.connId });
     assert.equal(left.reason, 'left');
     assert.equal(left.userLeft, true);
 
     await bob.join(room, 'bob');
     ann.close();
-    const gone = await bob.hears({ type: 'leave', connId: first.self.connId });
+    const gone = await bob.receives({ type: 'leave', connId: first.self.connId });
     assert.equal(gone.reason, 'disconnected');
     await bob.sees(['bob']);
   });
@@ -70,7 +70,7 @@ test('an event has the fields of the protocol and no others', async ({ system, r
   const { ann, bob } = await annAndBob(system, room);
   await bob.patch({ n: 1 });
   await bob.leave();
-  await ann.hears({ type: 'leave' });
+  await ann.receives({ type: 'leave' });
   const always = ['type', 'roomId', 'userId', 'connId', 'state', 'ts', 'epoch', 'seq', 'gen'];
   const sometimes = ['reason', 'userJoined', 'userLeft'];
   for (const event of ann.events) {
@@ -86,13 +86,13 @@ test('two tabs of a user join once and leave once', async ({ system, room }) => 
   const tabs = [await system.connect(0), await system.connect(1)];
   await watcher.join(room, 'watcher');
   for (const tab of tabs) await tab.join(room, 'ann');
-  await watcher.hears({ type: 'join', connId: tabs[1].connId });
+  await watcher.receives({ type: 'join', connId: tabs[1].connId });
   tabs[0].close();
-  await watcher.hears({ type: 'leave', userId: 'ann' });
+  await watcher.receives({ type: 'leave', userId: 'ann' });
   await tabs[1].leave();
   await until('both leaves', () => watcher.count({ type: 'leave', userId: 'ann' }) === 2);
-  const told = watcher.events.map(({ type, userJoined, userLeft }) => [type, Boolean(userJoined), Boolean(userLeft)]);
-  assert.deepEqual(told, [
+  const flags = watcher.events.map(({ type, userJoined, userLeft }) => [type, Boolean(userJoined), Boolean(userLeft)]);
+  assert.deepEqual(flags, [
     ['join', true, false], ['join', false, false], ['leave', false, false], ['leave', false, true],
   ]);
 });
@@ -108,7 +108,7 @@ test('a socket is in one room at a time', async ({ system, room }) => {
   await bob.leave();
   const other = await bob.join(`${room}-2`, 'bob');
   assert.deepEqual(other.snapshot.map(({ userId }) => userId), ['bob']);
-  await ann.hears({ type: 'leave', connId: bob.connId, reason: 'left' });
+  await ann.receives({ type: 'leave', connId: bob.connId, reason: 'left' });
   assert.equal(ann.count({ type: 'leave' }), 1);
 });
 
@@ -117,7 +117,7 @@ test('joining the same room again replaces the state with a higher epoch', async
   const before = bob.roster.members.get(ann.connId);
   const again = await ann.join(room, 'ann', { mood: 'wild' });
   assert.ok(again.self.epoch > before.epoch);
-  const update = await bob.hears({ type: 'update', connId: ann.connId });
+  const update = await bob.receives({ type: 'update', connId: ann.connId });
   assert.deepEqual(update.state, { mood: 'wild' });
   assert.equal(update.epoch, again.self.epoch);
   assert.equal(again.snapshot.length, 2);
@@ -148,20 +148,20 @@ test('an event without an acknowledgement still acts', async ({ system, room }) 
   const bob = await system.connect(1, { follow: false });
   await ann.join(room, 'ann');
   bob.socket.emit('presence:join', { roomId: room, userId: 'bob' });
-  await ann.hears({ type: 'join', userId: 'bob' });
+  await ann.receives({ type: 'join', userId: 'bob' });
   bob.socket.emit('presence:heartbeat', { patchState: { quiet: true } });
-  await ann.hears({ type: 'update', userId: 'bob' });
+  await ann.receives({ type: 'update', userId: 'bob' });
   bob.socket.emit('presence:leave');
-  await ann.hears({ type: 'leave', userId: 'bob' });
+  await ann.receives({ type: 'leave', userId: 'bob' });
   await ann.sees(['ann']);
 });
 
-test('who left hears nothing more', async ({ system, room }) => {
+test('a client that left receives nothing more', async ({ system, room }) => {
   const { ann, bob } = await annAndBob(system, room);
   await bob.leave();
-  const heard = bob.events.length;
+  const received = bob.events.length;
   for (let n = 0; n < 20; n += 1) await ann.patch({ n });
-  await holds('silence for the one who left', () => bob.events.length === heard, { ms: 500 });
+  await holds('silence for the one who left', () => bob.events.length === received, { ms: 500 });
 });
 
 const AWKWARD_NAMES = [
@@ -176,22 +176,22 @@ test('awkward room and user names are names like any other', async ({ system }) 
     await ann.join(name, name);
     const { snapshot } = await bob.join(name, 'bob');
     assert.deepEqual(snapshot.map(({ userId }) => userId).sort(), [name, 'bob'].sort(), name);
-    await ann.hears({ type: 'join', roomId: name, userId: 'bob' });
+    await ann.receives({ type: 'join', roomId: name, userId: 'bob' });
     await ann.patch({ name });
-    await bob.hears({ type: 'update', roomId: name, userId: name });
+    await bob.receives({ type: 'update', roomId: name, userId: name });
     await bob.leave();
-    await ann.hears({ type: 'leave', roomId: name });
+    await ann.receives({ type: 'leave', roomId: name });
     assert.deepEqual(ann.roster.users(), [name]);
   }));
 });
 
-test('rooms do not hear each other', async ({ system, room }) => {
+test('rooms do not receive each other\'s events', async ({ system, room }) => {
   const rooms = await Promise.all(Array.from({ length: 20 }, async (_, n) => ({
     room: `${room}-${n}`, ...(await annAndBob(system, `${room}-${n}`)),
   })));
   await Promise.all(rooms.map(({ bob, room: name }) => bob.patch({ name })));
   for (const { ann, room: name } of rooms) {
-    const update = await ann.hears({ type: 'update', userId: 'bob' });
+    const update = await ann.receives({ type: 'update', userId: 'bob' });
     assert.deepEqual(update.state, { name });
     assert.deepEqual(ann.events.filter(({ roomId }) => roomId !== name), []);
   }

@@ -6,7 +6,7 @@ import { scenario } from '../harness/scenario.mjs';
 
 const CLAIM = { extraHeaders: { 'X-Forwarded-For': '6.6.6.6, 203.0.113.7' } };
 
-// Its connection's id is told to it when it joins.
+// It learns its connection's id from the answer to its join.
 async function addressOf(otlp, client) {
   await client.join('addresses', 'ann');
   const { connId } = client;
@@ -14,7 +14,7 @@ async function addressOf(otlp, client) {
   return otlp.span(`the connect of ${connId}`, connects).then(({ attributes }) => attributes['client.address']);
 }
 
-scenario('X-Forwarded-For is believed of TRUSTED_PROXIES, and of nobody else', { exports: true }, async ({ system, otlp }) => {
+scenario('X-Forwarded-For is trusted from TRUSTED_PROXIES only', { exports: true }, async ({ system, otlp }) => {
   await system.addGateway({ TRUSTED_PROXIES: '127.0.0.0/8' });
   for (const transports of [TRANSPORTS.websocket, TRANSPORTS.polling]) {
     const believed = await system.connect(1, { transports, ...CLAIM });
@@ -30,6 +30,6 @@ scenario('the first answer of a long-polling session names it in a header, the l
   const open = await gateway.get(path);
   const { sid } = JSON.parse(open.body.slice(1));
   assert.equal(open.headers.get('x-engine-sid'), sid);
-  const said = await gateway.get(`${path}&sid=${sid}`, { method: 'POST', body: '40' });
-  assert.deepEqual([said.body, said.headers.get('x-engine-sid')], ['ok', null]);
+  const reply = await gateway.get(`${path}&sid=${sid}`, { method: 'POST', body: '40' });
+  assert.deepEqual([reply.body, reply.headers.get('x-engine-sid')], ['ok', null]);
 });

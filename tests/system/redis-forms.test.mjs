@@ -1,4 +1,4 @@
-// The Redis of somebody else: with a password from a file, over TLS, behind Sentinel. What works with one Redis works there.
+// Other forms of Redis: with a password from a file, over TLS, behind Sentinel. What works with one Redis works there.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ class Server {
 }
 
 const cli = (port, ...args) => execFileSync('redis-cli', ['-p', port, '-a', PASSWORD, '--no-auth-warning', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
-// Its complaints while it does not yet listen are nobody's business.
+// Its errors while it does not listen yet do not matter.
 const answers = (port) => until(`${port} to answer`, () => cli(port, 'PING') === 'PONG', { every: 100 });
 
 async function works(t, url, env, servers, then = () => {}) {
@@ -35,9 +35,9 @@ async function works(t, url, env, servers, then = () => {}) {
     const [ann, bob] = await system.connectMany(2);
     await ann.join('room', 'ann');
     await bob.join('room', 'bob');
-    await ann.hears({ type: 'join', userId: 'bob' });
+    await ann.receives({ type: 'join', userId: 'bob' });
     assert.equal((await bob.patch({ n: 1 })).changed, true);
-    await ann.hears({ type: 'update', userId: 'bob' });
+    await ann.receives({ type: 'update', userId: 'bob' });
     await ann.metadata('setChannel', 'room', 'T', [{ key: 'k', value: 1 }]);
     const { fence } = await ann.lock('acquire', 'room', 'turn');
     assert.equal((await ann.lock('release', 'room', 'turn', { fence })).ok, true);
@@ -66,7 +66,7 @@ test('a password comes from a file', async (t) => {
   await works(t, `redis://127.0.0.1:${port}`, { REDIS_PASSWORD_FILE: secret() }, [server]);
 });
 
-test('rediss:// speaks TLS with whoever the certificates of SSL_CERT_FILE vouch for', async (t) => {
+test('rediss:// speaks TLS with servers that the certificates of SSL_CERT_FILE vouch for', async (t) => {
   const { ca, crt, key } = certificates();
   const port = await freePort();
   const server = new Server(t, 'redis', {
@@ -86,14 +86,14 @@ test('behind Sentinel the services follow the master', async (t) => {
     `sentinel auth-pass presence ${PASSWORD}`, 'sentinel down-after-milliseconds presence 1000', 'sentinel failover-timeout presence 5000', ''].join('\n'));
   const sentinel = { child: new Child('sentinel', 'redis-server', [file, '--sentinel']) };
   t.after(() => sentinel.child.kill());
-  const told = () => execFileSync('redis-cli', ['-p', watcher, 'SENTINEL', 'get-master-addr-by-name', 'presence'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')[1];
+  const primary = () => execFileSync('redis-cli', ['-p', watcher, 'SENTINEL', 'get-master-addr-by-name', 'presence'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')[1];
   await until('Sentinel to know the replica', () => execFileSync('redis-cli', ['-p', watcher, 'SENTINEL', 'replicas', 'presence'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).includes(String(second)), { within: 15_000 });
   const url = `redis-sentinel://127.0.0.1:${watcher}/?sentinelServiceName=presence`;
   await works(t, url, { REDIS_PASSWORD_FILE: secret() }, [...servers, sentinel], async (system, ann) => {
-    // Replication is asynchronous; nobody else waits for it.
+    // Replication is asynchronous; nothing else waits for it.
     assert.equal(cli(first, 'WAIT', 1, 5000), '1');
     await servers[0].child.kill();
-    await until('Sentinel to name the other', () => told() === String(second), { within: 20_000 });
+    await until('Sentinel to name the other', () => primary() === String(second), { within: 20_000 });
     await Promise.all(system.services.map((service) => service.ready(20_000)));
     const channel = await ann.metadata('getChannel', 'room', 'T');
     assert.equal(channel.metadata.k.value, 1);

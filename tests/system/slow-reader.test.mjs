@@ -50,7 +50,7 @@ scenario('a slow reader is bounded in memory and ends up to date or closed', {},
     assert.equal(writer.roster.members.get(writers[0].connId).state.n, last);
     assert.equal(writer.syncs.length, 0, 'a reader that kept up was resynchronised');
   }
-  // Those who were closed are gone for everybody; those who were not are still members.
+  // Closed clients are gone for everyone; the others are still members.
   const stayed = sleepers.filter(({ disconnects }) => disconnects.length === 0);
   const users = [...writers, ...stayed].map(({ connId }) => connId).sort();
   await until('the roster to be exact', () => JSON.stringify([...writers[0].roster.members.keys()].sort()) === JSON.stringify(users), { within: 5000 });

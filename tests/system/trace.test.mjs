@@ -25,7 +25,7 @@ before(async () => {
   await bob.join('traced', 'bob');
   ann = await system.connect(0, { auth });
   answer = await ann.join('traced', 'ann', { password: SECRET });
-  await bob.hears({ type: 'join', userId: 'ann' });
+  await bob.receives({ type: 'join', userId: 'ann' });
 });
 
 after(async () => {
@@ -114,7 +114,7 @@ test('delivery: a CONSUMER in the same trace on the gateway that has a member', 
   assert.equal(recipients?.[1], 1, JSON.stringify(delivery.attributes));
 });
 
-test('every process says who it is', async () => {
+test('every process identifies itself', async () => {
   // Enough rooms that each state instance gets one.
   const clients = await system.connectMany(16);
   await Promise.all(clients.map((client, index) => client.join(`room-${index}`, 'carl')));
@@ -147,7 +147,7 @@ test('a plain heartbeat is one span of the gateway, and nothing else', async () 
   assert.deepEqual(below.map(({ name }) => name), ['socket presence:heartbeat']);
 });
 
-test('a patch goes the full way and says that it changed something', async () => {
+test('a patch takes the full path and its span says that it changed something', async () => {
   await ann.patch({ n: 1 });
   const work = await otlp.span('presence.heartbeat', isOf(ann, 'presence.heartbeat'));
   assert.equal(work.kind, 'CONSUMER');
@@ -221,7 +221,7 @@ test('a lock that is waited for is one trace, and its handover one with the rele
   await ann.lock('release', 'traced', 'pen', { fence });
 });
 
-test('leave and disconnect are told too, the disconnect linked to its connect', async () => {
+test('leave and disconnect are traced too, the disconnect linked to its connect', async () => {
   const { connId } = bob;
   await bob.leave();
   const root = await rootOf(bob, 'presence:leave');

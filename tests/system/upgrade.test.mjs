@@ -2,7 +2,7 @@
 // other, and neither sees the other.
 import assert from 'node:assert/strict';
 
-import { Crowd } from '../harness/crowd.mjs';
+import { Soak } from '../harness/soak.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { holds } from '../harness/until.mjs';
 
@@ -26,15 +26,15 @@ async function leaveBehind(redis, room, now) {
   return Promise.all(old.map(async ([, name]) => [name, await redis.command('DUMP', name)]));
 }
 
-scenario('next to the data of the version before a system starts empty, works, and leaves that data alone', Crowd.OPTIONS, async ({ system, room }) => {
+scenario('next to the data of the previous version a system starts empty, works, and leaves that data alone', Soak.OPTIONS, async ({ system, room }) => {
   const before = await leaveBehind(system.redis, `${room}-0`, Date.now());
   await system.evictionsAllowed();
-  const crowd = await Crowd.gather(system, room);
-  const [ann] = crowd.members;
+  const soak = await Soak.start(system, room);
+  const [ann] = soak.members;
   assert.equal((await ann.metadata('getChannel', `${room}-0`, 'T')).majorRevision, 0);
   assert.equal((await ann.lock('acquire', `${room}-0`, 'pen')).ok, true);
-  await crowd.patch(1);
-  await holds('no one hears of the old members', () => !crowd.anyoneLeft, { ms: 8000 });
-  await crowd.assertUnharmed();
+  await soak.patch(1);
+  await holds('no event about the old members arrives', () => !soak.anyoneLeft, { ms: 8000 });
+  await soak.assertUnharmed();
   for (const [name, dump] of before) assert.deepEqual(await system.redis.command('DUMP', name), dump, `${name} was changed`);
 });
