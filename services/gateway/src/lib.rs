@@ -76,7 +76,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     }));
     let tasks = Tasks::default();
     pending.start(&tasks);
-    reassert.start(&relay, &tasks);
+    reassert.start(relay.own(), &tasks);
     relay.start(&tasks);
     liveness.start(&tasks);
 

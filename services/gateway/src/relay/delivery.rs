@@ -12,26 +12,13 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, task::yield_now};
 
-use super::registry::RoomHandle;
+use super::{inbox::Taken, registry::RoomHandle};
 
-/// What one room may have waiting; beyond it all of it is dropped, and a snapshot takes its place.
-const MOST_ROOM_BYTES: usize = 8 * 1024 * 1024;
-/// The same for all rooms together.
+/// What all rooms together may have waiting; what a room has is dropped beyond it, and a snapshot takes its place.
 const MOST_BYTES: usize = 128 * 1024 * 1024;
 /// A worker turns to the next room after it has put so many bytes, or so many messages, into members' queues.
 const TURN_BYTES: usize = 1024 * 1024;
 const TURN_EVENTS: usize = 64;
-
-/// What a room said, in order.
-#[derive(Default)]
-pub(super) struct Inbox {
-    texts: VecDeque<String>,
-    bytes: usize,
-    /// The room waits for a worker, or has one.
-    is_scheduled: bool,
-    /// Something was dropped.
-    has_lost: bool,
-}
 
 /// What a worker does with a room.
 pub(super) trait Deliver {
@@ -57,16 +44,10 @@ impl Delivery {
 
     /// A room said something.
     pub(super) fn push(&self, room: &Arc<RoomHandle>, text: &str) {
-        let mut inbox = room.inbox.lock();
-        inbox.texts.push_back(text.to_owned());
-        inbox.bytes += text.len();
         let all = self.bytes.fetch_add(text.len(), Ordering::Relaxed) + text.len();
-        if inbox.bytes > MOST_ROOM_BYTES || all > MOST_BYTES {
-            self.bytes.fetch_sub(inbox.bytes, Ordering::Relaxed);
-            (inbox.texts, inbox.bytes, inbox.has_lost) = (VecDeque::new(), 0, true);
-        }
-        if !std::mem::replace(&mut inbox.is_scheduled, true) {
-            drop(inbox);
+        let pushed = room.inbox.lock().push(text, all <= MOST_BYTES);
+        self.bytes.fetch_sub(pushed.dropped_bytes, Ordering::Relaxed);
+        if pushed.needs_turn {
             self.schedule(Arc::clone(room));
         }
     }
@@ -94,26 +75,16 @@ impl Delivery {
     fn turn(&self, room: &Arc<RoomHandle>, to: &impl Deliver) -> bool {
         let mut sent_bytes = 0;
         for _ in 0..TURN_EVENTS {
-            let (text, has_lost) = {
-                let mut inbox = room.inbox.lock();
-                let has_lost = std::mem::take(&mut inbox.has_lost);
-                let text = inbox.texts.pop_front();
-                let bytes = text.as_ref().map_or(0, String::len);
-                inbox.bytes -= bytes;
-                self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-                if text.is_none() && !has_lost {
-                    inbox.is_scheduled = false;
-                    // A quiet room keeps no space for what it might say.
-                    inbox.texts = VecDeque::new();
-                    return false;
+            // A statement of its own: the inbox is not locked while the event is delivered.
+            let taken = room.inbox.lock().take();
+            match taken {
+                Taken::Event(text) => {
+                    self.bytes.fetch_sub(text.len(), Ordering::Relaxed);
+                    sent_bytes += text.len() * to.deliver(room, &text);
                 }
-                (text, has_lost)
-            };
-            if has_lost {
-                to.lost(room);
+                Taken::Loss => to.lost(room),
+                Taken::Nothing => return false,
             }
-            let Some(text) = text else { continue };
-            sent_bytes += text.len() * to.deliver(room, &text);
             if sent_bytes >= TURN_BYTES {
                 break;
             }

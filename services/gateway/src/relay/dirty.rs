@@ -106,6 +106,14 @@ impl Dirty {
         }
     }
 
+    /// Anything of a room may have been missed: members are brought up to date with all of it, and those who wait for a lock ask
+    /// again.
+    pub(super) fn look_again(&self, room: &Arc<RoomHandle>) {
+        self.repair(room);
+        self.sync(room);
+        room.lock().invalidate_lock_waits();
+    }
+
     fn after(&self, wait: Duration, room: &Arc<RoomHandle>, task: Task) {
         self.queue.push(Instant::now() + wait, Work { room: Arc::clone(room), task });
     }

@@ -4,12 +4,13 @@
 //! - `member`: what the relay needs of a connection.
 //! - `registry`: rooms that are listened to. `entering`: joins and leaves under way. `lock_subscription`: who holds a lock or
 //!   waits for one.
-//! - `delivery`: events on their way to members. `dirty`: rooms in which something may be missing.
+//! - `inbox`, `delivery`: events on their way to members. `dirty`: rooms in which something may be missing.
 //! - `own`: the members here, as the gateway restores them.
 
 mod delivery;
 mod dirty;
 mod entering;
+mod inbox;
 mod lock_subscription;
 mod member;
 mod own;
@@ -20,19 +21,26 @@ use std::{sync::Arc, thread, time::Instant};
 
 use bus::Bus;
 use protocol::{
-    Partition,
+    ConnId, Fault, Partition, RoomId,
     event::{RoomEvent, lock::LockEvent, metadata::MetadataEvent},
 };
 use service::Tasks;
 use telemetry::propagation::TraceContext;
+use tracing::Span;
 
 use self::{
     delivery::{Deliver, Delivery},
     dirty::Dirty,
+    own::Own,
     registry::{MemberRoom, Registry, RoomHandle},
     room::Heard,
 };
-pub(crate) use self::{entering::Entering, lock_subscription::LockSubscription, member::Member, room::LockUpdate};
+pub(crate) use self::{
+    entering::{Entering, Kept},
+    lock_subscription::LockSubscription,
+    member::Member,
+    room::LockUpdate,
+};
 use crate::reassert::Reassert;
 
 /// Snapshots and pages of channels that are fetched at a time.
@@ -45,19 +53,23 @@ const MOST_DELIVERIES: usize = 8;
 /// See the module.
 pub(crate) struct Relay {
     bus: Arc<Bus>,
-    registry: Registry,
+    registry: Arc<Registry>,
+    dirty: Arc<Dirty>,
     delivery: Delivery,
-    dirty: Dirty,
+    own: Arc<Own>,
 }
 
 impl Relay {
     pub(crate) fn new(bus: Arc<Bus>, reassert: Arc<Reassert>) -> Arc<Self> {
-        Arc::new(Self {
-            registry: Registry::new(Arc::clone(&bus)),
-            delivery: Delivery::new(),
-            dirty: Dirty::new(Arc::clone(&bus), reassert),
-            bus,
-        })
+        let registry = Arc::new(Registry::new(Arc::clone(&bus)));
+        let dirty = Arc::new(Dirty::new(Arc::clone(&bus), reassert));
+        let own = Arc::new(Own { registry: Arc::clone(&registry), dirty: Arc::clone(&dirty) });
+        Arc::new(Self { bus, registry, dirty, delivery: Delivery::new(), own })
+    }
+
+    /// The members here, for those who restore them. Lives as long as the relay.
+    pub(crate) fn own(&self) -> &Arc<Own> {
+        &self.own
     }
 
     /// Begins to deliver events, to repair rooms, and to forget those that no one here is in any more.
@@ -68,13 +80,42 @@ impl Relay {
             tasks.spawn_permanent("delivery", async move { relay.delivery.work(&*relay).await });
         }
         for _ in 0..REPAIRS {
-            let relay = Arc::clone(self);
-            tasks.spawn_permanent("repairs", async move { relay.dirty.work().await });
+            let dirty = Arc::clone(&self.dirty);
+            tasks.spawn_permanent("repairs", async move { dirty.work().await });
         }
         for _ in 0..UNSUBSCRIPTIONS {
-            let relay = Arc::clone(self);
-            tasks.spawn_permanent("forgetting rooms", async move { relay.registry.forget_forever().await });
+            let registry = Arc::clone(&self.registry);
+            tasks.spawn_permanent("forgetting rooms", async move { registry.forget_forever().await });
         }
+    }
+
+    /// Makes sure that the room is heard before a member joins it.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: Redis did not confirm the subscription.
+    pub(crate) async fn enter(&self, id: &RoomId, span: &Span) -> Result<Entering, Fault> {
+        Entering::begin(&self.registry, &self.dirty, id, span).await
+    }
+
+    /// Removes a member from its room. Its leave has to be sent, and the guard dropped when that is carried out.
+    pub(crate) fn exit(&self, id: &RoomId, conn: &ConnId) -> Kept {
+        let leaving = self.leave(id);
+        leaving.room().lock().exit(conn);
+        leaving
+    }
+
+    /// A leave of a socket that stays a member here, or never became one, is about to be sent: until it is carried out, Redis may
+    /// have one member more than this gateway.
+    pub(crate) fn leave(&self, id: &RoomId) -> Kept {
+        Kept::new(&self.registry, id, |room| &room.leaving)
+    }
+
+    /// Makes sure that the room is heard as long as someone has an interest in a lock of its channels.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: Redis did not confirm the subscription.
+    pub(crate) async fn listen(&self, id: &RoomId, span: &Span) -> Result<LockSubscription, Fault> {
+        LockSubscription::begin(&self.registry, id, span).await
     }
 
     /// A room said something.
@@ -88,7 +129,7 @@ impl Relay {
     pub(crate) fn on_gap(&self) {
         Partition::all()
             .flat_map(|partition| self.registry.rooms_of(partition))
-            .for_each(|room| self.look_again(&room));
+            .for_each(|room| self.dirty.look_again(&room));
     }
 
     /// What Redis holds of these partitions may be older than what it said before. Until `recovers_until`, the members of their
@@ -98,16 +139,9 @@ impl Relay {
             let calm_ms = self.bus.calm_ms(partition);
             for room in self.registry.rooms_of(partition) {
                 room.lock().begin_recovery(recovers_until, calm_ms);
-                self.look_again(&room);
+                self.dirty.look_again(&room);
             }
         }
-    }
-
-    /// Members are brought up to date with everything of the room, and those who wait for a lock ask again.
-    fn look_again(&self, room: &Arc<RoomHandle>) {
-        self.dirty.repair(room);
-        self.dirty.sync(room);
-        room.lock().invalidate_lock_waits();
     }
 
     fn hear_presence(&self, room: &Arc<RoomHandle>, text: &str, event: &RoomEvent<'_>) -> usize {
@@ -167,7 +201,7 @@ impl Deliver for Relay {
 
     fn lost(&self, room: &Arc<RoomHandle>) {
         tracing::warn!(room = %room.id, "dropped room events; too many bytes waited");
-        self.look_again(room);
+        self.dirty.look_again(room);
     }
 }
 

@@ -10,7 +10,12 @@ use protocol::{
     command::{Leave, Restored},
 };
 
-use super::{Relay, member::Member, registry::RoomHandle, room::RECOVERY};
+use super::{
+    dirty::Dirty,
+    member::Member,
+    registry::{Registry, RoomHandle},
+    room::RECOVERY,
+};
 use crate::reassert::{OwnRoom, Source};
 
 impl RoomHandle {
@@ -32,7 +37,13 @@ impl RoomHandle {
     }
 }
 
-impl Source for Relay {
+/// See the module.
+pub(crate) struct Own {
+    pub(super) registry: Arc<Registry>,
+    pub(super) dirty: Arc<Dirty>,
+}
+
+impl Source for Own {
     fn room(&self, id: &RoomId) -> Option<OwnRoom> {
         self.registry.room(id).map(|room| room.own())
     }
@@ -77,6 +88,6 @@ impl Source for Relay {
     fn differs(&self, room: &RoomId) {
         let Some(room) = self.registry.room(room) else { return };
         room.lock().begin_recovery(Instant::now() + RECOVERY, 0);
-        self.look_again(&room);
+        self.dirty.look_again(&room);
     }
 }

@@ -16,7 +16,7 @@ use protocol::{Fault, Partition, RoomId};
 use tokio::{sync::OnceCell, time::Instant};
 use tracing::Span;
 
-use super::{delivery::Inbox, member::Member, room::Room};
+use super::{inbox::Inbox, member::Member, room::Room};
 use crate::due_queue::DueQueue;
 
 /// How long a room without sockets stays subscribed.
