@@ -64,12 +64,12 @@ test('two sessions of one connection have two seats, one after the other', async
   const client = await RawClient.open(system.gateways[0]);
   await client.enter();
   const first = (await client.join(room, 'first')).self.connId;
-  await watcher.hears({ type: 'join', userId: 'first' });
+  await watcher.receives({ type: 'join', userId: 'first' });
 
   // What the room says from here on is for no one on this connection.
   await client.enter('41');
   client.packets = [];
-  await watcher.hears({ type: 'leave', userId: 'first' });
+  await watcher.receives({ type: 'leave', userId: 'first' });
   await watcher.patch({ n: 1 });
   client.send('422["presence:heartbeat",{}]');
   assert.match(await client.take('432['), /NOT_JOINED/);
@@ -77,11 +77,11 @@ test('two sessions of one connection have two seats, one after the other', async
 
   const second = (await client.join(room, 'second')).self.connId;
   assert.notEqual(second, first);
-  await watcher.hears({ type: 'join', userId: 'second' });
+  await watcher.receives({ type: 'join', userId: 'second' });
   await watcher.patch({ n: 2 });
   assert.match(await client.take('42["presence:event"'), /"n":2/);
   client.ws.close();
-  await watcher.hears({ type: 'leave', userId: 'second' });
+  await watcher.receives({ type: 'leave', userId: 'second' });
   assert.deepEqual(watcher.events.filter(({ userId }) => userId !== 'watcher').map(({ type, connId }) => [type, connId]), [
     ['join', first], ['leave', first], ['join', second], ['leave', second],
   ]);
