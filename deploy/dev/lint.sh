@@ -53,7 +53,7 @@ bus_modules='clock rendezvous subjects redis script link directory publisher req
 protocol_shared='limits fault ids json position state'
 
 # The gateway, and inside it what knows rooms and what knows sockets.
-gateway_modules='backoff due_queue liveness translate http config pending reassert relay socket listener'
+gateway_modules='backoff due_queue liveness translate http config pending reassert relay socket listener stop'
 relay_modules='room member inbox registry dirty delivery entering lock_subscription own'
 room_modules='position roster shown sink publication resync subscriber channels lock_board backlog joins recovery'
 socket_modules='count task log_limit pending_acks outlet ack held op session client verbs member worker departure events'

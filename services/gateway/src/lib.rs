@@ -8,7 +8,7 @@
 //! - `relay`: rooms: events in, sockets out, and the repair of gaps. `listener`: what comes from the bus.
 //! - `translate`: between what services send each other and what clients send and are sent.
 //! - `liveness`: clients that fell silent. `pending`: leaves and releases that are sent until they are carried out.
-//! - `due_queue`: work that is due at a time.
+//! - `due_queue`: work that is due at a time. `stop`: how a gateway that is told to end closes its sockets.
 //! - `reassert`: what Redis lost is restored, and compared now and then. `backoff`: how long to wait for another try.
 
 mod backoff;
@@ -21,20 +21,15 @@ mod pending;
 mod reassert;
 mod relay;
 mod socket;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod translate;
 
-use std::{
-    error::Error,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{error::Error, net::SocketAddr, sync::Arc};
 
 use bus::{Bus, Role};
 use service::{Context, Health, Shutdown, Tasks};
-use tokio::time::sleep;
 
 pub use config::{Config, Pings};
 pub use liveness::Mode;
@@ -51,10 +46,8 @@ use crate::{
     reassert::Reassert,
     relay::Relay,
     socket::client::Gateway,
+    stop::Stop,
 };
-
-/// How long the leaves of the last sockets may take.
-const LAST_LEAVES: Duration = Duration::from_secs(3);
 
 /// Runs the service until `shutdown`.
 ///
@@ -115,29 +108,14 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         drop(axum::serve(connections, app.into_make_service_with_connect_info::<Peer>()).await);
     });
 
+    let stop = Stop { bus: Arc::clone(&bus), open, gate, io, gateway, pending, drain: config.drain };
+    let life = async {
+        shutdown.asked().await;
+        stop.carry_out().await;
+    };
     tokio::select! {
-        () = shutdown.asked() => {}
-        failed = bus.failed() => return Err(failed.into()),
-        failed = tasks.failed() => return Err(failed.into()),
+        () = life => Ok(()),
+        failed = bus.failed() => Err(failed.into()),
+        failed = tasks.failed() => Err(failed.into()),
     }
-    let begun = Instant::now();
-    open.close_over(config.drain).await;
-    // A client that is told by Socket.IO that its session ended does not come back by itself: from here on no one has a
-    // connection, or gets one.
-    gate.shut();
-    open.close_all();
-    let unsaid = || gateway.sessions() + pending.open();
-    while unsaid() > 0 && begun.elapsed() < config.drain + LAST_LEAVES {
-        // Long-polling sessions between two polls. (`SocketIo::close` would end them without a word to their handlers.)
-        for socket in io.sockets() {
-            let _ = socket.disconnect();
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-    match unsaid() {
-        0 => bus.deregister().await,
-        // The lease runs out and the reaper evicts the rest, as those of a gateway that died.
-        count => tracing::warn!(count, "stopped before all leaves were taken; the reaper will evict the rest"),
-    }
-    Ok(())
 }
