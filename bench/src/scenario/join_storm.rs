@@ -25,7 +25,7 @@ static USER: Needle = Needle::new(r#""userId":"u"#);
 /// A storm that has not passed by then has failed.
 const PASSED_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long a member listens for events that should not come when it knows everybody.
+/// How long a member waits for unexpected events once it knows every member.
 const AFTERMATH: Duration = Duration::from_millis(300);
 
 /// How one storm went.
@@ -177,7 +177,7 @@ impl Member {
 }
 
 impl Known {
-    /// Forgets everybody and takes the users of a snapshot.
+    /// Replaces all users by those of a snapshot.
     fn replace(&mut self, snapshot: &[u8]) -> Result<(), String> {
         *self = Self::default();
         self.add(snapshot)

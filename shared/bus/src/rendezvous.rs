@@ -28,7 +28,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_spread_and_only_those_of_the_gone_move() {
+    fn keys_spread_and_only_those_of_a_removed_candidate_move() {
         let all = instances(4);
         let mut counts = [0; 4];
         for key in 0..4000 {

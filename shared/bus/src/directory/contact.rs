@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_answers_goes_on() {
+    fn a_server_that_answers_keeps_its_history() {
         let mut contact = Contact::default();
         assert_eq!(contact.observe(exchange(0, 1, 10_000, "a"), false), Some(Why::Start));
         assert_eq!(contact.observe(exchange(500, 501, 10_500, "a"), false), None);

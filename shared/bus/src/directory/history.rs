@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_start_and_a_calm_cluster_change_no_history() {
+    fn the_own_start_and_a_healthy_cluster_change_no_history() {
         let mut known = Known::default();
         known.reconnected.insert(server(1));
         for now_ms in [0, 500, 1_000] {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_one_server_is_that_of_its_partitions_alone() {
+    fn a_fault_of_one_server_affects_its_partitions_only() {
         let mut known = Known::default();
         for (port, id) in [(1, "a"), (2, "b")] {
             let own = partitions(usize::from(port) * 2..usize::from(port) * 2 + 2);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn partitions_that_move_change_their_history_and_those_beside_them_do_not() {
+    fn partitions_that_move_change_their_history_and_others_do_not() {
         let mut known = Known::default();
         known.answered(&server(1), &partitions(0..4), at(0, "a"));
         known.answered(&server(2), &partitions(4..6), at(0, "b"));

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gone_stay_out_until_they_renew() {
+    fn instances_found_gone_stay_out_until_they_renew() {
         let mut instances = Instances::default();
         instances.replace(version("x", 1), [A.into(), B.into()]);
         instances.mark_gone(&A.into());

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_text_is_said_once_until_all_is_well() {
+    fn each_text_is_logged_once_until_redis_is_healthy() {
         let last_error = LastError::default();
         assert!(!last_error.clear());
         assert_eq!(

@@ -44,7 +44,7 @@ async fn a_calls_trace_travels_along() {
 }
 
 #[tokio::test]
-async fn many_calls_at_once_each_get_their_place_in_a_shared_answer() {
+async fn many_calls_at_once_each_get_their_index_in_a_shared_answer() {
     let site = Arc::new(Site::open().await);
     let state = site.start(Role::State, STATE_1, Manner::AnswersTogether).await;
     let mut calls = JoinSet::new();
@@ -63,14 +63,14 @@ async fn many_calls_at_once_each_get_their_place_in_a_shared_answer() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_the_callers_fault_to_see() {
+async fn a_refusal_reaches_the_caller_as_a_fault() {
     let site = Site::open().await;
     let _state = site.start(Role::State, STATE_1, Manner::Refuses).await;
     assert_eq!(site.call("room").await.unwrap_err().code, Code::RoomConflict);
 }
 
 #[tokio::test]
-async fn what_is_no_envelope_of_this_version_is_dropped() {
+async fn a_message_of_another_version_is_dropped() {
     let site = Site::open().await;
     let state = site.start(Role::State, STATE_1, Manner::Answers).await;
     let envelope = |version: u32, room: &str| {
@@ -91,7 +91,7 @@ async fn what_is_no_envelope_of_this_version_is_dropped() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_large_is_refused_and_spoils_no_other() {
+async fn an_answer_that_is_too_large_is_refused_and_affects_no_other() {
     let site = Site::open().await;
     let _state = site.start(Role::State, STATE_1, Manner::AnswersAtLength).await;
     let (large, small) = tokio::join!(site.call("9000"), site.call("1"));
@@ -100,7 +100,7 @@ async fn an_answer_that_is_too_large_is_refused_and_spoils_no_other() {
 }
 
 #[tokio::test]
-async fn many_large_answers_do_not_cost_the_asker_its_subscription() {
+async fn many_large_answers_do_not_cut_off_the_callers_subscription() {
     let site = Arc::new(Site::open().await);
     let config = CustomCommand::new_static("CONFIG", ClusterHash::FirstKey, false);
     let limit = ["SET", "client-output-buffer-limit", "pubsub 8mb 8mb 60"];

@@ -1,4 +1,4 @@
-//! A cluster of three primaries: histories are kept apart by primary, and a truce comes of the directory's alone.
+//! A cluster of three primaries: each has its own history, and only the directory's primary begins a truce.
 
 use std::{
     io::Read as _,
@@ -90,7 +90,7 @@ fn histories(gateway: &Instance) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn a_primary_that_was_silent_changes_the_history_of_its_partitions_alone() {
+async fn a_silent_primary_changes_the_history_of_its_partitions_only() {
     let cluster = Cluster::start();
     let gateway = Instance::start(&cluster.url(), Role::Gateway, GATEWAY, Manner::Ignores);
     until("it is ready", async || gateway.is_ready().then_some(())).await;

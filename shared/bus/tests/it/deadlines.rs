@@ -1,4 +1,4 @@
-//! A request's deadline is its caller's, wherever it waits.
+//! A request keeps its caller's deadline, wherever it waits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ const STATE: &str = "presence-state-00000001";
 
 /// Redis freezes while a first request is being published: the next ones wait in the outbox.
 #[tokio::test]
-async fn what_its_caller_gave_up_while_it_waited_in_an_outbox_is_not_carried_out() {
+async fn a_request_given_up_in_the_outbox_is_not_carried_out() {
     let site = Arc::new(Site::open().await);
     let state = site.start(Role::State, STATE, Manner::Answers).await;
     site.call("before").await.unwrap();

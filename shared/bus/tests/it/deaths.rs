@@ -1,4 +1,4 @@
-//! Instances that are gone, or as good as gone: failure is seen where it can be, and waited for where it cannot.
+//! Dead and hanging instances: failures are detected where possible, and time out otherwise.
 
 use std::{
     sync::Arc,
@@ -20,7 +20,7 @@ const STATE_2: &str = "presence-state-00000002";
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn where_no_one_is_a_call_is_refused_at_once() {
+async fn without_any_instance_a_call_is_refused_at_once() {
     let site = Site::open().await;
     let begun = Instant::now();
     assert_eq!(site.call("room").await.unwrap_err().code, Code::Unavailable);
@@ -29,7 +29,7 @@ async fn where_no_one_is_a_call_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn what_the_dead_served_the_living_serve() {
+async fn live_instances_take_over_the_partitions_of_a_dead_one() {
     let site = Site::open().await;
     let one = site.start(Role::State, STATE_1, Manner::Answers).await;
     let two = site.start(Role::State, STATE_2, Manner::Answers).await;
@@ -42,7 +42,7 @@ async fn what_the_dead_served_the_living_serve() {
 }
 
 #[tokio::test]
-async fn who_came_lately_serves_when_the_only_one_known_is_gone() {
+async fn a_newcomer_serves_when_the_only_known_instance_is_gone() {
     // Several times, for by chance the gateway may have noticed the newcomer by itself.
     let site = Site::open().await;
     let mut serving = site.start(Role::State, "presence-state-00000010", Manner::Answers).await;
@@ -56,7 +56,7 @@ async fn who_came_lately_serves_when_the_only_one_known_is_gone() {
 }
 
 #[tokio::test]
-async fn what_the_dead_had_taken_is_asked_of_the_living() {
+async fn requests_that_a_dead_instance_had_taken_are_sent_to_a_live_one() {
     let site = Site::open().await;
     let one = site.start(Role::State, STATE_1, Manner::Ignores).await;
     let two = site.start(Role::State, STATE_2, Manner::Answers).await;
@@ -74,7 +74,7 @@ async fn what_the_dead_had_taken_is_asked_of_the_living() {
 }
 
 #[tokio::test]
-async fn what_the_dead_had_taken_goes_on_even_if_no_one_asks_anything_else() {
+async fn requests_of_a_dead_instance_are_resent_without_other_traffic() {
     let site = Site::open().await;
     let one = site.start(Role::State, STATE_1, Manner::Ignores).await;
     let two = site.start(Role::State, STATE_2, Manner::Answers).await;
@@ -100,7 +100,7 @@ async fn when_the_last_one_dies_a_call_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn one_that_receives_and_does_not_answer_is_a_timeout_within_two_seconds() {
+async fn an_instance_that_receives_and_does_not_answer_is_a_timeout_within_two_seconds() {
     let site = Site::open().await;
     let state = site.start(Role::State, STATE_1, Manner::Ignores).await;
     let begun = Instant::now();

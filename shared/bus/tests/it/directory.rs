@@ -1,4 +1,4 @@
-//! The directory: who comes, who says goodbye, whose lease ends.
+//! The directory: instances that register, deregister, or lose their lease.
 
 use std::{
     collections::HashMap,
@@ -44,7 +44,7 @@ async fn calls(site: &Site) -> HashMap<String, u64> {
 }
 
 #[tokio::test]
-async fn a_goodbye_takes_the_entry_out_at_once_and_for_good() {
+async fn deregistering_removes_the_entry_at_once_and_for_good() {
     let site = Site::open().await;
     let state = site.start(Role::State, STATE, Manner::Answers).await;
     assert!(lease_end(&site, STATE).await.is_some());
@@ -71,7 +71,7 @@ async fn allow(site: &Site, rules: &[&str]) {
 }
 
 #[tokio::test]
-async fn an_instance_without_a_lease_asks_for_nothing() {
+async fn an_instance_without_a_lease_sends_no_requests() {
     let site = Site::open().await;
     let state = site.start(Role::State, STATE, Manner::Answers).await;
     allow(&site, &["resetchannels", "&prs:inbox:presence-state-*"]).await;
@@ -84,7 +84,7 @@ async fn an_instance_without_a_lease_asks_for_nothing() {
 }
 
 #[tokio::test]
-async fn an_instance_that_cannot_receive_yet_is_in_no_directory() {
+async fn an_instance_that_cannot_receive_yet_is_not_in_the_directory() {
     let site = Site::open().await;
     allow(&site, &["resetchannels"]).await;
     let state = Instance::start(&site.server.url(), Role::State, STATE, Manner::Answers);
@@ -105,7 +105,7 @@ async fn an_instance_that_cannot_receive_yet_is_in_no_directory() {
 }
 
 #[tokio::test]
-async fn whoever_renews_removes_an_instance_whose_lease_ended() {
+async fn any_renewal_removes_an_instance_whose_lease_ended() {
     let site = Site::open().await;
     let lost = Instance::start(&site.server.url(), Role::Gateway, LOST, Manner::Ignores);
     let is_alive = || site.gateway.bus.view().is_alive(&LOST.into());
@@ -153,7 +153,7 @@ async fn an_instance_that_was_found_gone_and_lives_is_back_within_a_second() {
 }
 
 #[tokio::test]
-async fn who_looks_again_sees_who_came_before() {
+async fn a_refreshed_view_has_the_instances_that_registered_before() {
     let site = Site::open().await;
     for n in 10..20 {
         let other = site.start_unknown(Role::State, &format!("presence-state-000000{n}"), Manner::Answers).await;

@@ -1,4 +1,4 @@
-//! Redis is away, begins again, is full: what the bus says of it.
+//! Redis is down, restarts, is full: what the bus reports.
 
 use std::{process::Command, time::Duration};
 
@@ -72,7 +72,7 @@ async fn a_silence_of_redis_begins_a_truce_and_changes_history() {
 }
 
 #[tokio::test]
-async fn a_server_that_begins_again_is_another_history() {
+async fn a_restarted_server_has_another_history() {
     let (first, second) = (Redis::start(), Redis::start());
     let address = Address::of(&first.url());
     let gateway = Instance::start(&address.url, Role::Gateway, GATEWAY, Manner::Ignores);
@@ -112,7 +112,7 @@ async fn a_full_redis_renews_leases() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_no_silence_and_is_said_in_redis_own_words() {
+async fn a_refusal_is_not_silence_and_is_reported_in_redis_own_words() {
     let site = Site::open().await;
     let state = site.start(Role::State, "presence-state-00000001", Manner::Answers).await;
     // A replica of no one: it refuses writes and answers everything else.
@@ -129,7 +129,7 @@ async fn a_refusal_is_no_silence_and_is_said_in_redis_own_words() {
 }
 
 #[tokio::test]
-async fn why_there_is_no_connection_is_said() {
+async fn the_reason_of_a_failed_connection_is_reported() {
     let site = Site::open().await;
     custom(&site, "CONFIG", &["SET", "requirepass", "secret"]).await;
     let url = site.server.url().replace("redis://", "redis://:wrong@");

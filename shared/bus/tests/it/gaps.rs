@@ -24,7 +24,7 @@ async fn publish_until_received(site: &Site, channel: &str, text: &str) {
 }
 
 #[tokio::test]
-async fn a_broken_subscription_is_made_again_and_the_gap_is_reported() {
+async fn a_broken_subscription_is_restored_and_the_gap_is_reported() {
     let site = Site::open().await;
     let _state = site.start(Role::State, STATE, Manner::Answers).await;
     // More than one command's worth.

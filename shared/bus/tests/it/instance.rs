@@ -1,5 +1,5 @@
-//! One instance of a service: a bus on a runtime of its own, so that it can die like a process, and a listener that
-//! remembers what it received.
+//! One instance of a service: a bus on a runtime of its own, so that it can die like a process, and a listener that records what
+//! it received.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use protocol::{
 };
 use tokio::runtime::Runtime;
 
-/// How an instance takes requests.
+/// How an instance handles requests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
     /// Each is answered with the instance's name.

@@ -1,4 +1,4 @@
-//! A Redis of one's own, instances around it, and a client to look and to meddle with.
+//! A Redis for one test, instances that use it, and a client for inspecting and changing it.
 
 use std::sync::Arc;
 

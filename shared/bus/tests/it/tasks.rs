@@ -1,4 +1,4 @@
-//! Who owns the tasks of a bus: what it needs does not end unnoticed, and nothing of it outlives it.
+//! The tasks of a bus: their end is noticed, and none outlives the bus.
 
 use std::{sync::Arc, time::Duration};
 
