@@ -1,4 +1,4 @@
-//! `rollcall-bench`: puts load on Rollcall and on a bare socketioxide server, and prints the figures side by side.
+//! `rollcall-bench`: puts load on Rollcall and on a bare socketioxide server, and prints the results side by side.
 //!
 //! `options` selects the scenarios; each `scenario` starts its `servers`, has `actor`s put `load` on them and adds its part to the
 //! `report`. If `options` names a running system, `load::soak` puts load on it instead. The exit code is 1 if any answer was wrong,

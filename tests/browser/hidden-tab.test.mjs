@@ -1,4 +1,4 @@
-// A browser throttles the timers of a tab in the background. The tab stays a member of its room: no one hears a leave.
+// A browser throttles the timers of a tab in the background. The tab stays a member of its room: no one receives a leave.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 

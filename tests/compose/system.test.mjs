@@ -45,7 +45,7 @@ after(async () => {
   await system?.down();
 }, MINUTES);
 
-// One step of the story: before it all is well, and afterwards again.
+// One step of the story: the system is healthy before and after it.
 function step(name, body, options = {}) {
   test(name, { ...MINUTES, ...options }, async (t) => {
     try {

@@ -60,7 +60,7 @@ scenario('while a gateway drains, sessions continue and new ones are refused wit
   assert.match((await gateway.get(session)).body, /^430\[\{"ok":true/);
   assert.deepEqual(await ended, { code: 0, signal: null });
   const left = await system.redis.keys(ROOM_KEYS);
-  assert.deepEqual(left, [], 'the late one was not taken out');
+  assert.deepEqual(left, [], 'the late one was not evicted');
   assert.deepEqual(await system.redis.keys('*presence-gateway-*'), [], 'the gateway did not deregister');
 });
 

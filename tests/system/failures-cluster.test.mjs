@@ -31,7 +31,7 @@ async function works(one) {
     if (!answer.ok) throw new Error(JSON.stringify(answer));
     return true;
   }, { within: BACK_MS, every: 200 });
-  await until(`bob to hear of it in ${one.id}`, () => one.bob.roster.members.get(one.ann.connId)?.state.patches === wanted, { within: BACK_MS });
+  await until(`bob to receive it in ${one.id}`, () => one.bob.roster.members.get(one.ann.connId)?.state.patches === wanted, { within: BACK_MS });
 }
 
 async function onEachMaster(system, all) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// CPU time by process.
 pub(crate) type Cpu = Vec<(&'static str, Duration)>;
 
-/// The figures of one window, or of several added up.
+/// The measurements of one window, or of several added up.
 #[derive(Debug, Default)]
 pub(crate) struct Measure {
     /// How long was measured.

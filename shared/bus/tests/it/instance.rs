@@ -139,7 +139,7 @@ impl Instance {
     }
 }
 
-/// Dies in the middle of everything, without a goodbye.
+/// Dies in the middle of everything, without deregistering.
 impl Drop for Instance {
     fn drop(&mut self) {
         let runtime = self.runtime.take();
