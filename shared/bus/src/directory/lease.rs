@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use fred::error::Error;
+use fred::{error::Error, interfaces::ClientLike as _};
 use protocol::InstanceId;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
@@ -26,6 +26,8 @@ use crate::{
 const RENEW_EVERY: Duration = Duration::from_millis(750);
 /// A failed renewal is retried sooner: a single failure must not count as silence of Redis.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// After this long on a replica, which refuses writes, a new connection is opened.
+const READ_ONLY_AT_MOST: Duration = Duration::from_secs(3);
 /// The whole list is read again this often, as a safety net against missed changes. With 1,000 instances a list takes 190 µs of
 /// Redis' thread, and all renewals, each on a connection of its own, take 4.1 % of it (5.3 % at one every 0.5 s).
 const LIST_EVERY: Duration = Duration::from_secs(30);
@@ -47,6 +49,8 @@ pub(crate) struct Lease {
     /// Set once the inbox was received. Before that there is no lease: an instance that others find in the directory and cannot
     /// reach counts as gone.
     is_registered: bool,
+    /// Since when Redis has been answering that it is a replica.
+    read_only_since: Option<Instant>,
 }
 
 /// Ends the own lease.
@@ -76,7 +80,7 @@ impl Lease {
         histories: Arc<Histories>,
         can_receive: CanReceive,
     ) -> Self {
-        Self { link, directory, histories, listed_at: None, can_receive, is_registered: false }
+        Self { link, directory, histories, listed_at: None, can_receive, is_registered: false, read_only_since: None }
     }
 
     /// Renews the own lease until it is deregistered, and refreshes the view forever.
@@ -96,10 +100,12 @@ impl Lease {
                     if directory.last_error.clear() {
                         tracing::info!("Redis answers again");
                     }
+                    self.read_only_since = None;
                     directory.done.send_replace(number);
                 }
                 Err(error) => {
                     self.failed(&error);
+                    self.leave_replica(&error).await;
                     tick.reset_after(RETRY_AFTER);
                 }
             }
@@ -120,6 +126,20 @@ impl Lease {
         } else if last_error.get().is_none() && last_error.record(error.details()) {
             // An error of the connection, if there is one, was recorded before and is more precise.
             tracing::warn!(%error, "Redis does not answer; clients are answered UNAVAILABLE until it does");
+        }
+    }
+
+    /// A primary that was demoted keeps its connections open, and answers every write `READONLY`. A new connection finds the
+    /// new primary: by name, by Sentinel or by the cluster's slots.
+    async fn leave_replica(&mut self, error: &Error) {
+        if !error.details().starts_with("READONLY") {
+            self.read_only_since = None;
+        } else if self.read_only_since.get_or_insert_with(Instant::now).elapsed() >= READ_ONLY_AT_MOST {
+            self.read_only_since = None;
+            tracing::warn!("connected to a replica; opening a new connection");
+            if let Err(error) = self.link.commands.force_reconnection().await {
+                tracing::warn!(%error, "no new connection to Redis");
+            }
         }
     }
 

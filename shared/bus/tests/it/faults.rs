@@ -128,6 +128,18 @@ async fn a_refusal_is_not_silence_and_is_reported_in_redis_own_words() {
     until("it is ready", async || site.gateway.is_ready().then_some(())).await;
 }
 
+/// The name may lead to the new primary by now; the old one keeps its connections open.
+#[tokio::test]
+async fn a_replica_is_left_for_a_new_connection() {
+    let site = Site::open().await;
+    let connection = async || site.gateway.bus.commands().client_id::<u64>().await.ok();
+    let first = until("it has a connection", connection).await;
+    custom(&site, "REPLICAOF", &["127.0.0.1", "1"]).await;
+    until("another connection", async || connection().await.filter(|now| *now != first)).await;
+    custom(&site, "REPLICAOF", &["NO", "ONE"]).await;
+    until("it is ready", async || site.gateway.is_ready().then_some(())).await;
+}
+
 #[tokio::test]
 async fn the_reason_of_a_failed_connection_is_reported() {
     let site = Site::open().await;
