@@ -30,6 +30,10 @@ impl Listener for GatewayListener {
         self.relay.on_gap();
     }
 
+    fn on_channel_gap(&self, channel: &str) {
+        self.relay.on_channel_gap(channel);
+    }
+
     fn on_history(&self, partitions: &[Partition]) {
         let truce = self.bus.truce().map(|truce| truce.left).unwrap_or_default();
         let recovers_until = Instant::now() + RECOVERY.max(truce);

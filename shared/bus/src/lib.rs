@@ -195,10 +195,10 @@ impl Bus {
     pub fn unsubscribe(&self, channel: &str) -> impl Future<Output = ()> + use<'_> {
         let ended = self.link.subscriptions.unsubscribe(channel);
         async {
-            if ended.await
+            if let Some(channel) = ended.await
                 && let Some(listener) = self.listener.get()
             {
-                listener.on_gap();
+                listener.on_channel_gap(&channel);
             }
         }
     }

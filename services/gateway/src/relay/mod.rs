@@ -120,7 +120,7 @@ impl Relay {
 
     /// A room said something.
     pub(crate) fn on_event(&self, channel: &str, text: &str) {
-        if let Some(room) = self.bus.subjects().room_of(channel).and_then(|id| self.registry.room(&id)) {
+        if let Some(room) = self.room_of(channel) {
             self.delivery.push(&room, text);
         }
     }
@@ -130,6 +130,18 @@ impl Relay {
         Partition::all()
             .flat_map(|partition| self.registry.rooms_of(partition))
             .for_each(|room| self.dirty.look_again(&room));
+    }
+
+    /// Something may have been missed in the room of this channel.
+    pub(crate) fn on_channel_gap(&self, channel: &str) {
+        if let Some(room) = self.room_of(channel) {
+            self.dirty.look_again(&room);
+        }
+    }
+
+    /// The open room whose events come on `channel`.
+    fn room_of(&self, channel: &str) -> Option<Arc<RoomHandle>> {
+        self.registry.room(&self.bus.subjects().room_of(channel)?)
     }
 
     /// What Redis holds of these partitions may be older than what it said before. Until `recovers_until`, the members of their

@@ -2,7 +2,7 @@
 //! them, everything else to the listener.
 //!
 //! - `watchdog`: probes whether the own inbox is still received, and subscribes again if it is not.
-//! - `topology`: which primary of a cluster has which slots; subscribes again when slots moved.
+//! - `topology`: which primary of a cluster has which slots; subscribes again to channels whose slots moved.
 
 mod topology;
 mod watchdog;
@@ -30,8 +30,10 @@ pub trait Listener: Send + Sync + 'static {
     fn on_request(&self, _envelope: &Envelope<'_>) {}
     /// An event of a room was received.
     fn on_event(&self, _channel: &str, _text: &str) {}
-    /// Events may have been missed: the subscription was interrupted or lagged.
+    /// Events of any room may have been missed: the subscription was interrupted or lagged.
     fn on_gap(&self) {}
+    /// Events of this channel may have been missed: it was subscribed to again, alone or with other channels of its server.
+    fn on_channel_gap(&self, _channel: &str) {}
     /// Redis may have lost changes of these partitions: their server has another replication id, was silent for 1.5 s or longer,
     /// has a clock that stepped, or has a new connection; or the partitions moved to another server. Called when the server
     /// answers again. May be called twice for one fault; never for the own start.

@@ -14,19 +14,22 @@ use fred::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Watchdog;
-use crate::{directory::Histories, link::Link};
+use crate::{
+    directory::Histories,
+    link::{Link, server_of},
+};
 
 const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// How long to wait for a node; the next check may ask another one.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Checks the slots forever, and subscribes again when they moved: a primary that hands its slots to a replica keeps its
-/// connections, and its subscribers receive nothing more (F4 in `docs/internals/libraries.md`).
+/// Checks the slots forever, and subscribes again to the channels whose slots moved: a primary that hands its slots to another
+/// keeps its connections, and its subscribers receive nothing more (F4 in `docs/internals/libraries.md`).
 pub(crate) async fn follow(link: Arc<Link>, watchdog: Arc<Watchdog>, histories: Arc<Histories>) {
     let client = link.subscriptions.client();
     let mut tick = interval(CHECK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known = None;
+    let mut known: Option<ClusterRouting> = None;
     loop {
         tick.tick().await;
         // Both clients: a replica accepts SPUBLISH too, and answers 0 when all subscribers are at the primary, so a client that
@@ -35,17 +38,23 @@ pub(crate) async fn follow(link: Arc<Link>, watchdog: Arc<Watchdog>, histories: 
         if update_routing(&link.commands, &slots).await.is_err() || update_routing(client, &slots).await.is_err() {
             continue;
         }
-        let Some(routing) = client.cached_cluster_state() else { continue };
-        let now = Some(primaries(&routing));
-        if now == known {
+        let Some(now) = client.cached_cluster_state() else { continue };
+        let Some(before) = &known else {
+            histories.set_routing(&now);
+            known = Some(now);
+            continue;
+        };
+        if primaries(&now) == primaries(before) {
             continue;
         }
-        histories.set_routing(&routing);
-        if known.is_some() {
-            tracing::info!("cluster slots moved; subscribing again to everything");
-            watchdog.resubscribe().await;
+        histories.set_routing(&now);
+        tracing::info!("cluster slots moved; subscribing again to their channels");
+        watchdog.resubscribe(|channel| server_of(&now, channel) != server_of(before, channel)).await;
+        // A server that had not heard of the move yet sends the client back to the old one. The next check begins from `before`
+        // then, and subscribes once more.
+        if client.cached_cluster_state().is_some_and(|routing| primaries(&routing) == primaries(&now)) {
+            known = Some(now);
         }
-        known = now;
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fred::interfaces::{ClientLike as _, EventInterface as _};
+use fred::interfaces::{ClientLike as _, ClusterInterface as _, EventInterface as _};
 use parking_lot::Mutex;
 use tokio::{
     sync::broadcast::error::RecvError,
@@ -17,7 +17,10 @@ use tokio::{
 };
 
 use super::Listener;
-use crate::{clock::local_ms, link::Link};
+use crate::{
+    clock::local_ms,
+    link::{Link, Replayed, server_of},
+};
 
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Without a probe for this long, the subscription is stale.
@@ -83,11 +86,11 @@ impl Watchdog {
         loop {
             tick.tick().await;
             if self.link.subscriptions.is_incomplete() {
-                self.resubscribe().await;
+                self.replay().await;
             }
             *self.probes.sent_at.lock() = Some(Instant::now());
             match self.link.probe(&self.link.inbox).await {
-                Ok(0) => self.resubscribe().await,
+                Ok(0) => self.resubscribe_all().await,
                 Ok(_) if self.probes.age_ms() > RECONNECT_AFTER_MS => self.reconnect().await,
                 // A Redis that does not answer makes no subscription stale; the command connection reports it.
                 Ok(_) | Err(_) => {}
@@ -95,30 +98,65 @@ impl Watchdog {
         }
     }
 
-    /// Subscribes again after each reconnect, then reports a gap; forever.
+    /// Subscribes again after each reconnect, then reports what may have been missed; forever.
     pub(crate) async fn follow_reconnects(self: Arc<Self>) {
-        let mut reconnects = self.link.subscriptions.client().reconnect_rx();
-        // Lagging loses nothing: one resubscription covers all reconnects.
-        while !matches!(reconnects.recv().await, Err(RecvError::Closed)) {
-            self.resubscribe().await;
+        let subscriptions = &self.link.subscriptions;
+        let mut reconnects = subscriptions.client().reconnect_rx();
+        loop {
+            match (reconnects.recv().await, subscriptions.client().cached_cluster_state()) {
+                // Each primary of a cluster has a connection of its own.
+                (Ok(server), Some(routing)) => {
+                    self.resubscribe(|channel| server_of(&routing, channel) == Some(&server)).await;
+                }
+                // Lagging loses nothing: one resubscription to everything covers all reconnects.
+                (Ok(_), None) | (Err(RecvError::Lagged(_)), _) => self.resubscribe_all().await,
+                (Err(RecvError::Closed), _) => return,
+            }
         }
     }
 
-    /// Subscribes to everything again, and reports a gap once the inbox is received.
-    pub(super) async fn resubscribe(&self) {
+    /// Subscribes to everything again, and reports a gap in every room.
+    async fn resubscribe_all(&self) {
+        self.link.subscriptions.invalidate_all();
+        self.replay().await;
+    }
+
+    /// Subscribes again to the channels that are lost, and reports a gap in each.
+    pub(super) async fn resubscribe(&self, is_lost: impl Fn(&str) -> bool) {
+        self.link.subscriptions.invalidate(is_lost);
+        self.replay().await;
+    }
+
+    /// Subscribes to what is due, and reports the gaps; if the own inbox is due, once that is received.
+    async fn replay(&self) {
         telemetry::metrics::resubscribed();
-        if let Err(error) = self.link.subscriptions.replay(&self.link.inbox).await {
-            return tracing::warn!(%error, "resubscribing failed; the probe will try again");
+        let replayed = self.link.subscriptions.replay(&self.link.inbox).await;
+        if replayed.has(&self.link.inbox) && !self.is_inbox_received().await {
+            match replayed {
+                Replayed::All => self.link.subscriptions.invalidate_all(),
+                some @ Replayed::Some(_) => self.link.subscriptions.invalidate(|channel| some.has(channel)),
+            }
+            return;
         }
-        // If the connection broke meanwhile, the confirmations may belong to the old one.
+        match replayed {
+            Replayed::All => self.listener.on_gap(),
+            Replayed::Some(channels) => {
+                let rooms = channels.iter().filter(|channel| **channel != self.link.inbox);
+                rooms.for_each(|channel| self.listener.on_channel_gap(channel));
+            }
+        }
+    }
+
+    /// If the connection broke meanwhile, the confirmations may belong to the old one.
+    async fn is_inbox_received(&self) -> bool {
         for _ in 0..TRIES {
             match self.link.probe(&self.link.inbox).await {
                 Ok(0) => sleep(RETRY_AFTER).await,
-                Ok(_) => return self.listener.on_gap(),
-                Err(_) => break,
+                Ok(_) => return true,
+                Err(_) => return false,
             }
         }
-        self.link.subscriptions.invalidate().await;
+        false
     }
 
     async fn reconnect(&self) {

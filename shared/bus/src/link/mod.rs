@@ -20,6 +20,7 @@ use protocol::{
 use tracing::Span;
 
 use self::subscriptions::Subscriptions;
+pub(crate) use self::subscriptions::{Replayed, server_of};
 use crate::{redis, script::Script, subjects::Subjects};
 
 /// Whether this instance receives what is sent to its inbox.

@@ -40,6 +40,7 @@ pub(crate) struct Received {
     /// Channel and text of each event.
     pub(crate) events: Mutex<Vec<(String, String)>>,
     pub(crate) gaps: AtomicUsize,
+    pub(crate) channel_gaps: Mutex<Vec<String>>,
     /// How many partitions each change of history was about.
     pub(crate) histories: Mutex<Vec<usize>>,
 }
@@ -67,6 +68,10 @@ impl Listener for Recorder {
 
     fn on_gap(&self) {
         self.received.gaps.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn on_channel_gap(&self, channel: &str) {
+        self.received.channel_gaps.lock().unwrap().push(channel.to_owned());
     }
 
     fn on_history(&self, partitions: &[Partition]) {
