@@ -92,3 +92,65 @@ impl Delivery {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::RoomId;
+
+    use super::*;
+
+    /// What reached members, in order: room and length. Rooms have `members`.
+    struct Members {
+        members: usize,
+        delivered: Mutex<Vec<(RoomId, usize)>>,
+    }
+
+    impl Deliver for Members {
+        fn deliver(&self, room: &Arc<RoomHandle>, text: &str) -> usize {
+            self.delivered.lock().push((room.id.clone(), text.len()));
+            self.members
+        }
+
+        fn lost(&self, room: &Arc<RoomHandle>) {
+            self.delivered.lock().push((room.id.clone(), 0));
+        }
+    }
+
+    fn room(name: &str) -> Arc<RoomHandle> {
+        Arc::new(RoomHandle::new(name.into(), name.to_owned()))
+    }
+
+    /// One worker delivers what a loud room said, `events` of so many `bytes`, and after that 20 quiet ones. Answers how many
+    /// events of the loud room went before the last quiet one.
+    async fn loud_before_quiet(members: usize, events: usize, bytes: usize) -> usize {
+        const QUIET: usize = 20;
+        let (delivery, loud) = (Delivery::new(), room("loud"));
+        (0..events).for_each(|_| delivery.push(&loud, &"x".repeat(bytes)));
+        (0..QUIET).for_each(|n| delivery.push(&room(&format!("quiet {n}")), "y"));
+        let to = Members { members, delivered: Mutex::default() };
+        let everything = async {
+            while to.delivered.lock().len() < events + QUIET {
+                yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = everything => {}
+            () = delivery.work(&to) => {}
+        }
+        assert_eq!(delivery.bytes.load(Ordering::Relaxed), 0);
+        let delivered = to.delivered.into_inner();
+        let last_quiet = delivered.iter().rposition(|(id, _)| id.as_str() != "loud").unwrap();
+        last_quiet + 1 - QUIET
+    }
+
+    #[tokio::test]
+    async fn a_loud_room_with_small_events_delivers_so_many_before_others_have_their_turn() {
+        assert_eq!(loud_before_quiet(1, 1000, 10).await, TURN_EVENTS);
+    }
+
+    #[tokio::test]
+    async fn a_loud_room_with_many_bytes_for_its_members_delivers_one_event_before_others_have_their_turn() {
+        assert_eq!(loud_before_quiet(200, 100, 60_000).await, 1);
+    }
+}

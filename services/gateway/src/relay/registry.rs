@@ -44,6 +44,20 @@ pub(super) struct RoomHandle {
 }
 
 impl RoomHandle {
+    pub(super) fn new(id: RoomId, channel: String) -> Self {
+        Self {
+            id,
+            channel,
+            subscribed: OnceCell::new(),
+            interests: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
+            idled: AtomicU64::new(0),
+            inbox: Mutex::default(),
+            catches_up: AtomicBool::new(false),
+            room: Mutex::default(),
+        }
+    }
+
     /// Whether no one here has anything to do with it.
     fn is_idle(&self) -> bool {
         self.interests.load(Ordering::Acquire) == 0
@@ -82,19 +96,9 @@ impl Registry {
         let rooms = self.rooms(id.partition());
         rooms.had_some.store(true, Ordering::Relaxed);
         let mut open = rooms.open.lock();
-        let room = open.entry(id.clone()).or_insert_with(|| {
-            Arc::new(RoomHandle {
-                id: id.clone(),
-                channel: self.bus.subjects().room_events(id),
-                subscribed: OnceCell::new(),
-                interests: AtomicUsize::new(0),
-                leaving: AtomicUsize::new(0),
-                idled: AtomicU64::new(0),
-                inbox: Mutex::default(),
-                catches_up: AtomicBool::new(false),
-                room: Mutex::default(),
-            })
-        });
+        let room = open
+            .entry(id.clone())
+            .or_insert_with(|| Arc::new(RoomHandle::new(id.clone(), self.bus.subjects().room_events(id))));
         let begun = begin(room);
         (Arc::clone(room), begun)
     }
