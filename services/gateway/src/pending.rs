@@ -24,7 +24,7 @@ use protocol::{
     command::{Command, Leave},
 };
 use service::Tasks;
-use telemetry::{Seldom, metrics, propagation::TraceContext};
+use telemetry::{LogLimit, metrics, propagation::TraceContext};
 use tokio::time::Instant;
 
 use crate::{backoff::Backoff, due_queue::DueQueue};
@@ -53,8 +53,8 @@ pub(crate) struct Pending {
     first: DueQueue<Attempt>,
     retries: DueQueue<Attempt>,
     kept: Mutex<VecDeque<(Instant, Leave)>>,
-    slow: Seldom,
-    full: Seldom,
+    slow: LogLimit,
+    full: LogLimit,
 }
 
 /// A command and its next attempt.
@@ -75,8 +75,8 @@ impl Pending {
             first: DueQueue::new(),
             retries: DueQueue::new(),
             kept: Mutex::default(),
-            slow: Seldom::new(),
-            full: Seldom::new(),
+            slow: LogLimit::default(),
+            full: LogLimit::default(),
         })
     }
 
@@ -150,7 +150,7 @@ impl Pending {
     }
 
     fn retry(&self, mut attempt: Attempt, fault: &Fault) {
-        if attempt.since.elapsed() > SLOW && self.slow.take().is_some() {
+        if attempt.since.elapsed() > SLOW && self.slow.admit().is_some() {
             let (pending, retries) = (self.open(), self.retries.len());
             let room = attempt.command.room().map(tracing::field::display);
             tracing::warn!(pending, retries, room, error = %fault, "command still pending after 10 s; retrying");
@@ -172,9 +172,9 @@ impl Pending {
     /// TTL.
     fn on_full(&self, command: &Command) {
         metrics::pending_dropped();
-        if let Some(left_out) = self.full.take() {
+        if let Some(suppressed) = self.full.admit() {
             let room = command.room().map(tracing::field::display);
-            tracing::warn!(room, left_out, "pending command dropped: too many are pending");
+            tracing::warn!(room, suppressed, "pending command dropped: too many are pending");
         }
     }
 }

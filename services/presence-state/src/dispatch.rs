@@ -19,7 +19,7 @@ use protocol::{
 };
 use service::{Spawner, Tasks};
 use telemetry::{
-    Seldom,
+    LogLimit,
     metrics::{self, Reading},
     propagation::TraceContext,
 };
@@ -37,7 +37,7 @@ const QUEUE: usize = 8_192;
 /// Commands that a worker takes at once.
 const BATCH: usize = 512;
 
-static LATE: Seldom = Seldom::new();
+static LATE: LogLimit = LogLimit::new(Duration::from_secs(10));
 
 /// Takes requests from the bus.
 pub(crate) struct Dispatch {
@@ -145,9 +145,9 @@ impl Listener for Dispatch {
             }
         }
         if late > 0
-            && let Some(left_out) = LATE.take()
+            && let Some(suppressed) = LATE.admit()
         {
-            tracing::warn!(sender = %envelope.sender, count = late, left_out, "dropped requests past their deadline");
+            tracing::warn!(sender = %envelope.sender, count = late, suppressed, "dropped requests past their deadline");
         }
     }
 }

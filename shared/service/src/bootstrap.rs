@@ -1,4 +1,5 @@
-//! From `main` to the service's own `run` and back: settings, telemetry, runtime, signals; telemetry is flushed last.
+//! Starts and ends a service: reads settings, starts telemetry, the runtime and signal handling, calls the service's own
+//! `run`, and flushes telemetry last.
 
 use std::{
     error::Error,
@@ -9,9 +10,9 @@ use std::{
 
 use telemetry::LogFormat;
 
-use crate::{Reader, Shutdown, Tasks, probe, settings::Problems, vitals};
+use crate::{Reader, Shutdown, Tasks, probe, process_metrics, settings::Problems};
 
-/// Who this process is, for the parts that say so.
+/// The identity of this process, for `/version`, the bus and telemetry.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// `presence-gateway`, `presence-state` or `presence-reaper`.
@@ -26,18 +27,18 @@ pub struct Context {
     pub host: IpAddr,
 }
 
-/// What a service is built as.
+/// What is fixed when a service is built.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
     /// `presence-gateway`, `presence-state` or `presence-reaper`.
     pub service: &'static str,
     /// The build's version.
     pub version: &'static str,
-    /// The build's commit, where the build was told it.
+    /// The build's commit, if the build set it.
     pub commit: Option<&'static str>,
     /// The embedded TOML with every setting.
     pub defaults: &'static str,
-    /// The setting that says on which port `/readyz` is served.
+    /// The name of the setting with the port that serves `/readyz`.
     pub port: &'static str,
 }
 
@@ -47,10 +48,11 @@ impl Program {
     }
 }
 
-/// Runs a service from its start to its end: `load` reads its own settings, `run` is the service. With `--health` it asks
-/// the one that runs already, with `--version` it says what it is.
+/// Runs a service from start to end: `load` reads its own settings, `run` is the service. `--health` instead asks the
+/// instance that is already running, and `--version` prints the version.
 ///
-/// Settings that every service has are read here: `host`, `rust_log`, `log_format`, `deployment_environment`.
+/// Settings that every service has are read here: `host`, `rust_log`, `log_format`, `deployment_environment`,
+/// `heartbeat_sample_ratio`.
 pub fn main<C, F>(
     program: Program,
     load: impl FnOnce(&mut Reader) -> Option<C>,
@@ -68,7 +70,9 @@ where
             return ExitCode::SUCCESS;
         }
         Some(_) => {
-            eprintln!("{service}: takes nothing, --health or --version; settings are variables");
+            eprintln!(
+                "{service}: unknown argument; use --health, --version or none, and set environment variables to configure it"
+            );
             return ExitCode::FAILURE;
         }
     }
@@ -84,7 +88,7 @@ where
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
             runtime.block_on(async {
                 let tasks = Tasks::default();
-                vitals::show(&tasks);
+                process_metrics::register(&tasks);
                 let shutdown = Shutdown::on_signals(&tasks)?;
                 tokio::select! {
                     result = run(config, context, shutdown) => result,
@@ -98,7 +102,7 @@ where
             ExitCode::SUCCESS
         }
         Err(error) => {
-            tracing::error!(%error, "cannot go on");
+            tracing::error!(%error, "service failed");
             eprintln!("{service}: {error}");
             ExitCode::FAILURE
         }
@@ -107,14 +111,14 @@ where
     code
 }
 
-/// Reads only where the service is; everything else is its own affair.
+/// Reads only the address: a problem with another setting is for the running service to report.
 fn health(Program { service, defaults, port, .. }: Program) -> ExitCode {
-    let place = Reader::open(defaults).and_then(|mut reader| {
-        let place = (host(&mut reader), reader.within(port, 1..=65_535) as u16);
-        reader.finish(place)
+    let address = Reader::open(defaults).and_then(|mut reader| {
+        let address = (host(&mut reader), reader.within(port, 1..=65_535) as u16);
+        reader.finish(address)
     });
-    match place {
-        Ok((host, port)) => probe::ask(service, host, port),
+    match address {
+        Ok((host, port)) => probe::check(service, host, port),
         Err(problems) => {
             eprintln!("{service}: {problems}");
             ExitCode::FAILURE
@@ -135,7 +139,7 @@ fn settings<C>(
     let host = host(&mut reader);
     let filter: String = reader.get("rust_log");
     if let Err(error) = telemetry::check_filter(&filter) {
-        reader.problem("rust_log", format!("is no filter: {error}"));
+        reader.problem("rust_log", format!("is not a valid log filter: {error}"));
     }
     let format = reader.parse("log_format", log_format, "must be text or json").unwrap_or(LogFormat::Text);
     let environment: String = reader.get("deployment_environment");
@@ -155,7 +159,7 @@ fn settings<C>(
     Ok((config, Context { service, version, commit: program.commit(), instance, host }, telemetry))
 }
 
-/// Everything in development, one plain heartbeat in ten elsewhere, unless `heartbeat_sample_ratio` says otherwise.
+/// `heartbeat_sample_ratio`. Its default, `auto`, traces every plain heartbeat in development and one in ten elsewhere.
 fn heartbeat_ratio(reader: &mut Reader, environment: &str) -> f64 {
     let default = if environment == "development" { 1.0 } else { 0.1 };
     let read = |text: &str| match text {
@@ -173,7 +177,7 @@ fn log_format(text: &str) -> Result<LogFormat, ()> {
     }
 }
 
-#[expect(clippy::expect_used, reason = "start-up: without randomness nothing can start")]
+#[expect(clippy::expect_used, reason = "start-up: a service without an id cannot run")]
 fn instance(service: &str) -> String {
-    format!("{service}-{:08x}", getrandom::u32().expect("the system gives random numbers"))
+    format!("{service}-{:08x}", getrandom::u32().expect("the system provides random numbers"))
 }

@@ -1,4 +1,4 @@
-//! The pages that tell an operator and an orchestrator how a service is: `/healthz`, `/readyz`, `/version`.
+//! The pages for operators and orchestrators: `/healthz` (alive), `/readyz` (ready, or why not), `/version`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,26 +9,26 @@ use crate::Context;
 
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// A service's readiness: named parts, each of which is fine or says why it is not.
+/// A service's readiness: named parts, each ready or with the reason why not.
 pub struct Health {
     context: Context,
     checks: Vec<(&'static str, Check)>,
 }
 
 impl Health {
-    /// No checks yet: ready.
+    /// Without any check a service is ready.
     pub fn new(context: Context) -> Self {
         Self { context, checks: Vec::new() }
     }
 
-    /// Adds a part. Its check runs at each request and must not block.
+    /// Adds a part. Its check runs on every request and must not block.
     #[must_use]
     pub fn part(mut self, name: &'static str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.checks.push((name, Box::new(check)));
         self
     }
 
-    /// The pages.
+    /// The routes of the three pages.
     pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
         let Context { service, version, commit, instance, .. } = &self.context;
         let version = json!({ "service": service, "version": version, "commit": commit, "instance": instance });

@@ -1,14 +1,14 @@
-//! What all three services do alike: read their configuration, listen, show their health, end when told to. It
-//! knows nothing of what a service is for.
+//! What all three services share: reading configuration, listening, health pages, owning tasks, process metrics, shutdown.
+//! This crate knows nothing about presence.
 
 mod bootstrap;
 pub mod health;
 pub mod listen;
 mod probe;
+mod process_metrics;
 pub mod settings;
 mod shutdown;
 mod tasks;
-mod vitals;
 
 pub use bootstrap::{Context, Program, main};
 pub use health::Health;

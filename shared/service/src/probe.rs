@@ -1,5 +1,5 @@
-//! `--health`: a process that asks the service beside it how it is, and ends with 0 or 1. It stands in for a shell and an
-//! HTTP client, which a container of the service does not have.
+//! `--health`: requests `/readyz` from the service in the same container and exits with 0 if it is ready, 1 if not. The image
+//! has no shell or HTTP client that could do it.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -9,13 +9,13 @@ use std::{
 };
 
 /// Longer than any check takes, shorter than an orchestrator waits.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// More than any health page has.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Larger than any health page.
 const PAGE_BYTES: u64 = 16 * 1024;
 
-/// Asks the service that listens on `host` and `port` whether it is ready, and prints what it said.
-pub(crate) fn ask(service: &str, host: IpAddr, port: u16) -> ExitCode {
-    match ready(reached(host), port) {
+/// Asks the service on `host` and `port` whether it is ready, and prints its answer.
+pub(crate) fn check(service: &str, host: IpAddr, port: u16) -> ExitCode {
+    match ready(reachable(host), port) {
         Ok((true, page)) => {
             println!("{page}");
             ExitCode::SUCCESS
@@ -31,8 +31,8 @@ pub(crate) fn ask(service: &str, host: IpAddr, port: u16) -> ExitCode {
     }
 }
 
-/// Who listens on every address is reached on the loopback one.
-fn reached(host: IpAddr) -> IpAddr {
+/// The address on which to reach a service that is bound to `host`: loopback if it listens on all addresses.
+fn reachable(host: IpAddr) -> IpAddr {
     match host {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
@@ -41,9 +41,9 @@ fn reached(host: IpAddr) -> IpAddr {
 }
 
 fn ready(host: IpAddr, port: u16) -> io::Result<(bool, String)> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(host, port), PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(host, port), TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(PAGE_BYTES).read_to_string(&mut answer)?;
@@ -72,17 +72,17 @@ mod tests {
     }
 
     #[test]
-    fn only_a_200_is_ready_and_the_page_is_told() {
+    fn only_a_200_is_ready_and_the_page_is_returned() {
         assert_eq!(answered("HTTP/1.0 200 OK\r\nx: y\r\n\r\n{}").unwrap(), (true, "{}".to_owned()));
         assert_eq!(answered("HTTP/1.0 503 No\r\n\r\nwhy").unwrap(), (false, "why".to_owned()));
         assert_eq!(answered("200").unwrap(), (false, String::new()));
     }
 
     #[test]
-    fn nobody_there_is_an_error_and_every_address_means_loopback() {
+    fn a_closed_port_is_an_error_and_unspecified_addresses_mean_loopback() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         assert!(ready(Ipv4Addr::LOCALHOST.into(), port).is_err());
-        let reached = |text: &str| reached(text.parse().unwrap()).to_string();
-        assert_eq!(["0.0.0.0", "::", "10.0.0.7"].map(reached), ["127.0.0.1", "::1", "10.0.0.7"]);
+        let reachable = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(["0.0.0.0", "::", "10.0.0.7"].map(reachable), ["127.0.0.1", "::1", "10.0.0.7"]);
     }
 }

@@ -1,12 +1,12 @@
-//! Configuration: the defaults that a service embeds, then the file that `ROLLCALL_CONFIG` names, then the environment.
-//! A key is its variable's name in small letters. All problems are found before anything binds and told together.
+//! Configuration: the defaults that a service embeds, then the file that `ROLLCALL_CONFIG` names, then the environment. A key
+//! is its variable's name in lower case. All errors are reported at once, each with the variable's name, before anything binds.
 
 use std::fmt;
 
 use config::{Config, Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 
-/// Everything that is wrong, one sentence each.
+/// All configuration errors, one sentence each.
 #[derive(Debug)]
 pub struct Problems(pub Vec<String>);
 
@@ -17,17 +17,17 @@ impl fmt::Display for Problems {
     }
 }
 
-/// Reads values one by one and remembers what was wrong.
+/// Reads values one by one and collects the problems.
 pub struct Reader {
     source: Config,
     problems: Vec<String>,
 }
 
 impl Reader {
-    /// Opens the three sources; `defaults` is the service's embedded TOML, which has every key.
+    /// Opens the three sources. `defaults` is the service's embedded TOML, which has every key.
     ///
     /// # Errors
-    /// A file that is not there or not TOML.
+    /// The file of `ROLLCALL_CONFIG` is missing or not TOML.
     pub fn open(defaults: &str) -> Result<Self, Problems> {
         let mut builder = Config::builder().add_source(File::from_str(defaults, FileFormat::Toml));
         if let Ok(path) = std::env::var("ROLLCALL_CONFIG") {
@@ -40,10 +40,10 @@ impl Reader {
         Ok(Self { source, problems: Vec::new() })
     }
 
-    /// The value of `key`, or a remembered problem and the type's default.
+    /// The value of `key`. If it cannot be read: the type's default, and a problem is recorded.
     pub fn get<T: DeserializeOwned + Default>(&mut self, key: &str) -> T {
         self.source.get(key).unwrap_or_else(|error| {
-            // The value is not repeated: it may be a secret.
+            // Without the value, which may be a secret.
             let what = match error {
                 config::ConfigError::NotFound(_) => "is not set".to_owned(),
                 config::ConfigError::Type { expected, .. } => format!("must be {expected}"),
@@ -54,7 +54,7 @@ impl Reader {
         })
     }
 
-    /// The value of `key` within `range`, or a remembered problem.
+    /// The value of `key`; records a problem if it is outside `range`.
     pub fn within(&mut self, key: &str, range: std::ops::RangeInclusive<u64>) -> u64 {
         let before = self.problems.len();
         let value = self.get(key);
@@ -64,7 +64,7 @@ impl Reader {
         value
     }
 
-    /// The text at `key` as `read` understands it; `None` and a remembered problem where it does not.
+    /// The value of `key`, parsed by `read`. `None` and a recorded problem if `read` fails.
     pub fn parse<T, E>(&mut self, key: &str, read: impl FnOnce(&str) -> Result<T, E>, what: &str) -> Option<T> {
         let before = self.problems.len();
         let value = read(&self.get::<String>(key)).ok();
@@ -74,22 +74,22 @@ impl Reader {
         value
     }
 
-    /// Remembers what is wrong with `key`.
+    /// Records a problem with `key`.
     pub fn problem(&mut self, key: &str, what: impl fmt::Display) {
         self.problems.push(format!("{} {what}", key.to_uppercase()));
     }
 
-    /// Remembers a problem of `key` unless `holds`.
+    /// Records a problem with `key` unless `holds`.
     pub fn check(&mut self, holds: bool, key: &str, what: impl fmt::Display) {
         if !holds {
             self.problem(key, what);
         }
     }
 
-    /// `value`, if nothing was wrong.
+    /// `value`, if there was no problem.
     ///
     /// # Errors
-    /// Everything that was.
+    /// All problems that were recorded.
     pub fn finish<T>(self, value: T) -> Result<T, Problems> {
         if self.problems.is_empty() { Ok(value) } else { Err(Problems(self.problems)) }
     }

@@ -1,4 +1,4 @@
-//! The end of a service: SIGTERM or SIGINT asks for it, a second one enforces it.
+//! Shutdown: SIGTERM or SIGINT requests it, a second signal enforces it.
 
 use std::io;
 
@@ -7,16 +7,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Tasks;
 
-/// Tells every part of a service when to end. Clones share it.
+/// Signals to every part of a service that it has to stop. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown(CancellationToken);
 
 impl Shutdown {
-    /// A shutdown that SIGTERM or SIGINT begins; the second signal exits at once with status 130. `tasks` owns the task that
-    /// waits for them.
+    /// A shutdown that SIGTERM or SIGINT begins; a second signal exits at once with status 130. `tasks` owns the task that
+    /// waits for signals.
     ///
     /// # Errors
-    /// The system refuses the handlers.
+    /// The system does not install the signal handlers.
     pub(crate) fn on_signals(tasks: &Tasks) -> io::Result<Self> {
         let shutdown = Self::default();
         let mut terminate = signal(SignalKind::terminate())?;
@@ -27,31 +27,31 @@ impl Shutdown {
             tracing::info!("stopping");
             begun.begin();
             either(&mut terminate, &mut interrupt).await;
-            tracing::warn!("stopped at once by a second signal");
+            tracing::warn!("second signal received; exiting at once");
             std::process::exit(130);
         });
         Ok(shutdown)
     }
 
-    /// Asks every part to end.
+    /// Asks every part to stop.
     pub fn begin(&self) {
         self.0.cancel();
     }
 
-    /// Resolves when the end has been asked for.
+    /// Resolves when a shutdown has been requested.
     pub async fn asked(&self) {
         self.0.cancelled().await;
     }
 
-    /// Whether the end has been asked for.
+    /// Whether a shutdown has been requested.
     pub fn is_asked(&self) -> bool {
         self.0.is_cancelled()
     }
 
-    /// A readiness check: fails from the moment at which the end was asked for.
+    /// A readiness check: fails as soon as a shutdown has been requested.
     ///
     /// # Errors
-    /// The end was asked for.
+    /// A shutdown has been requested.
     pub fn check(&self) -> Result<(), String> {
         if self.is_asked() { Err("stopping".to_owned()) } else { Ok(()) }
     }

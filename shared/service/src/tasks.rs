@@ -1,18 +1,18 @@
-//! Who owns the tasks of a process. A permanent task that ends, and any task that panics, is reported to those who wait in
-//! [`Tasks::failed`]; a service then ends with that error instead of going on without the task. That holds while it stops,
-//! too: `run` selects between its whole life, the stop included, and the failures.
+//! Owners of spawned tasks. If a permanent task ends, or any task panics, [`Tasks::failed`] resolves. The service then ends
+//! with that error instead of running on without the task. That also holds while it stops: `run` selects between its complete
+//! life, shutdown included, and the failures.
 
 use std::{fmt, thread};
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Tasks with one owner. All of them end, at their next await, when it is dropped.
+/// Tasks with one owner. When it is dropped, all of them end at their next await.
 #[derive(Debug)]
 pub struct Tasks(Spawner);
 
-/// Spawns tasks that a [`Tasks`] owns, for code that only borrows the owner or must not keep it alive. What is spawned after
-/// the owner has ended ends at once.
+/// Spawns tasks that a [`Tasks`] owns, for code that only borrows the owner or must not keep it alive. A task that is spawned
+/// after the owner has ended never runs.
 #[derive(Debug, Clone)]
 pub struct Spawner {
     running: TaskTracker,
@@ -20,7 +20,7 @@ pub struct Spawner {
     failed: watch::Sender<Option<TaskFailed>>,
 }
 
-/// A task that had to run as long as its process ended, or a task panicked.
+/// A permanent task ended, or a task panicked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskFailed {
     name: &'static str,
@@ -29,7 +29,7 @@ pub struct TaskFailed {
 
 impl fmt::Display for TaskFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.panicked { "panicked" } else { "ended although it is needed" };
+        let what = if self.panicked { "panicked" } else { "ended, but must run as long as the process" };
         write!(f, "the task `{}` {what}", self.name)
     }
 }
@@ -44,7 +44,7 @@ impl Default for Tasks {
 }
 
 impl Tasks {
-    /// Spawns a task that runs until its owner ends: if it ends before, that is a failure.
+    /// Spawns a task that must run until its owner ends: if it ends earlier, that is a failure.
     pub fn spawn_permanent(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.0.spawn_reported(name, true, task);
     }
@@ -71,7 +71,7 @@ impl Tasks {
         }
     }
 
-    /// Ends all tasks, each at its next await, and resolves when they have ended. None of them has failed by that.
+    /// Ends all tasks, each at its next await, and resolves when they have ended. This is not a failure of any of them.
     pub async fn end(&self) {
         self.0.end.cancel();
         self.0.running.close();
@@ -100,7 +100,7 @@ impl Spawner {
     }
 }
 
-/// Reports the end of a task, however it ends.
+/// Reports the end of a task, also if it panics or is dropped.
 struct Report {
     name: &'static str,
     permanent: bool,
@@ -133,8 +133,8 @@ mod tests {
         tasks.spawn("short", async {});
         assert!(timeout(Duration::from_millis(50), tasks.failed()).await.is_err(), "a task may end");
         tasks.spawn_permanent("gone", async {});
-        assert_eq!(tasks.failed().await.to_string(), "the task `gone` ended although it is needed");
-        assert_eq!(tasks.failed().await.name, "gone", "also for anyone who asks later");
+        assert_eq!(tasks.failed().await.to_string(), "the task `gone` ended, but must run as long as the process");
+        assert_eq!(tasks.failed().await.name, "gone", "also for a later caller");
     }
 
     #[tokio::test]
@@ -160,11 +160,11 @@ mod tests {
         assert!(receiver.await.is_err());
         let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
         spawner.spawn("late", async move { sender.send(()).unwrap() });
-        assert!(receiver.await.is_err(), "nothing begins after the end");
+        assert!(receiver.await.is_err(), "no task starts after the end");
     }
 
     #[tokio::test]
-    async fn the_end_that_the_owner_asks_for_is_no_failure_but_a_panic_in_it_is() {
+    async fn ending_tasks_is_not_a_failure_unless_one_panics_as_it_ends() {
         struct Panics;
         impl Drop for Panics {
             fn drop(&mut self) {

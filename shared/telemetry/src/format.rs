@@ -1,4 +1,4 @@
-//! How a log line looks: a sentence with fields for a terminal, or one flat JSON object for a machine.
+//! The format of log lines: a sentence with fields for people, or one flat JSON object for machines.
 
 use std::{
     fmt::{self, Write as _},
@@ -16,14 +16,14 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::SPEAKER;
+use crate::PROCESS;
 
 /// The form of log lines (`LOG_FORMAT`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -40,7 +40,7 @@ where
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let (service, instance) = SPEAKER.get().map_or(("", ""), |(s, i)| (s, i));
+        let (service, instance) = PROCESS.get().map_or(("", ""), |(s, i)| (s, i));
         let level = event.metadata().level();
         match self.format {
             LogFormat::Json => {
@@ -52,7 +52,7 @@ where
                 put("service", service);
                 put("instance", instance);
                 put("target", event.metadata().target());
-                // Of the span that the line was written in.
+                // The span in which the line was written.
                 let context = Context::current();
                 let context = context.span().span_context().clone();
                 if context.is_valid() {

@@ -1,20 +1,21 @@
-//! How Rollcall is seen from outside: one log line per thing that an operator would act on, traces and metrics by OTLP.
-//! A leaf: it knows nothing of rooms or Redis but their names; what may never leave (states, payloads, credentials) is
-//! never handed to it.
+//! Logs, traces and metrics. A log line is for something that an operator would act on; traces and metrics leave by OTLP.
+//! This crate depends on no other and knows rooms and Redis by name only. It is never given what must not leave the process:
+//! states, payloads, credentials.
 //!
-//! - `span`: the list of spans. `metrics`: the list of metrics. `format`: how a log line looks.
-//! - `heartbeat`: the one span that is built without `tracing`. `otlp`: how they leave. `propagation`: traces across services. `sampling`: which heartbeats are traced.
+//! - `span`: the list of spans. `metrics`: the list of metrics. `format`: the format of log lines.
+//! - `heartbeat`: the only span that is built without `tracing`. `sampling`: which heartbeats are traced.
+//! - `propagation`: traces across services. `otlp`: export. `log_limit`: a limit for log lines that clients can cause.
 //!
-//! Spans have the target [`TRACE`] and go to the exporter alone; log lines have any other target and go to stdout and to
-//! the exporter. With no exporter configured nobody asks for spans, so `tracing` turns each of them into one relaxed load.
+//! Spans have the target [`TRACE`] and go only to the exporter. Log lines have any other target and go to stdout and to the
+//! exporter. Without an exporter no subscriber wants spans, so `tracing` reduces each of them to one relaxed load.
 
 mod format;
 pub mod heartbeat;
+mod log_limit;
 pub mod metrics;
 mod otlp;
 pub mod propagation;
 mod sampling;
-mod seldom;
 pub mod span;
 
 use std::{fmt, sync::OnceLock};
@@ -22,40 +23,41 @@ use std::{fmt, sync::OnceLock};
 use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
 pub use format::LogFormat;
+pub use log_limit::LogLimit;
 pub use otlp::Guard;
 pub use sampling::sample_heartbeat;
-pub use seldom::Seldom;
 
 /// The target of every span.
 pub const TRACE: &str = "trace";
 
-/// Who is speaking and how.
+/// The process that is observed, and how.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `service.name`
     pub service: &'static str,
     /// `service.version`
     pub version: &'static str,
-    /// `service.instance.id`, the bus instance
+    /// `service.instance.id`, the same as on the bus
     pub instance: String,
     /// `deployment.environment.name`
     pub environment: String,
-    /// What is logged, in the syntax of `RUST_LOG`.
+    /// Which lines are logged, in the syntax of `RUST_LOG`.
     pub filter: String,
-    /// How it is written.
+    /// The format of log lines.
     pub format: LogFormat,
     /// The share of plain heartbeats that are traced, 0 to 1.
     pub heartbeat_ratio: f64,
 }
 
-static SPEAKER: OnceLock<(String, String)> = OnceLock::new();
+/// Service and instance, which every JSON log line has.
+static PROCESS: OnceLock<(String, String)> = OnceLock::new();
 
-/// Begins logging and, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set, traces, metrics and logs by OTLP. To be called once, before the runtime starts:
-/// the exporter's blocking client may not be built on it.
+/// Starts logging and, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set, exports traces, metrics and logs by OTLP. To be called once,
+/// before the runtime starts: the exporter's blocking client must not be built on it.
 pub fn init(settings: &Settings) -> Guard {
-    let _ = SPEAKER.set((settings.service.to_owned(), settings.instance.clone()));
+    let _ = PROCESS.set((settings.service.to_owned(), settings.instance.clone()));
     let otlp::Layers { spans, lines, guard } = otlp::begin(settings);
-    // With nowhere to go none is taken.
+    // Without an exporter no heartbeat is sampled.
     if spans.is_some() {
         sampling::set_ratio(settings.heartbeat_ratio);
     }
@@ -70,10 +72,10 @@ pub fn init(settings: &Settings) -> Guard {
     guard
 }
 
-/// Whether `text` is a filter that [`init`] understands.
+/// Checks that `text` is a filter that [`init`] accepts.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the filter.
 pub fn check_filter(text: &str) -> Result<(), impl fmt::Display> {
     EnvFilter::try_new(text).map(|_| ())
 }

@@ -1,6 +1,5 @@
-//! The list of metrics: every name, unit and label that Rollcall has, each made in one place. Durations are in seconds,
-//! counters are monotonic and cumulative, identifiers are never labels. With no exporter configured each call is one
-//! relaxed load.
+//! The list of metrics: every name, unit and label, each in one place. Durations are in seconds, counters are monotonic and
+//! cumulative, identifiers are never labels. Without an exporter each call is one relaxed load.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -20,7 +19,7 @@ mod tests;
 
 static INSTRUMENTS: OnceLock<Instruments> = OnceLock::new();
 
-/// What a gateway notes of each event of a client, and so without a look-up of labels.
+/// Instruments with their labels resolved, for what a gateway records on every event of a client.
 struct Bound {
     operations: Vec<(BoundCounter<u64>, BoundHistogram<f64>)>,
     heartbeat_latency: BoundHistogram<f64>,
@@ -28,7 +27,7 @@ struct Bound {
 
 static BOUND: OnceLock<Bound> = OnceLock::new();
 
-/// Makes every metric of `meter`.
+/// Creates every metric with `meter`.
 pub(crate) fn bind(meter: Meter) {
     let instruments = Instruments::new(meter);
     instruments.resubscriptions.add(0, &[]);
@@ -36,14 +35,14 @@ pub(crate) fn bind(meter: Meter) {
     let _ = INSTRUMENTS.set(instruments);
 }
 
-/// The reasons of evictions, as leaves name them.
+/// The reasons of evictions, as in leave events.
 const EXPIRED: &str = "expired";
 const NODE_LOST: &str = "node_lost";
 
-/// Faults of ours, by the codes that clients are answered.
+/// The error codes that are faults of the service, not of the client.
 const FAULTS: [&str; 4] = ["UNAVAILABLE", "TIMEOUT", "OVERLOADED", "INTERNAL"];
 
-/// Tells what a gateway counts as zero from the start: a rate does not see the first count of what was never told.
+/// Reports the gateway's counters as 0 from the start. Without it, `rate()` misses the first increment of a new series.
 pub fn begin_gateway() {
     let Some(instruments) = INSTRUMENTS.get() else { return };
     let operations = Operation::ALL.iter().map(|operation| {
@@ -65,7 +64,7 @@ pub fn begin_gateway() {
     instruments.pending_dropped.add(0, &[]);
 }
 
-/// See [`begin_gateway`].
+/// As [`begin_gateway`], for presence-state.
 pub fn begin_state() {
     let Some(instruments) = INSTRUMENTS.get() else { return };
     instruments.evictions.add(0, &[KeyValue::new("reason", NODE_LOST)]);
@@ -75,14 +74,14 @@ pub fn begin_state() {
     }
 }
 
-/// See [`begin_gateway`].
+/// As [`begin_gateway`], for the reaper.
 pub fn begin_reaper() {
     let Some(instruments) = INSTRUMENTS.get() else { return };
     instruments.scanned.add(0, &[]);
     instruments.rooms_changed.add(0, &[]);
 }
 
-/// Has a value looked at before each export; `None` leaves it out.
+/// Registers a value that is read before each export; `None` skips it.
 pub fn observe(reading: Reading, value: impl Fn() -> Option<f64> + Send + Sync + 'static) {
     if let Some(instruments) = INSTRUMENTS.get() {
         reading::observe(&instruments.meter, reading, value);
@@ -102,7 +101,7 @@ pub fn operation(operation: Operation, took: Duration) {
     }
 }
 
-/// Something was refused; `kind` is the code of the answer.
+/// A client's event was rejected; `kind` is the code of the answer.
 pub fn error(operation: &'static str, kind: &'static str) {
     if let Some(instruments) = INSTRUMENTS.get() {
         instruments.errors.add(1, &[KeyValue::new("operation", operation), KeyValue::new("error_type", kind)]);
@@ -124,14 +123,14 @@ pub fn delivered(event: &'static str, recipients: usize) {
     }
 }
 
-/// An audit found that Redis and this gateway disagreed about `differing` rooms. Counted by the gateway that asked.
+/// An audit found that Redis and this gateway disagreed about `differing` rooms. Counted by the gateway.
 pub fn audited(differing: u64) {
     if let Some(instruments) = INSTRUMENTS.get() {
         instruments.audit_differences.add(differing, &[]);
     }
 }
 
-/// This instance noticed that Redis may have lost or changed data: another replication id, a silence or a new connection,
+/// This process noticed that Redis may have lost or changed data: another replication id, a silence or a new connection,
 /// moved slots, or a clock step. Its own start does not count.
 pub fn history_changed() {
     if let Some(instruments) = INSTRUMENTS.get() {
@@ -139,14 +138,14 @@ pub fn history_changed() {
     }
 }
 
-/// A room is repaired.
+/// A repair of a room began.
 pub fn gap() {
     if let Some(instruments) = INSTRUMENTS.get() {
         instruments.gaps.add(1, &[]);
     }
 }
 
-/// A socket is closed because its client reads too slowly.
+/// A socket was closed because its client reads too slowly.
 pub fn slow_reader() {
     if let Some(instruments) = INSTRUMENTS.get() {
         instruments.slow_readers.add(1, &[]);
@@ -160,7 +159,7 @@ pub fn pending_dropped() {
     }
 }
 
-/// Somebody waited for a lock.
+/// A client waited for a lock.
 pub fn lock_waited(granted: bool, took: Duration) {
     if let Some(instruments) = INSTRUMENTS.get() {
         let outcome = if granted { "granted" } else { "refused" };
@@ -175,7 +174,7 @@ pub fn published(event: &'static str, count: u64) {
     }
 }
 
-/// A command was answered: what it is about (`presence`, `metadata`, `lock`) and its verb.
+/// A command was answered. `about` is its subject: `presence`, `metadata` or `lock`.
 pub fn command(about: &'static str, verb: &'static str, took: Duration) {
     if let Some(instruments) = INSTRUMENTS.get() {
         let name: Value = if about == "presence" { verb.into() } else { format!("{about}.{verb}").into() };
@@ -183,14 +182,14 @@ pub fn command(about: &'static str, verb: &'static str, took: Duration) {
     }
 }
 
-/// A write met another revision than it expected.
+/// A write expected another revision than the stored one.
 pub fn metadata_conflict() {
     if let Some(instruments) = INSTRUMENTS.get() {
         instruments.conflicts.add(1, &[]);
     }
 }
 
-/// Redis answered a command, `script` where it was one.
+/// Redis answered a command; `script` is empty unless it was a script.
 pub fn redis(command: &'static str, script: &'static str, took: Duration) {
     if let Some(instruments) = INSTRUMENTS.get() {
         let labels = [KeyValue::new("command", command), KeyValue::new("script", script)];
@@ -207,7 +206,7 @@ pub fn reaper_cycle(took: Duration, scanned: u64, rooms_changed: u64) {
     }
 }
 
-/// Connections were evicted. Counted once, by the service that decides: `expired` by the gateway (heartbeat mode),
+/// Connections were evicted. Each is counted once, by the service that decides: `expired` by the gateway (heartbeat mode),
 /// `node_lost` by presence-state, whether a reap, a join or a snapshot led to it. The reaper counts none.
 pub fn evicted(reason: &'static str, count: u64) {
     if let Some(instruments) = INSTRUMENTS.get().filter(|_| count > 0) {
@@ -215,21 +214,21 @@ pub fn evicted(reason: &'static str, count: u64) {
     }
 }
 
-/// The own inbox was heard so long after it was written to.
+/// How long a message that a process published to its own inbox took to arrive.
 pub fn bus_lag(took: Duration) {
     if let Some(instruments) = INSTRUMENTS.get() {
         instruments.bus_lag.record(took.as_secs_f64(), &[]);
     }
 }
 
-/// Everything was subscribed anew.
+/// All subscriptions were renewed.
 pub fn resubscribed() {
     if let Some(instruments) = INSTRUMENTS.get() {
         instruments.resubscriptions.add(1, &[]);
     }
 }
 
-/// A task ran so much later than its timer asked.
+/// How much later than its timer a task ran.
 pub fn scheduling_lag(late: Duration) {
     if let Some(instruments) = INSTRUMENTS.get() {
         instruments.scheduling_lag.record(late.as_secs_f64(), &[]);

@@ -9,8 +9,8 @@ use opentelemetry::{
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// A span's place in its trace; empty when nobody traces it. Text only on the wire: heartbeats carry it too often for
-/// more.
+/// The trace and span id of a span; empty if it is not traced. It becomes text only on the wire: heartbeats carry it too often
+/// to format it earlier.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TraceContext(Option<SpanContext>);
 
@@ -27,17 +27,17 @@ impl TraceContext {
         self.0.as_ref()
     }
 
-    /// Reads the two header values; what is no context is an empty one.
+    /// Parses the two header values; empty if `traceparent` is missing or invalid.
     pub fn read(traceparent: Option<&str>, tracestate: Option<&str>) -> Self {
         Self(traceparent.and_then(|text| read(text, tracestate.unwrap_or(""))))
     }
 
-    /// Whether there is none.
+    /// Whether there is no trace.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// `traceparent`, with the flag that tells whether the trace is sampled.
+    /// The `traceparent` header, including the sampled flag.
     pub fn traceparent(&self) -> Option<String> {
         let context = self.0.as_ref()?;
         let mut text = String::with_capacity(55);
@@ -46,7 +46,7 @@ impl TraceContext {
         Some(text)
     }
 
-    /// `tracestate`, if any.
+    /// The `tracestate` header, if there is one.
     pub fn tracestate(&self) -> Option<String> {
         Some(self.0.as_ref()?.trace_state().header()).filter(|text| !text.is_empty())
     }
@@ -79,7 +79,7 @@ impl From<&SpanContext> for TraceContext {
 fn read(traceparent: &str, tracestate: &str) -> Option<SpanContext> {
     let mut parts = traceparent.split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    // A later version may have more parts; of version 00 we know that it has not.
+    // Later versions may have more parts; version 00 has exactly four.
     let known = version.len() == 2 && version != "ff" && (version != "00" || parts.next().is_none());
     if !known || trace.len() != 32 || span.len() != 16 || flags.len() != 2 {
         return None;
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_real_traceparent_is_a_context() {
+    fn only_a_valid_traceparent_is_a_context() {
         let real = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let context = TraceContext::read(Some(real), Some("vendor=1"));
         assert_eq!(context.traceparent().as_deref(), Some(real));

@@ -1,4 +1,4 @@
-//! Which plain heartbeats are traced. Decided before a span is built, so that the others pay nothing.
+//! Which plain heartbeats are traced. This is decided before a span is built, so the others cost nothing.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,12 +8,12 @@ pub(crate) fn set_ratio(ratio: f64) {
     HEARTBEATS.set(ratio);
 }
 
-/// Whether this heartbeat is one of the traced share.
+/// Whether to trace this heartbeat.
 pub fn sample_heartbeat() -> bool {
     HEARTBEATS.take()
 }
 
-/// A share of what comes. Even rather than random: each one moves a phase by the ratio and is taken when it wraps.
+/// Takes a share of the calls, evenly rather than at random: each call adds the ratio to a phase and is taken when it wraps.
 struct Share {
     step: AtomicU32,
     phase: AtomicU32,

@@ -1,5 +1,5 @@
-//! The list of spans: every name and attribute that Rollcall's traces have, each made in one place. Identifiers are
-//! attributes; payloads, states and credentials never are.
+//! The list of spans: every name and attribute, each in one place. Identifiers are attributes; payloads, states and
+//! credentials never are.
 
 use opentelemetry::KeyValue;
 use tracing::{Span, field::Empty};
@@ -7,8 +7,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::TRACE;
 
-/// One event of a client, the root of its trace: `socket presence:join` and so on. What is known is given here: to record
-/// it later costs as much again.
+/// One event of a client, the root of its trace: `socket presence:join` and so on. Attributes that are known are set here:
+/// recording them later costs the same again.
 pub fn socket_event(event: &'static str, conn: &str, transport: &'static str) -> Span {
     tracing::info_span!(
         target: TRACE, "socket", otel.name = %format_args!("socket {event}"), otel.kind = "server", otel.status_code = Empty,
@@ -20,7 +20,7 @@ pub fn socket_event(event: &'static str, conn: &str, transport: &'static str) ->
     )
 }
 
-/// A socket came: `socket.connect`.
+/// A socket connected: `socket.connect`.
 pub fn socket_connect(conn: &str, transport: &'static str, address: &str) -> Span {
     tracing::info_span!(
         target: TRACE, "socket.connect", otel.kind = "server", socket.event = "connect", socket.connection_id = conn,
@@ -28,7 +28,7 @@ pub fn socket_connect(conn: &str, transport: &'static str, address: &str) -> Spa
     )
 }
 
-/// A socket went: `socket.disconnect`, linked to its connect.
+/// A socket disconnected: `socket.disconnect`, linked to its connect.
 pub fn socket_disconnect(conn: &str, transport: &'static str, reason: &str, duration_ms: u64) -> Span {
     tracing::info_span!(
         target: TRACE, "socket.disconnect", otel.kind = "server", socket.event = "disconnect",
@@ -57,7 +57,7 @@ pub fn deliver(destination: &str, room: &str, recipients: usize) -> Span {
 }
 
 /// presence-state carries out a command: `presence.join`, `presence.restore`, `presence.audit`, `presence.reap`, …
-/// `presence.connections` is the number of members in a restore, `presence.rooms` that of rooms which a reap changed.
+/// `presence.connections` is the number of members in a restore, `presence.rooms` the number of rooms that a reap changed.
 pub fn presence(verb: &'static str) -> Span {
     tracing::info_span!(
         target: TRACE, "presence", otel.name = %format_args!("presence.{verb}"), otel.kind = "consumer",
@@ -69,7 +69,7 @@ pub fn presence(verb: &'static str) -> Span {
     )
 }
 
-/// Presence-state sees to a channel's metadata: `metadata.set`, `metadata.get`, …
+/// presence-state carries out a command on a channel's metadata: `metadata.set`, `metadata.get`, …
 pub fn metadata(verb: &'static str) -> Span {
     tracing::info_span!(
         target: TRACE, "metadata", otel.name = %format_args!("metadata.{verb}"), otel.kind = "consumer",
@@ -80,7 +80,7 @@ pub fn metadata(verb: &'static str) -> Span {
     )
 }
 
-/// Presence-state sees to a lock: `lock.acquire`, `lock.release`, …
+/// presence-state carries out a command on a lock: `lock.acquire`, `lock.release`, …
 pub fn lock(verb: &'static str) -> Span {
     tracing::info_span!(
         target: TRACE, "lock", otel.name = %format_args!("lock.{verb}"), otel.kind = "consumer",
@@ -90,8 +90,8 @@ pub fn lock(verb: &'static str) -> Span {
     )
 }
 
-/// A write met another revision than it expected, of the channel or of the item `key`: an event, for it is no error of
-/// the service.
+/// A write expected another revision than the stored one, of the channel or of the item `key`. An event of the span, not a
+/// failure: the service works.
 pub fn metadata_conflict(span: &Span, key: Option<&str>, expected: u64, actual: u64) {
     if span.is_disabled() {
         return;
@@ -105,8 +105,8 @@ pub fn metadata_conflict(span: &Span, key: Option<&str>, expected: u64, actual: 
     );
 }
 
-/// A script runs in Redis: `EVALSHA presence_join`. No span where `parent` is none, as for every call to Redis. A call that
-/// carries more than one command (`batch`) is a pipeline, and has the script's name as `redis.pipeline`.
+/// A script runs in Redis: `EVALSHA presence_join`. As for every call to Redis, there is no span without a `parent`. A call
+/// that carries more than one command (`batch`) is a pipeline and has the script's name as `redis.pipeline`.
 pub fn script(parent: &Span, name: &'static str, key: &str, batch: usize) -> Span {
     if parent.is_disabled() {
         return Span::none();
@@ -120,7 +120,7 @@ pub fn script(parent: &Span, name: &'static str, key: &str, batch: usize) -> Spa
     )
 }
 
-/// A single command goes to Redis.
+/// A single command is sent to Redis.
 pub fn command(parent: &Span, name: &'static str, key: &str) -> Span {
     if parent.is_disabled() {
         return Span::none();
@@ -132,7 +132,7 @@ pub fn command(parent: &Span, name: &'static str, key: &str) -> Span {
     )
 }
 
-/// The reaper looks at its partitions: `reaper.cycle`.
+/// The reaper checks its partitions: `reaper.cycle`.
 pub fn reaper_cycle() -> Span {
     tracing::info_span!(
         target: TRACE, parent: None, "reaper.cycle", otel.kind = "internal", otel.status_code = Empty,

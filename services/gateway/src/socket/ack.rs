@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use protocol::{Fault, client::Rejection};
 use serde::Serialize;
 use telemetry::{
-    heartbeat::Beat,
+    heartbeat::HeartbeatSpan,
     metrics::{self, Operation},
 };
 use tracing::Span;
@@ -18,7 +18,7 @@ pub(crate) struct Ack {
     ack_id: Option<i64>,
     span: Span,
     /// In place of the span while a heartbeat may be answered on the spot.
-    beat: Option<Beat>,
+    beat: Option<HeartbeatSpan>,
     operation: Operation,
     began: Instant,
 }
@@ -29,20 +29,20 @@ impl Ack {
     }
 
     /// Of a heartbeat that may be answered on the spot. `beat` traces it.
-    pub(super) fn at_once(outlet: Arc<Outlet>, ack_id: Option<i64>, beat: Option<Beat>) -> Self {
+    pub(super) fn at_once(outlet: Arc<Outlet>, ack_id: Option<i64>, beat: Option<HeartbeatSpan>) -> Self {
         Self { beat, ..Self::new(outlet, ack_id, Span::none(), Operation::Heartbeat) }
     }
 
     /// The event cannot be answered on the spot.
     pub(super) fn later(mut self) -> Self {
         if let Some(beat) = self.beat.take() {
-            self.span = beat.in_full();
+            self.span = beat.into_tracing();
         }
         self
     }
 
     /// What traces a heartbeat that may be answered on the spot.
-    pub(super) fn beat(&mut self) -> Option<&mut Beat> {
+    pub(super) fn beat(&mut self) -> Option<&mut HeartbeatSpan> {
         self.beat.as_mut()
     }
 

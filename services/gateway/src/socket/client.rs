@@ -12,11 +12,12 @@ use bus::Bus;
 use protocol::{ConnId, Fault, client::HeartbeatAnswer};
 use socketioxide::{TransportType, socket::Socket};
 use telemetry::{
+    LogLimit,
     metrics::{self, Reading},
     propagation::TraceContext,
 };
 
-use super::{count::Count, log_limit::LogLimit, outlet::Outlet, session::Session};
+use super::{count::Count, outlet::Outlet, session::Session};
 use crate::{
     http::transports::Transports,
     liveness::{Liveness, now_ms},

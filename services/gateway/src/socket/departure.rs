@@ -4,7 +4,7 @@
 //! that leaves the namespace and enters it again at once was then still there, and its CONNECT was ignored. So this handler is
 //! none of that kind: it removes the socket first, on the task that read the packet.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use socketioxide::{
     adapter::LocalAdapter,
@@ -26,7 +26,7 @@ impl DisconnectHandler<LocalAdapter, AtOnce> for Departure {
         remove(Arc::clone(&socket));
         let (client, transport) = (&self.0, transport(&socket));
         if reason == DisconnectReason::PacketParsingError
-            && let Some(suppressed) = client.gateway.malformed.admit(Instant::now())
+            && let Some(suppressed) = client.gateway.malformed.admit()
         {
             tracing::warn!(conn = %client.conn, transport, suppressed, "closed a socket that sent a malformed packet");
         }

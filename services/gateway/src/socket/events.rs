@@ -12,7 +12,7 @@ use socketioxide::{
     handler::{MessageHandler, Value},
     socket::Socket,
 };
-use telemetry::{heartbeat::Beat, metrics::Operation};
+use telemetry::{heartbeat::HeartbeatSpan, metrics::Operation};
 use tracing::Span;
 
 use super::{
@@ -77,9 +77,9 @@ fn name(request: &Result<Request, Fault>) -> (Operation, &'static str) {
 }
 
 /// What traces a heartbeat without a patch, if it is one of the traced share.
-fn beat(client: &Client, socket: &Socket) -> Option<Beat> {
+fn beat(client: &Client, socket: &Socket) -> Option<HeartbeatSpan> {
     telemetry::sample_heartbeat()
-        .then(|| Beat::arrived(client.conn.shared(), transport(socket), &client.connect_trace))
+        .then(|| HeartbeatSpan::arrived(client.conn.shared(), transport(socket), &client.connect_trace))
         .flatten()
 }
 

@@ -1,6 +1,6 @@
 //! Sockets: how they come, what their events do, how they go. None of these modules names one that comes after it:
 //!
-//! - `count`, `task`, `log_limit`: numbers that are guards, tasks that have an owner, log lines that are not endless.
+//! - `count`, `task`: numbers that are guards, tasks that have an owner.
 //! - `pending_acks`, `outlet`: the way out to one client. `ack`: the acknowledgement of one event.
 //! - `held`: the locks of one session. `op`: what a session does next. `session`: one session as data.
 //! - `client`: one client, and what it shares with others.
@@ -13,7 +13,6 @@ mod count;
 mod departure;
 mod events;
 mod held;
-mod log_limit;
 mod member;
 mod op;
 mod outlet;

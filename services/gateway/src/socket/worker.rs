@@ -23,7 +23,7 @@ impl Client {
         if let Request::Heartbeat { epoch, patch: None } = &request
             && self.session.is_idle()
         {
-            let trace = |epoch| drop(ack.beat().map(|beat| beat.good(epoch)));
+            let trace = |epoch| drop(ack.beat().map(|beat| beat.accept(epoch)));
             match self.plain_heartbeat(*epoch, trace) {
                 Some(Ok(done)) => return ack.send(&done),
                 Some(Err(fault)) => return ack.refuse(&fault),

@@ -31,7 +31,7 @@ use fred::{
 use parking_lot::Mutex;
 use protocol::{Code, Fault, Partition, RoomId};
 use service::Spawner;
-use telemetry::{Seldom, propagation::TraceContext};
+use telemetry::{LogLimit, propagation::TraceContext};
 use tracing::Span;
 
 pub use evict::Eviction;
@@ -70,8 +70,8 @@ pub struct Store {
     metadata_ttl_ms: u64,
     /// Redis did not answer, and that was logged.
     is_away: AtomicBool,
-    full: Seldom,
-    refused: Seldom,
+    full: LogLimit,
+    refused: LogLimit,
     /// Rooms that are being cleared of gateways that are gone.
     clearing: Mutex<HashSet<RoomId>>,
     /// For what goes on after its command was answered.
@@ -88,8 +88,8 @@ impl Store {
             bases,
             metadata_ttl_ms,
             is_away: AtomicBool::new(false),
-            full: Seldom::new(),
-            refused: Seldom::new(),
+            full: LogLimit::default(),
+            refused: LogLimit::default(),
             clearing: Mutex::default(),
             tasks,
         }
@@ -166,13 +166,13 @@ impl Store {
                 tracing::error!(%error, what, "Redis does not answer; clients are told so (logged once until it answers)");
             }
             Code::Overloaded => {
-                if let Some(left_out) = self.full.take() {
-                    tracing::warn!(%error, what, left_out, "Redis is full; what would store something new is refused");
+                if let Some(suppressed) = self.full.admit() {
+                    tracing::warn!(%error, what, suppressed, "Redis is full; what would store something new is refused");
                 }
             }
             _ => {
-                if let Some(left_out) = self.refused.take() {
-                    tracing::error!(%error, what, left_out, "Redis refused a script");
+                if let Some(suppressed) = self.refused.admit() {
+                    tracing::error!(%error, what, suppressed, "Redis refused a script");
                 }
             }
         });

@@ -1,13 +1,13 @@
-//! The instruments: name, unit, description and boundaries of every metric that is counted or timed as things happen.
+//! Counters and histograms: name, unit, description and boundaries of each.
 
 use opentelemetry::metrics::{Counter, Histogram, Meter};
 
-/// Boundaries of what shall be fast; the promise for heartbeats, 50 ms, is one of them.
+/// Boundaries in seconds. The latency target of heartbeats, 50 ms, is one of them.
 const LATENCY: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// Boundaries of how long a client stays.
+/// Boundaries in seconds of how long a client stays.
 const LIFETIME: [f64; 7] = [1.0, 10.0, 60.0, 600.0, 3_600.0, 14_400.0, 86_400.0];
 
-/// Every instrument, made once.
+/// Every instrument, created once.
 pub(super) struct Instruments {
     pub(super) meter: Meter,
     pub(super) operation_total: Counter<u64>,
@@ -36,7 +36,7 @@ pub(super) struct Instruments {
 }
 
 impl Instruments {
-    /// Makes every instrument of `meter`.
+    /// Creates every instrument with `meter`.
     pub(super) fn new(meter: Meter) -> Self {
         let counter = |name, unit, about| meter.u64_counter(name).with_unit(unit).with_description(about).build();
         let histogram = |name, about, boundaries: &[f64]| {

@@ -1,8 +1,8 @@
-//! What clients can ask for, as metrics call it.
+//! The operations of clients, as metrics name them.
 
-/// See the module.
+/// An operation of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is named as it is")]
+#[expect(missing_docs, reason = "the names say it")]
 pub enum Operation {
     Join,
     Heartbeat,
@@ -20,7 +20,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// All, in the order of their numbers.
+    /// All operations, in the order of their discriminants.
     pub(super) const ALL: [Operation; 12] = [
         Operation::Join,
         Operation::Heartbeat,
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_stands_at_its_number() {
+    fn each_is_at_the_index_of_its_discriminant() {
         assert!(Operation::ALL.iter().enumerate().all(|(index, operation)| *operation as usize == index));
     }
 }

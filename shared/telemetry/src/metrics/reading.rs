@@ -1,35 +1,34 @@
-//! Values that are looked at before each export, instead of being told at each change.
+//! Metrics whose value is read before each export instead of being recorded on each change.
 
 use opentelemetry::{KeyValue, metrics::Meter};
 
-/// See the module.
+/// A metric whose value is read before each export.
 #[derive(Debug, Clone, Copy)]
 pub enum Reading {
     /// Sockets of this gateway.
     ConnectionsActive,
-    /// Rooms in the partitions that this reaper looks after; the sum over reapers is all.
+    /// Rooms in the partitions of this reaper; the sum over all reapers is all rooms.
     RoomsActive,
     /// Locks that sockets of this gateway hold.
     LocksHeld,
-    /// Locks that they wait for.
+    /// Locks that sockets of this gateway wait for.
     LocksWaiting,
-    /// Commands that wait or are carried out.
+    /// Commands that wait or are being carried out.
     CommandsWaiting,
-    /// Requests whose answer has not come.
+    /// Requests that are not answered yet.
     RequestsPending,
-    /// 1 while the own inbox is not heard.
+    /// 1 while this process receives nothing from its own inbox.
     SubscriptionStale,
     /// 1 while Redis answers.
     RedisUp,
-    /// How overdue the most overdue work of the last cycle was, in seconds: a gateway whose lease ended and that still has
-    /// members, a lock or waiter whose time is over. 0 when nothing was overdue.
+    /// How overdue the most overdue work of the last cycle was, in seconds: a gateway whose lease expired and that still has
+    /// members, or an expired lock or waiter. 0 when nothing was overdue.
     ReaperLag,
-    /// Age of the last renewal of the own lease that Redis acknowledged, in seconds; before the first, the time since the
-    /// start.
+    /// Seconds since Redis last acknowledged a renewal of this process' lease; before the first, since the start.
     LeaseAge,
     /// Connections of this gateway whose records still have to be restored after Redis' history changed.
     RestoresWaiting,
-    /// 1 while this instance evicts no one for the named reason: `start`, `silence`, `history` or `clock`.
+    /// 1 while this process evicts no one for the named reason: `start`, `silence`, `history` or `clock`.
     TruceActive(&'static str),
     /// CPU time used, in seconds, by its mode: `user` or `system`.
     CpuTime(&'static str),
@@ -57,7 +56,7 @@ enum Kind {
 }
 
 impl Reading {
-    /// Kind, name, unit, what it says.
+    /// Kind, name, unit, description.
     fn definition(self) -> (Kind, &'static str, &'static str, &'static str) {
         use Kind::{Counter, Gauge};
         match self {

@@ -1,4 +1,4 @@
-//! What noting costs.
+//! What recording a heartbeat costs.
 
 use allocation_counter::measure;
 use opentelemetry::metrics::MeterProvider as _;
@@ -40,6 +40,6 @@ fn a_heartbeat_that_is_not_traced_allocates_nothing() {
     };
     heartbeat();
     assert_eq!(measure(|| (0..100).for_each(|_| heartbeat())).count_total, 0);
-    // What counts does count.
+    // The counter works: this allocation is counted.
     assert!(measure(|| drop(Box::new(1))).count_total > 0);
 }

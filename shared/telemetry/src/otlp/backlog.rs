@@ -1,5 +1,5 @@
-//! What waits to be exported. The SDK's queues are bounded and drop in silence; here the bound is kept before them, and
-//! what is dropped is counted and told, once until it works again.
+//! The items that wait to be exported. The SDK's queues are bounded and drop silently. The same bound applies here before an
+//! item reaches them, and what is dropped is counted and logged: one line until the export recovers.
 
 use std::{
     env,
@@ -13,7 +13,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 
 use crate::metrics::{self, Reading};
 
-/// The items of one signal that are not yet at the collector.
+/// The items of one signal that have not reached the collector.
 #[derive(Debug)]
 pub(super) struct Backlog {
     signal: &'static str,
@@ -24,7 +24,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// A backlog of at most `limit`, unless the environment's `variable` has another number.
+    /// A backlog of at most `limit` items, unless the environment variable `variable` sets another number.
     pub(super) fn new(signal: &'static str, variable: &str, limit: usize) -> Arc<Self> {
         let limit = env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(limit);
         let backlog = Arc::new(Self {
@@ -55,7 +55,7 @@ impl Backlog {
         self.limit
     }
 
-    /// Whether there is room for one more, which then waits; else it is dropped.
+    /// Admits one more item, or counts it as dropped if the backlog is full.
     pub(super) fn admit(&self) -> bool {
         let room = self.waiting.fetch_add(1, Ordering::Relaxed) < self.limit;
         if !room {
@@ -65,24 +65,20 @@ impl Backlog {
         room
     }
 
-    /// A batch has left, or is lost.
-    pub(super) fn left(&self, count: usize, result: &OTelSdkResult) {
+    /// Removes a batch that was exported or is lost.
+    pub(super) fn finish(&self, count: usize, result: &OTelSdkResult) {
         self.waiting.fetch_sub(count, Ordering::Relaxed);
         let signal = self.signal;
         match result {
             Ok(()) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!(
-                        signal,
-                        dropped = self.dropped.load(Ordering::Relaxed),
-                        "the collector takes it again"
-                    );
+                    tracing::info!(signal, dropped = self.dropped.load(Ordering::Relaxed), "OTLP export recovered");
                 }
             }
             Err(error) => {
                 self.dropped.fetch_add(count as u64, Ordering::Relaxed);
                 if !self.failing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(signal, %error, "the collector does not take it; it is dropped and counted (said once until it works again)");
+                    tracing::warn!(signal, %error, "OTLP export failed; items are dropped and counted (logged once until it recovers)");
                 }
             }
         }
@@ -96,14 +92,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_room_or_does_not_arrive_is_counted() {
+    fn items_that_find_no_room_or_are_not_exported_are_counted_as_dropped() {
         let backlog = Backlog::new("tests", "ROLLCALL_NO_SUCH_VARIABLE", 2);
         assert_eq!([backlog.admit(), backlog.admit(), backlog.admit()], [true, true, false]);
-        backlog.left(2, &Err(OTelSdkError::InternalFailure("away".to_owned())));
+        backlog.finish(2, &Err(OTelSdkError::InternalFailure("away".to_owned())));
         assert_eq!(backlog.dropped.load(Ordering::Relaxed), 3);
         assert!(backlog.failing.load(Ordering::Relaxed));
         assert!(backlog.admit());
-        backlog.left(1, &Ok(()));
+        backlog.finish(1, &Ok(()));
         assert_eq!(backlog.dropped.load(Ordering::Relaxed), 3);
         assert!(!backlog.failing.load(Ordering::Relaxed));
     }

@@ -1,4 +1,4 @@
-//! Log lines on their way out. They go to stdout all the same.
+//! Export of log lines, in addition to stdout.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use opentelemetry_sdk::{
 
 use super::backlog::Backlog;
 
-/// Lines that may wait, under 1 KiB each: 2 MiB.
+/// Lines that may wait. A line is under 1 KiB: 2 MiB together.
 const QUEUE: usize = 2_048;
 
 pub(super) fn begin(resource: Resource) -> Result<SdkLoggerProvider, ExporterBuildError> {
@@ -27,7 +27,7 @@ pub(super) fn begin(resource: Resource) -> Result<SdkLoggerProvider, ExporterBui
     Ok(SdkLoggerProvider::builder().with_log_processor(processor).with_resource(resource).build())
 }
 
-/// Lets through what there is room for.
+/// Passes on lines as long as the backlog has room.
 #[derive(Debug)]
 struct Bounded {
     inner: BatchLogProcessor,
@@ -54,7 +54,7 @@ impl LogProcessor for Bounded {
     }
 }
 
-/// Tells the backlog what left.
+/// Removes exported batches from the backlog.
 #[derive(Debug)]
 struct Counted {
     inner: opentelemetry_otlp::LogExporter,
@@ -65,7 +65,7 @@ impl LogExporter for Counted {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let count = batch.iter().count();
         let result = self.inner.export(batch).await;
-        self.backlog.left(count, &result);
+        self.backlog.finish(count, &result);
         result
     }
 

@@ -1,5 +1,5 @@
-//! What leaves: traces, metrics and logs by OTLP over HTTP, each from a thread of its own, in batches, through bounded
-//! queues. A collector that is slow or gone costs what is dropped, which is counted, and nothing else.
+//! Export of traces, metrics and logs by OTLP over HTTP. Each signal has its own thread and a bounded queue, and is sent in
+//! batches. If the collector is slow or down, items are dropped and counted; nothing else is affected.
 
 mod backlog;
 mod logs;
@@ -30,7 +30,7 @@ use crate::Settings;
 
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// Sends what is queued when the service ends.
+/// Flushes the queues when the service ends.
 #[derive(Default)]
 pub struct Guard {
     traces: Option<SdkTracerProvider>,
@@ -39,8 +39,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Sends what is queued, for two seconds at most, all three at once. To be called off the runtime, after everything
-    /// else has ended.
+    /// Flushes all three signals at once, for at most 2 s. To be called outside the runtime, after everything else has ended.
     pub fn shutdown(self) {
         let (done, finished) = mpsc::channel();
         let mut open = 0;
@@ -68,24 +67,25 @@ impl Guard {
     }
 }
 
-/// The layers that take spans and log lines; what was not asked for is not there.
+/// The layers for spans and log lines; `None` for a signal that is off.
 pub(crate) struct Layers<S> {
     pub(crate) spans: Option<OpenTelemetryLayer<S, Tracer>>,
     pub(crate) lines: Option<OpenTelemetryTracingBridge<SdkLoggerProvider, SdkLogger>>,
     pub(crate) guard: Guard,
 }
 
-/// Begins to export what the environment names an endpoint for.
+/// Starts the export of every signal that the environment has an endpoint for.
 pub(crate) fn begin<S>(settings: &Settings) -> Layers<S>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
     global::set_text_map_propagator(TraceContextPropagator::new());
     let resource = resource(settings);
-    // Metrics first: the others tell by them what they drop.
-    let metrics = wanted("METRICS").then(|| metrics::begin(resource.clone())).and_then(|begun| told("metrics", begun));
-    let traces = wanted("TRACES").then(|| traces::begin(resource.clone())).and_then(|begun| told("traces", begun));
-    let logs = wanted("LOGS").then(|| logs::begin(resource)).and_then(|begun| told("logs", begun));
+    // Metrics first: the backlogs of the others register theirs.
+    let metrics =
+        wanted("METRICS").then(|| metrics::begin(resource.clone())).and_then(|begun| or_warn("metrics", begun));
+    let traces = wanted("TRACES").then(|| traces::begin(resource.clone())).and_then(|begun| or_warn("traces", begun));
+    let logs = wanted("LOGS").then(|| logs::begin(resource)).and_then(|begun| or_warn("logs", begun));
     Layers {
         spans: traces.as_ref().map(traces::layer),
         lines: logs.as_ref().map(OpenTelemetryTracingBridge::new),
@@ -93,7 +93,7 @@ where
     }
 }
 
-/// Whether a signal has somewhere to go and is not switched off
+/// Whether a signal has an endpoint and is not switched off
 /// (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>).
 fn wanted(signal: &str) -> bool {
     let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
@@ -103,8 +103,8 @@ fn wanted(signal: &str) -> bool {
     !is_off && endpoint.iter().any(|name| set(name).is_some())
 }
 
-/// An exporter that cannot be built leaves its signal out; the service goes on.
-fn told<T>(signal: &str, begun: Result<T, ExporterBuildError>) -> Option<T> {
+/// If an exporter cannot be built, its signal stays off; the service runs on.
+fn or_warn<T>(signal: &str, begun: Result<T, ExporterBuildError>) -> Option<T> {
     begun.inspect_err(|error| eprintln!("{signal} are off: the OTLP exporter could not be built: {error}")).ok()
 }
 

@@ -1,4 +1,4 @@
-//! Spans on their way out.
+//! Export of spans.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +16,10 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::backlog::Backlog;
 
-/// Spans that may wait, up to some 1.5 KiB each: 25 MiB; heartbeats' take less. The SDK's default of 2,048 drops under load.
+/// Spans that may wait. A span is up to 1.5 KiB, less for heartbeats: 25 MiB together. The SDK's default of 2,048 drops spans
+/// under load.
 const QUEUE: usize = 16_384;
-/// What all spans say they are made by.
+/// The instrumentation scope of all spans.
 const SCOPE: &str = "rollcall";
 
 pub(super) fn begin(resource: Resource) -> Result<SdkTracerProvider, ExporterBuildError> {
@@ -26,7 +27,7 @@ pub(super) fn begin(resource: Resource) -> Result<SdkTracerProvider, ExporterBui
     let backlog = Backlog::new("traces", "OTEL_BSP_MAX_QUEUE_SIZE", QUEUE);
     let processor = Bounded::new(exporter, backlog);
     let provider = SdkTracerProvider::builder().with_span_processor(processor).with_resource(resource).build();
-    crate::heartbeat::begin(provider.tracer(SCOPE));
+    crate::heartbeat::set_tracer(provider.tracer(SCOPE));
     Ok(provider)
 }
 
@@ -41,7 +42,7 @@ where
         .with_target(false)
 }
 
-/// Lets through what there is room for.
+/// Passes on sampled spans as long as the backlog has room.
 #[derive(Debug)]
 struct Bounded {
     inner: BatchSpanProcessor,
@@ -81,7 +82,7 @@ impl SpanProcessor for Bounded {
     }
 }
 
-/// Tells the backlog what left.
+/// Removes exported batches from the backlog.
 #[derive(Debug)]
 struct Counted<E> {
     inner: E,
@@ -92,7 +93,7 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
         let result = self.inner.export(batch).await;
-        self.backlog.left(count, &result);
+        self.backlog.finish(count, &result);
         result
     }
 
@@ -121,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// A collector that can be away.
+    /// A collector that can be down.
     #[derive(Debug, Default, Clone)]
     struct Collector {
         is_away: Arc<AtomicBool>,

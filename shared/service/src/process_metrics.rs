@@ -1,4 +1,4 @@
-//! How the process and its runtime are: CPU, memory, open files, the workers' load, and how late tasks run.
+//! Metrics of the process and its runtime: CPU, memory, open files, the workers' load, and scheduling lag.
 
 use std::{
     fs,
@@ -18,17 +18,17 @@ use tokio::{
 
 use crate::Tasks;
 
-/// How often a timer asks for a task, to see when it runs.
-const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How often scheduling lag is measured.
+const LAG_PERIOD: Duration = Duration::from_millis(250);
 
-/// Has metrics look at the process, and at the runtime that this is called on. `tasks` owns the task that measures lag.
-pub(crate) fn show(tasks: &Tasks) {
+/// Registers the metrics of the process and of the runtime that this is called on. `tasks` owns the task that measures lag.
+pub(crate) fn register(tasks: &Tasks) {
     let began = Instant::now();
     observe(Reading::Uptime, move || Some(began.elapsed().as_secs_f64()));
     observe(Reading::CpuTime("user"), || Some(seconds(getrusage(UsageWho::RUSAGE_SELF).ok()?.user_time())));
     observe(Reading::CpuTime("system"), || Some(seconds(getrusage(UsageWho::RUSAGE_SELF).ok()?.system_time())));
     observe(Reading::MemoryUsage, || resident_bytes(&fs::read_to_string("/proc/self/status").ok()?));
-    // One of them is the folder itself.
+    // Less one: the descriptor of the folder that is being read.
     observe(Reading::OpenFiles, || Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64));
 
     let runtime = Handle::current().metrics();
@@ -43,14 +43,14 @@ pub(crate) fn show(tasks: &Tasks) {
         let possible = now.0.duration_since(at).as_secs_f64() * runtime.num_workers() as f64;
         (possible > 0.0).then(|| ((now.1 - busy).as_secs_f64() / possible).min(1.0))
     });
-    tasks.spawn_permanent("scheduling lag", feel());
+    tasks.spawn_permanent("scheduling lag", measure_lag());
 }
 
 fn seconds(time: TimeVal) -> f64 {
     time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6
 }
 
-/// `VmRSS` of Linux; other systems show none.
+/// `VmRSS`, which only Linux has; without it there is no metric.
 fn resident_bytes(status: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? * 1024.0)
@@ -61,15 +61,15 @@ fn busy(runtime: &RuntimeMetrics) -> Duration {
 }
 
 /// Measures how late tasks run, forever.
-async fn feel() {
+async fn measure_lag() {
     let mut next = Moment::now();
     loop {
-        next += ASK_EVERY;
+        next += LAG_PERIOD;
         sleep_until(next).await;
         let now = Moment::now();
         metrics::scheduling_lag(now.duration_since(next));
-        // After a pause of the whole process the times in between are not made up for.
-        next = next.max(now - ASK_EVERY);
+        // After a pause of the process, the measurements that were missed are not made up for.
+        next = next.max(now - LAG_PERIOD);
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_read_from_what_linux_says() {
+    fn memory_is_read_from_proc_status() {
         let status = "Name:\tpresence-state\nVmHWM:\t   20000 kB\nVmRSS:\t   10240 kB\nThreads:\t6\n";
         assert_eq!(resident_bytes(status), Some(10_485_760.0));
         assert_eq!(resident_bytes("Name:\tpresence-state\n"), None);
