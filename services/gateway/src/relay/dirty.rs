@@ -199,7 +199,7 @@ impl Dirty {
         let locks = after.is_none().then_some(&*locks);
         let now = Instant::now().into_std();
         let synced = room.lock().take_channels(&room.id, &records, locks, after.as_ref(), now);
-        synced.late.into_iter().for_each(|member| member.close("it took no change of metadata or locks"));
+        synced.late.into_iter().for_each(|member| member.too_slow("it took no change of metadata or locks"));
         if let Some(wait) = synced.next {
             self.after(wait, room, Task::Sync(Tries::new()));
         }
@@ -218,7 +218,7 @@ impl Dirty {
     }
 
     fn see_to_behind(&self, room: &Arc<RoomHandle>, behind: Behind<Arc<dyn Member>>) {
-        behind.late.into_iter().for_each(|member| member.close("it stayed behind the room's events"));
+        behind.late.into_iter().for_each(|member| member.too_slow("it stayed behind the room's events"));
         if let Some(next) = behind.next
             && !room.catches_up.swap(true, Ordering::AcqRel)
         {
@@ -234,5 +234,5 @@ impl Dirty {
 fn give_up(room: &RoomHandle, fault: &Fault) {
     let members = room.lock().give_up();
     tracing::warn!(room = %room.id, members = members.len(), error = %fault, "room cannot be read; disconnecting its members");
-    members.into_iter().for_each(|member| member.close("its room cannot be read"));
+    members.into_iter().for_each(Member::disconnect);
 }

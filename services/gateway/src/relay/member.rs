@@ -16,9 +16,11 @@ pub(crate) trait Member: Send + Sync + 'static {
     /// The room was told that it is gone although its connection is open; its record stood at `op`. Called under the room's
     /// lock.
     fn evicted(self: Arc<Self>, op: u64);
-    /// It cannot be sent what it has to know, and is not a member any more: its connection is to be closed, so that its client comes
+    /// It does not take what it must be sent, and is not a member any more: its connection is to be closed, so that its client comes
     /// back and joins again.
-    fn close(self: Arc<Self>, why: &'static str);
+    fn too_slow(self: Arc<Self>, why: &'static str);
+    /// Its room cannot be read, and it is not a member any more: the same, through no fault of the client.
+    fn disconnect(self: Arc<Self>);
     /// Whether Redis should have a record of it in `room`.
     fn is_member_of(&self, room: &RoomId) -> bool;
     /// That record.

@@ -4,11 +4,12 @@
 //! - `member`: what the relay needs of a connection.
 //! - `registry`: rooms that are listened to. `entering`: joins and leaves under way. `lock_subscription`: who holds a lock or
 //!   waits for one.
-//! - `inbox`, `delivery`: events on their way to members. `dirty`: rooms in which something may be missing.
+//! - `inbox`, `delivery`, `dispatch`: events wait for their turn and are applied to their room. `dirty`: rooms in which something may be missing.
 //! - `own`: the members here, as the gateway restores them.
 
 mod delivery;
 mod dirty;
+mod dispatch;
 mod entering;
 mod inbox;
 mod lock_subscription;
@@ -20,20 +21,16 @@ mod room;
 use std::{sync::Arc, thread, time::Instant};
 
 use bus::Bus;
-use protocol::{
-    ConnId, Fault, Partition, RoomId,
-    event::{RoomEvent, lock::LockEvent, metadata::MetadataEvent},
-};
+use protocol::{ConnId, Fault, Partition, RoomId};
 use service::Tasks;
-use telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use self::{
-    delivery::{Deliver, Delivery},
+    delivery::Delivery,
     dirty::Dirty,
+    dispatch::Dispatch,
     own::Own,
-    registry::{MemberRoom, Registry, RoomHandle},
-    room::Heard,
+    registry::{Registry, RoomHandle},
 };
 pub(crate) use self::{
     entering::{Entering, Kept},
@@ -56,6 +53,7 @@ pub(crate) struct Relay {
     registry: Arc<Registry>,
     dirty: Arc<Dirty>,
     delivery: Delivery,
+    dispatch: Dispatch,
     own: Arc<Own>,
 }
 
@@ -64,7 +62,8 @@ impl Relay {
         let registry = Arc::new(Registry::new(Arc::clone(&bus)));
         let dirty = Arc::new(Dirty::new(Arc::clone(&bus), reassert));
         let own = Arc::new(Own { registry: Arc::clone(&registry), dirty: Arc::clone(&dirty) });
-        Arc::new(Self { bus, registry, dirty, delivery: Delivery::new(), own })
+        let dispatch = Dispatch { dirty: Arc::clone(&dirty) };
+        Arc::new(Self { bus, registry, dirty, delivery: Delivery::new(), dispatch, own })
     }
 
     /// The members here, for those who restore them. Lives as long as the relay.
@@ -77,7 +76,7 @@ impl Relay {
         let deliveries = thread::available_parallelism().map_or(1, usize::from).min(MOST_DELIVERIES);
         for _ in 0..deliveries {
             let relay = Arc::clone(self);
-            tasks.spawn_permanent("delivery", async move { relay.delivery.work(&*relay).await });
+            tasks.spawn_permanent("delivery", async move { relay.delivery.work(&relay.dispatch).await });
         }
         for _ in 0..REPAIRS {
             let dirty = Arc::clone(&self.dirty);
@@ -154,73 +153,5 @@ impl Relay {
                 self.dirty.look_again(&room);
             }
         }
-    }
-
-    fn hear_presence(&self, room: &Arc<RoomHandle>, text: &str, event: &RoomEvent<'_>) -> usize {
-        let (heard, recipients, wanted) = {
-            let mut state = room.lock();
-            let heard = state.hear(&room.id, text, event);
-            (heard, state.count(), state.take_wanted())
-        };
-        self.dirty.see_to(room, wanted);
-        match heard {
-            Heard::Gap => self.dirty.repair(room),
-            Heard::Delivered => {
-                telemetry::metrics::delivered(event.kind.as_str(), recipients);
-                trace(room, event.traceparent, recipients);
-                return recipients;
-            }
-            Heard::Kept => {}
-        }
-        0
-    }
-
-    /// A channel or a lock of the room's name changed: `hear` tells the room, and says whether a sync is needed.
-    fn hear_change(
-        &self,
-        room: &Arc<RoomHandle>,
-        traceparent: Option<&str>,
-        hear: impl FnOnce(&mut MemberRoom) -> bool,
-    ) -> usize {
-        let (needs_sync, recipients) = {
-            let mut state = room.lock();
-            (hear(&mut state), state.count())
-        };
-        if needs_sync {
-            self.dirty.sync(room);
-        }
-        trace(room, traceparent, recipients);
-        recipients
-    }
-}
-
-impl Deliver for Relay {
-    fn deliver(&self, room: &Arc<RoomHandle>, text: &str) -> usize {
-        let delivered = if MetadataEvent::is(text) {
-            MetadataEvent::read(text)
-                .map(|event| self.hear_change(room, event.traceparent, |state| state.hear_metadata(&room.id, &event)))
-        } else if LockEvent::is(text) {
-            LockEvent::read(text)
-                .map(|event| self.hear_change(room, event.traceparent, |state| state.hear_lock(&room.id, &event)))
-        } else {
-            RoomEvent::read(text).map(|event| self.hear_presence(room, text, &event))
-        };
-        if delivered.is_none() {
-            tracing::warn!(channel = room.channel, "dropped malformed room event");
-        }
-        delivered.unwrap_or_default()
-    }
-
-    fn lost(&self, room: &Arc<RoomHandle>) {
-        tracing::warn!(room = %room.id, "dropped room events; too many bytes waited");
-        self.dirty.look_again(room);
-    }
-}
-
-/// The span of an event that went to members, if its request is traced.
-fn trace(room: &RoomHandle, traceparent: Option<&str>, recipients: usize) {
-    if traceparent.is_some() {
-        let span = telemetry::span::deliver(&room.channel, room.id.as_str(), recipients);
-        TraceContext::read(traceparent, None).adopt(&span);
     }
 }

@@ -21,8 +21,12 @@ impl Member for Client {
         Client::evicted(&self, op);
     }
 
-    fn close(self: Arc<Self>, why: &'static str) {
+    fn too_slow(self: Arc<Self>, why: &'static str) {
         self.outlet.close_slow_consumer(why);
+    }
+
+    fn disconnect(self: Arc<Self>) {
+        self.outlet.close();
     }
 
     fn is_member_of(&self, room: &RoomId) -> bool {

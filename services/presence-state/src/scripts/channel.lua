@@ -1,5 +1,5 @@
 -- Shared by every verb of a channel's metadata.
--- needs: clock, call, history, partition, lives, lock
+-- needs: clock, call, history, partition, lives, stored_lock
 -- revisions holds "majorRevision ms history" for each type; meta holds "revision history ms|-\nauthor\nvalue" for each key. A
 -- value is the client's JSON and stays opaque here: cjson would break it.
 local revisions, meta, events, channel_type

@@ -1,5 +1,5 @@
 -- Shared by the verbs that change a channel's metadata.
--- needs: clock, call, history, partition, lives, lock, channel
+-- needs: clock, call, history, partition, lives, stored_lock, channel
 -- ARGV  3 the maximum bytes of a channel's keys and values  4 the maximum types of a name
 local MOST_BYTES, MOST_TYPES = tonumber(ARGV[3]), tonumber(ARGV[4])
 -- Senders repeat a command for less than two seconds.

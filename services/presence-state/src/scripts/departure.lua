@@ -1,5 +1,5 @@
 -- How connections leave a room, for any reason.
--- needs: clock, call, history, partition, lives, room, lock, locks
+-- needs: clock, call, history, partition, lives, room, stored_lock, locks
 
 -- The maximum that one call evicts, and the maximum records that it reads for that; a script blocks Redis while it runs.
 local MOST_EVICTED, MOST_LOOKED_AT = 200, 1000

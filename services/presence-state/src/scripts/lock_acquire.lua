@@ -1,5 +1,5 @@
 -- Acquires a lock, extends it, or waits in line for it.
--- needs: clock, call, history, partition, lives, room, lock, locks
+-- needs: clock, call, history, partition, lives, room, stored_lock, locks
 -- KEYS  1 the partition
 -- ARGV  3 room  4 traceparent  5 channelType  6 lockName  7 conn  8 op; a repeated request names the op it began with
 --       9 gateway  10 user  11 ttl ms  12 ms to wait, 0 for none  13 the maximum locks and 14 the maximum waiters of a room's name

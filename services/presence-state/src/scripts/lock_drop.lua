@@ -1,6 +1,6 @@
 -- Removes all locks and waits of a connection.
 -- flags: allow-oom
--- needs: clock, call, history, partition, lives, room, lock, locks
+-- needs: clock, call, history, partition, lives, room, stored_lock, locks
 -- KEYS  1 the partition
 -- ARGV  3 room  4 traceparent  5 conn  6 op
 -- Returns {'done'}

@@ -1,6 +1,6 @@
 -- Ends the locks of a room's name whose TTL is over.
 -- flags: allow-oom
--- needs: clock, call, history, partition, lives, room, lock, locks
+-- needs: clock, call, history, partition, lives, room, stored_lock, locks
 -- KEYS  1 the partition
 -- ARGV  3 room  4 traceparent
 -- Returns {'done'}

@@ -1,6 +1,6 @@
 -- Lists locks and their holders.
 -- flags: no-writes
--- needs: clock, partition, lock
+-- needs: clock, partition, stored_lock
 -- KEYS  1 the partition
 -- ARGV  1 room  2 channelType, '' for all  3 lockName, '' for all
 -- Returns {type, name, fence, ms of its end, conn, user, ...}

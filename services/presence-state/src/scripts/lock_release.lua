@@ -1,6 +1,6 @@
 -- Releases a lock.
 -- flags: allow-oom
--- needs: clock, call, history, partition, lives, room, lock, locks
+-- needs: clock, call, history, partition, lives, room, stored_lock, locks
 -- KEYS  1 the partition
 -- ARGV  3 room  4 traceparent  5 channelType  6 lockName  7 conn  8 fence  9 op
 -- Returns {'done'} | {'lost'}

@@ -1,7 +1,7 @@
 -- Removes a connection from the line for a lock, unless it waits there for a later operation. If the lock was granted meanwhile,
 -- it is kept and reported, or released.
 -- flags: allow-oom
--- needs: clock, call, history, partition, lives, room, lock, locks
+-- needs: clock, call, history, partition, lives, room, stored_lock, locks
 -- KEYS  1 the partition
 -- ARGV  3 room  4 traceparent  5 channelType  6 lockName  7 conn  8 the op that began to wait  9 keep 0|1
 -- Returns {'held', fence, ms of its end, conn, user} | {'gone'}, followed by the same of the current holder, if any

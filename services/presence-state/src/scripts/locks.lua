@@ -1,5 +1,5 @@
 -- The locks of the channels of a room's name, and their waiters.
--- needs: clock, call, history, partition, lives, room, lock
+-- needs: clock, call, history, partition, lives, room, stored_lock
 -- A waiter is a member of waiters, "type\nname\nconn\ngateway\nuser\nop ttl until", scored by its place in line. The field
 -- '' of revisions is the last fence: fences grow from the clock, even if the last one was lost.
 

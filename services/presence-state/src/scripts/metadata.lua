@@ -1,6 +1,6 @@
 -- Carries out channel commands, in order, in any rooms of one hash slot.
 -- flags: by the verbs, see store/metadata.rs
--- needs: clock, call, history, partition, lives, lock, channel, channel_write, metadata_get, metadata_set, metadata_update, metadata_remove, metadata_renew
+-- needs: clock, call, history, partition, lives, stored_lock, channel, channel_write, metadata_get, metadata_set, metadata_update, metadata_remove, metadata_renew
 -- KEYS  the partition of each of them
 -- ARGV  3 the maximum bytes of a channel's keys and values  4 the maximum types of a name  then, for each:
 --       verb  room  channelType  conn  op, 0 for one that needs no memory  author or ''  traceparent  options, '' for none, else

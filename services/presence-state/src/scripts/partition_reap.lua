@@ -1,7 +1,7 @@
 -- Evicts what is over in a partition: connections, locks and waiters of gateways that are gone (some 200 per call), and locks and
 -- waiters whose time is over.
 -- flags: allow-oom
--- needs: clock, call, history, partition, lives, room, lock, locks, departure
+-- needs: clock, call, history, partition, lives, room, stored_lock, locks, departure
 -- KEYS  1 the partition
 -- ARGV  3 traceparent  then the gateways that are gone
 -- Returns {how many connections were evicted, rooms that changed, whether there is more 0|1, {rooms that cannot be read}}

@@ -1,7 +1,7 @@
 -- Evicts connections of gateways from a room: of gateways that are gone, or those that their gateway no longer knows.
 -- Some 200 per call.
 -- flags: allow-oom
--- needs: clock, call, history, partition, lives, room, lock, locks, departure
+-- needs: clock, call, history, partition, lives, room, stored_lock, locks, departure
 -- KEYS  1 the partition
 -- ARGV  3 room  4 cursor: 0 at the beginning, '' where the last call stopped  5 reason  6 traceparent  7 only records, locks and waiters that are
 --       older than this, ms, 0 for all  8 whether the gateways' locks and waiters go too, 0|1  9 how many gateways

@@ -1,5 +1,5 @@
 -- Adds connections to a room, in order, and returns the members before. O(members), bounded by the size of a room.
--- needs: clock, call, history, partition, lives, room, lock, locks, departure
+-- needs: clock, call, history, partition, lives, room, stored_lock, locks, departure
 -- KEYS  1 the partition
 -- ARGV  3 room  4 the maximum members and  5 the maximum bytes of a room  then for each join: conn, user, gateway, op, known epoch,
 --       state, traceparent

@@ -1,6 +1,6 @@
 -- Removes a connection from its room on its own behalf.
 -- flags: allow-oom
--- needs: clock, call, history, partition, lives, room, lock, locks, departure
+-- needs: clock, call, history, partition, lives, room, stored_lock, locks, departure
 -- KEYS  1 the partition
 -- ARGV  3 room  4 conn  5 op  6 reason  7 traceparent
 -- Returns how many connections remain; -1 if there was nothing to remove (it left before, or joined again since).

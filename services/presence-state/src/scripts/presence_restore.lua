@@ -1,6 +1,6 @@
 -- Restores records that Redis lost, or holds in an older form than their gateway.
 -- flags: allow-oom
--- needs: clock, call, history, partition, lives, room, lock, locks, departure
+-- needs: clock, call, history, partition, lives, room, stored_lock, locks, departure
 -- KEYS  1 the partition
 -- ARGV  3 room  4 gateway  5 traceparent  then for each record: conn, user, op, epoch, state
 -- Returns how many were written. A record with a later op stays as it is.

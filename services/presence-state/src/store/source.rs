@@ -19,7 +19,6 @@ const FILES: &[(&str, &str)] = files!(
     "departure",
     "history",
     "lives",
-    "lock",
     "lock_acquire",
     "lock_drop",
     "lock_expire",
@@ -44,6 +43,7 @@ const FILES: &[(&str, &str)] = files!(
     "presence_restore",
     "presence_snapshot",
     "room",
+    "stored_lock",
 );
 
 /// What stands in the place of `clock.lua`.

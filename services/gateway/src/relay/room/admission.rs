@@ -96,7 +96,7 @@ impl<S: Sink> Room<S> {
         // An answer of a room that began anew may be here before the room has said so.
         let complete = !new.is_behind() && here.birth == at.birth;
         self.subscribers.insert(conn.clone(), new);
-        let fits = self.is_repairing() || self.catch_up(id);
+        let fits = self.is_repairing() || self.apply_backlog(id);
         self.wanted.snapshot |= !(complete && fits);
     }
 }

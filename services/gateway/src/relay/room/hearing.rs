@@ -17,8 +17,8 @@ use super::{
 /// What became of an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::relay) enum Heard {
-    /// It was the next one.
-    Delivered,
+    /// It was the next one, and was sent to so many members.
+    Delivered(usize),
     /// It waits, or it was known.
     Kept,
     /// Something is missing before it.
@@ -34,10 +34,7 @@ impl<S: Sink> Room<S> {
         };
         match Place::of(event, position) {
             Place::Known => Heard::Kept,
-            Place::Next => {
-                self.apply(id, event);
-                Heard::Delivered
-            }
+            Place::Next => Heard::Delivered(self.apply(id, event)),
             Place::Apart { .. } if self.is_idle() => {
                 self.forget();
                 Heard::Kept
@@ -56,13 +53,14 @@ impl<S: Sink> Room<S> {
         }
     }
 
-    fn apply(&mut self, id: &RoomId, event: &RoomEvent<'_>) {
+    /// Says to how many members it was sent.
+    fn apply(&mut self, id: &RoomId, event: &RoomEvent<'_>) -> usize {
         if self.is_known_to_be_gone(event) {
             // The event counts and is not passed on, so members go on from a snapshot.
             self.move_to(event.at);
             self.subscribers.values_mut().for_each(Subscriber::fall_behind);
             self.wanted.snapshot = true;
-            return;
+            return 0;
         }
         // What Redis came back with is older than what its gateway will restore. The event counts, and says what is known.
         let is_newer = |known: &&Known| event.kind != Kind::Leave && known.age() > (event.epoch, event.op);
@@ -74,7 +72,7 @@ impl<S: Sink> Room<S> {
         }
         let was_last = self.recovery.as_mut().is_some_and(|recovery| recovery.hear(event.conn));
         self.wanted.snapshot |= was_last;
-        self.apply_current(id, event);
+        self.apply_current(id, event)
     }
 
     /// Whether it is the leave of a connection whose first leave Redis lost: its record came back, was kept out, and is removed.
@@ -87,7 +85,7 @@ impl<S: Sink> Room<S> {
             && !self.subscribers.values().any(was_shown)
     }
 
-    fn apply_current(&mut self, id: &RoomId, event: &RoomEvent<'_>) {
+    fn apply_current(&mut self, id: &RoomId, event: &RoomEvent<'_>) -> usize {
         self.move_to(event.at);
         let (conn, after) = (ConnId::from(event.conn), Known::after(event));
         let before = self.roster.take(&conn, after.as_ref());
@@ -108,7 +106,7 @@ impl<S: Sink> Room<S> {
         }
         let event = &event;
         let publication = self.publication(id, event, &conn, before.as_ref(), after);
-        let mut marked = Marked::new(id, event);
+        let (mut marked, mut recipients) = (Marked::new(id, event), 0);
         for one in self.subscribers.values_mut() {
             let (was_behind, was_forked) = (one.is_behind(), one.forked);
             let sent = if one.settling {
@@ -117,6 +115,7 @@ impl<S: Sink> Room<S> {
                 one.send(&publication, one.shown.get(&conn) == Some(None))
             };
             if sent {
+                recipients += 1;
                 one.shown.forget(&conn);
             } else {
                 one.shown.missed(&conn, before.as_ref());
@@ -128,6 +127,7 @@ impl<S: Sink> Room<S> {
             self.forked |= has_forked;
         }
         self.joins.keep(publication);
+        recipients
     }
 
     /// The event as members receive it, before which the roster said `before` of its connection. What Redis calls a join, or
@@ -156,16 +156,16 @@ impl<S: Sink> Room<S> {
     }
 
     /// Applies what waited; says whether it fits.
-    pub(super) fn catch_up(&mut self, id: &RoomId) -> bool {
-        self.catch_up_to(id, Position { birth: u64::MAX, seq: 0, token: 0 })
+    pub(super) fn apply_backlog(&mut self, id: &RoomId) -> bool {
+        self.apply_backlog_to(id, Position { birth: u64::MAX, seq: 0, token: 0 })
     }
 
     /// Applies what waited, up to `limit`.
-    pub(super) fn catch_up_to(&mut self, id: &RoomId, limit: Position) -> bool {
+    pub(super) fn apply_backlog_to(&mut self, id: &RoomId, limit: Position) -> bool {
         while let (Some(position), Some(text)) = (self.position(), self.backlog.pop()) {
             let Some(event) = RoomEvent::read(&text) else { continue };
             match Place::of(&event, position) {
-                Place::Next if event.at <= limit => self.apply(id, &event),
+                Place::Next if event.at <= limit => drop(self.apply(id, &event)),
                 Place::Known => {}
                 place => {
                     self.forked |= matches!(place, Place::Apart { forked: true });

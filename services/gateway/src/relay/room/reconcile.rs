@@ -65,9 +65,10 @@ impl<S: Sink> Room<S> {
             return Vec::new();
         }
         // What the room said before the snapshot was taken is no gap.
-        self.catch_up_to(id, snapshot.at);
+        self.apply_backlog_to(id, snapshot.at);
         let turn = Turn { at: snapshot.at, stood_at: self.position() };
         let mut roster = Roster::of(snapshot.members.iter());
+        self.mark_forked(turn.at);
         let is_lost = self.has_lost(&roster, turn);
         self.forked = false;
         let was_over = self.recovery.as_ref().is_some_and(|recovery| recovery.until <= asked_at);
@@ -104,11 +105,15 @@ impl<S: Sink> Room<S> {
         lost
     }
 
-    /// Whether Redis has lost something that was known here. Members whose answers are of another history are marked.
-    fn has_lost(&mut self, roster: &Roster, turn: Turn) -> bool {
-        for subscriber in self.subscribers.values_mut().filter(|one| contradict(one.at, turn.at)) {
+    /// Marks members whose answers are of another history than the snapshot.
+    fn mark_forked(&mut self, at: Position) {
+        for subscriber in self.subscribers.values_mut().filter(|one| contradict(one.at, at)) {
             (subscriber.forked, self.forked) = (true, true);
         }
+    }
+
+    /// Whether Redis has lost something that was known here.
+    fn has_lost(&self, roster: &Roster, turn: Turn) -> bool {
         // A record never goes back, and anyone who is a member here did not leave.
         let is_older = |conn: &ConnId, was: &Known| roster.get(conn.as_str()).is_some_and(|is| is.age() < was.age());
         let went_back = self.roster.iter().any(|(conn, was)| is_older(conn, was));

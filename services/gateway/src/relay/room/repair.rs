@@ -144,10 +144,10 @@ impl<S: Sink> Room<S> {
     /// The snapshot, if one was needed, is applied; `heard` is how far the room was heard when it was asked for, and `reads_on`
     /// whether someone takes what it missed bit by bit. Goes on with what waited.
     pub(in crate::relay) fn go_on(&mut self, id: &RoomId, heard: u64, reads_on: bool, now: Instant) -> Repaired<S> {
-        let mut fits = self.catch_up(id);
+        let mut fits = self.apply_backlog(id);
         if !fits {
             self.backlog.drop_heard(heard);
-            fits = self.catch_up(id);
+            fits = self.apply_backlog(id);
         }
         if let Phase::Repairing { at, again, .. } = &mut self.phase {
             if std::mem::take(again) || !fits {
