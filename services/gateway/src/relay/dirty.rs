@@ -2,9 +2,9 @@
 //! and brings the members here up to date; a sync does the same for channels and locks, page by page; members whose queues were
 //! full are tried again.
 //!
-//! What fails because Redis is away is tried until it is back, with back-off, as long as someone is in the room: their own requests
-//! are answered `UNAVAILABLE` meanwhile. What is refused in another way is given up after a few tries: everyone here is
-//! disconnected, comes back, and learns from the answer to the join what is wrong.
+//! What fails because Redis is away, or has too much to do, is tried until it succeeds, with back-off, as long as someone is in the
+//! room: their own requests are answered `UNAVAILABLE` or `OVERLOADED` meanwhile. A room that cannot be read is given up after a few
+//! tries: everyone here is disconnected, comes back, and learns from the answer to the join what is wrong.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -17,7 +17,7 @@ use protocol::{
     command::{Command, Outcome, SnapshotQuery},
 };
 use telemetry::propagation::TraceContext;
-use tokio::time::Instant;
+use tokio::{task::yield_now, time::Instant};
 
 use super::{
     member::Member,
@@ -30,8 +30,10 @@ use crate::{backoff::Backoff, due_queue::DueQueue, reassert::Reassert};
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// The longest time between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How often something may be refused.
+/// How often a room may turn out to be unreadable.
 const MOST_REFUSALS: u32 = 5;
+/// Members that are disconnected before other tasks have a turn.
+const DISCONNECTED_AT_ONCE: usize = 64;
 
 /// What is due for a room.
 struct Work {
@@ -52,17 +54,19 @@ enum Task {
 
 struct Tries {
     backoff: Backoff,
+    has_failed: bool,
     refusals: u32,
 }
 
 impl Tries {
     fn new() -> Self {
-        Self { backoff: Backoff::up_to(LONGEST_WAIT), refusals: 0 }
+        Self { backoff: Backoff::up_to(LONGEST_WAIT), has_failed: false, refusals: 0 }
     }
 
-    /// It failed. When to try again; none if it was refused too often.
+    /// It failed. When to try again; none if that is of no use.
     fn failed(&mut self, fault: &Fault) -> Option<Duration> {
-        if !matches!(fault.code, Code::Unavailable | Code::Timeout) {
+        self.has_failed = true;
+        if !matches!(fault.code, Code::Unavailable | Code::Timeout | Code::Overloaded) {
             self.refusals += 1;
         }
         (self.refusals < MOST_REFUSALS).then(|| self.backoff.next())
@@ -73,12 +77,17 @@ impl Tries {
 pub(super) struct Dirty {
     bus: Arc<Bus>,
     reassert: Arc<Reassert>,
-    queue: DueQueue<Work>,
+    /// What is fetched for the first time.
+    fetches: DueQueue<Work>,
+    /// What failed. A primary that is down costs each try up to 1.8 s, which must not hold up the rooms of others.
+    retries: DueQueue<Work>,
+    /// What needs no one else: looks, and members that are behind.
+    looks: DueQueue<Work>,
 }
 
 impl Dirty {
     pub(super) fn new(bus: Arc<Bus>, reassert: Arc<Reassert>) -> Self {
-        Self { bus, reassert, queue: DueQueue::new() }
+        Self { bus, reassert, fetches: DueQueue::new(), retries: DueQueue::new(), looks: DueQueue::new() }
     }
 
     /// What a room wants.
@@ -115,28 +124,55 @@ impl Dirty {
     }
 
     fn after(&self, wait: Duration, room: &Arc<RoomHandle>, task: Task) {
-        self.queue.push(Instant::now() + wait, Work { room: Arc::clone(room), task });
+        self.at(Instant::now() + wait, room, task);
     }
 
-    /// What a worker does, forever.
-    pub(super) async fn work(&self) {
+    fn at(&self, at: Instant, room: &Arc<RoomHandle>, task: Task) {
+        let queue = match &task {
+            Task::Look | Task::CatchUp => &self.looks,
+            Task::Repair(_, tries) | Task::Sync(tries) if tries.has_failed => &self.retries,
+            Task::Repair(..) | Task::Sync(_) => &self.fetches,
+        };
+        queue.push(at, Work { room: Arc::clone(room), task });
+    }
+
+    /// What a worker of fetches does, forever.
+    pub(super) async fn fetch(&self) {
         loop {
-            let Work { room, task } = self.queue.next().await;
-            match task {
-                Task::Look => {
-                    if let Some(number) = room.lock().begin_repair() {
-                        self.after(Duration::ZERO, &room, Task::Repair(number, Tries::new()));
-                    }
+            self.carry_out(self.fetches.next().await).await;
+        }
+    }
+
+    /// What a worker of retries does, forever.
+    pub(super) async fn retry(&self) {
+        loop {
+            self.carry_out(self.retries.next().await).await;
+        }
+    }
+
+    /// What the worker of everything else does, forever.
+    pub(super) async fn look(&self) {
+        loop {
+            self.carry_out(self.looks.next().await).await;
+            yield_now().await;
+        }
+    }
+
+    async fn carry_out(&self, Work { room, task }: Work) {
+        match task {
+            Task::Look => {
+                if let Some(number) = room.lock().begin_repair() {
+                    self.after(Duration::ZERO, &room, Task::Repair(number, Tries::new()));
                 }
-                Task::Repair(number, tries) => self.go_on_repairing(&room, number, tries).await,
-                Task::Sync(tries) => self.go_on_syncing(&room, tries).await,
-                Task::CatchUp => self.catch_up(&room),
             }
+            Task::Repair(number, tries) => self.go_on_repairing(&room, number, tries).await,
+            Task::Sync(tries) => self.go_on_syncing(&room, tries).await,
+            Task::CatchUp => self.catch_up(&room),
         }
     }
 
     async fn go_on_repairing(&self, room: &Arc<RoomHandle>, number: u64, mut tries: Tries) {
-        let (known, heard) = room.lock().ask();
+        let Some((known, heard)) = room.lock().ask(number) else { return };
         let asked_at = Instant::now().into_std();
         let query = Command::Snapshot(SnapshotQuery { room: room.id.clone(), known });
         let answer = self.call(&query).await;
@@ -149,10 +185,13 @@ impl Dirty {
             Ok(snapshot) => snapshot,
             Err(fault) => match tries.failed(&fault) {
                 Some(wait) => return self.after(wait, room, Task::Repair(number, tries)),
-                None => return give_up(room, &fault),
+                None => {
+                    let members = room.lock().give_up_repair(number);
+                    return disconnect(room, members, &fault).await;
+                }
             },
         };
-        let repaired = {
+        let (repaired, wanted) = {
             let mut state = room.lock();
             if !state.repairs(number) {
                 return;
@@ -169,13 +208,15 @@ impl Dirty {
                     false
                 }
             };
-            state.go_on(&room.id, heard, reads_on, Instant::now().into_std())
+            let repaired = state.go_on(&room.id, heard, reads_on, Instant::now().into_std());
+            (repaired, state.take_wanted())
         };
+        self.see_to(room, wanted);
         match repaired {
             Repaired::Not => self.after(AGAIN_AFTER, room, Task::Repair(number, Tries::new())),
             Repaired::Done { recovers_until, behind } => {
                 if let Some(until) = recovers_until {
-                    self.queue.push(until.into(), Work { room: Arc::clone(room), task: Task::Look });
+                    self.at(until.into(), room, Task::Look);
                 }
                 self.see_to_behind(room, behind);
             }
@@ -193,7 +234,10 @@ impl Dirty {
             Ok(page) => page,
             Err(fault) => match tries.failed(&fault) {
                 Some(wait) => return self.after(wait, room, Task::Sync(tries)),
-                None => return give_up(room, &fault),
+                None => {
+                    let members = room.lock().give_up_channels();
+                    return disconnect(room, members, &fault).await;
+                }
             },
         };
         let locks = after.is_none().then_some(&*locks);
@@ -222,7 +266,7 @@ impl Dirty {
         if let Some(next) = behind.next
             && !room.catches_up.swap(true, Ordering::AcqRel)
         {
-            self.queue.push(next.into(), Work { room: Arc::clone(room), task: Task::CatchUp });
+            self.at(next.into(), room, Task::CatchUp);
         }
     }
 
@@ -231,8 +275,16 @@ impl Dirty {
     }
 }
 
-fn give_up(room: &RoomHandle, fault: &Fault) {
-    let members = room.lock().give_up();
+/// Disconnects who was in a room that cannot be read, some at a time.
+async fn disconnect(room: &RoomHandle, members: Vec<Arc<dyn Member>>, fault: &Fault) {
+    if members.is_empty() {
+        return;
+    }
     tracing::warn!(room = %room.id, members = members.len(), error = %fault, "room cannot be read; disconnecting its members");
-    members.into_iter().for_each(Member::disconnect);
+    for (index, member) in members.into_iter().enumerate() {
+        if index % DISCONNECTED_AT_ONCE == DISCONNECTED_AT_ONCE - 1 {
+            yield_now().await;
+        }
+        member.disconnect();
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::event::{RoomEvent, lock::LockEvent, metadata::MetadataEvent};
-use telemetry::propagation::TraceContext;
+use telemetry::{LogLimit, propagation::TraceContext};
 
 use super::{
     delivery::Deliver,
@@ -15,6 +15,7 @@ use super::{
 /// See the module.
 pub(super) struct Dispatch {
     pub(super) dirty: Arc<Dirty>,
+    pub(super) loss_log: LogLimit,
 }
 
 impl Deliver for Dispatch {
@@ -29,13 +30,15 @@ impl Deliver for Dispatch {
             RoomEvent::read(text).map(|event| self.hear_presence(room, text, &event))
         };
         if delivered.is_none() {
-            tracing::warn!(channel = room.channel, "dropped malformed room event");
+            tracing::warn!(channel = room.channel, "malformed room event dropped");
         }
         delivered.unwrap_or_default()
     }
 
     fn lost(&self, room: &Arc<RoomHandle>) {
-        tracing::warn!(room = %room.id, "dropped room events; too many bytes waited");
+        if let Some(suppressed) = self.loss_log.admit() {
+            tracing::warn!(room = %room.id, suppressed, "room events dropped: too many bytes waited");
+        }
         self.dirty.look_again(room);
     }
 }

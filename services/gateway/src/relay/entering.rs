@@ -34,7 +34,8 @@ impl Entering {
         id: &RoomId,
         span: &Span,
     ) -> Result<Self, Fault> {
-        let (room, join) = registry.open(id, |room| room.lock().join_began());
+        let room = registry.open(id, |room| &room.entering);
+        let join = room.lock().join_began();
         let entering = Self { registry: Arc::clone(registry), dirty: Arc::clone(dirty), room, join };
         registry.subscribe(&entering.room, span).await.map(|()| entering)
     }
@@ -67,6 +68,7 @@ impl Entering {
 impl Drop for Entering {
     fn drop(&mut self) {
         self.room.lock().join_ended(self.join);
+        self.room.entering.fetch_sub(1, Ordering::AcqRel);
         self.registry.forget_if_idle(&self.room);
     }
 }
@@ -80,7 +82,7 @@ pub(crate) struct Kept {
 
 impl Kept {
     pub(super) fn new(registry: &Arc<Registry>, id: &RoomId, counter: fn(&RoomHandle) -> &AtomicUsize) -> Self {
-        let (room, _) = registry.open(id, |room| counter(room).fetch_add(1, Ordering::AcqRel));
+        let room = registry.open(id, counter);
         Self { registry: Arc::clone(registry), room, counter }
     }
 

@@ -23,6 +23,7 @@ use std::{sync::Arc, thread, time::Instant};
 use bus::Bus;
 use protocol::{ConnId, Fault, Partition, RoomId};
 use service::Tasks;
+use telemetry::LogLimit;
 use tracing::Span;
 
 use self::{
@@ -40,8 +41,9 @@ pub(crate) use self::{
 };
 use crate::reassert::Reassert;
 
-/// Snapshots and pages of channels that are fetched at a time.
-const REPAIRS: usize = 32;
+/// Snapshots and pages of channels that are fetched at a time, and those that are tried again.
+const FETCHES: usize = 24;
+const RETRIES: usize = 8;
 /// Unsubscriptions under way at a time.
 const UNSUBSCRIPTIONS: usize = 8;
 /// Workers that deliver events: one for each processor, up to so many.
@@ -62,7 +64,7 @@ impl Relay {
         let registry = Arc::new(Registry::new(Arc::clone(&bus)));
         let dirty = Arc::new(Dirty::new(Arc::clone(&bus), reassert));
         let own = Arc::new(Own { registry: Arc::clone(&registry), dirty: Arc::clone(&dirty) });
-        let dispatch = Dispatch { dirty: Arc::clone(&dirty) };
+        let dispatch = Dispatch { dirty: Arc::clone(&dirty), loss_log: LogLimit::default() };
         Arc::new(Self { bus, registry, dirty, delivery: Delivery::new(), dispatch, own })
     }
 
@@ -78,10 +80,16 @@ impl Relay {
             let relay = Arc::clone(self);
             tasks.spawn_permanent("delivery", async move { relay.delivery.work(&relay.dispatch).await });
         }
-        for _ in 0..REPAIRS {
+        for _ in 0..FETCHES {
             let dirty = Arc::clone(&self.dirty);
-            tasks.spawn_permanent("repairs", async move { dirty.work().await });
+            tasks.spawn_permanent("repairs", async move { dirty.fetch().await });
         }
+        for _ in 0..RETRIES {
+            let dirty = Arc::clone(&self.dirty);
+            tasks.spawn_permanent("repairs again", async move { dirty.retry().await });
+        }
+        let dirty = Arc::clone(&self.dirty);
+        tasks.spawn_permanent("slow members", async move { dirty.look().await });
         for _ in 0..UNSUBSCRIPTIONS {
             let registry = Arc::clone(&self.registry);
             tasks.spawn_permanent("forgetting rooms", async move { registry.forget_forever().await });

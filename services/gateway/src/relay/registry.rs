@@ -30,6 +30,8 @@ pub(super) struct RoomHandle {
     pub(super) id: RoomId,
     pub(super) channel: String,
     subscribed: OnceCell<()>,
+    /// Joins under way.
+    pub(super) entering: AtomicUsize,
     /// Sockets here that hold a lock of the room's channels or wait for one, in the room or not.
     pub(super) interests: AtomicUsize,
     /// Leaves of sockets here that are not carried out yet.
@@ -49,6 +51,7 @@ impl RoomHandle {
             id,
             channel,
             subscribed: OnceCell::new(),
+            entering: AtomicUsize::new(0),
             interests: AtomicUsize::new(0),
             leaving: AtomicUsize::new(0),
             idled: AtomicU64::new(0),
@@ -58,11 +61,11 @@ impl RoomHandle {
         }
     }
 
-    /// Whether no one here has anything to do with it.
-    fn is_idle(&self) -> bool {
-        self.interests.load(Ordering::Acquire) == 0
-            && self.leaving.load(Ordering::Acquire) == 0
-            && self.lock().is_idle()
+    /// Whether no one here has anything to do with it; `None` if that cannot be said without waiting for its lock.
+    fn is_idle(&self) -> Option<bool> {
+        let is_counted =
+            [&self.entering, &self.interests, &self.leaving].iter().any(|count| count.load(Ordering::Acquire) > 0);
+        if is_counted { Some(false) } else { self.room.try_lock().map(|room| room.is_idle()) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, MemberRoom> {
@@ -91,16 +94,17 @@ impl Registry {
         Self { bus, partitions: Partition::all().map(|_| Rooms::default()).collect(), idle: DueQueue::new() }
     }
 
-    /// The room, which `begin` keeps from being forgotten.
-    pub(super) fn open<T>(&self, id: &RoomId, begin: impl FnOnce(&RoomHandle) -> T) -> (Arc<RoomHandle>, T) {
+    /// The room, with one more in a counter that keeps it from being forgotten. Waits for no room's lock: whoever receives events
+    /// looks rooms up.
+    pub(super) fn open(&self, id: &RoomId, counter: fn(&RoomHandle) -> &AtomicUsize) -> Arc<RoomHandle> {
         let rooms = self.rooms(id.partition());
         rooms.had_some.store(true, Ordering::Relaxed);
         let mut open = rooms.open.lock();
         let room = open
             .entry(id.clone())
             .or_insert_with(|| Arc::new(RoomHandle::new(id.clone(), self.bus.subjects().room_events(id))));
-        let begun = begin(room);
-        (Arc::clone(room), begun)
+        counter(room).fetch_add(1, Ordering::AcqRel);
+        Arc::clone(room)
     }
 
     /// # Errors
@@ -138,7 +142,7 @@ impl Registry {
 
     /// Someone has nothing to do with the room any more. If that was the last one, the room is forgotten some seconds later.
     pub(super) fn forget_if_idle(&self, room: &RoomHandle) {
-        if room.is_idle() {
+        if room.is_idle() != Some(false) {
             let idled = room.idled.fetch_add(1, Ordering::AcqRel) + 1;
             self.idle.push(Instant::now() + LINGER, (room.id.clone(), idled));
         }
@@ -148,18 +152,26 @@ impl Registry {
     pub(super) async fn forget_forever(&self) {
         loop {
             let (id, idled) = self.idle.next().await;
-            let unsubscribed = {
-                let mut open = self.rooms(id.partition()).open.lock();
-                // It is kept if someone came since, or came and left again: then its time began anew.
-                let stayed_idle =
-                    |room: &Arc<RoomHandle>| room.idled.load(Ordering::Acquire) == idled && room.is_idle();
-                let forgotten = if open.get(&id).is_some_and(stayed_idle) { open.remove(&id) } else { None };
-                // Before anyone can enter the room again, and subscribe.
-                forgotten.map(|room| Box::pin(self.bus.unsubscribe(&room.channel)))
-            };
-            if let Some(unsubscribed) = unsubscribed {
+            if let Some(unsubscribed) = self.forget(&id, idled) {
                 unsubscribed.await;
             }
         }
+    }
+
+    /// Forgets a room, unless someone came since it became idle, or came and left again: then its time starts over.
+    fn forget(&self, id: &RoomId, idled: u64) -> Option<impl Future<Output = ()>> {
+        let mut open = self.rooms(id.partition()).open.lock();
+        let room = open.get(id).filter(|room| room.idled.load(Ordering::Acquire) == idled)?;
+        match room.is_idle() {
+            Some(true) => {}
+            Some(false) => return None,
+            None => {
+                self.idle.push(Instant::now() + LINGER, (id.clone(), idled));
+                return None;
+            }
+        }
+        let room = open.remove(id)?;
+        // Before anyone can enter the room again, and subscribe.
+        Some(Box::pin(self.bus.unsubscribe(&room.channel)))
     }
 }

@@ -56,6 +56,12 @@ struct State {
 }
 
 impl State {
+    fn take_locks(&mut self) -> Taken {
+        self.op += 1;
+        let own = self.membership.as_ref().map(|own| own.room.clone());
+        Taken { locks: self.locks.take(), own, op: self.op }
+    }
+
     fn joined(&self) -> Option<&Membership> {
         self.membership.as_deref().filter(|own| own.joined)
     }
@@ -201,10 +207,7 @@ impl Session {
 
     /// Takes all of them from it.
     pub(super) fn take_locks(&self) -> Taken {
-        let mut state = self.lock();
-        state.op += 1;
-        let own = state.membership.as_ref().map(|own| own.room.clone());
-        Taken { locks: state.locks.take(), own, op: state.op }
+        self.lock().take_locks()
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use fred::{error::Error, interfaces::ClientLike as _};
+use futures_util::future;
 use protocol::InstanceId;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
@@ -136,10 +137,13 @@ impl Lease {
             self.read_only_since = None;
         } else if self.read_only_since.get_or_insert_with(Instant::now).elapsed() >= READ_ONLY_AT_MOST {
             self.read_only_since = None;
-            tracing::warn!("connected to a replica; opening a new connection");
-            if let Err(error) = self.link.commands.force_reconnection().await {
-                tracing::warn!(%error, "no new connection to Redis");
-            }
+            tracing::warn!("connected to a replica; opening new connections");
+            // fred answers only once it has reconnected, and goes on trying by itself.
+            let both = future::join(
+                self.link.commands.force_reconnection(),
+                self.link.subscriptions.client().force_reconnection(),
+            );
+            let _ = timeout(COMMAND_TIMEOUT, both).await;
         }
     }
 

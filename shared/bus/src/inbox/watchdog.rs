@@ -13,13 +13,14 @@ use fred::interfaces::{ClientLike as _, ClusterInterface as _, EventInterface as
 use parking_lot::Mutex;
 use tokio::{
     sync::broadcast::error::RecvError,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::Listener;
 use crate::{
     clock::local_ms,
     link::{Link, Replayed, server_of},
+    redis::COMMAND_TIMEOUT,
 };
 
 const PROBE_EVERY: Duration = Duration::from_millis(500);
@@ -90,8 +91,9 @@ impl Watchdog {
             }
             *self.probes.sent_at.lock() = Some(Instant::now());
             match self.link.probe(&self.link.inbox).await {
-                Ok(0) => self.resubscribe_all().await,
+                // With no receiver, too: the subscription may be at a server that is not the primary any more.
                 Ok(_) if self.probes.age_ms() > RECONNECT_AFTER_MS => self.reconnect().await,
+                Ok(0) => self.resubscribe_all().await,
                 // A Redis that does not answer makes no subscription stale; the command connection reports it.
                 Ok(_) | Err(_) => {}
             }
@@ -163,8 +165,7 @@ impl Watchdog {
         tracing::warn!(silence_ms = self.probes.age_ms(), "stale subscription: opening a new connection");
         // Counts as received, so that the new connection has time to start.
         self.probes.refresh();
-        if let Err(error) = self.link.subscriptions.client().force_reconnection().await {
-            tracing::warn!(%error, "new connection for the subscription failed");
-        }
+        // fred answers only once it has reconnected, and goes on trying by itself.
+        let _ = timeout(COMMAND_TIMEOUT, self.link.subscriptions.client().force_reconnection()).await;
     }
 }

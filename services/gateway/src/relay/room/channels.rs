@@ -169,6 +169,11 @@ impl Channels {
         }
     }
 
+    /// The sync that is under way ends without an answer.
+    pub(super) fn end_sync(&mut self) {
+        self.sync = None;
+    }
+
     /// No one here knows anything of the channels any more.
     pub(super) fn forget(&mut self) {
         self.last_sent = HashMap::new();

@@ -32,7 +32,7 @@ impl Joins {
     /// A join ended, one way or the other. Only what came since the oldest one that is left began is kept.
     pub(super) fn end(&mut self, join: Join) {
         self.under_way.remove(&join);
-        match self.under_way.values().min().copied() {
+        match self.under_way.first_key_value().map(|(_, token)| *token) {
             Some(oldest) => {
                 while self.recent.front().is_some_and(|publication| publication.at.token <= oldest) {
                     self.pop();

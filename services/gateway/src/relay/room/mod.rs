@@ -223,6 +223,12 @@ impl<S: Sink> Room<S> {
         self.channels.take_page(id, &mut self.subscribers, records, after, now)
     }
 
+    /// The channels cannot be read: the sync ends, and no one here is a member any more. Answers who was.
+    pub(super) fn give_up_channels(&mut self) -> Vec<S> {
+        self.channels.end_sync();
+        self.give_up()
+    }
+
     /// From now on `conn` hears what becomes of a lock for which it waits by its operation `op`; `None` if it waits already.
     pub(super) fn wait_for_lock(
         &mut self,

@@ -83,15 +83,18 @@ impl<S: Sink> Room<S> {
         recovery
     }
 
-    /// A snapshot is about to be asked for. Answers what need not be fetched again, none when someone needs a snapshot whatever
-    /// it says; and how far the room has been heard.
-    pub(in crate::relay) fn ask(&mut self) -> (Option<Position>, u64) {
+    /// A snapshot is about to be asked for by this repair; none if it is not under way any more. Answers what need not be
+    /// fetched again, none when someone needs a snapshot whatever it says; and how far the room has been heard.
+    pub(in crate::relay) fn ask(&mut self, repair: u64) -> Option<(Option<Position>, u64)> {
+        if !self.repairs(repair) {
+            return None;
+        }
         self.recovery.iter_mut().for_each(|recovery| recovery.has_asked = true);
         let may_go_on = |at: &Position| {
             self.subscribers.iter().all(|(conn, one)| !one.is_behind() || self.leads_on(conn, one, *at))
         };
         let known = self.position().filter(|at| self.recovery.is_none() && !self.forked && may_go_on(at));
-        (known, self.backlog.heard())
+        Some((known, self.backlog.heard()))
     }
 
     /// Whether the roster, which stands at `at`, is sure to be what follows on what a member was shown. It is not if its answer
@@ -161,10 +164,17 @@ impl<S: Sink> Room<S> {
         Repaired::Done { recovers_until, behind: self.take_behind(reads_on, now) }
     }
 
-    /// The snapshot cannot be had: no one here is a member any more. Answers who was.
-    pub(in crate::relay) fn give_up(&mut self) -> Vec<S> {
+    /// The snapshot of this repair cannot be read. Answers who is no member any more; no one if it is not under way.
+    pub(in crate::relay) fn give_up_repair(&mut self, repair: u64) -> Vec<S> {
+        if self.repairs(repair) { self.give_up() } else { Vec::new() }
+    }
+
+    /// The snapshot cannot be read: no one here is a member any more. Answers who was. A join under way begins the room again,
+    /// and what it missed meanwhile is looked for.
+    pub(super) fn give_up(&mut self) -> Vec<S> {
         let members = self.subscribers.drain().map(|(_, subscriber)| subscriber.sink).collect();
         self.forget();
+        self.phase = Phase::Unknown { missed: self.joins.any() };
         members
     }
 }

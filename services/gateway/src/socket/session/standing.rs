@@ -54,8 +54,7 @@ impl Session {
             return None;
         }
         state.standing = Standing::Evicted;
-        drop(state);
-        Some((room, self.take_locks()))
+        Some((room, state.take_locks()))
     }
 
     /// Its client was silent for too long, and the leave is about to be sent; says whether it had not expired before.

@@ -248,3 +248,34 @@ fn who_is_behind_is_brought_up_to_date_from_the_roster() {
     assert!(!world.room.is_repairing() && world.catch_up_at.is_none());
     assert_eq!(world.log("a"), ["join b first or last", "update b resync", "sync"]);
 }
+
+#[test]
+fn a_room_that_cannot_be_read_has_no_members_and_begins_again_with_the_next_join() {
+    let mut world = World::new();
+    world.joins_here("a");
+    world.join("b", "b", true);
+    world.repair();
+    assert_eq!(world.room.give_up_repair(world.repair + 1).len(), 0, "another repair");
+    assert_eq!(world.room.give_up_repair(world.repair).len(), 1);
+    assert!(!world.room.is_repairing() && world.room.count() == 0);
+    // What the room said meanwhile was dropped, so the answer may know less than that.
+    world.join("c", "c", false);
+    world.wire.clear();
+    world.answer(0);
+    assert!(world.room.is_repairing());
+    world.repaired();
+    assert_eq!(world.log("b"), ["join c first or last resync", "sync"]);
+}
+
+#[test]
+fn a_repair_that_the_room_forgot_asks_for_nothing_more() {
+    let mut world = World::new();
+    world.joins_here("a");
+    world.repair();
+    let forgotten = world.repair;
+    world.leave("a");
+    world.repair();
+    world.joins_here("b");
+    assert!(world.room.ask(forgotten).is_none() && world.room.give_up_repair(forgotten).is_empty());
+    assert_eq!(world.room.count(), 1);
+}

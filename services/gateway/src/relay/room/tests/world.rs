@@ -95,7 +95,7 @@ pub(super) struct World {
     /// Joins that Redis has carried out and whose answers are under way.
     pub(super) answers: VecDeque<Answer>,
     /// The repair under way.
-    repair: u64,
+    pub(super) repair: u64,
     fetched: Option<Fetched>,
     pub(super) look_again: Vec<Instant>,
     /// When members that are behind are tried again.

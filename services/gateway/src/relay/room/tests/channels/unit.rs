@@ -39,3 +39,19 @@ fn a_member_whose_queue_was_full_is_told_which_locks_ended_meanwhile() {
     world.come_to_rest();
     world.agrees_on_locks(0);
 }
+
+#[test]
+fn after_a_sync_that_was_given_up_changes_are_delivered_and_synced_again() {
+    let mut world = World::new();
+    world.catch_up();
+    world.answer();
+    assert_eq!(world.room.give_up_channels().len(), 3, "everyone comes back, and learns it from the join");
+    (world.is_fetching, world.answer) = (false, None);
+    world.members.clear();
+    world.join();
+    world.store.write(1, 0, false);
+    world.hears_everything();
+    assert_eq!(world.members[0].member().log.len(), 1, "an update, to a channel of which nothing was sent yet");
+    world.catch_up();
+    assert!(world.is_fetching);
+}

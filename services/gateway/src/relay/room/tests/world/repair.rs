@@ -94,7 +94,7 @@ impl World {
         }
         let at = if self.store.members.is_empty() { Position::default() } else { self.store.at };
         let snapshot = Snapshot { at, seen_ms: 0, members: self.shown() };
-        let (known, heard) = self.room.ask();
+        let Some((known, heard)) = self.room.ask(self.repair) else { return };
         let unchanged = known == Some(at);
         self.fetched = Some(Fetched {
             asked_at: self.now,
