@@ -1,6 +1,6 @@
 //! Redis is down, restarts, is full: what the bus reports.
 
-use std::{process::Command, time::Duration};
+use std::{process, time::Duration};
 
 use bus::{Role, Why};
 use fred::{
@@ -10,7 +10,11 @@ use fred::{
         client::{ClientKillFilter, ClientKillType},
     },
 };
-use protocol::Partition;
+use protocol::{
+    Partition,
+    command::{Command, SnapshotQuery},
+};
+use telemetry::propagation::TraceContext;
 use testkit::{Redis, until};
 
 use crate::{
@@ -48,7 +52,7 @@ async fn calm(instance: &Instance) {
 
 /// Stops or continues the server's process.
 async fn signal(site: &Site, pid: &str, signal: &str) {
-    assert!(Command::new("kill").args([signal, pid]).status().unwrap().success(), "{}", site.server.url());
+    assert!(process::Command::new("kill").args([signal, pid]).status().unwrap().success(), "{}", site.server.url());
 }
 
 #[tokio::test]
@@ -128,16 +132,28 @@ async fn a_refusal_is_not_silence_and_is_reported_in_redis_own_words() {
     until("it is ready", async || site.gateway.is_ready().then_some(())).await;
 }
 
-/// The name may lead to the new primary by now; the old one keeps its connections open.
+/// A failover behind a name: the demoted server keeps its connections open, and replicates what is published at the new one.
 #[tokio::test]
-async fn a_replica_is_left_for_a_new_connection() {
-    let site = Site::open().await;
-    let connection = async || site.gateway.bus.commands().client_id::<u64>().await.ok();
-    let first = until("it has a connection", connection).await;
-    custom(&site, "REPLICAOF", &["127.0.0.1", "1"]).await;
-    until("another connection", async || connection().await.filter(|now| *now != first)).await;
-    custom(&site, "REPLICAOF", &["NO", "ONE"]).await;
-    until("it is ready", async || site.gateway.is_ready().then_some(())).await;
+async fn a_demoted_server_is_left_for_the_new_one() {
+    let (site, next) = (Site::open().await, Redis::start());
+    let name = Address::of(&site.server.url());
+    let start = |role, id, manner| Instance::start(&name.url, role, id, manner);
+    let both = [
+        start(Role::Gateway, GATEWAY, Manner::Ignores),
+        start(Role::State, "presence-state-0000000b", Manner::Answers),
+    ];
+    until("both are ready", async || both.iter().all(Instance::is_ready).then_some(())).await;
+    let (host, port) =
+        next.url().trim_start_matches("redis://").split_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).unwrap();
+    name.lead_newcomers_to(&next.url());
+    custom(&site, "REPLICAOF", &[&host, &port]).await;
+    let query = || Command::Snapshot(SnapshotQuery { room: "room".into(), known: None });
+    until("it is unready", async || both[0].bus.check_redis().err()).await;
+    until("they are at the new one, and hear each other", async || {
+        let is_answered = both[0].bus.call(&query(), TraceContext::default()).await.is_ok();
+        (both.iter().all(Instance::is_ready) && is_answered).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -52,6 +52,11 @@ impl Address {
         Self { url: format!("redis://{address}"), way }
     }
 
+    /// New connections lead to another server; those that are open stay.
+    pub(crate) fn lead_newcomers_to(&self, url: &str) {
+        self.way.lock().unwrap().server = authority(url);
+    }
+
     /// Leads to another server from now on; connections to the one before are closed.
     pub(crate) fn lead_to(&self, url: &str) {
         let mut way = self.way.lock().unwrap();
