@@ -43,7 +43,7 @@ test('a span is read with all that tests look at', async () => {
 });
 
 const record = message(2,
-  varint(2, 17), string(3, 'ERROR'), message(5, string(1, 'a command failed')), attribute(6, 'room', string(1, 'lobby')),
+  varint(2, 17), string(3, 'ERROR'), message(5, string(1, 'command failed')), attribute(6, 'room', string(1, 'lobby')),
   bytes(9, TRACE), bytes(10, SPAN));
 const log = message(1, message(1, attribute(1, 'service.name', string(1, 'presence-state'))), message(2, record));
 
@@ -54,7 +54,7 @@ test('a log line is read with all that tests check, also at the path of Loki', a
       assert.equal((await fetch(receiver.url + path, { method: 'POST', body: log })).status, 200);
       assert.deepEqual(await receiver.line('about the command', ({ service }) => service === 'presence-state'), {
         resource: { 'service.name': 'presence-state' }, service: 'presence-state', level: 'ERROR', severity: 17,
-        message: 'a command failed', attributes: { room: 'lobby' }, traceId: TRACE.toString('hex'), spanId: SPAN.toString('hex'),
+        message: 'command failed', attributes: { room: 'lobby' }, traceId: TRACE.toString('hex'), spanId: SPAN.toString('hex'),
       });
     } finally {
       receiver.close();

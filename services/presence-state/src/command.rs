@@ -1,4 +1,4 @@
-//! Every command and what carries it out. It knows nothing of queues and messages.
+//! Every command and the function that carries it out. Nothing here knows of queues or messages.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) async fn carry_out(store: &Arc<Store>, caller: Caller<'_>, command: &
     match command {
         Command::Join(one) => {
             let joined = presence::join(store, caller, &[(one, TraceContext::of(span))]).await?;
-            presence::note(span, &joined, 0);
+            presence::record_join(span, &joined, 0);
             Ok(Outcome::Joined(joined))
         }
         Command::Heartbeat(beat) => {

@@ -2,7 +2,7 @@
 
 use service::Reader;
 
-/// What `default.toml` lists, checked.
+/// The settings, validated.
 pub struct Config {
     /// `redis_url`, `redis_password_file`
     pub redis: bus::redis::Config,
@@ -13,7 +13,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the settings; what is wrong with them stays with the reader.
+    /// Reads the settings; the reader collects the problems.
     pub fn load(reader: &mut Reader) -> Option<Self> {
         let admin_port = reader.within("admin_port", 0..=65_535) as u16;
         let metadata_ttl_ms = reader.within("metadata_ttl_ms", 1_000..=31_536_000_000);

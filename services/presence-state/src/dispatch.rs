@@ -1,5 +1,5 @@
-//! Queues: what comes from the bus waits here, bounded, and is taken in batches by workers. A room always has the same
-//! worker, so that its commands keep their order.
+//! Queues: commands from the bus wait here, in bounded queues, and workers take them in batches. A room always has the same
+//! worker, so its commands keep their order.
 
 use std::{
     collections::HashMap,
@@ -30,16 +30,16 @@ use crate::{
     store::Store,
 };
 
-/// Rooms are spread over so many workers. Few, since a worker's batch is the larger the fewer there are.
+/// Workers over which rooms are spread. Few workers make large batches.
 const WORKERS: usize = 2;
-/// Commands that may wait for one worker.
+/// The most commands that may wait for one worker.
 const QUEUE: usize = 8_192;
-/// Commands that a worker takes at once.
+/// The most commands in one batch.
 const BATCH: usize = 512;
 
 static LATE: LogLimit = LogLimit::new(Duration::from_secs(10));
 
-/// Takes requests from the bus.
+/// Takes requests from the bus and queues them.
 pub(crate) struct Dispatch {
     bus: Arc<Bus>,
     workers: Vec<mpsc::Sender<Queued>>,
@@ -70,7 +70,7 @@ impl Drop for Open {
 }
 
 impl Dispatch {
-    /// Begins the workers.
+    /// Starts the workers.
     pub(crate) fn start(bus: Arc<Bus>, store: Store, tasks: &Tasks) -> Arc<Self> {
         let store = Arc::new(store);
         let open = Arc::new(AtomicUsize::new(0));
@@ -88,9 +88,9 @@ impl Dispatch {
         Arc::new(Self { bus, workers, open, tasks: tasks.spawner() })
     }
 
-    /// Resolves when nothing is under way.
+    /// Resolves when every command has been answered.
     pub(crate) async fn drained(&self) {
-        // A moment first: what was published before the lease ended may still be on its way here.
+        // Requests that were published before the lease ended may still arrive.
         sleep(Duration::from_millis(100)).await;
         while self.open.load(Ordering::Acquire) > 0 {
             sleep(Duration::from_millis(10)).await;
@@ -98,14 +98,14 @@ impl Dispatch {
     }
 
     fn worker(&self, command: &Command) -> &mpsc::Sender<Queued> {
-        // What is about a whole partition takes long, and has a worker of its own.
+        // Commands for a partition take long and have their own worker.
         let at = if command.room().is_some() { command.partition().index() % WORKERS } else { WORKERS };
         &self.workers[at]
     }
 
-    fn refuse(&self, reply_to: &str, ids: Vec<u64>, fault: Fault) {
+    fn reject(&self, reply_to: &str, ids: Vec<u64>, fault: Fault) {
         let (bus, reply_to) = (Arc::clone(&self.bus), reply_to.to_owned());
-        self.tasks.spawn("refusal", async move {
+        self.tasks.spawn("rejection", async move {
             bus.reply(&reply_to, &[(ids, Arc::new(Outcome::Fault(fault)))]).await;
         });
     }
@@ -124,8 +124,8 @@ impl Listener for Dispatch {
             let command = match serde_json::from_str::<Command>(item.body.get()) {
                 Ok(command) => command,
                 Err(error) => {
-                    tracing::warn!(%error, sender = %envelope.sender, "refused a command that this version does not know");
-                    self.refuse(&reply_to, item.ids.clone(), Fault::new(Code::Internal, "the command is not known"));
+                    tracing::warn!(%error, sender = %envelope.sender, "rejected unknown command");
+                    self.reject(&reply_to, item.ids.clone(), Fault::new(Code::Internal, "the command is not known"));
                     continue;
                 }
             };
@@ -141,7 +141,7 @@ impl Listener for Dispatch {
             let worker = self.worker(&incoming.command);
             if worker.try_send(Queued { incoming, open: Open::count(&self.open) }).is_err() {
                 let fault = Fault::new(Code::Overloaded, "too many commands are waiting; slow down");
-                self.refuse(&reply_to, item.ids.clone(), fault);
+                self.reject(&reply_to, item.ids.clone(), fault);
             }
         }
         if late > 0
@@ -162,7 +162,7 @@ async fn work(bus: Arc<Bus>, store: Arc<Store>, mut queue: mpsc::Receiver<Queued
         for (reply_to, ids, outcome) in answers {
             replies.entry(reply_to).or_default().push((ids, outcome));
         }
-        // Not awaited: the next batch need not wait for Redis to take these.
+        // In its own task: the next batch need not wait until Redis has taken the answers.
         let bus = Arc::clone(&bus);
         tasks.spawn("answers", async move {
             future::join_all(replies.iter().map(|(reply_to, items)| bus.reply(reply_to, items))).await;
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_past_their_deadline_are_not_taken() {
+    async fn requests_past_their_deadline_are_dropped() {
         let (server, tasks) = (Redis::start(), Tasks::default());
         let dispatch = dispatch(&server, &tasks);
         let body = serde_json::value::to_raw_value(&snapshot("room")).unwrap();

@@ -1,9 +1,9 @@
-//! presence-state: the only writer of presence, metadata and locks. It takes commands from the bus, carries each out as one atomic script in
-//! Redis, and answers. It keeps no truth of its own: which instance runs a command never matters for correctness. It
-//! knows nothing of sockets.
+//! presence-state: the only writer of presence, metadata and locks. It takes commands from the bus, carries each out as one
+//! atomic script in Redis, and answers. It keeps no state of its own, so any instance can run any command. It knows nothing
+//! about sockets.
 //!
-//! The way of a command: `dispatch` (queues, batches) → `batch` (one room's commands in order) → `command` →
-//! `presence/<verb>`, `metadata` or `locks` (what the command means) → `store` (the script, typed).
+//! The path of a command: `dispatch` (queues, batches) → `batch` (one room's commands in order) → `command` →
+//! `presence/<verb>`, `metadata` or `locks` (what the command means) → `store` (the script, with typed results).
 
 mod batch;
 mod command;
@@ -22,13 +22,13 @@ use service::{Context, Health, Shutdown, Tasks};
 
 pub use config::Config;
 
-/// How long commands that are under way may take after the end was asked for.
+/// How long commands may take to be answered after a shutdown was requested.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Runs the service until `shutdown`.
 ///
 /// # Errors
-/// It cannot listen, the settings of Redis cannot work, or a task that it needs has ended. A Redis that is away is no error.
+/// The address cannot be bound, the Redis settings are invalid, or a permanent task ended. It is not an error if Redis is down.
 pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
     let address = SocketAddr::new(context.host, config.admin_port);
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
@@ -51,13 +51,13 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
             move || shutdown.check()
         });
     let app: Router = health.router();
-    // The pages stay up while the rest drains, so that an operator sees why it is unready.
+    // The pages are served until the drain ends, so that an operator sees why the service is not ready.
     tasks.spawn_permanent("health pages", async move { drop(axum::serve(listener, app).await) });
     let life = async {
         shutdown.asked().await;
         bus.deregister().await;
         if tokio::time::timeout(DRAIN, dispatch.drained()).await.is_err() {
-            tracing::warn!("stopped with commands under way; their senders will ask another instance");
+            tracing::warn!("stopped before all commands were answered; their senders will ask another presence-state");
         }
     };
     tokio::select! {

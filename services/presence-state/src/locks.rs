@@ -1,4 +1,4 @@
-//! Locks: which script each command runs.
+//! Lock commands: which script each of them runs.
 
 use protocol::{
     Fault,
@@ -11,25 +11,25 @@ use tracing::Span;
 
 use crate::store::{Caller, Store};
 
-/// Carries out what is asked of locks.
+/// Carries out a lock command.
 pub(crate) async fn carry_out(store: &Store, caller: Caller<'_>, asked: &Lock) -> Result<Outcome, Fault> {
     let span = caller.span;
     span.record("lock.channel_name", asked.room().as_str());
     let locked = match asked {
         Lock::Acquire(acquire) => {
-            name(span, &acquire.lock, &acquire.conn);
+            record_lock(span, &acquire.lock, &acquire.conn);
             store.acquire(caller, acquire).await?
         }
         Lock::Renew(renew) => {
-            name(span, &renew.lock, &renew.conn);
+            record_lock(span, &renew.lock, &renew.conn);
             store.renew(caller, renew).await?
         }
         Lock::Release(release) => {
-            name(span, &release.lock, &release.conn);
+            record_lock(span, &release.lock, &release.conn);
             store.release(caller, release).await?
         }
         Lock::Withdraw(withdraw) => {
-            name(span, &withdraw.lock, &withdraw.conn);
+            record_lock(span, &withdraw.lock, &withdraw.conn);
             store.withdraw(caller, withdraw).await?
         }
         Lock::Drop(drop) => {
@@ -45,17 +45,17 @@ pub(crate) async fn carry_out(store: &Store, caller: Caller<'_>, asked: &Lock) -
             Locked::List(store.locks(span, &channel.name, Some(&channel.kind), name.as_ref()).await?)
         }
     };
-    tell(span, &locked);
+    record_outcome(span, &locked);
     Ok(Outcome::Lock(locked))
 }
 
-fn name(span: &Span, lock: &protocol::LockId, conn: &protocol::ConnId) {
+fn record_lock(span: &Span, lock: &protocol::LockId, conn: &protocol::ConnId) {
     span.record("lock.channel_type", lock.channel.kind.as_str())
         .record("lock.name", lock.name.as_str())
         .record("presence.conn_id", conn.as_str());
 }
 
-fn tell(span: &Span, locked: &Locked) {
+fn record_outcome(span: &Span, locked: &Locked) {
     let (outcome, holder) = match locked {
         Locked::Held(held) => ("held", Some(held)),
         Locked::Waits { holder, .. } => ("waits", Some(holder)),

@@ -1,4 +1,4 @@
-//! Metadata of channels: what is asked of it, and what members of a room may have missed.
+//! Metadata of channels: reads, writes, and the channel sync of a room's members.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,10 +13,10 @@ use tracing::Span;
 
 use crate::store::{Caller, Store, Written};
 
-/// A page of records ends after the one with which it is larger than this.
+/// A page ends with the record that makes it larger than this.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// Carries out what is asked of channels, in order, in any rooms of one slot.
+/// Carries out commands on channels, in order, in any rooms of one slot.
 pub(crate) async fn carry_out(
     store: &Store,
     deadline_ms: u64,
@@ -29,7 +29,7 @@ pub(crate) async fn carry_out(
     written.into_iter().zip(asked).map(|(written, (asked, span))| Ok(outcome(written?, &asked.act, span))).collect()
 }
 
-/// What is asked, at once: each word to a span on its own costs as much.
+/// Records the command in its span, all fields at once: each separate `record` would cost as much.
 fn describe(span: &Span, Metadata { channel, act }: &Metadata) {
     let change = act.change();
     tracing::record_all!(
@@ -60,9 +60,9 @@ fn outcome(written: Written, act: &Act, span: &Span) -> Outcome {
     }
 }
 
-/// The records of a room's channels that are not as its members know them, and all their locks. A record that Redis lost begins
-/// again, empty, and one whose last changes it lost is renewed: members are told so by an event like any other, under a
-/// revision above all that they know. What is too large for one message comes page by page.
+/// The records of a room's channels that differ from what its members know, and all their locks. If Redis lost a record, it
+/// starts over empty. If Redis lost its last changes, it is written again as it is. Either way members are sent an ordinary
+/// event whose revision is above all that they know. What is too large for one message comes in pages.
 ///
 /// # Errors
 /// `UNAVAILABLE`, `OVERLOADED`, `INTERNAL`.
@@ -99,8 +99,8 @@ pub async fn catch_up(store: &Store, caller: Caller<'_>, asked: &Catchup) -> Res
     Ok(Outcome::Catchup { records, locks, after })
 }
 
-/// Writes a record whose revision is `expected`, with nothing new in it; several gateways may ask for it at once, and the first
-/// one does it.
+/// Writes a record again, without a change, if its revision is still `expected`. Several gateways may ask for it at once; only
+/// the first write succeeds, and the others read.
 async fn write_again(
     store: &Store,
     caller: Caller<'_>,

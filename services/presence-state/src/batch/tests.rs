@@ -84,7 +84,7 @@ fn codes(mut answers: Vec<Addressed>) -> Vec<(u64, &'static str)> {
     answers.iter().flat_map(each).collect()
 }
 
-/// All that write, each in a room of its own but for joins that share a call.
+/// Every command that writes, each in its own room except for joins that share a call.
 fn writes() -> Vec<Command> {
     let gateway = || "presence-gateway-0000000a".into();
     let channel = |room: &str| ChannelId { name: room.into(), kind: "T".into() };
@@ -119,7 +119,7 @@ fn writes() -> Vec<Command> {
 }
 
 #[tokio::test]
-async fn what_reaches_redis_too_late_is_not_carried_out() {
+async fn commands_that_reach_redis_after_their_deadline_are_not_carried_out() {
     let server = Redis::start();
     let (bus, store) = open(&server).await;
     let members = ["there", "left"].map(|room| join(room, "c"));
@@ -133,7 +133,7 @@ async fn what_reaches_redis_too_late_is_not_carried_out() {
     assert_eq!(codes(carry_out(&store, late).await), expected);
     assert_eq!(keys(&bus).await, before);
 
-    // Rooms that share a call: the first of their callers to give up decides.
+    // Rooms that share a call: the earliest deadline counts.
     let () = bus.commands().custom(fred::cmd!("CLIENT"), vec!["PAUSE", "600", "ALL"]).await.unwrap();
     let deadlines = [wall_clock_ms() + 300, wall_clock_ms() + 5_000];
     let patches = ["there", "left"].map(|room| Command::Heartbeat(Heartbeat { state: Some(json("2")), ..beat(room) }));
@@ -146,7 +146,7 @@ async fn what_reaches_redis_too_late_is_not_carried_out() {
 }
 
 #[tokio::test]
-async fn what_is_late_already_is_neither_carried_out_nor_answered() {
+async fn commands_that_are_late_already_are_neither_carried_out_nor_answered() {
     let server = Redis::start();
     let (bus, store) = open(&server).await;
     let commands = writes().into_iter().chain([heartbeat("there"), metadata("written")]).zip(1..);
@@ -155,8 +155,7 @@ async fn what_is_late_already_is_neither_carried_out_nor_answered() {
     assert_eq!(keys(&bus).await, [""; 0]);
 }
 
-/// Whatever shares a script call, and however long each takes: Redis has to be sent the script of the patch first, and knows
-/// that of joins.
+/// Also if a later command could run sooner: Redis has to be sent the script of the patch first, and has that of joins.
 #[tokio::test]
 async fn one_rooms_commands_keep_their_order() {
     let server = Redis::start();
@@ -189,7 +188,7 @@ async fn one_rooms_commands_keep_their_order() {
 }
 
 #[tokio::test]
-async fn a_room_that_cannot_be_read_spoils_no_other() {
+async fn a_room_that_cannot_be_read_does_not_affect_others() {
     let server = Redis::start();
     let (bus, store) = open(&server).await;
     let base = |room: &RoomId| bus.subjects().partition(room.partition());
@@ -213,11 +212,11 @@ async fn a_room_that_cannot_be_read_spoils_no_other() {
         .map(|(_, _, outcome)| match &**outcome {
             Outcome::Fault(fault) => fault.code.as_str(),
             Outcome::Beat { .. } => "taken",
-            Outcome::Record(_) => "told",
+            Outcome::Record(_) => "read",
             _ => "something else",
         })
         .collect();
-    assert_eq!(codes, ["taken", "INTERNAL", "taken", "told", "INTERNAL", "told"]);
+    assert_eq!(codes, ["taken", "INTERNAL", "taken", "read", "INTERNAL", "read"]);
 }
 
 #[tokio::test]
@@ -227,7 +226,7 @@ async fn commands_whose_work_panics_are_answered_internal() {
         tokio::task::yield_now().await;
         panic!("on purpose")
     };
-    assert_eq!(codes(panics::answered(&commands, panics).await), [(1, "INTERNAL"), (2, "INTERNAL")]);
+    assert_eq!(codes(panics::catch(&commands, panics).await), [(1, "INTERNAL"), (2, "INTERNAL")]);
     let works = async { addressed(&commands, vec![Outcome::Missing, Outcome::Missing]) };
-    assert_eq!(codes(panics::answered(&commands, works).await), [(1, "done"), (2, "done")]);
+    assert_eq!(codes(panics::catch(&commands, works).await), [(1, "done"), (2, "done")]);
 }

@@ -1,4 +1,4 @@
-//! Evictions of connections whose gateway is gone. Anyone who finds them may have read long ago: here is decided again.
+//! Evictions of connections whose gateway is gone. The caller may have read the leases long ago, so they are checked again here.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use tracing::{Instrument as _, Span};
 
 use crate::store::{Caller, Clearing, Eviction, Reaped, Store};
 
-/// Script calls of one reap; what is left then is asked for again.
+/// The most script calls of one reap. If more is left, the reaper asks again.
 const CALLS: u32 = 10;
 
-/// Evicts some 200 connections of gateways that seem to be gone from a room, if they are.
+/// Evicts about 200 connections of the `gateways` from a room, if these are gone. Runs in the background.
 pub(super) fn gone(store: &Arc<Store>, span: &Span, room: &RoomId, mut gateways: Vec<String>) {
     if gateways.is_empty() {
         return;
@@ -24,7 +24,7 @@ pub(super) fn gone(store: &Arc<Store>, span: &Span, room: &RoomId, mut gateways:
     let (span, parent) = (span.clone(), span.clone());
     let work = async move {
         let Clearing { store, room } = &clearing;
-        if store.looks_again().await {
+        if store.refresh_leases().await {
             gateways.retain(|code| store.is_gone(&keyspace::gateway_of(code)));
             evict(store, &span, room, &gateways).await;
         }
@@ -41,16 +41,16 @@ async fn evict(store: &Store, span: &Span, room: &RoomId, gateways: &[String]) {
     match store.evict(caller, &eviction, None).await {
         Ok((_, evicted)) => telemetry::metrics::evicted("node_lost", evicted),
         Err(error) => {
-            tracing::debug!(%room, %error, "connections of a gone gateway were not evicted; a reaper will");
+            tracing::debug!(%room, %error, "eviction failed; the reaper will evict the connections");
         }
     }
 }
 
-/// Ends what is over in a partition.
+/// Evicts the connections of gone gateways from a partition, and ends locks and waits that have expired.
 pub(crate) async fn reap(store: &Arc<Store>, caller: Caller<'_>, reap: &Reap) -> Result<Outcome, Fault> {
-    // A gateway that has just begun may have members before this instance has seen its lease.
-    if !reap.gone.is_empty() && !store.looks_again().await {
-        return Err(Fault::new(Code::Unavailable, "who holds a lease is not known right now; nothing was evicted"));
+    // A gateway that has just started may have members before this instance has seen its lease.
+    if !reap.gone.is_empty() && !store.refresh_leases().await {
+        return Err(Fault::new(Code::Unavailable, "the leases cannot be read right now; nothing was evicted"));
     }
     let gone: Vec<_> = reap.gone.iter().filter(|gateway| store.is_gone(gateway)).cloned().collect();
     let mut total = Reaped::default();
@@ -60,7 +60,7 @@ pub(crate) async fn reap(store: &Arc<Store>, caller: Caller<'_>, reap: &Reap) ->
         total.rooms += reaped.rooms;
         total.more = reaped.more;
         for room in reaped.broken {
-            tracing::error!(%room, partition = %reap.partition, "a room cannot be read and was given up");
+            tracing::error!(%room, partition = %reap.partition, "room skipped: it cannot be read");
         }
         if !total.more {
             break;

@@ -1,4 +1,4 @@
-//! Joins: those of one room that came together are made by one script call and share one snapshot.
+//! Joins. Joins of one room that arrive together share one script call and one snapshot.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use telemetry::propagation::TraceContext;
 
 use crate::store::{Caller, Store};
 
-/// Whether a join may share a call with others. One that may replace a record of its own may not: the others' snapshots
-/// would lack the member between its old record and its new one.
+/// Whether a join may share a call with others. A join that may replace its own record may not: the snapshots of the others
+/// would miss the member between its old and its new record.
 pub(crate) fn shares(join: &Join) -> bool {
     join.known_epoch == 0
 }
 
-/// Puts connections into their room.
+/// Adds connections to their room.
 pub(crate) async fn join(
     store: &Arc<Store>,
     caller: Caller<'_>,
@@ -28,15 +28,15 @@ pub(crate) async fn join(
     let made = store.join(caller, &first.room, joins).await?;
     super::evict::gone(store, caller.span, &first.room, made.gone);
     let joined = made.joined;
-    // One that replaces a record of its own comes alone, and is an update to the others.
+    // A join that replaces its own record is alone in its call, and is an update to the others.
     let is_again = joins.len() == 1 && joined.before.iter().any(|member| member.conn == first.conn);
     let count = joined.joins.iter().filter(|join| join.member.is_some()).count();
     telemetry::metrics::published(if is_again { "update" } else { "join" }, count as u64);
     Ok(joined)
 }
 
-/// Notes in the span of the join at `index` what became of it.
-pub(crate) fn note(span: &tracing::Span, joined: &Joined, index: usize) {
+/// Records the result of the join at `index` in its span.
+pub(crate) fn record_join(span: &tracing::Span, joined: &Joined, index: usize) {
     if let Some(member) = joined.joins.get(index).and_then(|join| join.member.as_ref()).filter(|_| !span.is_disabled())
     {
         span.record("presence.epoch", member.epoch as i64)

@@ -1,4 +1,4 @@
-//! What each command of presence means: which script it runs and what is answered. It knows nothing of queues and messages.
+//! Presence commands: which script each of them runs and how it is answered. Nothing here knows of queues or messages.
 
 mod evict;
 mod join;
@@ -17,7 +17,7 @@ use tracing::Span;
 use crate::store::{Beat, Caller, Read, Store};
 
 pub(crate) use evict::reap;
-pub(crate) use join::{join, note, shares};
+pub(crate) use join::{join, record_join, shares};
 pub(crate) use restore::{audit, restore};
 
 /// Carries out heartbeats, in order, in any rooms of one slot.

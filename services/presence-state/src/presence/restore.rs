@@ -1,4 +1,4 @@
-//! Gateways put their own records back, and compare counts with what is stored.
+//! Restores and audits: gateways restore the records of their own members, and compare counts with what Redis has.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use protocol::{
 
 use crate::store::{Caller, Store};
 
-/// Makes a room's records of one gateway what that gateway says they are.
+/// Replaces the records that a room has of one gateway by what that gateway sent.
 pub(crate) async fn restore(store: &Arc<Store>, caller: Caller<'_>, restore: &Restore) -> Result<Outcome, Fault> {
     caller.span.record("presence.room_id", restore.room.as_str());
     caller.span.record("presence.connections", restore.members.len() as i64);
@@ -20,18 +20,18 @@ pub(crate) async fn restore(store: &Arc<Store>, caller: Caller<'_>, restore: &Re
         None => 0,
     };
     if written + removed > 0 {
-        tracing::info!(room = %restore.room, gateway = %restore.gateway, written, removed, "put records back");
+        tracing::info!(room = %restore.room, gateway = %restore.gateway, written, removed, "records restored");
     }
     Ok(Outcome::Restored { written, removed })
 }
 
-/// Compares a partition's counts with what a gateway has there.
+/// Compares the counts of a partition with what a gateway has there.
 pub(crate) async fn audit(store: &Arc<Store>, caller: Caller<'_>, audit: &Audit) -> Result<Outcome, Fault> {
     let audited = store.audit(caller, audit).await?;
-    // What differs may be under way; only the gateway knows, and says so.
+    // Not logged: `differing` may be due to joins or leaves under way, which only the gateway can tell.
     if audited.removed > 0 {
         let (partition, gateway, removed) = (audit.partition, &audit.gateway, audited.removed);
-        tracing::info!(%partition, %gateway, removed, "an audit removed records of connections that are gone");
+        tracing::info!(%partition, %gateway, removed, "audit removed records of closed connections");
     }
     Ok(Outcome::Audited { differing: audited.differing, removed: audited.removed })
 }

@@ -1,4 +1,5 @@
-//! Who evicts looks again: nothing goes in a truce, nor of a gateway that has come, or come back, since the leases were read.
+//! Evictions check the leases again: nothing is evicted in a truce, or of a gateway that started, or came back, since the leases
+//! were read.
 
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ impl Site {
         Self { bus, store, room: "lobby".into(), span: Span::none(), server, _tasks: tasks }
     }
 
-    /// A gateway that has its lease since this moment; the last look at the leases was before that, as a rule.
+    /// Starts a gateway, which has its lease from now on; the leases were usually last read before that.
     async fn begin(&self, gateway: &str) -> Arc<Bus> {
         start(&self.server, Role::Gateway, gateway).await
     }
@@ -58,7 +59,7 @@ impl Site {
         Caller::patient(&self.span)
     }
 
-    /// Who is shown to a member that this gateway lets in.
+    /// Joins a member on `gateway`; answers whom it is shown.
     async fn join(&self, conn: &str, gateway: &str) -> Vec<String> {
         let join = Join {
             room: self.room.clone(),
@@ -84,10 +85,10 @@ impl Site {
         Box::pin(command::carry_out(&self.store, self.caller(), command)).await
     }
 
-    /// Has a gateway reaped that seems to be gone; how many it were.
+    /// Reaps a gateway that seems to be gone; answers how many connections were evicted.
     async fn reap(&self, gateway: &str) -> u64 {
         let reap = Command::Reap(Reap { partition: self.room.partition(), gone: vec![gateway.into()] });
-        // Refused as long as no newer view comes, on a machine that is very busy.
+        // On a busy machine it is rejected until the leases have been read again.
         until("it is reaped", async || match self.carry_out(&reap).await {
             Ok(Outcome::Reaped { evicted, .. }) => Some(evicted),
             _ => None,
@@ -95,7 +96,7 @@ impl Site {
         .await
     }
 
-    /// Has the room cleared of a gateway that seems to be gone.
+    /// Clears the room of a gateway that seems to be gone.
     async fn clear(&self, gateway: &str) {
         let gateway = InstanceId::from(gateway);
         evict::gone(&self.store, &self.span, &self.room, vec![keyspace::gateway_code(&gateway).to_owned()]);
@@ -122,7 +123,7 @@ fn conns<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn no_one_is_evicted_but_who_is_gone() {
+async fn only_members_of_gone_gateways_are_evicted() {
     let site = Site::open().await;
     let _alive = site.begin(ALIVE).await;
     let back = ["reap", "clear", "show"].map(|name| (name, format!("presence-gateway-back-{name:0>8}")));
@@ -152,12 +153,12 @@ async fn no_one_is_evicted_but_who_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn who_joins_or_looks_has_those_evicted_who_are_gone_but_not_the_youngest() {
+async fn joins_and_snapshots_evict_members_of_gone_gateways_except_recent_ones() {
     let site = Site::open().await;
     let _alive = site.begin(ALIVE).await;
     site.join("alive", ALIVE).await;
     site.calm().await;
-    // Their gateway may have begun since the leases were read.
+    // The gateway of recent members may have started since the leases were read.
     let shown = async || {
         site.cleared().await;
         let seen_ms = site.bus.seen_ms();
@@ -165,12 +166,12 @@ async fn who_joins_or_looks_has_those_evicted_who_are_gone_but_not_the_youngest(
         let shown = site.join("newcomer", ALIVE).await;
         (site.bus.seen_ms() == seen_ms).then_some(shown)
     };
-    assert_eq!(until("both between two looks", shown).await, ["alive", "newcomer", "young"]);
+    assert_eq!(until("both joins between two reads of the leases", shown).await, ["alive", "newcomer", "young"]);
 
     let later = site.bus.redis_now_ms() + 1_000;
     until("the leases were read", async || (site.bus.seen_ms() > later).then_some(())).await;
     let look = Command::Snapshot(SnapshotQuery { room: site.room.clone(), known: None });
-    until("a look has it evicted", async || {
+    until("a snapshot evicts it", async || {
         site.carry_out(&look).await.unwrap();
         site.cleared().await;
         (site.members().await == ["alive", "newcomer"]).then_some(())
@@ -179,7 +180,7 @@ async fn who_joins_or_looks_has_those_evicted_who_are_gone_but_not_the_youngest(
     site.join("old", GONE).await;
     let later = site.bus.redis_now_ms() + 1_000;
     until("the leases were read", async || (site.bus.seen_ms() > later).then_some(())).await;
-    until("a join has it evicted", async || {
+    until("a join evicts it", async || {
         site.join("last", ALIVE).await;
         site.cleared().await;
         (site.members().await == ["alive", "last", "newcomer"]).then_some(())

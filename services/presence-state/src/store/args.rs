@@ -1,9 +1,9 @@
-//! The arguments of a script call for many. Their texts stand in one buffer, since each text by itself is allocated twice: here,
-//! and when fred shares it.
+//! The arguments of a script call for many commands. Their texts share one buffer: on its own, each text would be allocated
+//! twice, here and when fred shares it.
 
 use fred::{bytes::Bytes, types::Value};
 
-/// Bytes of a text, for the first allocation.
+/// The usual length of a text, for the first allocation.
 const USUAL_BYTES: usize = 24;
 
 enum Arg {
@@ -12,14 +12,14 @@ enum Arg {
     Number(Value),
 }
 
-/// See the module.
+/// Builds the arguments of a script call.
 pub(super) struct Args {
     buffer: Vec<u8>,
     args: Vec<Arg>,
 }
 
 impl Args {
-    /// Space for `count` of them.
+    /// Reserves space for `count` arguments.
     pub(super) fn with_capacity(count: usize) -> Self {
         Self { buffer: Vec::with_capacity(count * USUAL_BYTES), args: Vec::with_capacity(count) }
     }

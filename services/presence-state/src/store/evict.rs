@@ -1,4 +1,4 @@
-//! Evictions in Redis: connections whose gateway is gone, or does not know them any more.
+//! Evictions in Redis: connections whose gateway is gone or no longer has them.
 
 use std::sync::LazyLock;
 
@@ -19,21 +19,21 @@ static EVICT: LazyLock<Script> = LazyLock::new(|| script("presence_evict"));
 pub struct Eviction<'a> {
     /// The room.
     pub room: &'a RoomId,
-    /// The codes of the gateways whose connections go.
+    /// The codes of the gateways whose connections are evicted.
     pub gateways: &'a [String],
-    /// What members are told.
+    /// The reason that members are sent.
     pub reason: Reason,
     /// Only records that are older than this, in milliseconds of Redis' clock; 0 for all.
     pub before_ms: u64,
-    /// Connections that stay.
+    /// Connections that are not evicted.
     pub stay: &'a [ConnId],
-    /// Whether the gateways' locks and places in line go too.
+    /// Whether the gateways' locks and waiters are removed too.
     pub with_locks: bool,
 }
 
 impl Store {
-    /// Evicts connections, some 200 of them from `cursor` on, `None` for where the last such call stopped; answers where to go
-    /// on, `None` at the end, and how many it were.
+    /// Evicts about 200 connections, starting at `cursor`, or where the last such call stopped if it is `None`. Returns the next
+    /// cursor, `None` at the end, and how many connections were evicted.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -59,7 +59,7 @@ impl Store {
         Ok(((cursor != "0").then_some(cursor), evicted))
     }
 
-    /// Evicts all of them, call by call; answers how many it were.
+    /// Evicts all of them, call by call; returns how many connections were evicted.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -75,7 +75,8 @@ impl Store {
         }
     }
 
-    /// Evicts what a gateway has in a room and does not know any more; `stay` are the connections that it knows.
+    /// Evicts the strays of a gateway in a room: records of connections that the gateway no longer has. `stay` are those that it
+    /// has; `None` if it has nothing to do with the room.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -94,7 +95,7 @@ impl Store {
             reason: Reason::Disconnected,
             before_ms,
             stay: stay.unwrap_or_default(),
-            // Where it names connections it has to do with the room, and its locks there may be good.
+            // If the gateway names connections, it uses the room, and its locks there may be valid.
             with_locks: stay.is_none(),
         };
         self.evict_all(caller, &eviction).await

@@ -1,4 +1,4 @@
-//! Members of gateways that are gone: their lease ended, and no one has evicted them yet.
+//! Members of gateways that are gone: the lease expired, and the members are not evicted yet.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,10 +6,10 @@ use protocol::{RoomId, command::Member};
 
 use super::{Store, member::Stored};
 
-/// Epochs are born from Redis' clock; one that is so far ahead of it is its client's own.
+/// Epochs start at the time of Redis' clock. One that is this far ahead of it was chosen by the client.
 const OWN_EPOCH_MS: u64 = 60_000;
 
-/// A room that is being cleared of gateways that are gone. No one else begins until this is dropped.
+/// A room that is being cleared of members of gone gateways. Until this is dropped, no one else starts to clear it.
 pub struct Clearing {
     pub(crate) store: Arc<Store>,
     pub(crate) room: RoomId,
@@ -22,32 +22,32 @@ impl Drop for Clearing {
 }
 
 impl Store {
-    /// Takes a room on to be cleared of gateways that are gone; `None` if that is under way.
+    /// Starts to clear a room of members of gone gateways; `None` if that is under way.
     pub fn begin_clearing(self: &Arc<Self>, room: &RoomId) -> Option<Clearing> {
         let begun = self.clearing.lock().insert(room.clone());
         begun.then(|| Clearing { store: Arc::clone(self), room: room.clone() })
     }
 
-    /// Has work done after its command was answered.
+    /// Runs work that goes on after its command was answered.
     pub(crate) fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(name, work);
     }
 
-    /// Has the list of those who hold leases read after this call; `false` if that did not work.
-    pub async fn looks_again(&self) -> bool {
+    /// Reads the leases again; `false` if that failed.
+    pub async fn refresh_leases(&self) -> bool {
         self.bus.look_again().await
     }
 
-    /// Whether a gateway has lost its lease and may be evicted.
+    /// Whether a gateway's lease has expired and its members may be evicted.
     pub fn is_gone(&self, gateway: &protocol::InstanceId) -> bool {
         self.bus.truce().is_none() && !self.bus.view().is_alive(gateway)
     }
 
-    /// Leaves members of gateways that are gone out of those that a newcomer is shown; the codes of those gateways. The list of
-    /// leases is read again first: a gateway that was paused and is back has its users back at once.
+    /// Removes members of gone gateways from what a newcomer is shown, and returns the codes of these gateways. The leases are
+    /// read again first, so the users of a gateway that was paused and is back are shown again at once.
     pub(super) async fn without_gone(&self, mut stored: Vec<Stored>) -> (Vec<Member>, Vec<String>) {
         let mut gone = self.seem_gone(&stored);
-        if !gone.is_empty() && !self.looks_again().await {
+        if !gone.is_empty() && !self.refresh_leases().await {
             gone.clear();
         }
         gone.retain(|code| self.is_gone(&keyspace::gateway_of(code)));
@@ -55,14 +55,14 @@ impl Store {
         (stored.into_iter().map(|one| one.member).collect(), gone)
     }
 
-    /// The codes of gateways that have members here and are gone, as far as this instance knows by now.
+    /// The codes of gateways that have members here and are gone, by the leases that were last read.
     pub(super) fn seem_gone(&self, stored: &[Stored]) -> Vec<String> {
         let mut oldest: BTreeMap<&str, u64> = BTreeMap::new();
         for Stored { member, gateway } in stored {
             let epoch = oldest.entry(gateway).or_insert(member.epoch);
             *epoch = (*epoch).min(member.epoch);
         }
-        // A gateway that has just begun may have members before this instance has seen its lease.
+        // A gateway that has just started may have members before this instance has seen its lease.
         let seen_ms = self.bus.seen_ms();
         let is_known = |epoch: u64| epoch < seen_ms || epoch > seen_ms + OWN_EPOCH_MS;
         oldest

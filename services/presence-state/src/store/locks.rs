@@ -1,4 +1,4 @@
-//! Locks in Redis: one function for each script.
+//! Locks in Redis: one function per script.
 
 use std::sync::LazyLock;
 
@@ -21,13 +21,13 @@ static DROP: LazyLock<Script> = LazyLock::new(|| script("lock_drop"));
 static EXPIRE: LazyLock<Script> = LazyLock::new(|| script("lock_expire"));
 static GET: LazyLock<Script> = LazyLock::new(|| script("lock_get"));
 
-/// Locks of all channels of one name.
+/// The most locks in all channels of one name.
 const MOST_LOCKS: u64 = 256;
-/// Waiters for them. A script that hands a lock on looks at them all.
+/// The most waiters for them. A script that grants a lock to the next waiter reads all of them.
 const MOST_WAITERS: u64 = 256;
 
 impl Store {
-    /// Takes a lock, holds it longer, or stands in line for it.
+    /// Acquires a lock, renews it if the connection holds it, or queues for it.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -45,7 +45,7 @@ impl Store {
         self.of_conn(caller, &ACQUIRE, &acquire.lock, args).await
     }
 
-    /// Holds a lock longer.
+    /// Extends the TTL of a lock.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -55,7 +55,7 @@ impl Store {
         self.of_conn(caller, &RENEW, &renew.lock, args).await
     }
 
-    /// Lets a lock go.
+    /// Releases a lock.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -65,7 +65,7 @@ impl Store {
         self.of_conn(caller, &RELEASE, &release.lock, args).await
     }
 
-    /// Waits no longer.
+    /// Stops waiting for a lock.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -75,7 +75,7 @@ impl Store {
         self.of_conn(caller, &WITHDRAW, &withdraw.lock, args).await
     }
 
-    /// Takes everything from a connection.
+    /// Releases every lock of a connection and stops all its waits.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -86,7 +86,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends what has outlived its TTL.
+    /// Ends locks and waits that have expired.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -96,7 +96,7 @@ impl Store {
         Ok(())
     }
 
-    /// Who holds what: of all channels of a name, or of one type, or one lock.
+    /// The locks that are held: in all channels of a name, in one of them, or one lock.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -136,7 +136,7 @@ impl Store {
     }
 }
 
-/// What the scripts of one connection and one lock begin with.
+/// The first arguments of scripts for one connection and one lock.
 fn args(lock: &LockId, span: &Span, conn: &ConnId) -> Vec<Value> {
     vec![
         lock.channel.name.as_str().into(),
@@ -147,7 +147,7 @@ fn args(lock: &LockId, span: &Span, conn: &ConnId) -> Vec<Value> {
     ]
 }
 
-/// Reads what they answer.
+/// Parses their answer.
 fn read(lock: &LockId, parts: &[String]) -> Option<Locked> {
     let (status, rest) = parts.split_first()?;
     let held = || held(lock, rest.iter().map(String::as_str));

@@ -1,4 +1,4 @@
-//! Stored records and the members that they are.
+//! Members, parsed from stored records.
 
 use protocol::command::Member;
 use serde_json::value::RawValue;
@@ -9,7 +9,7 @@ pub(super) struct Stored {
     pub(super) gateway: String,
 }
 
-/// The members of a room from its records, connection and record by turns. What cannot be read is no one's.
+/// The members of a room from its records; connections and records alternate. A record that cannot be read is skipped.
 pub(super) fn stored(records: Vec<String>) -> impl Iterator<Item = Stored> {
     let mut records = records.into_iter();
     std::iter::from_fn(move || Some((records.next()?, records.next()?)))
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_read_and_what_is_none_is_nobodys() {
+    fn records_are_parsed_and_malformed_ones_are_skipped() {
         let records = ["a", "7\n1\ngateway\nuser\n{\"x\":1e400}", "b", "broken", "c", "7\n1\ng\nu\n{"];
         let read: Vec<_> = stored(records.map(str::to_owned).to_vec()).collect();
         assert_eq!(read.len(), 1);

@@ -14,18 +14,18 @@ use tracing::Span;
 
 use super::{Caller, Run, Store, broken, int, shared_span, source::script_with, traceparent_of};
 
-/// One script under three sets of flags. Usually the first carries out whatever is asked, many channels in one call. A full
-/// Redis refuses it as a whole; then each is asked for by itself, under the flags that its verb may have.
+/// One script under three sets of flags. Usually the first one runs every command, many channels in one call. If Redis is out of
+/// memory, it rejects that call; then each command runs on its own, under the flags that its verb may have.
 static ANY: LazyLock<Script> = LazyLock::new(|| script_with("metadata", ""));
 static REMOVE: LazyLock<Script> = LazyLock::new(|| script_with("metadata", "allow-oom"));
 static GET: LazyLock<Script> = LazyLock::new(|| script_with("metadata", "no-writes"));
 
-/// What became of what was asked.
+/// The result of a command on a channel.
 #[derive(Debug)]
 pub enum Written {
-    /// It happened, now or, sent before, already then; the channel since.
+    /// Carried out now, or before if the same command was already sent. The channel's record.
     Done(Record),
-    /// It did not.
+    /// Not carried out.
     Rejected(Rejection),
 }
 
@@ -49,18 +49,18 @@ impl Store {
         self.channels(caller.deadline_ms, &[(asked, caller.span)]).await.pop().unwrap_or_else(|| Err(broken()))
     }
 
-    /// Carries out what is asked of channels, in order, in any rooms of one [slot](Store::slot); a result for each. Errors are
-    /// `UNAVAILABLE`, `OVERLOADED` and `INTERNAL`. The call belongs to the trace of the first traced one, and the others are
+    /// Carries out commands on channels, in order, in any rooms of one [slot](Store::slot); returns a result for each. Errors are
+    /// `UNAVAILABLE`, `OVERLOADED` and `INTERNAL`. The call belongs to the trace of the first traced command; the others are
     /// linked to it.
     pub async fn channels(&self, deadline_ms: u64, asked: &[(&Metadata, &Span)]) -> Vec<Result<Written, Fault>> {
         let mut results = Vec::with_capacity(asked.len());
-        // The script leaves out the last ones when its answers grow long.
+        // If its answers grow long, the script skips the last commands.
         while results.len() < asked.len() {
             match self.some_channels(deadline_ms, &ANY, &asked[results.len()..]).await {
                 Ok(answers) => results.extend(answers),
                 Err(fault) if fault.code == Code::Overloaded => {
                     for one in &asked[results.len()..] {
-                        results.push(self.channel_of_a_full_store(deadline_ms, one, &fault).await);
+                        results.push(self.channel_without_memory(deadline_ms, one, &fault).await);
                     }
                 }
                 Err(fault) => results.resize_with(asked.len(), || Err(fault.clone())),
@@ -69,8 +69,8 @@ impl Store {
         results
     }
 
-    /// What frees memory is done even if there is none left, and what only reads as well.
-    async fn channel_of_a_full_store(
+    /// Carries out a command while Redis is out of memory: only one that frees memory, or only reads.
+    async fn channel_without_memory(
         &self,
         deadline_ms: u64,
         asked: &(&Metadata, &Span),
@@ -85,7 +85,7 @@ impl Store {
         results.into_iter().next().unwrap_or_else(|| Err(broken()))
     }
 
-    /// The first ones, at least one of them.
+    /// Carries out the first commands of `asked`, at least one.
     async fn some_channels(
         &self,
         deadline_ms: u64,
@@ -113,7 +113,7 @@ impl Store {
         Ok(answers.map(|(answer, (_, span))| self.read(answer, span)).collect())
     }
 
-    /// Reads what the script answers for one.
+    /// Parses the script's answer to one command.
     fn read(&self, answer: Value, span: &Span) -> Result<Written, Fault> {
         let Value::Array(parts) = answer else { return Err(broken()) };
         let mut parts = parts.into_iter();
@@ -141,11 +141,12 @@ impl Store {
                 let error = fred::error::Error::new(ErrorKind::Unknown, text(next()));
                 return Err(self.fault(span, ANY.name(), &error));
             }
-            _ => return Err(Fault::new(Code::Internal, "a script answered something else")),
+            _ => return Err(Fault::new(Code::Internal, "a script gave an unexpected answer")),
         })
     }
 
-    /// The types of the channels of a name (the field that is none is the last fence), each with its `majorRevision`.
+    /// The types of the channels of a name, each with its `majorRevision`. (The field with the empty name is the last fencing
+    /// token.)
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -185,7 +186,7 @@ fn add_args(args: &mut Vec<Value>, Metadata { channel, act }: &Metadata, span: &
     }
 }
 
-/// Most writes have none.
+/// The options of a write; empty for most writes, which have none.
 fn options(Change { options, .. }: &Change) -> String {
     if *options == WriteOptions::default() {
         return String::new();
@@ -205,7 +206,7 @@ fn number(value: Value) -> Result<u64, Fault> {
     text(value).parse().map_err(|_| broken())
 }
 
-/// The `majorRevision` and when it changed.
+/// Parses a `majorRevision` and the time of its change.
 fn position(text: &str) -> Option<(u64, u64)> {
     let mut parts = text.split(' ');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))

@@ -1,4 +1,4 @@
-//! Whole partitions in Redis: what a gateway has there, and what is over.
+//! Partitions in Redis: audits and reaps.
 
 use std::sync::LazyLock;
 
@@ -14,9 +14,9 @@ static REAP: LazyLock<Script> = LazyLock::new(|| script("partition_reap"));
 /// What an audit found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Audited {
-    /// Rooms in which the gateway has another number of records than it said.
+    /// Rooms in which Redis has another number of the gateway's records than the gateway sent.
     pub differing: Vec<RoomId>,
-    /// Records in rooms that it did not name, which were removed.
+    /// How many records were removed from rooms that the gateway did not name.
     pub removed: u64,
 }
 
@@ -25,11 +25,11 @@ pub struct Audited {
 pub struct Reaped {
     /// Connections evicted.
     pub evicted: u64,
-    /// Rooms that this changed.
+    /// Rooms that were changed.
     pub rooms: u64,
     /// Whether there is more to do.
     pub more: bool,
-    /// Rooms that cannot be read, which were given up.
+    /// Rooms that cannot be read and were skipped.
     pub broken: Vec<RoomId>,
 }
 
@@ -50,9 +50,9 @@ impl Store {
             let room = room.into();
             match self.evict_strays(caller, &room, &audit.gateway, audit.strays_before_ms, None).await {
                 Ok(evicted) => removed += evicted,
-                // A room that cannot be read must not hide the others.
+                // A room that cannot be read must not stop the audit of the others.
                 Err(fault) if fault.code == Code::Internal => {
-                    tracing::error!(%room, %fault, "a room cannot be audited")
+                    tracing::error!(%room, %fault, "room cannot be audited")
                 }
                 Err(fault) => return Err(fault),
             }
@@ -60,7 +60,7 @@ impl Store {
         Ok(Audited { differing: differing.into_iter().map(RoomId::from).collect(), removed })
     }
 
-    /// Ends what is over in a partition: some 200 connections of gateways that are `gone`, and what is due.
+    /// Evicts about 200 connections of the `gone` gateways from a partition, and ends locks and waits that have expired.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.

@@ -1,85 +1,46 @@
-//! Presence in Redis.
+//! Joins, leaves, restores and snapshots in Redis.
 
 use std::sync::LazyLock;
 
 use bus::script::Script;
-use fred::{bytes_utils::Str, types::Value};
+use fred::types::Value;
 use keyspace::gateway_code;
 use protocol::{
     Fault, Position, RoomId,
-    command::{Heartbeat, Join, JoinResult, Joined, JoinedOne, Leave, Member, Restore, Snapshot},
+    command::{Join, JoinResult, Joined, JoinedOne, Leave, Member, Restore, Snapshot},
     limits::{MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
 };
-use serde_json::value::RawValue;
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use super::{
-    Caller, Run, Store, args::Args, broken, int, member::stored, shared_span, source::script, traceparent,
-    traceparent_of,
-};
+use super::{Caller, Run, Store, broken, int, member::stored, source::script, traceparent, traceparent_of};
 
 static JOIN: LazyLock<Script> = LazyLock::new(|| script("presence_join"));
-static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| script("presence_heartbeat"));
 static LEAVE: LazyLock<Script> = LazyLock::new(|| script("presence_leave"));
 static RESTORE: LazyLock<Script> = LazyLock::new(|| script("presence_restore"));
 static SNAPSHOT: LazyLock<Script> = LazyLock::new(|| script("presence_snapshot"));
 
-/// What became of a heartbeat.
-#[derive(Debug)]
-pub enum Beat {
-    /// There is no record.
-    Missing,
-    /// The stored epoch is higher.
-    Stale {
-        /// The stored epoch.
-        epoch: u64,
-    },
-    /// A later operation of the connection was there first.
-    Overtaken,
-    /// The room would have more bytes of states than it may have.
-    Full,
-    /// The caller's copy is older than the record.
-    Conflict {
-        /// The stored epoch.
-        epoch: u64,
-        /// The operation of the stored state.
-        op: u64,
-        /// The stored state.
-        state: Box<RawValue>,
-    },
-    /// Carried out.
-    Taken {
-        /// The epoch in force.
-        epoch: u64,
-        /// The operation that the record stands at.
-        op: u64,
-        /// Whether the state changed.
-        changed: bool,
-    },
-}
-
-/// Joins that were carried out, and the gateways that are gone and still have records in the room. Newcomers are not shown
-/// those.
+/// Joins that were carried out, and the gone gateways that still have records in the room. These records are not shown to
+/// newcomers.
 #[derive(Debug)]
 pub struct Joins {
-    /// What is answered.
+    /// The answer.
     pub joined: Joined,
-    /// Codes of gateways.
+    /// Codes of the gone gateways.
     pub gone: Vec<String>,
 }
 
-/// What a snapshot read.
+/// The result of a snapshot.
 #[derive(Debug)]
 pub enum Read {
-    /// The room stands where the caller knows it.
+    /// The room is at the position that the caller knows.
     Unchanged,
     /// The room, and the gateways that seem to be gone and still have records in it.
     Room(Snapshot, Vec<String>),
 }
 
 impl Store {
-    /// Puts connections into a room, in order.
+    /// Adds connections to a room, in order.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `OVERLOADED`, `INTERNAL`.
@@ -135,39 +96,7 @@ impl Store {
         Ok(Joins { joined: Joined { birth, seen_ms: self.bus.seen_ms(), before, joins }, gone })
     }
 
-    /// Changes states of connections or their epochs, in order, in any rooms of one [slot](Store::slot). The call belongs to the
-    /// trace of the first traced one, and the others are linked to it.
-    ///
-    /// # Errors
-    /// `UNAVAILABLE`, `OVERLOADED`, `INTERNAL`: for all of them.
-    pub async fn heartbeats(&self, deadline_ms: u64, beats: &[(&Heartbeat, &Span)]) -> Result<Vec<Beat>, Fault> {
-        let (mut bases, mut args) = (Vec::with_capacity(beats.len()), Args::with_capacity(beats.len() * 8 + 1));
-        args.number(int(MAX_ROOM_BYTES as u64));
-        for (beat, span) in beats {
-            bases.push(self.base_of(&beat.room).clone());
-            args.text(beat.room.as_str());
-            args.text(beat.conn.as_str());
-            args.number(int(beat.op));
-            args.number(int(beat.base_op));
-            args.number(int(beat.known_epoch));
-            args.number(beat.epoch.map_or_else(|| (-1).into(), int));
-            args.text(beat.state.as_deref().map_or("", RawValue::get));
-            args.text(&TraceContext::of(span).traceparent().unwrap_or_default());
-        }
-        let span = shared_span(beats.iter().map(|(_, span)| *span));
-        let about = beats.first().zip(bases.first()).map_or_else(String::new, |((beat, _), base)| {
-            if span.is_disabled() { String::new() } else { keyspace::room(base, &beat.room) }
-        });
-        let at = beats.first().map_or_else(|| RoomId::from("").partition(), |(beat, _)| beat.room.partition());
-        let run = Run { about: &about, at, bases, args: args.into_values(), batch: beats.len() };
-        let answers: Vec<Str> = self.write(Caller { span: &span, deadline_ms }, &HEARTBEAT, run).await?;
-        if answers.len() != beats.len() {
-            return Err(broken());
-        }
-        answers.iter().map(|answer| Beat::read(answer).ok_or_else(broken)).collect()
-    }
-
-    /// Removes a connection; answers how many remain, `None` if it was not there.
+    /// Removes a connection; returns how many members remain, `None` if it was not a member.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -183,7 +112,7 @@ impl Store {
         Ok(remaining.try_into().ok())
     }
 
-    /// Puts records back; answers how many had to be written.
+    /// Restores records; returns how many had to be written.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -202,8 +131,8 @@ impl Store {
         self.write_room(caller, &RESTORE, &restore.room, args).await
     }
 
-    /// Lists the members of a room. Those of gateways that are gone are among them: whoever asks has shown them before, and their
-    /// one leave is still to come.
+    /// Lists the members of a room, including those of gone gateways: the caller has shown them before, and their leave is still
+    /// to come.
     ///
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
@@ -244,26 +173,5 @@ impl Store {
             Run { about: &about, at: room.partition(), bases: vec![base.clone()], args, batch: 1 },
         )
         .await
-    }
-}
-
-impl Beat {
-    /// Reads the line that the script answers.
-    fn read(line: &str) -> Option<Self> {
-        let mut parts = line.splitn(4, ' ');
-        let kind = parts.next()?;
-        let mut number = || parts.next()?.parse().ok();
-        Some(match kind {
-            "missing" => Beat::Missing,
-            "overtaken" => Beat::Overtaken,
-            "full" => Beat::Full,
-            "stale" => Beat::Stale { epoch: number()? },
-            "ok" => Beat::Taken { epoch: number()?, op: number()?, changed: number()? == 1 },
-            "conflict" => {
-                let (epoch, op) = (number()?, number()?);
-                Beat::Conflict { epoch, op, state: RawValue::from_string(parts.next()?.to_owned()).ok()? }
-            }
-            _ => return None,
-        })
     }
 }

@@ -1,5 +1,5 @@
-//! The sources of the scripts. A file says in its first lines which others stand before it (`-- needs: clock, room`) and under
-//! which flags Redis runs it (`-- flags: allow-oom`); a script is its own file behind everything that it needs.
+//! The sources of the scripts. The first lines of a file list the files that it needs (`-- needs: clock, room`) and the flags
+//! under which Redis runs it (`-- flags: allow-oom`). A script is its own file, preceded by all files that it needs.
 
 use std::sync::OnceLock;
 
@@ -46,22 +46,22 @@ const FILES: &[(&str, &str)] = files!(
     "stored_lock",
 );
 
-/// What stands in the place of `clock.lua`.
+/// Replaces `clock.lua` in tests.
 static CLOCK: OnceLock<&str> = OnceLock::new();
 
-/// Has all scripts take the time from another text than `clock.lua`: for tests that move the clock, before any script runs.
+/// Replaces `clock.lua` in all scripts, for tests that move the clock. To be called before any script runs.
 #[doc(hidden)]
 pub fn replace_clock(text: &'static str) {
     let _ = CLOCK.set(text);
 }
 
-/// The script of the file `name`, under the flags that the file names: none, so that Redis refuses it as a whole before its
-/// first write when memory is full; `allow-oom` for what frees memory or keeps members; `no-writes` for what only reads.
+/// The script of the file `name`, under the flags that the file lists. Without flags, Redis rejects the script before its first
+/// write when memory is full. `allow-oom` is for scripts that free memory or keep members, `no-writes` for those that only read.
 pub(super) fn script(name: &'static str) -> Script {
     script_with(name, line(text_of(name), "-- flags: ").unwrap_or_default())
 }
 
-/// The same under other flags.
+/// The script of the file `name` under other flags.
 pub(super) fn script_with(name: &'static str, flags: &str) -> Script {
     let mut parts = Vec::new();
     add(name, &mut parts);
@@ -69,7 +69,7 @@ pub(super) fn script_with(name: &'static str, flags: &str) -> Script {
     Script::new(name, format!("{header}\n{}", parts.into_iter().map(text_of).collect::<String>()))
 }
 
-/// Adds a file behind what it needs.
+/// Adds a file after the files that it needs.
 fn add(name: &'static str, parts: &mut Vec<&'static str>) {
     for needed in needs(name) {
         add(needed, parts);
@@ -83,12 +83,12 @@ fn needs(name: &str) -> impl Iterator<Item = &'static str> {
     line(text_of(name), "-- needs: ").into_iter().flat_map(|names| names.split(", "))
 }
 
-/// What follows `start` in the line that begins with it.
+/// The rest of the line that begins with `start`.
 fn line(text: &'static str, start: &str) -> Option<&'static str> {
     text.lines().find_map(|line| line.strip_prefix(start))
 }
 
-/// Empty for a file that is not there, which a test refuses.
+/// The text of a file; empty if there is no such file, which a test rules out.
 fn text_of(name: &str) -> &'static str {
     if let Some(clock) = CLOCK.get().filter(|_| name == "clock") {
         return clock;

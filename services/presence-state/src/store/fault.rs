@@ -1,0 +1,83 @@
+//! Errors of Redis: what clients are answered, and what is logged.
+
+use std::sync::atomic::Ordering;
+
+use bus::redis;
+use fred::error::ErrorKind;
+use protocol::{Code, Fault};
+use tracing::Span;
+
+use super::Store;
+
+/// The first words of Redis errors that a retry may get over; `LATE` is the error of `call.lua` for a write after its deadline.
+const TRANSIENT: [&str; 9] =
+    ["LATE", "LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "MISCONF"];
+
+impl Store {
+    /// Turns an error of Redis into the answer for the client, and logs it.
+    pub(super) fn fault(&self, span: &Span, what: &'static str, error: &fred::error::Error) -> Fault {
+        let fault = fault_of(error);
+        span.in_scope(|| match fault.code {
+            // The command was late; Redis works.
+            _ if error.details().starts_with("LATE") => {}
+            Code::Unavailable if self.is_away.swap(true, Ordering::Relaxed) => {}
+            Code::Unavailable => {
+                tracing::error!(%error, what, "Redis does not answer; clients are answered UNAVAILABLE (logged once until it answers)");
+            }
+            Code::Overloaded => {
+                if let Some(suppressed) = self.full.admit() {
+                    tracing::warn!(%error, what, suppressed, "Redis is full; commands that need memory are rejected");
+                }
+            }
+            _ => {
+                if let Some(suppressed) = self.rejected.admit() {
+                    tracing::error!(%error, what, suppressed, "Redis rejected a script");
+                }
+            }
+        });
+        fault
+    }
+
+    pub(super) fn worked(&self) {
+        if self.is_away.load(Ordering::Relaxed) && self.is_away.swap(false, Ordering::Relaxed) {
+            tracing::info!("Redis answers again");
+        }
+    }
+}
+
+/// The answer to a client after an error of Redis or of the connection to it: `UNAVAILABLE` if a retry may get over it.
+fn fault_of(error: &fred::error::Error) -> Fault {
+    let says = |codes: &[&str]| codes.iter().any(|code| error.details().starts_with(code));
+    if says(&["OOM"]) {
+        return Fault::new(Code::Overloaded, "the store is full: nothing new can be stored right now");
+    }
+    let is_away = matches!(error.kind(), ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled)
+        || redis::is_unsent(error)
+        || says(&TRANSIENT);
+    if is_away { Fault::unavailable() } else { Fault::new(Code::Internal, "presence could not be stored") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transient_errors_are_unavailable_oom_is_overloaded_and_the_rest_is_internal() {
+        let of = |kind, details: &'static str| fault_of(&fred::error::Error::new(kind, details)).code;
+        for says in
+            ["LATE 17", "LOADING Redis is", "READONLY You", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS"]
+        {
+            assert_eq!(of(ErrorKind::Unknown, says), Code::Unavailable, "{says}");
+        }
+        for says in ["BUSY Redis is busy", "MISCONF Redis is", "Too many failed write attempts."] {
+            assert_eq!(of(ErrorKind::Unknown, says), Code::Unavailable, "{says}");
+        }
+        for kind in
+            [ErrorKind::IO, ErrorKind::Timeout, ErrorKind::Canceled, ErrorKind::Backpressure, ErrorKind::Cluster]
+        {
+            assert_eq!(of(kind, ""), Code::Unavailable);
+        }
+        assert_eq!(of(ErrorKind::Unknown, "OOM allow-oom flag is not set"), Code::Overloaded);
+        assert_eq!(of(ErrorKind::Unknown, "WRONGTYPE Operation"), Code::Internal);
+    }
+}
