@@ -1,12 +1,12 @@
-//! How long to wait before something that failed is tried again.
+//! How long to wait before a retry.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(4);
 
-/// Waits that double from 250 ms to 4 s, each shortened by up to a half, so that those who failed together do not come back
-/// together.
+/// Waits that double from 250 ms to 4 s. Each is shortened by up to a half at random, so that callers that failed together do
+/// not retry together.
 pub(crate) struct Backoff {
     next: Duration,
     longest: Duration,
@@ -17,7 +17,7 @@ impl Backoff {
         Self::up_to(LONGEST)
     }
 
-    /// The same, but no longer than `longest`.
+    /// Waits of at most `longest`.
     pub(crate) fn up_to(longest: Duration) -> Self {
         Self { next: FIRST, longest }
     }

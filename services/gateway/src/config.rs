@@ -7,7 +7,7 @@ use service::Reader;
 
 use crate::{http::proxies::Proxies, liveness::Mode};
 
-/// What `default.toml` lists, checked.
+/// The settings, validated.
 pub struct Config {
     /// `redis_url`, `redis_password_file`
     pub redis: bus::redis::Config,
@@ -25,17 +25,17 @@ pub struct Config {
     pub drain: Duration,
 }
 
-/// Engine.IO's pings, which find connections that are dead without a word.
+/// Engine.IO's pings, which detect connections that broke without being closed.
 #[derive(Debug, Clone, Copy)]
 pub struct Pings {
-    /// From one ping to the next.
+    /// The time between pings.
     pub interval: Duration,
-    /// How long the client may take to answer one.
+    /// How long a client may take to answer a ping.
     pub timeout: Duration,
 }
 
 impl Config {
-    /// Reads the settings; what is wrong with them stays with the reader.
+    /// Reads the settings; the reader collects the problems.
     pub fn load(reader: &mut Reader) -> Option<Self> {
         let port = reader.within("port", 0..=65_535) as u16;
         let origins = reader.parse("cors_origins", origins, "must be * or a list of origins separated by commas");

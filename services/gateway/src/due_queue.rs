@@ -12,25 +12,25 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// See the module. It has no bound of its own: whoever pushes has to have one.
+/// A queue of work that is due at a time. It is not bounded; its users have to be.
 pub(crate) struct DueQueue<T> {
     entries: Mutex<Entries<T>>,
-    /// Held by the worker that waits for the first item. The others wait for their turn, so that one timer runs and one
-    /// worker wakes up for each item, however many workers there are.
+    /// Held by the worker that waits for the first item; the others queue for it. So one timer runs and one worker wakes up per
+    /// item, however many workers there are.
     turn: sync::Mutex<()>,
-    /// Another item is the first.
+    /// Another item became the first.
     first_changed: Notify,
 }
 
 struct Entries<T> {
-    /// The first to be due comes first.
+    /// The item that is due first is at the top.
     heap: BinaryHeap<Reverse<Entry<T>>>,
     pushed: u64,
 }
 
 struct Entry<T> {
     due: Instant,
-    /// Items that are due at the same time are taken in the order of their numbers.
+    /// Orders items that are due at the same time.
     number: u64,
     item: T,
 }
@@ -56,7 +56,7 @@ impl<T> DueQueue<T> {
         }
     }
 
-    /// Takes the first item out as soon as it is due. Dropping the future loses no item.
+    /// Takes the first item as soon as it is due. Cancel-safe: dropping the future loses no item.
     pub(crate) async fn next(&self) -> T {
         let _turn = self.turn.lock().await;
         loop {
@@ -71,7 +71,7 @@ impl<T> DueQueue<T> {
         }
     }
 
-    /// The first item if it is due, else when the first will be.
+    /// The first item if it is due, otherwise the time at which the first will be.
     fn take_due(&self) -> Result<T, Option<Instant>> {
         let mut entries = self.entries.lock();
         let Some(Reverse(first)) = entries.heap.peek() else { return Err(None) };
@@ -81,7 +81,8 @@ impl<T> DueQueue<T> {
         entries.heap.pop().map(|Reverse(entry)| entry.item).ok_or(None)
     }
 
-    /// Gives each item another time, or drops it where `due` answers none. Items of one time keep their order.
+    /// Sets the time of every item to what `due` returns, or drops the item if that is `None`. Items that are due at the same
+    /// time keep their order.
     pub(crate) fn reschedule(&self, mut due: impl FnMut(Instant, &T) -> Option<Instant>) {
         {
             let mut entries = self.entries.lock();

@@ -1,15 +1,15 @@
-//! The gateway: terminates Socket.IO, keeps one session for each socket, turns each event into one request on the bus,
-//! relays what rooms say to its own sockets, and answers plain heartbeats itself. It writes nothing to Redis but messages and
-//! its own entry in the directory; it cannot name a presence key. As long as its lease lives, it is responsible for its
-//! members: for their leaves, and for their records if Redis loses them.
+//! The gateway: terminates Socket.IO, keeps one session per socket, turns each event into one request on the bus, relays room
+//! events to its own sockets, and answers plain heartbeats itself. In Redis it writes only messages and its own lease; it has
+//! no presence key names. While it holds its lease, it is responsible for its members: it sends their leaves, and restores
+//! their records if Redis loses them.
 //!
-//! - `http`: the listener and what stands on it.
+//! - `http`: the listener and its routes and middleware.
 //! - `socket`: sockets, their sessions, what their events do.
-//! - `relay`: rooms: events in, sockets out, and the repair of gaps. `listener`: what comes from the bus.
-//! - `translate`: between what services send each other and what clients send and are sent.
-//! - `liveness`: clients that fell silent. `pending`: leaves and releases that are sent until they are carried out.
-//! - `due_queue`: work that is due at a time. `stop`: how a gateway that is told to end closes its sockets.
-//! - `reassert`: what Redis lost is restored, and compared now and then. `backoff`: how long to wait for another try.
+//! - `relay`: rooms: delivers events to sockets and repairs gaps. `listener`: receives from the bus.
+//! - `translate`: converts between internal messages and those of clients.
+//! - `liveness`: silent clients. `pending`: leaves and lock releases that are sent until they are carried out.
+//! - `due_queue`: work that is due at a time. `backoff`: waits between retries.
+//! - `reassert`: restores what Redis lost, and audits it once a minute. `stop`: closes sockets when the gateway stops.
 
 mod backoff;
 mod config;
@@ -52,7 +52,7 @@ use crate::{
 /// Runs the service until `shutdown`.
 ///
 /// # Errors
-/// It cannot listen, the settings of Redis cannot work, or a task that it needs has ended. A Redis that is away is no error.
+/// The address cannot be bound, the Redis settings are invalid, or a permanent task ended. It is not an error if Redis is down.
 pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
     let address = SocketAddr::new(context.host, config.port);
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;

@@ -1,4 +1,4 @@
-//! Who hears what of the bus.
+//! Passes on what the bus reports to the modules that need it.
 
 use std::{
     sync::Arc,
@@ -10,10 +10,10 @@ use protocol::Partition;
 
 use crate::{pending::Pending, reassert::Reassert, relay::Relay};
 
-/// Redis may have older data than before: gateways have at least this long to restore their own. A lease and 5 s.
+/// After Redis may have lost data, gateways have at least this long to restore their own: the lease of 5 s and 5 s more.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// The gateway's listener on the bus.
 pub(crate) struct GatewayListener {
     pub(crate) bus: Arc<Bus>,
     pub(crate) relay: Arc<Relay>,

@@ -1,12 +1,11 @@
-//! Pending commands: leaves for whose answer no client waits, and lock releases and withdrawals. Each is sent until
-//! presence-state has carried it out, for as long as this process lives, because no one else ends the members of a gateway
-//! that has its lease.
+//! Pending commands: leaves that no client waits for, lock releases and withdrawals. Each is sent until presence-state has
+//! carried it out, as long as this process runs, because no one else evicts the members of a gateway that holds its lease.
 //!
-//! They are one bounded queue with a fixed number of workers. A command that failed waits in a lane of its own with workers
-//! of its own: a primary that is down costs each attempt up to 1.8 s, and must not keep workers from commands for the others.
+//! The queue is bounded and has a fixed number of workers. Commands that failed wait in a second lane with its own workers: if a
+//! Redis primary is down, each attempt costs up to 1.8 s, which must not delay commands for the other primaries.
 //!
-//! A leave that was carried out may still be lost if Redis comes back with older data. The last ones are kept and sent again
-//! then; a repeated one does no harm.
+//! If Redis comes back with older data, leaves that were carried out may be lost. The latest ones are kept and sent again then;
+//! a repeated leave does no harm.
 
 use std::{
     collections::VecDeque,
@@ -29,24 +28,24 @@ use tokio::time::Instant;
 
 use crate::{backoff::Backoff, due_queue::DueQueue};
 
-/// Commands that may be pending. Each takes about 0.5 KiB with ids as applications have them, which is 128 MiB in all, and
-/// 1.5 KiB with the longest ids. That is five leaves for each of 50,000 connections.
+/// The most pending commands: five leaves for each of 50,000 connections. With ids of usual length a command takes about
+/// 0.5 KiB, 128 MiB together; with the longest ids 1.5 KiB.
 const MAX_PENDING: usize = 262_144;
-/// Commands that are tried for the first time, at a time: as many as presence-state takes from its queue at once. A
-/// gateway that stops has 3 s for 50,000 leaves: with 512 at a time, a round trip may take 30 ms.
+/// First attempts at a time: as many as presence-state takes from its queue at once. A gateway that stops has 3 s for 50,000
+/// leaves; with 512 at a time a round trip may take 30 ms.
 const FIRST_WORKERS: usize = 512;
-/// Commands that are tried again, at a time.
+/// Retries at a time.
 const RETRY_WORKERS: usize = 128;
-/// Leaves that are kept after they were carried out. Redis may be away for 40 s and have lost some seconds before that.
+/// Leaves that are kept after they were carried out. Redis may be down for 40 s and have lost some seconds before that.
 const MAX_KEPT: usize = 8_192;
 const KEPT_FOR: Duration = Duration::from_secs(60);
-/// A command that is pending for longer is worth a log line.
+/// A command that is pending for longer is logged.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// Something that is dropped when a command has been carried out.
+/// Dropped when a command has been carried out.
 pub(crate) type Guard = Box<dyn Send + Sync>;
 
-/// See the module.
+/// The pending commands.
 pub(crate) struct Pending {
     bus: Arc<Bus>,
     count: Arc<AtomicUsize>,
@@ -64,7 +63,7 @@ struct Attempt {
     since: Instant,
     backoff: Backoff,
     guard: Option<Guard>,
-    place: Place,
+    slot: Slot,
 }
 
 impl Pending {
@@ -94,7 +93,7 @@ impl Pending {
         (0..RETRY_WORKERS).for_each(|_| spawn(|pending| &pending.retries));
     }
 
-    /// How many commands are not carried out yet.
+    /// The number of commands that are not carried out yet.
     pub(crate) fn open(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
@@ -108,7 +107,7 @@ impl Pending {
         }
     }
 
-    /// Sends a command until it is carried out. `guard` is dropped then, or at once if too many commands are pending.
+    /// Sends a command until it is carried out. `guard` is dropped after that, or at once if too many commands are pending.
     pub(crate) fn send(&self, command: Command, guard: Option<Guard>, trace: TraceContext) {
         self.push(&self.first, command, guard, trace);
     }
@@ -121,7 +120,7 @@ impl Pending {
             lost.extend(is_lost.then(|| leave.clone()));
             !is_lost
         });
-        // They share the workers of retries: clients leave meanwhile, and what was lost may be much.
+        // Through the retry workers: there may be many of them, and clients leave meanwhile.
         for leave in lost {
             self.push(&self.retries, Command::Leave(leave), None, TraceContext::default());
         }
@@ -129,9 +128,9 @@ impl Pending {
 
     fn push(&self, lane: &DueQueue<Attempt>, command: Command, guard: Option<Guard>, trace: TraceContext) {
         let now = Instant::now();
-        match Place::take(&self.count) {
-            Some(place) => {
-                lane.push(now, Attempt { command, trace, since: now, backoff: Backoff::new(), guard, place });
+        match Slot::take(&self.count) {
+            Some(slot) => {
+                lane.push(now, Attempt { command, trace, since: now, backoff: Backoff::new(), guard, slot });
             }
             None => self.on_full(&command),
         }
@@ -140,10 +139,10 @@ impl Pending {
     async fn attempt(&self, attempt: Attempt) {
         match self.bus.call(&attempt.command, attempt.trace.clone()).await {
             Ok(_) => {
-                let Attempt { command, guard, place, .. } = attempt;
+                let Attempt { command, guard, slot, .. } = attempt;
                 self.keep(command);
                 drop(guard);
-                drop(place);
+                drop(slot);
             }
             Err(fault) => self.retry(attempt, &fault),
         }
@@ -168,8 +167,7 @@ impl Pending {
         kept.push_back((now, leave));
     }
 
-    /// The command is dropped. The audit of the minute removes a member that presence still has, and a lock ends with its
-    /// TTL.
+    /// Drops the command. The next audit removes a member that Redis still has, and a lock expires with its TTL.
     fn on_full(&self, command: &Command) {
         metrics::pending_dropped();
         if let Some(suppressed) = self.full.admit() {
@@ -179,10 +177,10 @@ impl Pending {
     }
 }
 
-/// One of the commands that may be pending.
-struct Place(Arc<AtomicUsize>);
+/// One of the [`MAX_PENDING`] slots for commands.
+struct Slot(Arc<AtomicUsize>);
 
-impl Place {
+impl Slot {
     fn take(count: &Arc<AtomicUsize>) -> Option<Self> {
         let one_more = |count| (count < MAX_PENDING).then_some(count + 1);
         count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
@@ -190,7 +188,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -201,12 +199,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_bounded_and_come_back() {
+    fn slots_are_bounded_and_reused() {
         let count = Arc::new(AtomicUsize::new(MAX_PENDING - 1));
-        let last = Place::take(&count);
-        assert!(last.is_some() && Place::take(&count).is_none());
+        let last = Slot::take(&count);
+        assert!(last.is_some() && Slot::take(&count).is_none());
         drop(last);
-        assert!(Place::take(&count).is_some());
+        assert!(Slot::take(&count).is_some());
     }
 
     #[test]

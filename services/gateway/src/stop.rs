@@ -1,4 +1,4 @@
-//! How a gateway ends: its sockets are closed over a window, their leaves are carried out, and then it deregisters.
+//! How a gateway stops: it closes its sockets over the drain window, waits until their leaves are carried out, and deregisters.
 
 use std::{
     sync::Arc,
@@ -17,9 +17,9 @@ use crate::{
 
 /// How long the leaves of the last sockets may take.
 const LAST_LEAVES: Duration = Duration::from_secs(3);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const CHECK_EVERY: Duration = Duration::from_millis(10);
 
-/// What a gateway that ends has to close.
+/// What a gateway closes when it stops.
 pub(crate) struct Stop {
     pub(crate) bus: Arc<Bus>,
     pub(crate) open: Arc<Open>,
@@ -27,31 +27,33 @@ pub(crate) struct Stop {
     pub(crate) io: SocketIo,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) pending: Arc<Pending>,
-    /// The window.
+    /// The drain window.
     pub(crate) drain: Duration,
 }
 
 impl Stop {
-    /// Carries it out. Takes at most the window and three seconds.
+    /// Stops the gateway. Takes at most the drain window and 3 s.
     pub(crate) async fn carry_out(self) {
         let begun = Instant::now();
         self.open.close_over(self.drain).await;
-        // A client that is told by Socket.IO that its session ended does not come back by itself: from here on no one has a
-        // connection, or gets one.
+        // Refuse all connections before any session is ended by Socket.IO: a client that receives a DISCONNECT does not
+        // reconnect by itself, so no client may still have a connection on which it would receive one.
         self.gate.shut();
         self.open.close_all();
-        let unsaid = || self.gateway.sessions() + self.pending.open();
-        while unsaid() > 0 && begun.elapsed() < self.drain + LAST_LEAVES {
-            // Long-polling sessions between two polls. (`SocketIo::close` would end them without a word to their handlers.)
+        let unfinished = || self.gateway.sessions() + self.pending.open();
+        while unfinished() > 0 && begun.elapsed() < self.drain + LAST_LEAVES {
+            // Long-polling sessions between two polls. (`SocketIo::close` would end them without calling their handlers.)
             for socket in self.io.sockets() {
                 let _ = socket.disconnect();
             }
-            sleep(LOOK_EVERY).await;
+            sleep(CHECK_EVERY).await;
         }
-        match unsaid() {
+        match unfinished() {
             0 => self.bus.deregister().await,
-            // The lease runs out and the reaper evicts the rest, as those of a gateway that died.
-            count => tracing::warn!(count, "stopped before all leaves were taken; the reaper will evict the rest"),
+            // The lease expires, and the reaper evicts the rest as it does for a gateway that died.
+            count => {
+                tracing::warn!(count, "stopped before all leaves were carried out; the reaper will evict the rest")
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What a gateway has to have carried out is asked for until it is: restores, audits and leaves, with a real Redis and a
-//! presence-state that refuses at first.
+//! Restores, audits and leaves are sent until they are carried out, with a real Redis and a presence-state that rejects the first
+//! commands.
 
 use std::{
     sync::{
@@ -26,14 +26,14 @@ use crate::{
     reassert::{OwnRoom, Reassert, Source},
 };
 
-/// More than two restores take.
+/// More than fit into two restores.
 const MEMBERS: usize = 300;
 const REFUSALS: usize = 3;
 
-/// Answers for presence-state.
+/// A presence-state that only records commands.
 struct States {
     bus: Arc<Bus>,
-    /// How many commands it refuses before it does what it is asked.
+    /// How many more commands it rejects before it carries any out.
     refusals: AtomicUsize,
     /// Rooms that the next audit finds to differ.
     differing: Mutex<Vec<RoomId>>,
@@ -158,11 +158,12 @@ impl Site {
         });
         state.start(Arc::clone(&states) as Arc<dyn Listener>);
         gateway.start(Arc::new(Nothing));
-        until("they hear", async || (state.check_inbox().is_ok() && gateway.check_inbox().is_ok()).then_some(())).await;
+        until("both receive", async || (state.check_inbox().is_ok() && gateway.check_inbox().is_ok()).then_some(()))
+            .await;
         until("the gateway knows presence-state", async || gateway.check_states().ok()).await;
         let pending = Pending::new(Arc::clone(&gateway));
         let reassert = Reassert::new(gateway, Arc::clone(&pending));
-        // Its turn in the round of audits comes after half a minute.
+        // The minute's audit comes to this partition after half a minute, so it does not disturb the tests.
         let mut rooms = (0..).map(|n| RoomId::from(format!("room {n}")));
         let room = rooms.find(|room| room.partition().index() > Partition::all().len() / 2).unwrap();
         let members = Arc::new(Members { room, differed: AtomicUsize::new(0) });
@@ -185,7 +186,7 @@ async fn a_lost_room_is_restored_until_all_of_it_is_and_then_audited_twice() {
     let restored = |restores: &[&Restore]| restores.iter().map(|restore| restore.members.len()).sum();
     until("all are restored", async || (site.states.restores(restored) == MEMBERS).then_some(())).await;
     assert_eq!(site.states.refused.load(Ordering::Acquire), REFUSALS);
-    // The last ones come with the names of all others: what else is stored has no connection.
+    // The last restore names all members; Redis removes every other record of this gateway.
     let named = |restores: &[&Restore]| {
         let last = restores.last().unwrap();
         last.members.len() + last.strays.as_ref().unwrap().stay.len()
@@ -202,7 +203,7 @@ async fn a_lost_room_is_restored_until_all_of_it_is_and_then_audited_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_restore_that_is_wanted_while_one_is_under_way_comes_after_it() {
+async fn a_restore_that_is_requested_while_one_is_under_way_runs_after_it() {
     let site = Site::open().await;
     site.reassert.restore(&site.members.room);
     site.reassert.restore(&site.members.room);
@@ -211,7 +212,7 @@ async fn a_restore_that_is_wanted_while_one_is_under_way_comes_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn what_an_audit_finds_is_restored_and_shown() {
+async fn a_room_that_an_audit_finds_different_is_restored_and_repaired() {
     let site = Site::open().await;
     let restores = || site.states.restores(|all| all.len());
     site.reassert.on_history(&[site.partition()], Instant::now());
@@ -221,7 +222,7 @@ async fn what_an_audit_finds_is_restored_and_shown() {
     site.states.differing.lock().unwrap().push(site.members.room.clone());
     site.reassert.on_history(&[site.partition()], Instant::now());
     until("it is restored twice", async || (restores() >= 3 * before).then_some(())).await;
-    until("its members are looked after", async || (site.members.differed.load(Ordering::Acquire) == 1).then_some(()))
+    until("its members are repaired", async || (site.members.differed.load(Ordering::Acquire) == 1).then_some(()))
         .await;
 }
 

@@ -1,6 +1,6 @@
-//! Long polling behind a balancer: every request of a session has to reach the gateway that began it. The session's id
-//! is in the query of each request but the first, whose answer tells it in the body, where a balancer cannot look. So it
-//! is told in a header too; a balancer that learns from it needs no cookie.
+//! Long polling behind a load balancer: every request of a session has to reach the gateway that began it. The session id is in
+//! the query of every request but the first, whose answer has it in the body, which a load balancer cannot read. So the answer
+//! has it in a header too, and a load balancer that learns from it needs no cookie.
 
 use axum::{
     body::{Body, to_bytes},
@@ -12,13 +12,13 @@ use axum::{
 
 use super::gate::{is_socket_io, session_of};
 
-/// The header that a balancer learns from.
+/// The header that a load balancer learns from.
 const SESSION: &str = "x-engine-sid";
-/// An opening packet has some hundred bytes.
+/// More than an opening packet, which has some hundred bytes.
 const OPENING_BYTES: usize = 4096;
 
 /// Adds the header to the answer that begins a long-polling session.
-pub(super) async fn tell(request: Request, next: Next) -> Response {
+pub(super) async fn add_session_header(request: Request, next: Next) -> Response {
     let uri = request.uri();
     let polling = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "transport=polling"));
     let opens = polling && is_socket_io(uri) && session_of(uri).is_none();

@@ -1,6 +1,6 @@
-//! The TCP connections: accepted without Nagle's delay (which made small events wait for 40 ms), and known, so that a
-//! gateway that stops can close them one by one. Closing the connection rather than the Socket.IO session makes clients
-//! come back by themselves.
+//! The TCP connections. They have no Nagle delay, which made small events wait for 40 ms. The open ones are listed, so that a
+//! gateway that stops can close them one by one: if the connection is closed rather than the Socket.IO session, clients
+//! reconnect by themselves.
 
 use std::{
     collections::HashMap,
@@ -28,9 +28,9 @@ use tokio::{
     time::sleep,
 };
 
-/// A pause after `accept` failed, most often for want of file descriptors.
+/// The pause after `accept` failed, most often because there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// All connections are closed in so many steps.
+/// The steps in which all connections are closed.
 const STEPS: u32 = 100;
 
 /// Accepts connections and keeps a list of the open ones.
@@ -39,8 +39,8 @@ pub(crate) struct Connections {
     open: Arc<Open>,
 }
 
-/// The open connections, by a number of their own. A connection stands here only while it has its descriptor open: it is
-/// taken out under the lock before that is closed.
+/// The open connections by number. A connection is listed only while its descriptor is open: it is removed under the lock
+/// before the descriptor is closed.
 #[derive(Default)]
 pub(crate) struct Open {
     connections: Mutex<HashMap<u64, Entry>>,
@@ -60,7 +60,7 @@ impl Entry {
 }
 
 impl Connections {
-    /// Connections of `listener`, and their list.
+    /// The connections of `listener`, and the list of open ones.
     pub(crate) fn new(listener: TcpListener) -> (Self, Arc<Open>) {
         let open = Arc::<Open>::default();
         (Self { listener, open: Arc::clone(&open) }, open)
@@ -68,10 +68,10 @@ impl Connections {
 }
 
 impl Open {
-    /// Closes all connections, evenly over `window`, those too that come meanwhile. Ends early when none is left.
+    /// Closes all connections, including those that come meanwhile, evenly over `window`. Returns early when none is left.
     pub(crate) async fn close_over(&self, window: Duration) {
         for step in 0..STEPS {
-            self.close_whose_step_came(step);
+            self.close_up_to(step);
             if self.lock().is_empty() {
                 return;
             }
@@ -81,21 +81,21 @@ impl Open {
 
     /// Closes every connection.
     pub(crate) fn close_all(&self) {
-        self.close_whose_step_came(STEPS);
+        self.close_up_to(STEPS);
     }
 
-    fn close_whose_step_came(&self, step: u32) {
+    fn close_up_to(&self, step: u32) {
         self.lock().iter().filter(|(id, _)| step_of(**id) <= step).for_each(|(_, entry)| entry.close());
     }
 
-    /// The connection is the WebSocket of a session.
-    pub(super) fn carries(&self, connection: u64, session: &str) {
+    /// Records that a connection is the WebSocket of a session.
+    pub(super) fn record_websocket(&self, connection: u64, session: &str) {
         if let Some(entry) = self.lock().get_mut(&connection) {
             entry.session = Some(session.into());
         }
     }
 
-    /// Closes the WebSocket of a session, if it has one. O(connections): that is rare.
+    /// Closes the WebSocket of a session, if it has one. O(connections), but rare.
     pub(super) fn close_session(&self, session: &str) {
         self.lock().values().filter(|entry| entry.session.as_deref() == Some(session)).for_each(Entry::close);
     }
@@ -105,7 +105,7 @@ impl Open {
     }
 }
 
-/// When a connection is closed. Its number is multiplied, so that a few that came one after the other are spread too.
+/// The step in which a connection is closed. The number is multiplied to spread a few consecutive connections as well.
 fn step_of(id: u64) -> u32 {
     (id.wrapping_mul(61) % u64::from(STEPS)) as u32
 }
@@ -124,7 +124,7 @@ impl Listener for Connections {
                     return (Connection { stream, id, open: Arc::clone(&self.open) }, address);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    tracing::warn!(%error, "accept failed");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -181,7 +181,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Who is at the other end, and of which connection, as handlers ask for it.
+/// The address at the other end of a connection and the connection's number, for handlers.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,

@@ -1,5 +1,5 @@
-//! The gate in front of Socket.IO while the gateway stops. It answers with 503, which the official client takes for a
-//! connection that failed and retries by itself; a refusal by Socket.IO would end its attempts.
+//! The gate in front of Socket.IO while the gateway stops. It answers 503: to the official client that is a failed connection,
+//! which it retries by itself. A rejection by Socket.IO would end its attempts.
 
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ use axum::{
 use http::{StatusCode, Uri, header};
 use service::Shutdown;
 
-/// Open to all; to sessions that have begun, from the moment at which the end was asked for; in the end to nobody.
+/// Open to everyone; once a shutdown was requested only to existing sessions; once shut to no one.
 pub(crate) struct Gate {
     shutdown: Shutdown,
     shut: AtomicBool,
@@ -26,12 +26,12 @@ impl Gate {
         Arc::new(Self { shutdown, shut: AtomicBool::new(false) })
     }
 
-    /// Lets nobody in any more.
+    /// Rejects every request for Socket.IO from now on.
     pub(crate) fn shut(&self) {
         self.shut.store(true, Ordering::Release);
     }
 
-    fn refuses(&self, uri: &Uri) -> bool {
+    fn rejects(&self, uri: &Uri) -> bool {
         if !is_socket_io(uri) {
             return false;
         }
@@ -44,23 +44,23 @@ pub(super) fn is_socket_io(uri: &Uri) -> bool {
     uri.path().starts_with("/socket.io")
 }
 
-/// The session of a request; none for the first one, which begins it.
+/// The session of a request; `None` for the first request, which begins it.
 pub(super) fn session_of(uri: &Uri) -> Option<&str> {
     uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("sid="))
 }
 
-/// An answer that the official client takes for a connection that failed.
-pub(super) fn refusal(why: &'static str) -> Response {
+/// A 503, which is a failed connection to the official client.
+pub(super) fn unavailable(why: &'static str) -> Response {
     let headers = [(header::RETRY_AFTER, "1"), (header::CONNECTION, "close")];
     (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response()
 }
 
-/// Lets a request through, or refuses it.
+/// Lets a request pass, or rejects it.
 pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    if !gate.refuses(request.uri()) {
+    if !gate.rejects(request.uri()) {
         return next.run(request).await;
     }
-    refusal("this gateway is stopping")
+    unavailable("this gateway is stopping")
 }
 
 #[cfg(test)]
@@ -71,14 +71,14 @@ mod tests {
     fn it_closes_in_two_steps_and_never_to_the_health_pages() {
         let shutdown = Shutdown::default();
         let gate = Gate::new(shutdown.clone());
-        let refused = || {
+        let rejected = || {
             let requests = ["/socket.io/?EIO=4", "/socket.io/?EIO=4&sid=a", "/readyz"];
-            requests.map(|uri| gate.refuses(&Uri::from_static(uri)))
+            requests.map(|uri| gate.rejects(&Uri::from_static(uri)))
         };
-        assert_eq!(refused(), [false, false, false]);
+        assert_eq!(rejected(), [false, false, false]);
         shutdown.begin();
-        assert_eq!(refused(), [true, false, false]);
+        assert_eq!(rejected(), [true, false, false]);
         gate.shut();
-        assert_eq!(refused(), [true, true, false]);
+        assert_eq!(rejected(), [true, true, false]);
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn app(
     origins: Option<Vec<HeaderValue>>,
     proxies: Proxies,
 ) -> Router {
-    // Cookies, by which an edge keeps a client on its gateway, only from pages that are named: browsers refuse them for *.
+    // Cookies, by which a load balancer keeps a client on its gateway, only for listed origins: browsers reject them for *.
     let are_named = origins.is_some();
     let origins = origins.map_or_else(AllowOrigin::any, AllowOrigin::list);
     let cors = CorsLayer::new()
@@ -42,9 +42,9 @@ pub(crate) fn app(
     pages
         .layer(socket_io)
         .layer(map_request(slim::slim))
-        .layer(map_request_with_state(Arc::new(proxies), proxies::unveil))
-        .layer(from_fn(affinity::tell))
-        .layer(from_fn_with_state(transports, transports::follow))
+        .layer(map_request_with_state(Arc::new(proxies), proxies::resolve_client))
+        .layer(from_fn(affinity::add_session_header))
+        .layer(from_fn_with_state(transports, transports::track))
         .layer(from_fn_with_state(gate, gate::pass))
         .layer(cors)
         .layer(DefaultBodyLimit::max(128 * 1024))

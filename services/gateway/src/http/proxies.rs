@@ -1,5 +1,5 @@
-//! Who a client is behind a proxy. `X-Forwarded-For` is believed only of those whom `TRUSTED_PROXIES` names: anybody
-//! else may write into it what they like.
+//! The address of a client behind proxies. `X-Forwarded-For` is read only if the peer is in `TRUSTED_PROXIES`: anyone else can
+//! write anything into it.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,15 +15,15 @@ use ipnet::IpNet;
 
 use super::connections::Peer;
 
-/// What a proxy adds its peer's address to.
+/// The header to which a proxy appends its peer's address.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The addresses whose word is taken.
+/// The trusted addresses.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Proxies(Vec<IpNet>);
 
 impl Proxies {
-    /// Addresses and networks (`10.0.0.0/8`) separated by commas; nothing is nobody.
+    /// Parses addresses and networks (`10.0.0.0/8`) separated by commas. An empty text trusts no one.
     pub(crate) fn parse(text: &str) -> Result<Self, ()> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(network).collect::<Result<_, _>>().map(Self)
@@ -33,8 +33,8 @@ impl Proxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The last address that was not added on behalf of one of ours. A proxy adds to the end, so whatever a client wrote
-    /// stands before that and is not read.
+    /// The last address that is not a trusted proxy's. Proxies append, so what the client itself wrote comes before that and is
+    /// not read.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let lines = headers.get_all(FORWARDED_FOR).iter().rev();
@@ -49,13 +49,13 @@ impl Proxies {
     }
 }
 
-/// An address by itself is a network of one.
+/// Parses a network; a single address is a network of one.
 fn network(text: &str) -> Result<IpNet, ()> {
     text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(drop)
 }
 
-/// Puts the client's address in the place of a trusted proxy's.
-pub(super) async fn unveil(State(proxies): State<Arc<Proxies>>, mut request: Request) -> Request {
+/// Replaces a trusted proxy's address by the client's.
+pub(super) async fn resolve_client(State(proxies): State<Arc<Proxies>>, mut request: Request) -> Request {
     let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|info| info.0);
     if let Some(Peer { address, connection }) = peer.filter(|peer| proxies.trusts(peer.address.ip().to_canonical())) {
         let client = proxies.client(address.ip(), request.headers());
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_word_of_a_trusted_proxy_is_taken() {
+    fn only_a_trusted_proxy_is_believed() {
         assert_eq!(client("", "10.0.0.1", &["1.2.3.4"]), "10.0.0.1");
         assert_eq!(client("10.0.0.0/8", "11.0.0.1", &["1.2.3.4"]), "11.0.0.1");
         assert_eq!(client("10.0.0.0/8", "10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_leaves_the_last_that_could() {
+    fn an_unreadable_hop_leaves_the_last_readable_one() {
         assert_eq!(client("10.0.0.1", "10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", "10.0.0.1", &["1.2.3.4, unknown"]), "10.0.0.1");
         assert_eq!(client("0.0.0.0/0", "10.0.0.1", &["1.2.3.4"]), "1.2.3.4");

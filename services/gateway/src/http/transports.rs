@@ -1,5 +1,5 @@
-//! Ends single sessions by their transport. A Socket.IO client that is sent a DISCONNECT does not come back by itself; one whose
-//! transport breaks reconnects.
+//! Ends single sessions by closing their transport: a Socket.IO client reconnects when its transport breaks, but not when it
+//! receives a DISCONNECT.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -13,13 +13,13 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     connections::{Open, Peer},
-    gate::{is_socket_io, refusal, session_of},
+    gate::{is_socket_io, session_of, unavailable},
 };
 
-/// Which sessions have ended, and which connections carry the others.
+/// Which sessions were ended here, and which connections carry the others.
 pub(crate) struct Transports {
     open: Arc<Open>,
-    /// Engine.IO ids of sessions that were ended here and are not gone yet.
+    /// The Engine.IO ids of sessions that were ended here and are not gone yet.
     ended: Mutex<HashSet<String>>,
 }
 
@@ -28,18 +28,18 @@ impl Transports {
         Arc::new(Self { open, ended: Mutex::default() })
     }
 
-    /// The connection is the WebSocket of a session.
-    pub(crate) fn carries(&self, connection: u64, session: &str) {
-        self.open.carries(connection, session);
+    /// Records that a connection is the WebSocket of a session.
+    pub(crate) fn record_websocket(&self, connection: u64, session: &str) {
+        self.open.record_websocket(connection, session);
     }
 
-    /// Ends a session: its WebSocket is closed, and its next poll is refused. [`forget`](Self::forget) follows.
+    /// Ends a session: closes its WebSocket and rejects its next poll, until [`forget`](Self::forget) is called.
     pub(crate) fn end(&self, session: &str) {
         self.ended().insert(session.to_owned());
         self.open.close_session(session);
     }
 
-    /// The session is gone.
+    /// The session is gone and needs no entry any more.
     pub(crate) fn forget(&self, session: &str) {
         self.ended().remove(session);
     }
@@ -53,18 +53,18 @@ impl Transports {
     }
 }
 
-/// Lets a request through unless its session has ended, and remembers the connection of one that becomes a WebSocket.
-pub(super) async fn follow(State(transports): State<Arc<Transports>>, request: Request, next: Next) -> Response {
+/// Rejects a request if its session has ended, and records the connection of one that becomes a WebSocket.
+pub(super) async fn track(State(transports): State<Arc<Transports>>, request: Request, next: Next) -> Response {
     let uri = request.uri();
     let session = session_of(uri).filter(|_| is_socket_io(uri)).map(ToOwned::to_owned);
     let Some(session) = session else { return next.run(request).await };
     if transports.has_ended(&session) {
-        return refusal("this session has ended");
+        return unavailable("this session has ended");
     }
     let connection = request.extensions().get::<ConnectInfo<Peer>>().map(|peer| peer.0.connection);
     let response = next.run(request).await;
     if let (Some(connection), StatusCode::SWITCHING_PROTOCOLS) = (connection, response.status()) {
-        transports.carries(connection, &session);
+        transports.record_websocket(connection, &session);
     }
     response
 }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_of_a_session_that_has_ended_are_refused_until_it_is_gone() {
+    fn requests_of_an_ended_session_are_rejected_until_it_is_gone() {
         let transports = Transports::new(Arc::default());
         transports.end("a");
         assert!(transports.has_ended("a") && !transports.has_ended("b"));

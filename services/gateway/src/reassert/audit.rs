@@ -1,5 +1,5 @@
-//! Audits: the numbers of members of this gateway's rooms in a partition are compared with those that Redis has. A room that
-//! differs is restored.
+//! Audits: presence-state compares how many members this gateway has in each room of a partition with what Redis has. A room
+//! that differs is restored.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -17,20 +17,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{Next, Reassert, Work};
 use crate::backoff::jitter;
 
-/// The audit of the minute compares so many partitions at once, so often: all of them once a minute. Together they leave in
-/// one message and come to Redis in one batch; one by one they cost three times as much CPU.
+/// Every partition is audited once a minute, this many at a time. Together they are one message and one batch for Redis; one by
+/// one they would cost three times as much CPU.
 const AUDITED_AT_ONCE: usize = 32;
 const AUDIT_EVERY: Duration = Duration::from_millis(60_000 * AUDITED_AT_ONCE as u64 / Partition::COUNT as u64);
 /// The audits that follow a recovery are spread over this time.
 const AUDIT_SPREAD: Duration = Duration::from_secs(1);
-/// How often an audit looks whether the restores of its partition are done.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often an audit checks whether the restores of its partition are done.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
-/// A partition that is audited because its history changed: once everything is restored, and again when no gateway restores
-/// anything any more.
+/// The two audits of a partition whose history changed: one when this gateway has restored its members, one after the recovery,
+/// when all gateways have.
 pub(super) struct Auditing {
     partition: Partition,
-    /// The audits end when there is a newer one.
+    /// The audits end when there is a newer history.
     history: u64,
     second_at: Option<Instant>,
 }
@@ -42,7 +42,7 @@ impl Reassert {
         self.push(Instant::now() + jitter(AUDIT_SPREAD), Work::Audit(auditing));
     }
 
-    /// Whether the history of its partition is still the one that it audits.
+    /// Whether the history of the partition has not changed since.
     pub(super) fn is_current(&self, auditing: &Auditing) -> bool {
         self.partition(auditing.partition).history.load(Ordering::Acquire) == auditing.history
     }
@@ -52,7 +52,7 @@ impl Reassert {
             return Next::Done;
         }
         if !self.partition(auditing.partition).rooms.lock().is_empty() {
-            return Next::At(Instant::now() + LOOK_EVERY);
+            return Next::At(Instant::now() + CHECK_EVERY);
         }
         match self.audit(auditing.partition).await {
             Ok(()) => auditing.second_at.take().map_or(Next::Done, Next::At),
@@ -60,7 +60,7 @@ impl Reassert {
         }
     }
 
-    /// The audit of the minute: each partition in which the gateway has members.
+    /// Audits every partition in which the gateway has members, once a minute.
     pub(super) async fn audit_forever(self: Arc<Self>) {
         let mut tick = interval(AUDIT_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -70,7 +70,7 @@ impl Reassert {
             let Some(source) = self.source() else { return };
             let has_members =
                 |partition: &&Partition| source.rooms(**partition).iter().any(|own| !own.members.is_empty());
-            // What fails is asked again in a minute.
+            // An audit that fails is repeated a minute later.
             join_all(partitions.iter().filter(has_members).map(|partition| self.audit(*partition))).await;
         }
     }
@@ -88,7 +88,7 @@ impl Reassert {
         let Outcome::Audited { differing, .. } = self.call(&Command::Audit(audit)).await? else {
             return Err(Fault::unexpected());
         };
-        // Where a join or a leave was under way, before or since, the numbers may differ.
+        // A room in which a join or leave is, or was, under way may differ.
         let was_settled = |room: &&RoomId| own.iter().any(|own| own.room == **room && own.is_settled);
         let is_settled = |room: &&RoomId| source.room(room).is_none_or(|own| own.is_settled);
         let differing: Vec<_> = differing.iter().filter(was_settled).filter(is_settled).collect();

@@ -1,13 +1,12 @@
-//! A gateway knows its own connections better than Redis does. When Redis may have come back with older data, or lost some,
-//! the gateway restores its records and has those removed for which it has no connection (`restore`), and compares its
-//! numbers of members with those of Redis (`audit`); each until that is done. Besides, it compares each partition once a
+//! Keeps Redis in line with the gateway's own connections. When Redis may have lost data, or come back with older data, the
+//! gateway restores the records of its members and has other records of its own removed (`restore`), then compares its member
+//! counts with those of Redis (`audit`). Both are retried until they succeed. Besides, every partition is audited once a
 //! minute.
 //!
-//! Nothing is read back: a restore says what is so.
+//! The gateway reads nothing back: its own members are what is right.
 //!
-//! Restores and audits are jobs of one queue with a fixed number of workers. A job that failed goes back into the queue, so
-//! that it holds no worker while it waits. The queue is bounded: at most one restore for each room of this gateway, and one
-//! audit for each partition.
+//! Restores and audits are jobs in one queue with a fixed number of workers. A job that failed goes back into the queue and
+//! holds no worker while it waits. The queue is bounded: at most one restore per room of this gateway, one audit per partition.
 
 mod audit;
 mod restore;
@@ -41,11 +40,11 @@ use crate::{
     pending::Pending,
 };
 
-/// Restores and audits under way at a time, besides the audits of the minute.
+/// Restores and audits under way at a time, not counting the audits of every minute.
 const WORKERS: usize = 32;
-/// A record that is younger has a join that may be under way here. Longer than a request may take.
+/// A younger record is not a stray: its join may still be under way here. Longer than a request may take.
 const STRAY_AFTER_MS: u64 = 5_000;
-/// When Redis may be back, jobs that failed are tried again within this time.
+/// When Redis may be back, failed jobs are retried within this time.
 const RETRY_SPREAD: Duration = Duration::from_millis(100);
 
 /// What this gateway has in one room.
@@ -57,28 +56,28 @@ pub(crate) struct OwnRoom {
     pub(crate) is_settled: bool,
 }
 
-/// Where the gateway's own connections are known.
+/// Provides the gateway's own members.
 pub(crate) trait Source: Send + Sync + 'static {
-    /// What the gateway has in a room; none if it has nothing to do with it.
+    /// What the gateway has in a room; `None` if it does not use the room.
     fn room(&self, room: &RoomId) -> Option<OwnRoom>;
     /// The rooms of a partition in which it has members, or where joins or leaves are under way.
     fn rooms(&self, partition: Partition) -> Vec<OwnRoom>;
-    /// Whether it ever had a room there.
+    /// Whether it ever had a room in the partition.
     fn had_rooms(&self, partition: Partition) -> bool;
-    /// The records of those of `members` that still are.
+    /// The records of those `members` that are still members.
     fn records(&self, room: &RoomId, members: &[ConnId]) -> Vec<Restored>;
-    /// The records stand as they were sent. Answers the leaves of those who left meanwhile.
+    /// The records were restored. Returns leaves for those that left meanwhile.
     fn restored(&self, room: &RoomId, records: &[Restored], all_were_gone: bool) -> Vec<Leave>;
-    /// Redis has lost something of the room, or had too much of it.
+    /// An audit found that Redis had other members of the room.
     fn differs(&self, room: &RoomId);
 }
 
-/// What is known of a partition.
+/// The work in a partition.
 #[derive(Default)]
 struct PartitionWork {
     /// How often its history changed.
     history: AtomicU64,
-    /// Rooms that are being restored, each with whether that has to be done once more.
+    /// Rooms that are being restored; `true` if the restore has to run again.
     rooms: Mutex<HashMap<RoomId, bool>>,
 }
 
@@ -95,23 +94,23 @@ enum Work {
     Audit(Auditing),
 }
 
-/// What becomes of a job after a step.
+/// What follows a step of a job.
 enum Next {
     Done,
-    /// It goes on then.
+    /// Another step at this time.
     At(Instant),
-    /// It failed.
+    /// The same step again, after a back-off.
     Retry,
 }
 
-/// See the module.
+/// Restores and audits.
 pub(crate) struct Reassert {
     bus: Arc<Bus>,
     pending: Arc<Pending>,
     source: OnceLock<Weak<dyn Source>>,
     partitions: Vec<PartitionWork>,
     jobs: DueQueue<Job>,
-    /// Connections whose records have to be restored.
+    /// Connections whose records wait to be restored.
     waiting: Arc<AtomicUsize>,
 }
 
@@ -127,7 +126,7 @@ impl Reassert {
         })
     }
 
-    /// Begins to compare the connections of `source` with what Redis has.
+    /// Starts the workers and the audits, for the members of `source`.
     pub(crate) fn start<S: Source>(self: &Arc<Self>, source: &Arc<S>, tasks: &Tasks) {
         let source: Weak<dyn Source> = Arc::downgrade(source) as _;
         let _ = self.source.set(source);
@@ -139,8 +138,7 @@ impl Reassert {
         metrics::observe(Reading::RestoresWaiting, move || Some(waiting.load(Ordering::Relaxed) as f64));
     }
 
-    /// What Redis has of these partitions may be older than what it had before. Other gateways restore theirs at least
-    /// until `recovers_until`.
+    /// Redis may have lost or changed data in these partitions. Other gateways restore theirs at least until `recovers_until`.
     pub(crate) fn on_history(&self, partitions: &[Partition], recovers_until: time::Instant) {
         let Some(source) = self.source() else { return };
         let affected: Vec<_> = partitions.iter().copied().filter(|partition| source.had_rooms(*partition)).collect();
@@ -152,7 +150,7 @@ impl Reassert {
         self.retry_soon();
     }
 
-    /// Redis may be back: jobs that failed wait no longer. Audits of an older history are dropped, a newer one follows.
+    /// Redis may be back: retries failed jobs soon. Drops audits of an older history, which newer ones replace.
     fn retry_soon(&self) {
         let now = Instant::now();
         self.jobs.reschedule(|due, job| match &job.work {

@@ -1,5 +1,5 @@
-//! Restores: the records of this gateway's members in a room, batch by batch. The last batch names all members, and what
-//! Redis has besides is removed.
+//! Restores: sends the records of this gateway's members in a room, batch by batch. The last batch names all members, and
+//! presence-state removes every other record of this gateway.
 
 use std::{
     collections::HashSet,
@@ -21,18 +21,18 @@ use super::{Next, Reassert, Source, Work};
 /// A room that is being restored.
 pub(super) struct Restoring {
     room: RoomId,
-    /// Members whose records stand.
+    /// Members whose records are restored.
     done: HashSet<ConnId>,
     waiting: Waiting,
 }
 
 impl Reassert {
-    /// Redis lacks members of this gateway in a room, or has them older: they are restored.
+    /// Restores this gateway's members in a room: Redis lost some, or has older records.
     pub(crate) fn restore(&self, room: &RoomId) {
         self.begin_restore(room, 0);
     }
 
-    /// The same; `members` is how many there are, if that is known already.
+    /// Starts a restore. `members` is their number, 0 if it is not known yet.
     pub(super) fn begin_restore(&self, room: &RoomId, members: usize) {
         {
             let mut rooms = self.partition(room.partition()).rooms.lock();
@@ -58,7 +58,7 @@ impl Reassert {
             return self.end_restore(restoring);
         }
         restoring.waiting.set(members.len());
-        // The last ones come with the names of all others: what else is stored has no connection any more.
+        // The last batch names all members: every other record of this gateway has no connection any more.
         let is_last = own.is_settled && members.len() <= Restore::MOST;
         let before_ms = self.strays_before_ms(restoring.room.partition());
         let strays = is_last.then_some(Strays { before_ms, stay: restored });
@@ -71,7 +71,7 @@ impl Reassert {
         Next::At(Instant::now())
     }
 
-    /// All members are restored. The room begins again if that was asked for meanwhile.
+    /// All members are restored. Starts over if another restore was requested meanwhile.
     fn end_restore(&self, restoring: &mut Restoring) -> Next {
         restoring.waiting.set(0);
         let mut rooms = self.partition(restoring.room.partition()).rooms.lock();
@@ -88,7 +88,7 @@ impl Reassert {
         }
     }
 
-    /// Says whether it is done.
+    /// Sends one batch; returns whether it was carried out.
     async fn send_restore(
         &self,
         source: &dyn Source,
@@ -106,7 +106,7 @@ impl Reassert {
     }
 }
 
-/// The part of one room in the number of all connections that wait.
+/// One room's part of the number of connections that wait to be restored.
 struct Waiting {
     sum: Arc<AtomicUsize>,
     own: usize,
@@ -115,7 +115,7 @@ struct Waiting {
 impl Waiting {
     fn set(&mut self, now: usize) {
         let before = std::mem::replace(&mut self.own, now);
-        // Wrapping, as atomics do.
+        // A smaller number wraps, as the addition of the atomic does.
         self.sum.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
     }
 }

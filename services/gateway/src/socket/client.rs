@@ -101,8 +101,8 @@ pub(crate) struct Client {
     /// The span of the connect, to link to.
     pub(super) connect_trace: TraceContext,
     pub(super) connected_at: Instant,
-    /// When its last event came, where that matters.
-    heard_at_ms: AtomicU64,
+    /// When its last event came, in milliseconds since the process began. Kept only in heartbeat mode.
+    last_event_ms: AtomicU64,
 }
 
 impl Client {
@@ -119,25 +119,25 @@ impl Client {
             outlet,
             connect_trace,
             connected_at: Instant::now(),
-            heard_at_ms: AtomicU64::new(now_ms()),
+            last_event_ms: AtomicU64::new(now_ms()),
         })
     }
 
-    /// Something of the client came.
-    pub(super) fn heard(&self) {
+    /// Records that an event of the client came.
+    pub(super) fn record_event(&self) {
         if self.gateway.liveness.tracks() {
-            self.heard_at_ms.store(now_ms(), Ordering::Relaxed);
+            self.last_event_ms.store(now_ms(), Ordering::Relaxed);
         }
     }
 
     /// When its last event came, in milliseconds since the process began.
-    pub(super) fn heard_at_ms(&self) -> u64 {
-        self.heard_at_ms.load(Ordering::Relaxed)
+    pub(super) fn last_event_ms(&self) -> u64 {
+        self.last_event_ms.load(Ordering::Relaxed)
     }
 
     /// Whether it has sent nothing for too long.
     pub(super) fn is_silent(&self) -> bool {
-        self.gateway.liveness.is_silent(self.heard_at_ms(), now_ms())
+        self.gateway.liveness.is_silent(self.last_event_ms(), now_ms())
     }
 
     /// Answers a heartbeat that concerns no one else; `None` when it has to take the full way.

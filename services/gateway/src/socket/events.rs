@@ -30,7 +30,7 @@ pub(super) struct Verbatim;
 impl MessageHandler<LocalAdapter, Verbatim> for Events {
     fn call(&self, socket: Arc<Socket>, arguments: Value, ack_id: Option<i64>) {
         let client = &self.0.client;
-        client.heard();
+        client.record_event();
         let request = match &arguments {
             Value::Str(text, None) => client::parse(text),
             _ => Err(Fault::invalid("binary attachments are not taken")),

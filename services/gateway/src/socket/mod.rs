@@ -108,7 +108,7 @@ fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) {
     let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|info| info.0);
     let address = peer.map(|peer| peer.address.ip().to_string()).unwrap_or_default();
     if let Some(peer) = peer.filter(|_| socket.transport_type() == TransportType::Websocket) {
-        gateway.transports.carries(peer.connection, socket.id.as_str());
+        gateway.transports.record_websocket(peer.connection, socket.id.as_str());
     }
     let (conn, transport) = (random_id(), client::transport(socket));
     let span = telemetry::span::socket_connect(conn.as_str(), transport, &address);

@@ -70,8 +70,8 @@ impl Client {
 }
 
 impl liveness::Client for Client {
-    fn heard_at_ms(&self) -> u64 {
-        Client::heard_at_ms(self)
+    fn last_event_ms(&self) -> u64 {
+        Client::last_event_ms(self)
     }
 
     fn fell_silent(self: Arc<Self>) {

@@ -1,4 +1,4 @@
-//! Acknowledgements from what presence-state answered.
+//! Builds acknowledgements from presence-state's answers.
 
 use protocol::{
     ChannelId, Fault,
@@ -13,13 +13,13 @@ use protocol::{
 };
 use serde::Serialize;
 
-/// A member of a room that was read at `read_ms`.
+/// A member, as of `read_ms`.
 pub(crate) fn member(member: &command::Member, read_ms: u64) -> Member<'_> {
     let command::Member { conn, user, epoch, state, .. } = member;
     Member { conn_id: conn, user_id: user, state, last_seen_ms: read_ms, epoch: *epoch }
 }
 
-/// A channel with its record.
+/// A channel's record.
 pub(crate) fn channel<'a>(channel: &'a ChannelId, record: &'a Record) -> ChannelAnswer<'a, impl Serialize + use<'a>> {
     ChannelAnswer {
         ok: true,
@@ -52,7 +52,7 @@ fn listed_lock(held: &Held) -> ListedLock<'_> {
     ListedLock { lock_name: &lock.name, owner, conn_id: conn, fence: *fence, expires_at: *expires_at_ms }
 }
 
-/// A rejection that says who holds the lock.
+/// A rejection that names the holder of the lock.
 pub(crate) fn lock_held<'a>(fault: &'a Fault, holder: &'a Held) -> HeldRejection<'a> {
     HeldRejection { rejection: Rejection::from(fault), owner: &holder.owner, expires_at: holder.expires_at_ms }
 }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn locks_say_who_holds_them_until_when() {
+    fn locks_name_their_holder_and_expiry() {
         assert_eq!(json(&lock(&held())), r#"{"ok":true,"lockName":"l","fence":7,"expiresAt":9}"#);
         let listed = r#"{"lockName":"l","owner":"ann","connId":"c1","fence":7,"expiresAt":9}"#;
         assert_eq!(json(&locks(&[held(), held()])), format!(r#"{{"ok":true,"locks":[{listed},{listed}]}}"#));

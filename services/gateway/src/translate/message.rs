@@ -1,4 +1,4 @@
-//! What members are sent from what a script published.
+//! Builds messages to members from what a script published.
 
 use protocol::{
     RoomId,
@@ -9,7 +9,7 @@ use protocol::{
 };
 use serde::Serialize;
 
-/// An event of a room, as one of `kind`. `user_edge` is whether it is the first or last connection of its user there.
+/// An event of a room, sent as `kind`. `user_edge`: it is the first or last connection of its user in the room.
 pub(crate) fn presence<'a>(
     room: &'a RoomId,
     event: &RoomEvent<'a>,
@@ -35,7 +35,7 @@ pub(crate) fn presence<'a>(
     }
 }
 
-/// To members who did not know the connection, a record that was put back is a join.
+/// To members that did not know the connection, a restored record is a join.
 fn event_kind(kind: Kind) -> EventKind {
     match kind {
         Kind::Join | Kind::Restore => EventKind::Join,
@@ -80,7 +80,7 @@ fn operation(operation: event::metadata::Operation) -> Operation {
     }
 }
 
-/// A change of a lock, which its type and name name.
+/// A change of the lock with this channel type and name.
 pub(crate) fn lock<'a>(
     room: &'a RoomId,
     (channel_type, lock_name): (&'a str, &'a str),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leave_says_why_and_whether_its_user_left() {
+    fn a_leave_has_its_reason_and_whether_its_user_left() {
         let text = "2 5 3 9 8 7 6 4 leave node_lost 1\n\nc1\nann\n{\"a\": 1e400}";
         let event = RoomEvent::read(text).unwrap();
         let room = RoomId::from("r");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_was_put_back_is_a_join() {
+    fn a_restored_record_is_a_join() {
         let event = RoomEvent::read("2 5 3 9 8 7 6 4 restore - 0\n\nc1\nann\n{}").unwrap();
         let room = RoomId::from("r");
         assert_eq!(
@@ -130,9 +130,9 @@ mod tests {
         );
     }
 
-    /// Every word that a script publishes is the word that clients are sent.
+    /// Clients are sent the words that scripts publish.
     #[test]
-    fn the_words_of_scripts_are_those_of_clients() {
+    fn scripts_and_clients_use_the_same_words() {
         for word in ["left", "disconnected", "expired", "node_lost"] {
             let text = format!("2 5 3 9 8 7 6 4 leave {word} 1\n\nc1\nann\n{{}}");
             let reason = RoomEvent::read(&text).unwrap().reason.map(leave_reason);

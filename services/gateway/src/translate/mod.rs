@@ -1,10 +1,9 @@
-//! Translates between what services send each other (`protocol::command`, `protocol::event`) and what clients send and are sent
-//! (`protocol::client`). Pure functions. A client's request is moved, and what a client is sent borrows: no state or value is
-//! copied.
+//! Converts between messages of services (`protocol::command`, `protocol::event`) and of clients (`protocol::client`). Pure
+//! functions. Requests are moved and answers borrow, so no state or value is copied.
 //!
-//! - `request`: a client's write as the bus carries it.
-//! - `answer`: acknowledgements from what presence-state answered.
-//! - `message`: what members are sent from what a script published.
+//! - `request`: commands from a client's write.
+//! - `answer`: acknowledgements from presence-state's answers.
+//! - `message`: messages to members from what a script published.
 
 pub(crate) mod answer;
 pub(crate) mod message;

@@ -1,11 +1,11 @@
-//! A client's write as the bus carries it.
+//! Builds commands from a client's write.
 
 use protocol::{
     client,
     command::metadata::{ItemChange, WriteOptions},
 };
 
-/// The items of a write. The standard library collects them in the list's own memory.
+/// The items of a write. `collect` reuses the list's memory.
 pub(crate) fn items(items: Vec<client::WriteItem>) -> Vec<ItemChange> {
     let item = |client::WriteItem { key, value, revision }| ItemChange { key, value, revision };
     items.into_iter().map(item).collect()
