@@ -17,33 +17,33 @@ pub(crate) struct Ack {
     outlet: Arc<Outlet>,
     ack_id: Option<i64>,
     span: Span,
-    /// In place of the span while a heartbeat may be answered on the spot.
-    beat: Option<HeartbeatSpan>,
+    /// Replaces `span` while a heartbeat may be answered at once.
+    heartbeat: Option<HeartbeatSpan>,
     operation: Operation,
     began: Instant,
 }
 
 impl Ack {
     pub(super) fn new(outlet: Arc<Outlet>, ack_id: Option<i64>, span: Span, operation: Operation) -> Self {
-        Self { outlet, ack_id, span, beat: None, operation, began: Instant::now() }
+        Self { outlet, ack_id, span, heartbeat: None, operation, began: Instant::now() }
     }
 
-    /// Of a heartbeat that may be answered on the spot. `beat` traces it.
-    pub(super) fn at_once(outlet: Arc<Outlet>, ack_id: Option<i64>, beat: Option<HeartbeatSpan>) -> Self {
-        Self { beat, ..Self::new(outlet, ack_id, Span::none(), Operation::Heartbeat) }
+    /// The acknowledgement of a heartbeat that may be answered at once.
+    pub(super) fn of_heartbeat(outlet: Arc<Outlet>, ack_id: Option<i64>, heartbeat: Option<HeartbeatSpan>) -> Self {
+        Self { heartbeat, ..Self::new(outlet, ack_id, Span::none(), Operation::Heartbeat) }
     }
 
-    /// The event cannot be answered on the spot.
-    pub(super) fn later(mut self) -> Self {
-        if let Some(beat) = self.beat.take() {
-            self.span = beat.into_tracing();
+    /// The event is not answered at once, and needs a span that can have children.
+    pub(super) fn deferred(mut self) -> Self {
+        if let Some(heartbeat) = self.heartbeat.take() {
+            self.span = heartbeat.into_tracing();
         }
         self
     }
 
-    /// What traces a heartbeat that may be answered on the spot.
-    pub(super) fn beat(&mut self) -> Option<&mut HeartbeatSpan> {
-        self.beat.as_mut()
+    /// The span of a heartbeat that may be answered at once.
+    pub(super) fn heartbeat(&mut self) -> Option<&mut HeartbeatSpan> {
+        self.heartbeat.as_mut()
     }
 
     /// The event's span.
@@ -51,28 +51,28 @@ impl Ack {
         &self.span
     }
 
-    /// Answers. An event without an acknowledgement has acted all the same.
+    /// Sends the answer, if the client asked for an acknowledgement, and ends the span.
     pub(crate) fn send(mut self, answer: &impl Serialize) {
         metrics::operation(self.operation, self.began.elapsed());
         if let Some(ack_id) = self.ack_id {
             self.outlet.acknowledge(ack_id, answer);
         }
-        if let Some(beat) = self.beat.take() {
-            beat.end();
+        if let Some(heartbeat) = self.heartbeat.take() {
+            heartbeat.end();
         }
     }
 
-    /// Refuses.
-    pub(super) fn refuse(self, fault: &Fault) {
-        self.refuse_with(fault, &Rejection::from(fault));
+    /// Answers with an error.
+    pub(super) fn reject(self, fault: &Fault) {
+        self.reject_with(fault, &Rejection::from(fault));
     }
 
-    /// Refuses with an answer that says more.
-    pub(super) fn refuse_with(mut self, fault: &Fault, answer: &impl Serialize) {
+    /// Answers with an error that has more fields.
+    pub(super) fn reject_with(mut self, fault: &Fault, answer: &impl Serialize) {
         metrics::error(self.operation.name(), fault.code.as_str());
         telemetry::span::fail(&self.span, fault.code.as_str(), &fault.message);
-        if let Some(beat) = &mut self.beat {
-            beat.fail(fault.code.as_str(), &fault.message);
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.fail(fault.code.as_str(), &fault.message);
         }
         self.send(answer);
     }

@@ -1,4 +1,4 @@
-//! One client: its session, the way out to it, and what it shares with all others.
+//! One client: its session, its outlet, and what it shares with all other clients.
 
 use std::{
     sync::{
@@ -26,10 +26,10 @@ use crate::{
     relay::Relay,
 };
 
-/// A plain heartbeat is refused when the own lease was not acknowledged for this long: Redis may know nothing of its
-/// connection any more.
+/// A plain heartbeat is rejected if Redis has not acknowledged the gateway's lease for this long: Redis may have lost the
+/// client's record.
 const LEASE_TOO_OLD: Duration = Duration::from_secs(2);
-/// A client can send malformed packets as fast as it can connect.
+/// The log limit for malformed packets, which a client can send as fast as it can connect.
 const MALFORMED_EVERY: Duration = Duration::from_secs(5);
 
 /// What clients share.
@@ -40,12 +40,13 @@ pub(crate) struct Gateway {
     pub(super) liveness: Arc<Liveness<Client>>,
     pub(super) pending: Arc<Pending>,
     pub(super) transports: Arc<Transports>,
-    /// Sessions whose end is not yet carried out.
+    /// Sessions whose end is not carried out yet.
     pub(super) sessions: Count,
-    /// Locks that they hold, and locks that they wait for.
+    /// Locks that clients hold.
     pub(super) held: Count,
+    /// Locks that clients wait for.
     pub(super) waiting: Count,
-    /// The log line of sockets that were closed for a malformed packet.
+    /// Limits the log lines about malformed packets.
     pub(super) malformed: LogLimit,
 }
 
@@ -72,7 +73,7 @@ impl Gateway {
         }
     }
 
-    /// Has metrics look at the sockets.
+    /// Registers the metrics of sockets and locks.
     pub(crate) fn register_metrics(&self) {
         let register = |reading, count: &Count| {
             let count = count.clone();
@@ -84,21 +85,21 @@ impl Gateway {
         register(Reading::LocksWaiting, &self.waiting);
     }
 
-    /// Sessions whose end is not yet carried out.
+    /// The number of sessions whose end is not carried out yet.
     pub(crate) fn sessions(&self) -> usize {
         self.sessions.get()
     }
 }
 
-/// See the module.
+/// A client and its session.
 pub(crate) struct Client {
-    /// The session's own id. A client that leaves the namespace and enters it again has two sessions, one after the other,
-    /// and nothing in common but the connection.
+    /// The session's id. A client that leaves the namespace and enters it again has two sessions, one after the other, which
+    /// share only the connection.
     pub(crate) conn: ConnId,
     pub(super) gateway: Arc<Gateway>,
     pub(super) session: Session,
     pub(super) outlet: Arc<Outlet>,
-    /// The span of the connect, to link to.
+    /// The span of the connect, which all spans of the session link to.
     pub(super) connect_trace: TraceContext,
     pub(super) connected_at: Instant,
     /// When its last event came, in milliseconds since the process began. Kept only in heartbeat mode.
@@ -140,7 +141,7 @@ impl Client {
         self.gateway.liveness.is_silent(self.last_event_ms(), now_ms())
     }
 
-    /// Answers a heartbeat that concerns no one else; `None` when it has to take the full way.
+    /// Answers a heartbeat without Redis; `None` if it has to go to presence-state.
     pub(super) fn plain_heartbeat(
         &self,
         epoch: Option<u64>,

@@ -1,16 +1,16 @@
-//! Numbers that cannot drift: each is the number of guards that live.
+//! Counters that cannot drift: each is the number of its guards.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// How many [`Counted`] of it there are.
+/// The number of its [`Counted`] guards.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Count(Arc<AtomicUsize>);
 
 impl Count {
-    /// One more, until the guard is dropped.
+    /// Counts one more until the guard is dropped.
     pub(super) fn one_more(&self) -> Counted {
         self.0.fetch_add(1, Ordering::AcqRel);
         Counted(Arc::clone(&self.0))
@@ -22,7 +22,7 @@ impl Count {
     }
 }
 
-/// See [`Count`].
+/// Counts as one in its [`Count`].
 #[derive(Debug)]
 pub(super) struct Counted(Arc<AtomicUsize>);
 

@@ -1,5 +1,5 @@
-//! A socket's events, in the order of their arrival. socketioxide calls this on the task that reads the socket, one
-//! packet after the other; a plain heartbeat is answered right here, everything else waits in the session's queue.
+//! The events of a socket, in order of arrival. socketioxide calls the handler on the task that reads the socket, packet by
+//! packet. A plain heartbeat is answered on that task; everything else goes into the session's queue.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use tracing::Span;
 use super::{
     ack::Ack,
     client::{Client, transport},
-    departure::LastReference,
+    disconnect::LastReference,
 };
 
-/// The handler of every event of one socket. It lives as long as the socket.
+/// The handler of all events of one socket. It lives as long as the socket.
 pub(super) struct Events(pub(super) LastReference);
 
-/// Marks [`Events`] among socketioxide's kinds of handlers: the one that takes the arguments as they came.
+/// The type by which socketioxide tells this kind of handler from others: it takes the arguments unparsed.
 pub(super) struct Verbatim;
 
 impl MessageHandler<LocalAdapter, Verbatim> for Events {
@@ -37,24 +37,26 @@ impl MessageHandler<LocalAdapter, Verbatim> for Events {
         };
         let outlet = Arc::clone(&client.outlet);
         let ack = match &request {
-            Ok(Request::Heartbeat { patch: None, .. }) => Ack::at_once(outlet, ack_id, beat(client, &socket)),
+            Ok(Request::Heartbeat { patch: None, .. }) => {
+                Ack::of_heartbeat(outlet, ack_id, heartbeat_span(client, &socket))
+            }
             _ => {
                 let (operation, event) = name(&request);
                 let span = match &request {
                     Ok(request) => span(client, &socket, request, event),
-                    Err(_) => refused(client, &socket, &arguments),
+                    Err(_) => rejected_span(client, &socket, &arguments),
                 };
                 Ack::new(outlet, ack_id, span, operation)
             }
         };
         match request {
             Ok(request) => client.accept(request, ack),
-            Err(fault) => ack.refuse(&fault),
+            Err(fault) => ack.reject(&fault),
         }
     }
 }
 
-/// What metrics call a request, and the event that it came as.
+/// The operation of a request, for metrics, and the name of its event.
 fn name(request: &Result<Request, Fault>) -> (Operation, &'static str) {
     match request {
         Ok(Request::Heartbeat { .. }) => (Operation::Heartbeat, "presence:heartbeat"),
@@ -76,15 +78,15 @@ fn name(request: &Result<Request, Fault>) -> (Operation, &'static str) {
     }
 }
 
-/// What traces a heartbeat without a patch, if it is one of the traced share.
-fn beat(client: &Client, socket: &Socket) -> Option<HeartbeatSpan> {
+/// The span of a heartbeat without a patch, if it is sampled.
+fn heartbeat_span(client: &Client, socket: &Socket) -> Option<HeartbeatSpan> {
     telemetry::sample_heartbeat()
         .then(|| HeartbeatSpan::arrived(client.conn.shared(), transport(socket), &client.connect_trace))
         .flatten()
 }
 
-/// The span of an event that could not be read, by its name and with the ids that could.
-fn refused(client: &Client, socket: &Socket, arguments: &Value) -> Span {
+/// The span of an event that cannot be read, with its name and the ids that can be read.
+fn rejected_span(client: &Client, socket: &Socket, arguments: &Value) -> Span {
     let RejectedEvent { event, room, user } = match arguments {
         Value::Str(text, _) => RejectedEvent::read(text),
         Value::Bytes(_) => RejectedEvent::default(),

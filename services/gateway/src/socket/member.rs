@@ -1,4 +1,4 @@
-//! A client as the relay sees it.
+//! Implements the relay's view of a client.
 
 use std::sync::Arc;
 

@@ -1,16 +1,16 @@
-//! Sockets: how they come, what their events do, how they go. None of these modules names one that comes after it:
+//! Sockets: connect, events, disconnect. Each of these modules uses only earlier ones:
 //!
-//! - `count`, `task`: numbers that are guards, tasks that have an owner.
-//! - `pending_acks`, `outlet`: the way out to one client. `ack`: the acknowledgement of one event.
-//! - `held`: the locks of one session. `op`: what a session does next. `session`: one session as data.
+//! - `count`, `task`: counters made of guards, tasks with an owner.
+//! - `pending_acks`, `outlet`: sends to one client. `ack`: the acknowledgement of one event.
+//! - `held`: the locks of one session. `op`: an operation in a session's queue. `session`: the data of one session.
 //! - `client`: one client, and what it shares with others.
-//! - `verbs`: what each event does. `worker`: takes the next operation of a session and carries it out.
-//! - `departure`, `events`: what socketioxide calls. Here: how a client connects.
+//! - `verbs`: what each event does. `worker`: carries out the operations of a session in order.
+//! - `disconnect`, `events`: the handlers that socketioxide calls. Here: the connect.
 
 pub(crate) mod ack;
 pub(crate) mod client;
 mod count;
-mod departure;
+mod disconnect;
 mod events;
 mod held;
 mod member;
@@ -42,7 +42,7 @@ use telemetry::propagation::TraceContext;
 
 use self::{
     client::{Client, Gateway},
-    departure::{Departure, LastReference},
+    disconnect::{LastReference, OnDisconnect},
     events::Events,
     outlet::Outlet,
 };
@@ -50,13 +50,13 @@ use crate::{config::Pings, http::connections::Peer};
 
 /// The largest message of a client.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-/// Binary attachments of one packet. Beyond that the socket is closed: the list of its attachments, 32 bytes each, is kept
+/// The most binary attachments of one packet; with more, the socket is closed. The list of attachments, 32 bytes each, is kept
 /// until the last one has come.
 const MAX_ATTACHMENTS: usize = 256;
-/// Packets that may wait for a slow reader, up to 8.5 MiB with the largest states. The blocks of the queue are allocated
-/// as they are used, so an idle socket does not pay.
+/// Packets that may wait for a slow reader, up to 8.5 MiB with the largest states. The queue's blocks are allocated on use, so
+/// an idle socket does not pay for them.
 const MAX_WAITING_PACKETS: usize = 512;
-/// Two frames of a heartbeat fit; with the default of 4 KiB an idle socket holds 3.5 KiB more.
+/// Room for two heartbeat frames. With the default of 4 KiB an idle socket would hold 3.5 KiB more.
 const READ_BUFFER_BYTES: usize = 512;
 
 /// The Socket.IO server as a layer of HTTP.
@@ -69,15 +69,15 @@ pub(crate) fn layer(gateway: Arc<Gateway>, pings: Pings) -> (SocketIoLayer, Sock
         .max_buffer_size(MAX_WAITING_PACKETS)
         .ping_interval(pings.interval)
         .ping_timeout(pings.timeout)
-        // Binary attachments are never valid; they are let through so that their sender can be told.
+        // Binary attachments are never valid. They are read so that their sender gets an answer.
         .with_parser(
             ParserConfig::common()
                 .max_incoming_binaries(MAX_ATTACHMENTS)
                 .max_incoming_binary_buf_size(MAX_MESSAGE_BYTES),
         )
         .build_layer();
-    // The session begins in the middleware: socketioxide runs the connect handler after the client was told that it is
-    // connected, and an event that came before would find nobody.
+    // The session begins in the middleware: socketioxide runs the connect handler only after the client received its CONNECT
+    // answer, and an event that came before would find no handler.
     let begin = move |Incoming(socket): Incoming, auth: TryData<Auth>| {
         connect(&gateway, &socket, auth.0.ok());
         async { Ok::<_, Infallible>(()) }
@@ -86,14 +86,14 @@ pub(crate) fn layer(gateway: Arc<Gateway>, pings: Pings) -> (SocketIoLayer, Sock
     (layer, io)
 }
 
-/// What a client may say when it connects. It is never logged.
+/// The `auth` object of a connecting client. It is never logged.
 #[derive(Deserialize)]
 struct Auth {
-    /// The trace that the application's own operation belongs to.
+    /// The trace of the application's own operation.
     traceparent: Option<String>,
 }
 
-/// The socket itself: sessions hold it weakly, and socketioxide's own extractor cannot be weakened.
+/// Extracts the socket as an `Arc`: sessions hold it weakly, which socketioxide's own extractor does not allow.
 struct Incoming(Arc<Socket>);
 
 impl FromConnectParts<LocalAdapter> for Incoming {
@@ -119,14 +119,13 @@ fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) {
     gateway.liveness.watch(&client);
     let last = LastReference { client: Arc::clone(&client), transport };
     socket.on_fallback(Events(last));
-    socket.on_disconnect(Departure(client));
+    socket.on_disconnect(OnDisconnect(client));
 }
 
-/// 96 bits of the system's randomness, in 16 letters.
+/// 96 random bits in 16 characters.
 fn random_id() -> ConnId {
     let mut bytes = [0; 12];
-    // As std does where it needs random numbers: without them nothing that has to be unique can be named.
-    #[expect(clippy::expect_used, reason = "see above")]
-    getrandom::fill(&mut bytes).expect("the system gives random numbers");
+    #[expect(clippy::expect_used, reason = "as std does: without randomness no id is unique")]
+    getrandom::fill(&mut bytes).expect("the system provides random numbers");
     ConnId::from(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }

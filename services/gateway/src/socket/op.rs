@@ -1,18 +1,18 @@
-//! What a session does next.
+//! An operation in a session's queue.
 
 use protocol::client::Request;
 use telemetry::propagation::TraceContext;
 
-use super::{ack::Ack, held::Taken};
+use super::{ack::Ack, held::TakenLocks};
 
-/// See the module.
+/// An operation of a session.
 pub(super) enum Op {
     /// An event of the client.
     Request(Request, Ack),
     /// The client was silent for too long.
     Expire,
-    /// The record was evicted although the client is here, and with it the session's locks.
-    Evicted(Taken),
+    /// The record was evicted although the client is connected, and with it the session's locks.
+    Evicted(TakenLocks),
     /// The socket closed.
     Closed(TraceContext),
     #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The way out to one client: events, acknowledgements, and the close of its connection. An acknowledgement that finds the
-//! socket's queue full is pending: it is sent as soon as there is room, and events wait behind it. A client that takes none
-//! for ten seconds, or has too many pending, is closed: it must learn that it missed something.
+//! Sends events and acknowledgements to one client, and closes its connection. If the socket's queue is full, an acknowledgement
+//! becomes pending: it is sent as soon as there is room, and no event is sent before it. A client that takes none for 10 s, or
+//! has too many pending, is closed, so that it reconnects and learns what it missed.
 
 use std::{
     sync::{
@@ -29,26 +29,25 @@ use crate::{backoff::jitter, http::transports::Transports};
 const FLUSH_EVERY: Duration = Duration::from_millis(20);
 /// A socket whose queue stays full for this long is closed.
 const FLUSH_FOR: Duration = Duration::from_secs(10);
-/// A session ends with a packet of its own, which needs room too. At the latest the ping of Engine.IO ends it.
+/// Ending a session sends a packet, which needs room in the queue too. If there is none, the Engine.IO ping timeout ends it.
 const CLOSE_EVERY: Duration = Duration::from_millis(250);
 const CLOSE_TRIES: u32 = 240;
 
-/// Life of the way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Phase {
     Open,
-    /// The transport was closed, the session has not ended yet. Nothing is sent any more.
+    /// The transport was closed and the session has not ended yet. Nothing is sent any more.
     Closing,
     /// The session has ended. Its connection may carry another one by now.
     Ended,
 }
 
-/// See the module.
+/// Sends to one client.
 pub(super) struct Outlet {
     conn: ConnId,
     socket: Weak<Socket>,
-    /// Of the connection, which may carry one session after the other.
+    /// The Engine.IO id of the connection, which may carry one session after the other.
     sid: Sid,
     transports: Arc<Transports>,
     /// A [`Phase`].
@@ -62,7 +61,7 @@ pub(super) struct Outlet {
 #[derive(Default)]
 struct Pending {
     acks: PendingAcks,
-    /// Sends them. Ends with them.
+    /// The task that sends them.
     flusher: Option<OwnedTask>,
 }
 
@@ -80,7 +79,7 @@ impl Outlet {
         })
     }
 
-    /// Sends an event; says whether there was room for it. An event for a client that is gone is dropped.
+    /// Sends an event; returns whether there was room for it. An event for a client that is gone is dropped.
     pub(super) fn emit(&self, event: &str, payload: &(impl Serialize + ?Sized)) -> bool {
         self.socket().is_none_or(|socket| {
             !self.is_behind.load(Ordering::Relaxed)
@@ -95,11 +94,11 @@ impl Outlet {
         }
         match to_raw_value(answer) {
             Ok(answer) => self.keep(ack_id, answer),
-            Err(_) => self.close_slow_consumer("an acknowledgement could not be kept"),
+            Err(_) => self.close_slow_consumer("an acknowledgement could not be encoded"),
         }
     }
 
-    /// Says whether there was room.
+    /// Returns whether there was room.
     fn try_acknowledge(&self, ack_id: i64, answer: &impl Serialize) -> bool {
         let Some(socket) = self.socket() else { return true };
         let Ok(ack) = AckSender::from_message_parts(&socket, &mut Value::Str("".into(), None), &Some(ack_id));
@@ -118,16 +117,16 @@ impl Outlet {
         }
     }
 
-    /// Closes a client that does not take what it must know, by its transport, so that it comes back.
+    /// Closes the transport of a client that does not take what it must not miss, so that it reconnects.
     pub(super) fn close_slow_consumer(&self, why: &'static str) {
         if self.leave_open(Phase::Closing) {
             metrics::slow_reader();
-            tracing::warn!(conn = %self.conn, why, "closing a socket whose client reads too slowly");
+            tracing::warn!(conn = %self.conn, why, "closing slow client");
             self.close_transport();
         }
     }
 
-    /// Closes the client by its transport.
+    /// Closes the client's transport.
     pub(super) fn close(&self) {
         if self.leave_open(Phase::Closing) {
             self.close_transport();
@@ -138,14 +137,14 @@ impl Outlet {
         *self.pending.lock() = Pending::default();
         self.transports.end(self.sid.as_str());
         *self.close.lock() = Some(OwnedTask::spawn(disconnect(Weak::clone(&self.socket))));
-        // It may have ended meanwhile, and found nothing to undo.
+        // The session may have ended meanwhile, before there was anything to undo.
         if self.phase() == Phase::Ended {
             self.transports.forget(self.sid.as_str());
             *self.close.lock() = None;
         }
     }
 
-    /// The session has ended; says whether that is new.
+    /// The session has ended; returns `false` if it had before.
     pub(super) fn end(&self) -> bool {
         let before = self.phase.swap(Phase::Ended as u8, Ordering::SeqCst);
         if before == Phase::Ended as u8 {
@@ -157,8 +156,8 @@ impl Outlet {
         true
     }
 
-    /// The socket, unless its session has ended or is about to. socketioxide would send an acknowledgement of a session that
-    /// has ended, and on the same connection another one may have begun.
+    /// The socket, unless its session has ended or is closing. socketioxide would still send an acknowledgement of an ended
+    /// session, although another session may have begun on the same connection.
     fn socket(&self) -> Option<Arc<Socket>> {
         if self.is_open() { self.socket.upgrade() } else { None }
     }
@@ -182,7 +181,7 @@ async fn flush(outlet: Weak<Outlet>) {
     loop {
         sleep(jitter(FLUSH_EVERY)).await;
         let Some(outlet) = outlet.upgrade() else { return };
-        // Held until after the lock: the last reference to a socket ends its session, which clears what is pending.
+        // Dropped after the lock: dropping the last reference to a socket ends its session, which locks `pending`.
         let _socket = outlet.socket.upgrade();
         let mut pending = outlet.pending.lock();
         match pending.acks.flush(|ack_id, answer| outlet.try_acknowledge(ack_id, &answer)) {
@@ -196,7 +195,7 @@ async fn flush(outlet: Weak<Outlet>) {
         }
         drop(pending);
         if moved_at.elapsed() > FLUSH_FOR {
-            return outlet.close_slow_consumer("it took no acknowledgement");
+            return outlet.close_slow_consumer("no acknowledgement was taken for 10 s");
         }
     }
 }

@@ -1,15 +1,15 @@
-//! The acknowledgements that one client could not take yet, in order. Data only.
+//! The acknowledgements that one client has no room for yet, in order. No I/O.
 
 use std::collections::VecDeque;
 
 use serde_json::value::RawValue;
 
-/// Acknowledgements that may be pending: more than a client can have asked for in a burst of its largest buffers.
+/// The most pending acknowledgements: more than a client can ask for in a burst that fills its buffers.
 const MAX_PENDING_ACKS: usize = 8_192;
-/// Their bytes. A single one may be larger: the answer of a join holds up to 8 MiB of states.
+/// The most bytes of them. A single one may be larger: the answer to a join has up to 8 MiB of states.
 const MAX_PENDING_BYTES: usize = 1024 * 1024;
 
-/// See the module.
+/// The pending acknowledgements of one client.
 #[derive(Default)]
 pub(super) struct PendingAcks {
     acks: VecDeque<(i64, Box<RawValue>)>,
@@ -17,12 +17,12 @@ pub(super) struct PendingAcks {
 }
 
 impl PendingAcks {
-    /// Whether there is room for an acknowledgement of so many bytes.
+    /// Whether an acknowledgement of so many bytes fits.
     fn has_room_for(&self, bytes: usize) -> bool {
         self.acks.is_empty() || (self.acks.len() < MAX_PENDING_ACKS && self.bytes + bytes <= MAX_PENDING_BYTES)
     }
 
-    /// Keeps one more; says whether there was room for it.
+    /// Adds one; returns whether it fits.
     pub(super) fn push(&mut self, ack_id: i64, answer: Box<RawValue>) -> bool {
         let has_room = self.has_room_for(answer.get().len());
         if has_room {
@@ -32,7 +32,7 @@ impl PendingAcks {
         has_room
     }
 
-    /// Sends what can be sent; says whether that was something, and `None` if nothing is left.
+    /// Sends what can be sent. Returns `None` if nothing is left, otherwise whether anything was sent.
     pub(super) fn flush(&mut self, send: impl Fn(i64, &RawValue) -> bool) -> Option<bool> {
         let mut has_sent = false;
         while let Some((ack_id, answer)) = self.acks.front() {

@@ -1,5 +1,5 @@
-//! One session as data: its membership of a room, what its client does not know yet, its locks, and the queue of what it does
-//! next. Nothing here waits, sends or spawns.
+//! The data of one session: its membership of a room, what its client does not know yet, its locks, and its queue of
+//! operations. Nothing here waits, sends or spawns.
 
 mod standing;
 #[cfg(test)]
@@ -15,11 +15,11 @@ use self::standing::Standing;
 use super::{
     ack::Ack,
     count::Counted,
-    held::{Locks, Taken},
+    held::{Locks, TakenLocks},
     op::Op,
 };
 
-/// Events of one client that may wait; one that sends more is refused `OVERLOADED`.
+/// The most events of one client that may wait; further ones are answered `OVERLOADED`.
 const QUEUE: usize = 64;
 
 /// A connection's membership of a room, as the gateway knows it.
@@ -29,51 +29,51 @@ pub(super) struct Membership {
     pub(super) user: UserId,
     pub(super) epoch: u64,
     pub(super) state: Box<RawValue>,
-    /// The operation that `state` stems from.
+    /// The operation that set `state`.
     pub(super) base_op: u64,
-    /// Whether the join was answered; one that was sent but not answered may have happened.
+    /// Whether the join was answered. A join that was sent but not answered may have been carried out.
     pub(super) joined: bool,
 }
 
-/// See the module.
+/// The data of one session.
 pub(super) struct Session(Mutex<State>);
 
 struct State {
     queue: VecDeque<Op>,
-    /// Whether a worker is at it.
+    /// Whether a worker is carrying out operations.
     busy: bool,
-    /// Boxed: most of a session's memory is its membership, and a socket that has not joined has none.
+    /// Boxed: it is most of a session's memory, and a socket that has not joined has none.
     membership: Option<Box<Membership>>,
     standing: Standing,
     /// The last operation that was numbered.
     op: u64,
     /// The highest epoch that the connection ever had.
     epoch: u64,
-    /// Boxed: most sockets never have one.
+    /// Boxed: most sockets never have locks.
     locks: Option<Box<Locks>>,
     /// Counts the session until its end is carried out.
     count: Option<Counted>,
 }
 
 impl State {
-    fn take_locks(&mut self) -> Taken {
+    fn take_locks(&mut self) -> TakenLocks {
         self.op += 1;
         let own = self.membership.as_ref().map(|own| own.room.clone());
-        Taken { locks: self.locks.take(), own, op: self.op }
+        TakenLocks { locks: self.locks.take(), own, op: self.op }
     }
 
     fn joined(&self) -> Option<&Membership> {
         self.membership.as_deref().filter(|own| own.joined)
     }
 
-    /// A join has a place of its own behind a full queue: a client that sends what it wrote while it was offline, and then joins,
-    /// would else never be a member.
-    fn has_place_for(&self, request: &Request) -> bool {
+    /// Whether a request fits the queue. One join fits even if the queue is full: otherwise a client that first sends what it
+    /// buffered while offline, and then joins, could never become a member.
+    fn has_room_for(&self, request: &Request) -> bool {
         let is_join = matches!(request, Request::Join { .. });
         self.queue.len() < QUEUE || (is_join && !self.queue.iter().any(Op::is_join))
     }
 
-    /// Says whether a worker has to be started.
+    /// Returns whether a worker has to be started.
     fn push(&mut self, op: Op) -> bool {
         self.queue.push_back(op);
         !std::mem::replace(&mut self.busy, true)
@@ -106,37 +106,38 @@ impl Session {
         !self.lock().busy
     }
 
-    /// Takes an event of the client, or gives its acknowledgement back if too many wait. Says whether a worker has to be started.
+    /// Queues an event of the client, and returns whether a worker has to be started. If too many wait, returns the
+    /// acknowledgement as the error.
     pub(super) fn push_event(&self, request: Request, ack: Ack) -> Result<bool, Ack> {
         let mut state = self.lock();
-        if state.has_place_for(&request) { Ok(state.push(Op::Request(request, ack))) } else { Err(ack) }
+        if state.has_room_for(&request) { Ok(state.push(Op::Request(request, ack))) } else { Err(ack) }
     }
 
-    /// Takes what has to be done whatever waits. Says whether a worker has to be started.
+    /// Queues an operation even if the queue is full. Returns whether a worker has to be started.
     pub(super) fn push(&self, op: Op) -> bool {
         self.lock().push(op)
     }
 
-    /// The same for a client that fell silent: once at a time, and only of a member that has not expired.
+    /// Queues the expiry of a silent client: once at a time, and only for a member that has not expired.
     pub(super) fn push_expiry(&self) -> bool {
         let mut state = self.lock();
         let is_due = state.joined().is_some() && state.standing != Standing::Expired;
         is_due && !state.queue.iter().any(|op| matches!(op, Op::Expire)) && state.push(Op::Expire)
     }
 
-    /// What the worker does next; with nothing left, the session is idle.
+    /// Takes the next operation; if there is none, the session becomes idle.
     pub(super) fn next(&self) -> Option<Op> {
         let mut state = self.lock();
         let op = state.queue.pop_front();
         state.busy = op.is_some();
         if op.is_none() {
-            // An idle session keeps no room for a queue.
+            // An idle session keeps no memory for the queue.
             state.queue = VecDeque::new();
         }
         op
     }
 
-    /// Its end is about to be carried out; it is counted until the guard is dropped.
+    /// The session ends; it is counted until the guard is dropped.
     pub(super) fn end(&self) -> Option<Counted> {
         self.lock().count.take()
     }
@@ -144,7 +145,7 @@ impl Session {
 
 /// Membership and its numbers.
 impl Session {
-    /// The membership. Only the session's own worker changes it, one thing at a time.
+    /// The membership. Only the session's own worker changes it.
     pub(super) fn membership(&self) -> Option<Membership> {
         self.lock().membership.as_deref().cloned()
     }
@@ -157,7 +158,7 @@ impl Session {
         state.membership = own.map(Box::new);
     }
 
-    /// Who the connection is in its room.
+    /// The user of the connection in its room.
     pub(super) fn joined_user(&self) -> Option<UserId> {
         self.lock().joined().map(|own| own.user.clone())
     }
@@ -195,18 +196,19 @@ impl Session {
 
 /// Locks.
 impl Session {
-    /// The locks that it holds and waits for. What `see` removes it has to return: see [`held`](super::held).
-    pub(super) fn locks<T>(&self, see: impl FnOnce(&mut Locks) -> T) -> T {
+    /// Runs `access` on the locks that the session holds and waits for. It has to return the entries that it removes, see
+    /// [`held`](super::held).
+    pub(super) fn locks<T>(&self, access: impl FnOnce(&mut Locks) -> T) -> T {
         let mut state = self.lock();
-        let result = see(state.locks.get_or_insert_default());
+        let result = access(state.locks.get_or_insert_default());
         if state.locks.as_ref().is_some_and(|locks| locks.count() == 0) {
             state.locks = None;
         }
         result
     }
 
-    /// Takes all of them from it.
-    pub(super) fn take_locks(&self) -> Taken {
+    /// Takes all locks from the session.
+    pub(super) fn take_locks(&self) -> TakenLocks {
         self.lock().take_locks()
     }
 }

@@ -1,13 +1,13 @@
-//! A spawned task that has an owner.
+//! A spawned task with an owner.
 
 use tokio::task::AbortHandle;
 
-/// Ends the task when it is dropped, if the task has not ended by itself.
+/// Aborts the task when it is dropped.
 #[derive(Debug)]
 pub(super) struct OwnedTask(AbortHandle);
 
 impl OwnedTask {
-    /// Spawns `task`. It may drop its own `OwnedTask` as its last act: an aborted task still runs to its next `await`.
+    /// Spawns `task`. The task may drop its own `OwnedTask` at its end: an aborted task still runs to its next `await`.
     pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(task).abort_handle())
     }

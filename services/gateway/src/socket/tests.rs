@@ -1,4 +1,4 @@
-//! What has to end, ends: a session whose operation panics, and the timer of a lock.
+//! A session ends although its operation panics, and a lock's timer ends with the lock.
 
 use std::sync::{Arc, Weak};
 
@@ -67,21 +67,21 @@ async fn the_timer_of_a_lock_ends_with_the_lock() {
     let hold = async |fence: u64, ttl_ms: u64| {
         let expires_at_ms = gateway.bus.redis_now_ms() + ttl_ms;
         let held = Held { lock: lock.clone(), owner: "ann".into(), conn: "c1".into(), fence, expires_at_ms };
-        let interest = gateway.relay.listen(&lock.channel.name, &Span::none()).await.unwrap();
-        verbs::hold(&client, held, interest);
+        let subscription = gateway.relay.listen(&lock.channel.name, &Span::none()).await.unwrap();
+        verbs::hold(&client, held, subscription);
     };
-    // Each timer has one weak reference to its client.
+    // Every timer has one weak reference to its client.
     let timers = async |count: usize| until("timers", async || (Arc::weak_count(&client) == count).then_some(())).await;
     hold(1, 3_600_000).await;
     hold(2, 3_600_000).await;
     timers(1).await;
-    assert!(client.session.locks(|locks| locks.let_go(&lock, 1)).is_none(), "another fence");
+    assert!(client.session.locks(|locks| locks.release(&lock, 1)).is_none(), "another fence");
     assert_eq!(gateway.held.get(), 1);
-    drop(client.session.locks(|locks| locks.let_go(&lock, 2)));
+    drop(client.session.locks(|locks| locks.release(&lock, 2)));
     assert_eq!(gateway.held.get(), 0);
     timers(0).await;
     hold(3, 50).await;
-    until("its time is over", async || (gateway.held.get() == 0).then_some(())).await;
-    assert_eq!(gateway.pending.open(), 1, "Redis is to hand it on");
+    until("it expires", async || (gateway.held.get() == 0).then_some(())).await;
+    assert_eq!(gateway.pending.open(), 1, "the expiry is sent, so that the next waiter gets the lock");
     timers(0).await;
 }

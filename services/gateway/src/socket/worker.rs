@@ -1,5 +1,4 @@
-//! Does what sessions have to do, for each in order: while one thing is under way the next ones wait in its queue. A task
-//! exists only as long as there is something to do.
+//! Carries out the operations of a session in order, one at a time. The task exists only as long as there are operations.
 
 use std::sync::Arc;
 
@@ -18,25 +17,25 @@ use super::{
 use crate::liveness;
 
 impl Client {
-    /// An event of the client, checked.
+    /// Takes a valid event of the client: answers a plain heartbeat at once, and queues everything else.
     pub(super) fn accept(self: &Arc<Self>, request: Request, mut ack: Ack) {
         if let Request::Heartbeat { epoch, patch: None } = &request
             && self.session.is_idle()
         {
-            let trace = |epoch| drop(ack.beat().map(|beat| beat.accept(epoch)));
+            let trace = |epoch| drop(ack.heartbeat().map(|span| span.accept(epoch)));
             match self.plain_heartbeat(*epoch, trace) {
                 Some(Ok(done)) => return ack.send(&done),
-                Some(Err(fault)) => return ack.refuse(&fault),
+                Some(Err(fault)) => return ack.reject(&fault),
                 None => {}
             }
         }
-        match self.session.push_event(request, ack.later()) {
+        match self.session.push_event(request, ack.deferred()) {
             Ok(starts) => self.start(starts),
-            Err(ack) => ack.refuse(&Fault::new(Code::Overloaded, "too many events are waiting; slow down")),
+            Err(ack) => ack.reject(&Fault::new(Code::Overloaded, "too many events are waiting; slow down")),
         }
     }
 
-    /// The socket closed; called again, it does nothing. What the client sent before is still done first.
+    /// The socket closed. Idempotent. Events that the client sent before are carried out first.
     pub(super) fn closed(self: &Arc<Self>, transport: &'static str, reason: &'static str) {
         if !self.outlet.end() {
             return;
@@ -49,8 +48,8 @@ impl Client {
         self.push(Op::Closed(TraceContext::of(&span)));
     }
 
-    /// Members were told that the connection is gone although its client is here; its record stood at `op`. This is called
-    /// under the room's lock, so what ends with the record ends in the session's queue.
+    /// Members were sent a leave although the client is connected; its record was at `op`. This is called under the room's lock,
+    /// so the locks that ended with the record are cleaned up later, by the session's worker.
     pub(crate) fn evicted(self: &Arc<Self>, op: u64) {
         if let Some((room, taken)) = self.session.evict(op) {
             self.gateway.reassert.restore(&room);
@@ -84,19 +83,19 @@ async fn work(client: Arc<Client>) {
     while let Some(op) = client.session.next() {
         carry_out(&client, op).await;
     }
-    // Idle: whoever pushes next starts another worker.
+    // Idle: the next push starts another worker.
     std::mem::forget(guard);
 }
 
-/// A worker that panics leaves the session busy with no one at it, and its client without an answer: the client is closed, and
-/// another worker does what is left, at least the end of the session.
+/// If a worker panics, the session stays busy without a worker, and the client gets no answer. So the client is closed, and
+/// another worker carries out what is left, at least the end of the session.
 struct Guard<'a>(&'a Arc<Client>);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        // Dropped without a panic, the process ends.
+        // If it is dropped without a panic, the process is ending.
         if std::thread::panicking() {
-            tracing::error!(conn = %self.0.conn, "closing a client whose operation panicked");
+            tracing::error!(conn = %self.0.conn, "operation panicked; closing its client");
             self.0.outlet.close();
             self.0.start(true);
         }
@@ -105,19 +104,19 @@ impl Drop for Guard<'_> {
 
 async fn carry_out(client: &Arc<Client>, op: Op) {
     match op {
-        // Boxed: it is large and rare, and every patch would carry room for it.
+        // Boxed: it is large and rare, and would enlarge the future of every patch.
         Op::Request(Request::Join { room, user, state }, ack) => {
             Box::pin(join::join(client, room, user, state, ack)).await;
         }
         Op::Request(Request::Heartbeat { epoch, patch }, ack) => {
             match heartbeat::heartbeat(client, epoch, patch, ack.span()).await {
                 Ok(done) => ack.send(&done),
-                Err(fault) => ack.refuse(&fault),
+                Err(fault) => ack.reject(&fault),
             }
         }
         Op::Request(Request::Leave, ack) => match leave::leave(client, ack.span()).await {
             Ok(()) => ack.send(&DONE),
-            Err(fault) => ack.refuse(&fault),
+            Err(fault) => ack.reject(&fault),
         },
         Op::Request(Request::Metadata(asked), ack) => {
             let (channel, ask) = *asked;
@@ -127,7 +126,7 @@ async fn carry_out(client: &Arc<Client>, op: Op) {
         Op::Expire => leave::expire(client),
         Op::Evicted(taken) => locks::give_up(client, taken),
         Op::Closed(trace) => {
-            // Dropped last, and if this panics too.
+            // Dropped last, also if this panics.
             let _count = client.session.end();
             leave::closed(client, trace);
         }

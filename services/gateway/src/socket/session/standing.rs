@@ -1,11 +1,11 @@
-//! What members were told of a connection, and its client does not know yet.
+//! What members were sent about a connection that its client does not know yet.
 
 use protocol::{Fault, RoomId, client::HeartbeatAnswer};
 
 use super::{Session, not_joined};
-use crate::socket::held::Taken;
+use crate::socket::held::TakenLocks;
 
-/// What members may have been told of the connection that its client does not know yet.
+/// What members may have been sent about the connection that its client does not know yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Nothing.
@@ -19,8 +19,8 @@ pub(super) enum Standing {
 }
 
 impl Session {
-    /// Answers a heartbeat that concerns no one else; `None` when it has to take the full way. `lease_is_fresh` says whether
-    /// Redis confirmed the gateway's lease recently, `trace` notes the epoch in the span.
+    /// Answers a heartbeat without Redis; `None` if it has to go to presence-state. `lease_is_fresh` returns whether Redis
+    /// acknowledged the gateway's lease recently, `trace` records the epoch in the span.
     pub(in crate::socket) fn plain_heartbeat(
         &self,
         epoch: Option<u64>,
@@ -45,9 +45,9 @@ impl Session {
         Some(Ok(HeartbeatAnswer { ok: true, epoch: current, rejoined, ..Default::default() }))
     }
 
-    /// Members were told that the connection is gone although its client is here; its record stood at `op`. Unless it was
-    /// restored since, that has to be done now, in the room that is returned. The locks went with the record.
-    pub(in crate::socket) fn evict(&self, op: u64) -> Option<(RoomId, Taken)> {
+    /// Members were sent a leave although the client is connected; its record was at `op`. Returns the room in which the record
+    /// has to be restored, unless it has been since, and the locks, which ended with the record.
+    pub(in crate::socket) fn evict(&self, op: u64) -> Option<(RoomId, TakenLocks)> {
         let mut state = self.lock();
         let room = state.membership.as_ref().filter(|own| own.base_op <= op).map(|own| own.room.clone())?;
         if state.standing == Standing::Expired {
@@ -57,7 +57,7 @@ impl Session {
         Some((room, state.take_locks()))
     }
 
-    /// Its client was silent for too long, and the leave is about to be sent; says whether it had not expired before.
+    /// The client was silent for too long, and its leave is about to be sent. Returns `false` if it had expired before.
     pub(in crate::socket) fn expire(&self) -> bool {
         std::mem::replace(&mut self.lock().standing, Standing::Expired) != Standing::Expired
     }
@@ -66,7 +66,7 @@ impl Session {
         self.lock().standing == Standing::Expired
     }
 
-    /// The record was restored outside the session's own work. The client learns it if the record was gone.
+    /// The record was restored by a restore of the room. The client is informed if the record was gone.
     pub(in crate::socket) fn restored(&self, was_gone: bool) {
         let mut state = self.lock();
         if state.standing == Standing::Evicted || (was_gone && state.standing == Standing::Known) {
@@ -74,7 +74,7 @@ impl Session {
         }
     }
 
-    /// The record is there, and the client learns it with this answer. Says whether it has to be told that it was gone.
+    /// The record exists, and the client is about to be answered. Returns whether the answer has to say that it was gone.
     pub(in crate::socket) fn is_back(&self) -> bool {
         std::mem::replace(&mut self.lock().standing, Standing::Known) == Standing::Restored
     }

@@ -21,7 +21,7 @@ fn state() -> Box<RawValue> {
     RawValue::from_string("{}".to_owned()).unwrap()
 }
 
-/// Says whether there was a place, and if so, whether a worker has to be started.
+/// Whether a worker has to be started; `None` if the queue is full.
 fn push(session: &Session, request: Request) -> Option<bool> {
     let outlet = Outlet::new("c".into(), Weak::new(), Sid::new(), Transports::new(Arc::default()));
     session.push_event(request, Ack::new(outlet, None, Span::none(), Operation::Leave)).ok()
@@ -41,7 +41,7 @@ fn beat(session: &Session, epoch: Option<u64>) -> Option<HeartbeatAnswer> {
 }
 
 #[test]
-fn a_full_queue_takes_one_more_join_and_what_is_not_the_clients() {
+fn a_full_queue_takes_one_more_join_and_operations_of_the_gateway() {
     let (session, _) = session();
     assert_eq!(push(&session, Request::Leave), Some(true), "the first one starts a worker");
     for _ in 1..QUEUE {
@@ -49,7 +49,7 @@ fn a_full_queue_takes_one_more_join_and_what_is_not_the_clients() {
     }
     assert_eq!(push(&session, Request::Leave), None);
     assert_eq!(push(&session, join()), Some(false));
-    assert_eq!(push(&session, join()), None, "a second one has no place of its own");
+    assert_eq!(push(&session, join()), None, "but no second one");
     assert!(!session.push(Op::Closed(TraceContext::default())));
     let ops: Vec<_> = std::iter::from_fn(|| session.next()).collect();
     assert_eq!(ops.len(), QUEUE + 2);
@@ -80,13 +80,13 @@ fn only_a_member_expires_and_once_at_a_time() {
     assert!(session.expire() && !session.expire());
     assert!(!session.push_expiry() && session.is_idle(), "it has expired");
     assert!(!session.is_member_of(&"room".into()) && session.record(&"c".into(), &"room".into()).is_none());
-    assert!(beat(&session, None).is_none(), "its heartbeat takes the full way");
+    assert!(beat(&session, None).is_none(), "its heartbeat goes to presence-state");
     assert!(session.evict(9).is_none());
     assert!(!session.is_back() && session.is_member_of(&"room".into()));
 }
 
 #[test]
-fn a_plain_heartbeat_is_answered_by_what_is_known() {
+fn a_plain_heartbeat_is_answered_from_the_session() {
     let (session, _) = session();
     assert_eq!(session.plain_heartbeat(None, || true, |_| ()).unwrap().unwrap_err().code, Code::NotJoined);
     member(&session, 7, 1);

@@ -1,4 +1,4 @@
-//! `lock:acquire`. A lock that is free is answered at once; whoever waits for one does so beside the session's queue, see
+//! `lock:acquire`. If the lock is free, the request is answered at once. A wait does not block the session's queue, see
 //! [`waiter`](super::waiter).
 
 use std::{sync::Arc, time::Duration};
@@ -9,21 +9,21 @@ use tokio::time::Instant;
 use super::waiter::Waiter;
 use crate::socket::{ack::Ack, client::Client, session::not_joined};
 
-/// Locks that one socket may hold or wait for.
+/// The most locks that one socket may hold or wait for.
 const MOST: usize = 64;
 
 pub(super) async fn acquire(client: &Arc<Client>, lock: LockId, ttl_ms: u64, wait_ms: u64, ack: Ack) {
-    let Some(user) = client.session.joined_user() else { return ack.refuse(&not_joined()) };
+    let Some(user) = client.session.joined_user() else { return ack.reject(&not_joined()) };
     let until = Instant::now() + Duration::from_millis(wait_ms);
     let asked_again = client.session.locks(|locks| locks.join_wait(&lock, ack, (wait_ms > 0).then_some(until)));
     let Err(ack) = asked_again else { return };
     if client.session.locks(|locks| locks.count()) >= MOST {
         let sentence = format!("a socket may hold or wait for at most {MOST} locks");
-        return ack.refuse(&Fault::new(Code::Overloaded, sentence));
+        return ack.reject(&Fault::new(Code::Overloaded, sentence));
     }
-    let interest = match client.gateway.relay.listen(&lock.channel.name, ack.span()).await {
-        Ok(interest) => interest,
-        Err(fault) => return ack.refuse(&fault),
+    let subscription = match client.gateway.relay.listen(&lock.channel.name, ack.span()).await {
+        Ok(subscription) => subscription,
+        Err(fault) => return ack.reject(&fault),
     };
     let acquire = Acquire {
         lock,
@@ -34,9 +34,9 @@ pub(super) async fn acquire(client: &Arc<Client>, lock: LockId, ttl_ms: u64, wai
         ttl_ms,
         wait_ms,
     };
-    // From before it asks: the grant may come before the answer that it has to wait.
-    let Some(news) = interest.wait(&acquire.lock, &acquire.conn, acquire.op) else {
-        return ack.refuse(&Fault::new(Code::LockHeld, "this socket waits for the lock already"));
+    // Subscribe before the request: the grant may come before the answer that the lock is taken.
+    let Some(updates) = subscription.wait(&acquire.lock, &acquire.conn, acquire.op) else {
+        return ack.reject(&Fault::new(Code::LockHeld, "this socket waits for the lock already"));
     };
-    Waiter::new(client, acquire, interest, news, ack, until).begin().await;
+    Waiter::new(client, acquire, subscription, updates, ack, until).begin().await;
 }

@@ -1,5 +1,4 @@
-//! `presence:heartbeat` where it is not answered on the spot: with a patch, with a higher epoch, or of a member whose record
-//! is gone.
+//! `presence:heartbeat` that is not answered at once: with a patch, with a higher epoch, or of a member whose record is gone.
 
 use protocol::{
     Code, Fault,
@@ -17,7 +16,7 @@ use crate::socket::{
     session::{Membership, not_joined},
 };
 
-/// A heartbeat whose copy of the state was not the record's merges again, at most so often.
+/// How often a patch is merged again if the stored state is newer than the one it was merged into.
 const MERGES: u32 = 4;
 
 pub(in crate::socket) async fn heartbeat(
@@ -44,7 +43,7 @@ pub(in crate::socket) async fn heartbeat(
     Err(Fault::new(Code::Timeout, "the state changed each time that the patch was merged into it; try again"))
 }
 
-/// One try; `None` if the state had changed, which the session knows now.
+/// One try; `None` if the stored state was newer, which the session has now.
 async fn beat(
     client: &Client,
     epoch: Option<u64>,
@@ -100,8 +99,8 @@ fn stale(epoch: u64) -> HeartbeatAnswer {
     HeartbeatAnswer { ok: true, epoch, stale: true, ..Default::default() }
 }
 
-/// Writes the record of a connection that Redis lost, or that was evicted while the connection lived. What came with the
-/// patch is in the state that is restored: members see one change, not two.
+/// Restores the record of a connection that Redis lost, or that was evicted while the client was connected. The restored state
+/// includes the patch, so members see one change, not two.
 async fn restore(
     client: &Client,
     own: Membership,

@@ -24,12 +24,12 @@ pub(in crate::socket) async fn join(client: &Arc<Client>, room: RoomId, user: Us
     match &before {
         Some(own) if own.joined && own.room != room => {
             let fault = Fault::new(Code::RoomConflict, "Socket already joined a different presence room");
-            return ack.refuse(&fault);
+            return ack.reject(&fault);
         }
         Some(own) if own.joined && own.user != user => {
-            return ack.refuse(&Fault::invalid("userId must stay the same while the socket is in the room"));
+            return ack.reject(&Fault::invalid("userId must stay the same while the socket is in the room"));
         }
-        // An earlier join was not answered and may have happened.
+        // An earlier join was not answered and may have been carried out.
         Some(own) if !own.joined && (own.room != room || own.user != user) => {
             send_leave(client, own, Reason::Left, TraceContext::default());
         }
@@ -38,7 +38,7 @@ pub(in crate::socket) async fn join(client: &Arc<Client>, room: RoomId, user: Us
     let rejoins = before.as_ref().is_some_and(|own| own.joined);
     let entering = match client.gateway.relay.enter(&room, ack.span()).await {
         Ok(entering) => entering,
-        Err(fault) => return ack.refuse(&fault),
+        Err(fault) => return ack.reject(&fault),
     };
     if rejoins {
         entering.hold(&client.conn);
@@ -72,10 +72,10 @@ pub(in crate::socket) async fn join(client: &Arc<Client>, room: RoomId, user: Us
     } else if !was_written {
         forget(client, before);
     }
-    ack.refuse(&fault);
+    ack.reject(&fault);
 }
 
-/// Answers the join and makes a member of the client. The answer is encoded before the room is locked.
+/// Answers the join and adds the client to the room. The answer is encoded before the room is locked.
 fn admit(client: &Arc<Client>, entering: Entering, joined: &Joined, index: usize, epoch: u64, ack: Ack) {
     let snapshot: Vec<_> =
         joined.seen_by(index).map(|member| translate::answer::member(member, joined.seen_ms)).collect();
@@ -98,7 +98,7 @@ fn command(client: &Client, own: &Membership) -> Command {
     })
 }
 
-/// The join was not carried out. One before it that was not answered may have been.
+/// The join was not carried out. An earlier one that was not answered may have been.
 fn forget(client: &Arc<Client>, before: Option<Membership>) {
     if let Some(unanswered) = before.filter(|own| !own.joined) {
         send_leave(client, &unanswered, Reason::Left, TraceContext::default());

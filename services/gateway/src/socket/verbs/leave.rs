@@ -1,4 +1,4 @@
-//! `presence:leave`, and the ends that the client does not ask for: its socket closed, or it fell silent.
+//! `presence:leave`, and leaves that the client did not ask for: its socket closed, or it fell silent.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::socket::{
     session::{Membership, not_joined},
 };
 
-/// The client leaves. A join that was not answered may have happened: its leave is sent too.
+/// The client leaves. Also if its join was not answered, since it may have been carried out.
 pub(in crate::socket) async fn leave(client: &Arc<Client>, span: &Span) -> Result<(), Fault> {
     let own = client.session.membership().ok_or_else(not_joined)?;
     span.record("presence.room_id", own.room.as_str()).record("presence.user_id", own.user.as_str());
@@ -26,8 +26,8 @@ pub(in crate::socket) async fn leave(client: &Arc<Client>, span: &Span) -> Resul
     let leave = leave_of(client, &own, Reason::Left);
     client.session.set_membership(None);
     client.session.is_back();
-    // Without an answer it may have happened or happen yet, and no one may be half in a room: it is sent until it is
-    // carried out, like that of a socket that closed.
+    // Without an answer, the leave may or may not have been carried out. Like that of a closed socket, it is sent until it is,
+    // so that no one stays half in a room.
     gateway.pending.try_leave(leave, leaving, TraceContext::of(span)).await;
     Ok(())
 }
@@ -41,7 +41,8 @@ pub(in crate::socket) fn closed(client: &Arc<Client>, trace: TraceContext) {
     }
 }
 
-/// Heartbeat mode: the client sent nothing for too long. Its seat stays, and its next heartbeat restores it.
+/// Heartbeat mode: the client sent nothing for too long. Its membership stays in the session, and its next heartbeat restores
+/// the record.
 pub(in crate::socket) fn expire(client: &Arc<Client>) {
     let Some(own) = client.session.membership().filter(|own| own.joined) else { return };
     if !client.is_silent() || !client.session.expire() {
@@ -55,7 +56,7 @@ pub(in crate::socket) fn expire(client: &Arc<Client>) {
     gateway.pending.send(leave, Some(Box::new(leaving)), TraceContext::default());
 }
 
-/// Removes the socket from its room; no one waits for that.
+/// Removes the socket from its room. No client waits for the leave.
 pub(super) fn send_leave(client: &Arc<Client>, own: &Membership, reason: Reason, trace: TraceContext) {
     let gateway = &client.gateway;
     let leaving = gateway.relay.exit(&own.room, &client.conn);

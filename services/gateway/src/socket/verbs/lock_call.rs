@@ -1,4 +1,4 @@
-//! One request about a lock.
+//! One request for a lock.
 
 use protocol::{
     Code, Fault,
@@ -20,7 +20,7 @@ pub(super) async fn call(client: &Client, lock: Lock, span: &Span) -> Result<Loc
     }
 }
 
-pub(super) fn refusal(outcome: Result<Locked, Fault>) -> Fault {
+pub(super) fn rejection(outcome: Result<Locked, Fault>) -> Fault {
     match outcome {
         Err(fault) => fault,
         Ok(Locked::Lost) => Fault::new(Code::LockLost, "this socket does not hold the lock under that fence"),

@@ -1,4 +1,4 @@
-//! `lock:*`.
+//! `lock:*`: acquire, renew, release, get.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use telemetry::propagation::TraceContext;
 
 use super::{
     acquire::acquire,
-    lock_call::{call, refusal},
+    lock_call::{call, rejection},
     timer::hold,
 };
 use crate::{
-    socket::{ack::Ack, client::Client, held::Taken},
+    socket::{ack::Ack, client::Client, held::TakenLocks},
     translate,
 };
 
@@ -37,30 +37,30 @@ async fn renew(client: &Arc<Client>, lock: LockId, fence: u64, ttl_ms: u64, ack:
         Ok(Locked::Held(held)) => {
             let span = ack.span().clone();
             ack.send(&translate::answer::lock(&held));
-            // Its time seemed to be over here, and was not.
+            // By this gateway's clock the lock had expired, but it had not in Redis.
             if !client.session.locks(|locks| locks.renew(&held))
-                && let Ok(interest) = client.gateway.relay.listen(&held.lock.channel.name, &span).await
+                && let Ok(subscription) = client.gateway.relay.listen(&held.lock.channel.name, &span).await
             {
-                hold(client, held, interest);
+                hold(client, held, subscription);
             }
         }
-        other => ack.refuse(&refusal(other)),
+        other => ack.reject(&rejection(other)),
     }
 }
 
 async fn release(client: &Arc<Client>, lock: LockId, fence: u64, ack: Ack) {
-    drop(client.session.locks(|locks| locks.let_go(&lock, fence)));
+    drop(client.session.locks(|locks| locks.release(&lock, fence)));
     let (conn, op) = (client.conn.clone(), client.session.next_op_number());
     let release = Lock::Release(Release { lock, conn, op, fence });
     match call(client, release.clone(), ack.span()).await {
         Ok(Locked::Done) => ack.send(&DONE),
         outcome => {
-            // Without an answer it may have happened or not; its client wants it to, so it is repeated until it has.
+            // Without an answer, the release may or may not have been carried out. The client wants it, so it is sent until it is.
             if outcome.is_err() {
                 let trace = TraceContext::of(ack.span());
                 client.gateway.pending.send(Command::Lock(release), None, trace);
             }
-            ack.refuse(&refusal(outcome));
+            ack.reject(&rejection(outcome));
         }
     }
 }
@@ -68,13 +68,13 @@ async fn release(client: &Arc<Client>, lock: LockId, fence: u64, ack: Ack) {
 async fn get(client: &Client, channel: ChannelId, name: Option<LockName>, ack: Ack) {
     match call(client, Lock::Get { channel, name }, ack.span()).await {
         Ok(Locked::List(locks)) => ack.send(&translate::answer::locks(&locks)),
-        other => ack.refuse(&refusal(other)),
+        other => ack.reject(&rejection(other)),
     }
 }
 
-/// The client leaves its room, was evicted, or is gone: what it holds elsewhere ends too. What it holds in the room, and its
-/// places in line there, end with its record.
-pub(in crate::socket) fn give_up(client: &Client, taken: Taken) {
+/// Drops the locks and waits of a client that leaves its room, was evicted, or is gone. Those in its own room end with its
+/// record; for the others a command is sent.
+pub(in crate::socket) fn give_up(client: &Client, taken: TakenLocks) {
     let op = taken.op;
     for room in taken.end(&client.conn) {
         let drop = Command::Lock(Lock::Drop(DropAll { room, conn: client.conn.clone(), op }));

@@ -1,5 +1,5 @@
-//! `metadata:*`: one request on the bus, one acknowledgement. A socket that has joined no
-//! room may ask as well; what it writes has no author.
+//! `metadata:*`: one request on the bus, one acknowledgement. A socket that has not joined a room may use it too; its writes
+//! have no author.
 
 use protocol::{
     ChannelId, Code, Fault,
@@ -30,10 +30,10 @@ pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, as
     match client.gateway.bus.call(&command, trace).await {
         Ok(reply) => match &*reply.outcome {
             Outcome::Record(record) => ack.send(&translate::answer::channel(&channel, record)),
-            Outcome::Rejected(rejected) => ack.refuse(&refusal(rejected)),
-            _ => ack.refuse(&Fault::unexpected()),
+            Outcome::Rejected(rejected) => ack.reject(&rejection(rejected)),
+            _ => ack.reject(&Fault::unexpected()),
         },
-        Err(fault) => ack.refuse(&fault),
+        Err(fault) => ack.reject(&fault),
     }
 }
 
@@ -43,7 +43,7 @@ fn change(client: &Client, Write { items, options }: Write) -> Change {
     Change { conn: client.conn.clone(), op: client.session.next_op_number(), author, items, options }
 }
 
-fn refusal(rejected: &Rejection) -> Fault {
+fn rejection(rejected: &Rejection) -> Fault {
     match rejected {
         Rejection::Conflict { key: None, expected, actual } => {
             Fault::new(Code::MetadataConflict, format!("majorRevision is {actual}, not {expected}"))

@@ -1,4 +1,4 @@
-//! What a session's worker does for each event: one request on the bus, and its answer one acknowledgement.
+//! What each event does: usually one request on the bus, whose answer is the acknowledgement.
 
 mod acquire;
 pub(super) mod heartbeat;

@@ -1,4 +1,4 @@
-//! The time of a lock that is held here: when it is over, whoever waits in Redis is to have the lock.
+//! The expiry of locks that are held here: when a lock expires, presence-state is asked to grant it to the next waiter.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,20 +16,20 @@ use crate::{
     relay::LockSubscription,
     socket::{
         client::Client,
-        held::{HeldLock, Time},
+        held::{Expiry, HeldLock},
         task::OwnedTask,
     },
 };
 
-/// Looked at so long after the lock's time is over.
+/// How long after a lock's expiry it is checked.
 pub(super) const AFTER_EXPIRY: Duration = Duration::from_millis(5);
 
-/// Keeps a lock in mind until it is let go, and has it ended when its time is over.
-pub(in crate::socket) fn hold(client: &Arc<Client>, held: Held, interest: LockSubscription) {
+/// Records that the client holds a lock, and ends the lock when it expires.
+pub(in crate::socket) fn hold(client: &Arc<Client>, held: Held, subscription: LockSubscription) {
     let weak = Arc::downgrade(client);
     let lock = held.lock.clone();
     let before = client.session.locks(|locks| {
-        // Under the session's lock, so that the timer finds the entry that owns it.
+        // Spawned under the session's mutex, so that the timer finds the entry that owns it.
         let timer = OwnedTask::spawn(async move {
             loop {
                 let Some(client) = weak.upgrade() else { return };
@@ -39,18 +39,18 @@ pub(in crate::socket) fn hold(client: &Arc<Client>, held: Held, interest: LockSu
             }
         });
         let count = client.gateway.held.one_more();
-        locks.hold(HeldLock::new(held, interest, count, timer))
+        locks.hold(HeldLock::new(held, subscription, count, timer))
     });
     drop(before);
 }
 
-/// Ends the lock if its time is over; else says how much is left, if it is held.
+/// Ends the lock if it has expired. Returns the remaining time if it is still held.
 fn expire(client: &Client, lock: &LockId) -> Option<Duration> {
     let now_ms = client.gateway.bus.redis_now_ms();
     match client.session.locks(|locks| locks.expire(lock, now_ms)) {
-        Time::Gone => None,
-        Time::Left(left_ms) => Some(Duration::from_millis(left_ms)),
-        Time::Over(ended) => {
+        Expiry::NotHeld => None,
+        Expiry::In(left_ms) => Some(Duration::from_millis(left_ms)),
+        Expiry::Expired(ended) => {
             let expire = Command::Lock(Lock::Expire { room: lock.channel.name.clone() });
             client.gateway.pending.send(expire, None, TraceContext::default());
             drop(ended);

@@ -1,6 +1,6 @@
-//! One wait for a lock: a task next to the session's queue, so that its heartbeats go on. The grant comes as an event of the
-//! room; where one may have been missed, or the holder's time is over, the waiter asks again under the same operation, which
-//! keeps its place in line.
+//! One wait for a lock. It is a task of its own, so that the session's queue and heartbeats go on. The grant comes as an event of
+//! the room. If one may have been missed, or the holder's lock has expired, the waiter asks again under the same operation,
+//! which keeps its position among the waiters.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use tokio::{
 use tracing::Span;
 
 use super::{
-    lock_call::{call, refusal},
+    lock_call::{call, rejection},
     timer::{AFTER_EXPIRY, hold},
 };
 use crate::{
@@ -35,27 +35,27 @@ use crate::{
     translate,
 };
 
-/// Waiters ask again after the holder's time is over, each a little later than the one before it in line: the first one's
-/// question hands the lock on, and the others hear of it.
+/// Waiters ask again after the holder's lock has expired, each a little later than the waiter ahead of it: the first request
+/// makes Redis grant the lock, and the others receive that event.
 const STAGGER: Duration = Duration::from_millis(20);
 const MOST_STAGGER: u64 = 50;
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 
-/// See the module.
+/// One wait for a lock.
 pub(super) struct Waiter {
     client: Arc<Client>,
     acquire: Acquire,
-    interest: LockSubscription,
-    news: watch::Receiver<LockUpdate>,
+    subscription: LockSubscription,
+    updates: watch::Receiver<LockUpdate>,
     wait: Arc<Wait>,
-    /// When it ends. A change is heard even if it came before anyone listened.
+    /// When it ends. A change that came before anyone waited for it is seen, too.
     until: watch::Receiver<Instant>,
-    /// Of the request that it began with.
+    /// The span of the first request.
     span: Span,
     began: Instant,
-    /// How often it asked.
+    /// How often it asked for the lock.
     asked: u32,
-    /// Whether it did not have the lock at once.
+    /// Whether it did not get the lock at once.
     waited: bool,
 }
 
@@ -63,8 +63,8 @@ impl Waiter {
     pub(super) fn new(
         client: &Arc<Client>,
         acquire: Acquire,
-        interest: LockSubscription,
-        news: watch::Receiver<LockUpdate>,
+        subscription: LockSubscription,
+        updates: watch::Receiver<LockUpdate>,
         ack: Ack,
         until: Instant,
     ) -> Self {
@@ -73,8 +73,8 @@ impl Waiter {
         Self {
             client: Arc::clone(client),
             acquire,
-            interest,
-            news,
+            subscription,
+            updates,
             span,
             until: wait.until(),
             wait,
@@ -84,13 +84,13 @@ impl Waiter {
         }
     }
 
-    /// Asks for the lock, and waits for it in a task if another holds it. That task ends at the latest with its deadline, and
-    /// early when the session leaves the room: the room drops the other end of `news`.
+    /// Asks for the lock, and waits for it in a task if another connection holds it. The task ends at its deadline, or earlier if
+    /// the session leaves the room: the room then drops the sender of `updates`.
     pub(super) async fn begin(mut self) {
         match self.ask().await {
             Ok(Locked::Waits { holder, ahead }) => {
                 let count = self.client.gateway.waiting.one_more();
-                let waiting = Waiting::new(self.interest.clone(), Arc::clone(&self.wait), count);
+                let waiting = Waiting::new(self.subscription.clone(), Arc::clone(&self.wait), count);
                 drop(self.client.session.locks(|locks| locks.wait(self.acquire.lock.clone(), waiting)));
                 self.waited = true;
                 tokio::spawn(self.wait(holder, ahead));
@@ -107,17 +107,17 @@ impl Waiter {
     }
 
     async fn wait(mut self, holder: Held, mut ahead: u64) {
-        let mut ask_at = self.expiry(holder.expires_at_ms, ahead);
+        let mut ask_at = self.ask_again_at(holder.expires_at_ms, ahead);
         loop {
             let deadline = *self.until.borrow();
-            let Some(news) = self.hear(deadline.min(ask_at)).await else {
+            let Some(update) = self.next_update(deadline.min(ask_at)).await else {
                 ask_at = Instant::now();
                 continue;
             };
-            match news {
+            match update {
                 Err(outcome) => return self.end(outcome),
                 Ok(LockUpdate::Granted(held)) => return self.end(Ok(Locked::Held(held))),
-                Ok(LockUpdate::Holder { expires_at_ms }) => ask_at = self.expiry(expires_at_ms, ahead),
+                Ok(LockUpdate::Holder { expires_at_ms }) => ask_at = self.ask_again_at(expires_at_ms, ahead),
                 Ok(LockUpdate::None) => {}
                 Ok(LockUpdate::Unsure) if Instant::now() >= deadline => {
                     let outcome = self.withdraw().await;
@@ -126,7 +126,7 @@ impl Waiter {
                 Ok(LockUpdate::Unsure) => match self.ask().await {
                     Ok(Locked::Waits { holder, ahead: now }) => {
                         ahead = now;
-                        ask_at = self.expiry(holder.expires_at_ms, ahead);
+                        ask_at = self.ask_again_at(holder.expires_at_ms, ahead);
                     }
                     Ok(Locked::Overtaken) => {
                         let outcome = self.withdraw().await;
@@ -139,17 +139,17 @@ impl Waiter {
         }
     }
 
-    /// What becomes of the lock, or `Unsure` at `until`; an outcome if the session left its room. `None` if its client asked
-    /// again meanwhile: it waits longer, or no more.
-    async fn hear(&mut self, until: Instant) -> Option<Result<LockUpdate, Result<Locked, Fault>>> {
-        let heard = select! {
-            heard = timeout_at(until, self.news.changed()) => heard,
+    /// The next update of the lock, or `Unsure` at `until`; an outcome if the session left its room. `None` if another request of
+    /// the client changed the deadline.
+    async fn next_update(&mut self, until: Instant) -> Option<Result<LockUpdate, Result<Locked, Fault>>> {
+        let changed = select! {
+            changed = timeout_at(until, self.updates.changed()) => changed,
             _ = self.until.changed() => return None,
         };
-        Some(match heard {
-            Ok(Ok(())) => Ok(self.news.borrow_and_update().clone()),
+        Some(match changed {
+            Ok(Ok(())) => Ok(self.updates.borrow_and_update().clone()),
             // The sender was dropped: the socket left its room, or is gone.
-            Ok(Err(_)) => match self.news.borrow().clone() {
+            Ok(Err(_)) => match self.updates.borrow().clone() {
                 LockUpdate::Granted(held) => Ok(LockUpdate::Granted(held)),
                 _ => Err(Err(not_joined())),
             },
@@ -157,8 +157,8 @@ impl Waiter {
         })
     }
 
-    /// When to ask again if nothing is heard before.
-    fn expiry(&self, expires_at_ms: u64, ahead: u64) -> Instant {
+    /// When to ask again if there is no update before.
+    fn ask_again_at(&self, expires_at_ms: u64, ahead: u64) -> Instant {
         let left = expires_at_ms.saturating_sub(self.client.gateway.bus.redis_now_ms());
         Instant::now() + Duration::from_millis(left) + AFTER_EXPIRY + STAGGER * ahead.min(MOST_STAGGER) as u32
     }
@@ -172,7 +172,7 @@ impl Waiter {
         Lock::Withdraw(Withdraw { lock: lock.clone(), conn: conn.clone(), op: *op, keep })
     }
 
-    /// It waits no longer; everyone who asked has the same answer.
+    /// Ends the wait, and sends the same answer to every request that joined it.
     fn end(&self, outcome: Result<Locked, Fault>) {
         self.forget();
         let waited = self.began.elapsed();
@@ -182,38 +182,38 @@ impl Waiter {
         self.span
             .record("lock.waited_ms", waited.as_millis() as i64)
             .record("lock.retries", i64::from(self.asked.saturating_sub(1)));
-        let acks = self.wait.acks();
+        let acks = self.wait.take_acks();
         match outcome {
             Ok(Locked::Held(held)) if self.client.session.joined_user().is_some() => {
                 self.span.record("lock.fence", held.fence as i64);
                 acks.into_iter().for_each(|ack| ack.send(&translate::answer::lock(&held)));
-                hold(&self.client, held, self.interest.clone());
+                hold(&self.client, held, self.subscription.clone());
             }
-            // It left while it was granted.
+            // The client left its room before the grant came.
             Ok(Locked::Held(_)) => {
                 self.give_up();
-                refuse(acks, &not_joined());
+                reject_all(acks, &not_joined());
             }
             Ok(Locked::Taken(holder) | Locked::Withdrawn(Some(holder)) | Locked::Waits { holder, .. }) => {
                 let fault = Fault::new(Code::LockHeld, "another connection holds the lock");
                 acks.into_iter()
-                    .for_each(|ack| ack.refuse_with(&fault, &translate::answer::lock_held(&fault, &holder)));
+                    .for_each(|ack| ack.reject_with(&fault, &translate::answer::lock_held(&fault, &holder)));
             }
             Ok(Locked::Withdrawn(None) | Locked::Overtaken) => {
-                refuse(acks, &Fault::new(Code::LockHeld, "the lock could not be had in time"));
+                reject_all(acks, &Fault::new(Code::LockHeld, "the lock could not be had in time"));
             }
-            // It may hold the lock or stand in line, and no one here knows of it.
+            // The client may hold the lock in Redis, or wait for it, without this gateway knowing.
             Err(fault) => {
                 self.give_up();
-                refuse(acks, &fault);
+                reject_all(acks, &fault);
             }
-            other => refuse(acks, &refusal(other)),
+            other => reject_all(acks, &rejection(other)),
         }
     }
 
     fn forget(&self) {
-        self.interest.stop_waiting(&self.acquire.lock, &self.acquire.conn);
-        drop(self.client.session.locks(|locks| locks.wait_no_more(&self.acquire.lock)));
+        self.subscription.stop_waiting(&self.acquire.lock, &self.acquire.conn);
+        drop(self.client.session.locks(|locks| locks.end_wait(&self.acquire.lock)));
     }
 
     fn give_up(&self) {
@@ -225,12 +225,12 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!(conn = %self.client.conn, "a wait for a lock panicked");
+            tracing::error!(conn = %self.client.conn, "lock wait panicked");
             self.end(Err(Fault::unexpected()));
         }
     }
 }
 
-fn refuse(acks: Vec<Ack>, fault: &Fault) {
-    acks.into_iter().for_each(|ack| ack.refuse(fault));
+fn reject_all(acks: Vec<Ack>, fault: &Fault) {
+    acks.into_iter().for_each(|ack| ack.reject(fault));
 }

@@ -1,8 +1,8 @@
-//! How sockets go.
+//! The end of a socket.
 //!
-//! socketioxide calls an asynchronous disconnect handler in a task of its own and removes the socket only after it. A client
-//! that leaves the namespace and enters it again at once was then still there, and its CONNECT was ignored. So this handler is
-//! none of that kind: it removes the socket first, on the task that read the packet.
+//! socketioxide runs an asynchronous disconnect handler in its own task and removes the socket only after it. If a client left
+//! the namespace and entered it again at once, its old socket was still there and its CONNECT was ignored. So this handler is
+//! synchronous: it removes the socket first, on the task that read the packet.
 
 use std::sync::Arc;
 
@@ -15,27 +15,27 @@ use tokio::runtime::Handle;
 
 use super::client::{Client, transport};
 
-/// The handler of one socket's end.
-pub(super) struct Departure(pub(super) Arc<Client>);
+/// The disconnect handler of one socket.
+pub(super) struct OnDisconnect(pub(super) Arc<Client>);
 
-/// Marks [`Departure`] among socketioxide's kinds of handlers.
-pub(super) struct AtOnce;
+/// The type by which socketioxide tells this kind of handler from others.
+pub(super) struct Synchronous;
 
-impl DisconnectHandler<LocalAdapter, AtOnce> for Departure {
+impl DisconnectHandler<LocalAdapter, Synchronous> for OnDisconnect {
     fn call_with_defer(&self, socket: Arc<Socket>, reason: DisconnectReason, remove: fn(Arc<Socket>)) {
         remove(Arc::clone(&socket));
         let (client, transport) = (&self.0, transport(&socket));
         if reason == DisconnectReason::PacketParsingError
             && let Some(suppressed) = client.gateway.malformed.admit()
         {
-            tracing::warn!(conn = %client.conn, transport, suppressed, "closed a socket that sent a malformed packet");
+            tracing::warn!(conn = %client.conn, transport, suppressed, "socket closed: malformed packet");
         }
         client.closed(transport, name(reason));
     }
 }
 
-/// Ends the session with its socket at the latest. socketioxide calls no disconnect handler for a client that is gone before
-/// its CONNECT is answered: one that connects and closes in one POST.
+/// Ends the session when its socket is dropped. socketioxide calls no disconnect handler for a client that is gone before its
+/// CONNECT is answered, such as one that connects and closes in one POST.
 pub(super) struct LastReference {
     pub(super) client: Arc<Client>,
     pub(super) transport: &'static str,
@@ -43,7 +43,7 @@ pub(super) struct LastReference {
 
 impl Drop for LastReference {
     fn drop(&mut self) {
-        // Without a runtime the process is at its end.
+        // Without a runtime the process is ending.
         if Handle::try_current().is_ok() {
             self.client.closed(self.transport, name(DisconnectReason::TransportClose));
         }
