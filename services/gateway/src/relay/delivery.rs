@@ -1,5 +1,6 @@
-//! What rooms say, on its way to their members. The task that receives it only sorts it by room: answers to requests, which come the
-//! same way, do not wait behind events. A few workers deliver it, room by room, and none stays with a loud room while others wait.
+//! Delivers room events to members. The task that receives from Redis only sorts events by room, so that answers to requests,
+//! which come the same way, do not wait behind events. A few workers deliver the events in turns, so that a busy room does not
+//! keep a worker while others wait.
 
 use std::{
     collections::VecDeque,
@@ -14,26 +15,26 @@ use tokio::{sync::Semaphore, task::yield_now};
 
 use super::{inbox::Taken, registry::RoomHandle};
 
-/// What all rooms together may have waiting; what a room has is dropped beyond it, and a snapshot takes its place.
+/// The most bytes that wait in the inboxes of all rooms. Beyond it, a room's events are dropped and replaced by a snapshot.
 const MOST_BYTES: usize = 128 * 1024 * 1024;
-/// A worker turns to the next room after it has put so many bytes, or so many messages, into members' queues.
+/// A turn ends when a worker has put this many bytes into members' queues, or has delivered this many events.
 const TURN_BYTES: usize = 1024 * 1024;
 const TURN_EVENTS: usize = 64;
 
-/// What a worker does with a room.
+/// What a worker does with the events of a room.
 pub(super) trait Deliver {
-    /// Sends an event to the members of the room; says how many there are.
+    /// Sends an event to the members of the room; returns their number.
     fn deliver(&self, room: &Arc<RoomHandle>, text: &str) -> usize;
     /// Events of the room were dropped.
     fn lost(&self, room: &Arc<RoomHandle>);
 }
 
-/// See the module.
+/// The rooms whose events wait to be delivered.
 pub(super) struct Delivery {
     /// Rooms that wait for a worker. The semaphore has a permit for each.
     ready: Mutex<VecDeque<Arc<RoomHandle>>>,
     turns: Semaphore,
-    /// Of all inboxes.
+    /// The bytes in all inboxes.
     bytes: AtomicUsize,
 }
 
@@ -42,7 +43,7 @@ impl Delivery {
         Self { ready: Mutex::default(), turns: Semaphore::new(0), bytes: AtomicUsize::new(0) }
     }
 
-    /// A room said something.
+    /// Adds an event of a room.
     pub(super) fn push(&self, room: &Arc<RoomHandle>, text: &str) {
         let all = self.bytes.fetch_add(text.len(), Ordering::Relaxed) + text.len();
         let pushed = room.inbox.lock().push(text, all <= MOST_BYTES);
@@ -57,7 +58,7 @@ impl Delivery {
         self.turns.add_permits(1);
     }
 
-    /// What a worker does, forever.
+    /// Runs a worker, forever.
     pub(super) async fn work(&self, to: &impl Deliver) {
         loop {
             // Closed only when the process ends.
@@ -71,11 +72,11 @@ impl Delivery {
         }
     }
 
-    /// Delivers some of what a room said; says whether there is more.
+    /// Delivers some events of a room; returns whether there are more.
     fn turn(&self, room: &Arc<RoomHandle>, to: &impl Deliver) -> bool {
         let mut sent_bytes = 0;
         for _ in 0..TURN_EVENTS {
-            // A statement of its own: the inbox is not locked while the event is delivered.
+            // In its own statement, so that the inbox is not locked while the event is delivered.
             let taken = room.inbox.lock().take();
             match taken {
                 Taken::Event(text) => {

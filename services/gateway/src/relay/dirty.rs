@@ -1,6 +1,6 @@
-//! Rooms in which something may be missing, and what is done about it: one queue, a few workers. A repair fetches a snapshot
-//! and brings the members here up to date; a sync does the same for channels and locks, page by page; members whose queues were
-//! full are tried again.
+//! Rooms in which something may be missing: one queue of repairs, a few workers. A repair fetches a snapshot and brings the
+//! members here up to date. A sync does the same for channels and locks, page by page. A catch-up retries members whose queues
+//! were full.
 //!
 //! What fails because Redis is away, or has too much to do, is tried until it succeeds, with back-off, as long as someone is in the
 //! room: their own requests are answered `UNAVAILABLE` or `OVERLOADED` meanwhile. A room that cannot be read is given up after a few
@@ -26,54 +26,54 @@ use super::{
 };
 use crate::{backoff::Backoff, due_queue::DueQueue, reassert::Reassert};
 
-/// What went missing while a snapshot was fetched wants another; not at once, so that no room can keep a worker busy.
+/// The pause before another snapshot if events went missing while one was fetched, so that no room keeps a worker busy.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
-/// The longest time between two tries.
+/// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How often a room may turn out to be unreadable.
-const MOST_REFUSALS: u32 = 5;
+const MOST_REJECTIONS: u32 = 5;
 /// Members that are disconnected before other tasks have a turn.
 const DISCONNECTED_AT_ONCE: usize = 64;
 
-/// What is due for a room.
+/// A task that is due for a room.
 struct Work {
     room: Arc<RoomHandle>,
     task: Task,
 }
 
 enum Task {
-    /// Something may be missing, or is known to be over: a repair begins, unless one is under way.
-    Look,
-    /// The repair with this number goes on.
+    /// A recovery is over: begin a repair, unless one is under way.
+    EndRecovery,
+    /// Fetch a snapshot for the repair with this number.
     Repair(u64, Tries),
-    /// The sync that is under way goes on.
+    /// Fetch the next page of the sync.
     Sync(Tries),
-    /// Members that are behind are tried again.
+    /// Send members that are behind what they missed.
     CatchUp,
 }
 
 struct Tries {
     backoff: Backoff,
     has_failed: bool,
-    refusals: u32,
+    rejections: u32,
 }
 
 impl Tries {
     fn new() -> Self {
-        Self { backoff: Backoff::up_to(LONGEST_WAIT), has_failed: false, refusals: 0 }
+        Self { backoff: Backoff::up_to(LONGEST_WAIT), has_failed: false, rejections: 0 }
     }
 
     /// It failed. When to try again; none if that is of no use.
     fn failed(&mut self, fault: &Fault) -> Option<Duration> {
         self.has_failed = true;
         if !matches!(fault.code, Code::Unavailable | Code::Timeout | Code::Overloaded) {
-            self.refusals += 1;
+            self.rejections += 1;
         }
-        (self.refusals < MOST_REFUSALS).then(|| self.backoff.next())
+        (self.rejections < MOST_REJECTIONS).then(|| self.backoff.next())
     }
 }
 
-/// See the module.
+/// The queue of repairs.
 pub(super) struct Dirty {
     bus: Arc<Bus>,
     reassert: Arc<Reassert>,
@@ -90,17 +90,17 @@ impl Dirty {
         Self { bus, reassert, fetches: DueQueue::new(), retries: DueQueue::new(), looks: DueQueue::new() }
     }
 
-    /// What a room wants.
-    pub(super) fn see_to(&self, room: &Arc<RoomHandle>, wanted: Wanted) {
+    /// Schedules what a room wants.
+    pub(super) fn schedule(&self, room: &Arc<RoomHandle>, wanted: Wanted) {
         if wanted.snapshot {
             self.repair(room);
         }
-        if wanted.catch_up && !room.catches_up.swap(true, Ordering::AcqRel) {
+        if wanted.catch_up && !room.catch_up_scheduled.swap(true, Ordering::AcqRel) {
             self.after(READS_ON_AFTER, room, Task::CatchUp);
         }
     }
 
-    /// Something of a room may be missing: a repair begins, unless one is under way, which then goes round once more.
+    /// Events of a room may be missing: begins a repair, or has the one that is under way fetch another snapshot.
     pub(super) fn repair(&self, room: &Arc<RoomHandle>) {
         if let Some(number) = room.lock().begin_repair() {
             telemetry::metrics::gap();
@@ -108,16 +108,15 @@ impl Dirty {
         }
     }
 
-    /// Changes of channels or locks may be missing: a sync begins, unless one is under way, which then goes round once more.
+    /// Changes of channels or locks may be missing: begins a sync, or has the one that is under way run again.
     pub(super) fn sync(&self, room: &Arc<RoomHandle>) {
         if room.lock().begin_sync() {
             self.after(Duration::ZERO, room, Task::Sync(Tries::new()));
         }
     }
 
-    /// Anything of a room may have been missed: members are brought up to date with all of it, and those who wait for a lock ask
-    /// again.
-    pub(super) fn look_again(&self, room: &Arc<RoomHandle>) {
+    /// Anything of a room may have been missed: begins a repair and a sync, and has waiters for locks ask again.
+    pub(super) fn resync(&self, room: &Arc<RoomHandle>) {
         self.repair(room);
         self.sync(room);
         room.lock().invalidate_lock_waits();
@@ -129,7 +128,7 @@ impl Dirty {
 
     fn at(&self, at: Instant, room: &Arc<RoomHandle>, task: Task) {
         let queue = match &task {
-            Task::Look | Task::CatchUp => &self.looks,
+            Task::EndRecovery | Task::CatchUp => &self.looks,
             Task::Repair(_, tries) | Task::Sync(tries) if tries.has_failed => &self.retries,
             Task::Repair(..) | Task::Sync(_) => &self.fetches,
         };
@@ -160,18 +159,18 @@ impl Dirty {
 
     async fn carry_out(&self, Work { room, task }: Work) {
         match task {
-            Task::Look => {
+            Task::EndRecovery => {
                 if let Some(number) = room.lock().begin_repair() {
                     self.after(Duration::ZERO, &room, Task::Repair(number, Tries::new()));
                 }
             }
-            Task::Repair(number, tries) => self.go_on_repairing(&room, number, tries).await,
-            Task::Sync(tries) => self.go_on_syncing(&room, tries).await,
+            Task::Repair(number, tries) => self.repair_step(&room, number, tries).await,
+            Task::Sync(tries) => self.sync_step(&room, tries).await,
             Task::CatchUp => self.catch_up(&room),
         }
     }
 
-    async fn go_on_repairing(&self, room: &Arc<RoomHandle>, number: u64, mut tries: Tries) {
+    async fn repair_step(&self, room: &Arc<RoomHandle>, number: u64, mut tries: Tries) {
         let Some((known, heard)) = room.lock().ask(number) else { return };
         let asked_at = Instant::now().into_std();
         let query = Command::Snapshot(SnapshotQuery { room: room.id.clone(), known });
@@ -211,19 +210,19 @@ impl Dirty {
             let repaired = state.go_on(&room.id, heard, reads_on, Instant::now().into_std());
             (repaired, state.take_wanted())
         };
-        self.see_to(room, wanted);
+        self.schedule(room, wanted);
         match repaired {
             Repaired::Not => self.after(AGAIN_AFTER, room, Task::Repair(number, Tries::new())),
             Repaired::Done { recovers_until, behind } => {
                 if let Some(until) = recovers_until {
-                    self.at(until.into(), room, Task::Look);
+                    self.at(until.into(), room, Task::EndRecovery);
                 }
-                self.see_to_behind(room, behind);
+                self.schedule_behind(room, behind);
             }
         }
     }
 
-    async fn go_on_syncing(&self, room: &Arc<RoomHandle>, mut tries: Tries) {
+    async fn sync_step(&self, room: &Arc<RoomHandle>, mut tries: Tries) {
         let Some(asked) = room.lock().ask_for_channels(&room.id) else { return };
         let answer = match self.call(&Command::Catchup(asked)).await {
             Ok(Outcome::Catchup { records, locks, after }) => Ok((records, locks, after)),
@@ -250,21 +249,21 @@ impl Dirty {
     }
 
     fn catch_up(&self, room: &Arc<RoomHandle>) {
-        // From here on, whoever falls behind has this done again.
-        room.catches_up.store(false, Ordering::Release);
+        // A member that falls behind from here on schedules another catch-up.
+        room.catch_up_scheduled.store(false, Ordering::Release);
         let (behind, wanted) = {
             let mut state = room.lock();
             let behind = state.catch_up_members(&room.id, self.bus.seen_ms(), Instant::now().into_std());
             (behind, state.take_wanted())
         };
-        self.see_to_behind(room, behind);
-        self.see_to(room, wanted);
+        self.schedule_behind(room, behind);
+        self.schedule(room, wanted);
     }
 
-    fn see_to_behind(&self, room: &Arc<RoomHandle>, behind: Behind<Arc<dyn Member>>) {
+    fn schedule_behind(&self, room: &Arc<RoomHandle>, behind: Behind<Arc<dyn Member>>) {
         behind.late.into_iter().for_each(|member| member.too_slow("it stayed behind the room's events"));
         if let Some(next) = behind.next
-            && !room.catches_up.swap(true, Ordering::AcqRel)
+            && !room.catch_up_scheduled.swap(true, Ordering::AcqRel)
         {
             self.at(next.into(), room, Task::CatchUp);
         }

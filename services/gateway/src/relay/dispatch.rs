@@ -39,7 +39,7 @@ impl Deliver for Dispatch {
         if let Some(suppressed) = self.loss_log.admit() {
             tracing::warn!(room = %room.id, suppressed, "room events dropped: too many bytes waited");
         }
-        self.dirty.look_again(room);
+        self.dirty.resync(room);
     }
 }
 
@@ -49,7 +49,7 @@ impl Dispatch {
             let mut state = room.lock();
             (state.hear(&room.id, text, event), state.take_wanted())
         };
-        self.dirty.see_to(room, wanted);
+        self.dirty.schedule(room, wanted);
         match heard {
             Heard::Gap => self.dirty.repair(room),
             Heard::Delivered(recipients) => {

@@ -1,4 +1,4 @@
-//! A join under way, and what keeps a room from being forgotten meanwhile.
+//! Joins under way, and guards that keep a room subscribed.
 
 use std::sync::{
     Arc,
@@ -15,7 +15,7 @@ use super::{
     room::Join,
 };
 
-/// A join under way: the room is heard, and what it says meanwhile is kept for the one who joins.
+/// A join under way. The room is subscribed, and its events are kept for the new member.
 pub(crate) struct Entering {
     registry: Arc<Registry>,
     dirty: Arc<Dirty>,
@@ -24,7 +24,7 @@ pub(crate) struct Entering {
 }
 
 impl Entering {
-    /// Makes sure that the room is heard.
+    /// Makes sure that the room is subscribed.
     ///
     /// # Errors
     /// `UNAVAILABLE`: Redis did not confirm the subscription.
@@ -40,19 +40,19 @@ impl Entering {
         registry.subscribe(&entering.room, span).await.map(|()| entering)
     }
 
-    /// Holds events back from a member that joins again: its answer comes first.
+    /// Holds events back from a member that joins again, so that its answer comes first.
     pub(crate) fn hold(&self, conn: &ConnId) {
         self.room.lock().hold(conn);
     }
 
-    /// A member could not join again: it goes on, from a snapshot, since it may have missed something.
+    /// A member could not join again: it stays a member, and a repair sends it what it may have missed.
     pub(crate) fn release(&self, conn: &ConnId) {
         self.room.lock().release(conn);
         self.dirty.repair(&self.room);
     }
 
-    /// Answers the join and makes a member of the connection: the answer first, then every event after it. `push` puts the answer
-    /// into the connection's queue; it is called under the room's lock.
+    /// Answers the join and adds the member: first the answer, then every event after it. `push` puts the answer into the
+    /// connection's queue; it is called under the room's lock.
     pub(crate) fn admit(self, member: Arc<dyn Member>, joined: &Joined, index: usize, push: impl FnOnce()) {
         let (id, conn) = (&self.room.id, member.conn().clone());
         let mut room = self.room.lock();
@@ -61,7 +61,7 @@ impl Entering {
         room.admit(id, &conn, member, joined, index);
         let wanted = room.take_wanted();
         drop(room);
-        self.dirty.see_to(&self.room, wanted);
+        self.dirty.schedule(&self.room, wanted);
     }
 }
 
@@ -73,7 +73,7 @@ impl Drop for Entering {
     }
 }
 
-/// One more in a room's counter, as long as it lives: the room is not forgotten.
+/// Counts as one in a counter of the room. As long as it lives, the room is not forgotten.
 pub(crate) struct Kept {
     registry: Arc<Registry>,
     room: Arc<RoomHandle>,

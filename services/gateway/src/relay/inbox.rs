@@ -1,42 +1,42 @@
-//! What a room said and its members were not sent yet, in order.
+//! The events of a room that were received and not delivered yet, in order.
 
 use std::collections::VecDeque;
 
-/// Beyond so many bytes all of it is dropped, and a snapshot takes its place.
+/// Beyond this, all events are dropped and replaced by a snapshot.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 
-/// See the module.
+/// The events of a room that wait to be delivered.
 #[derive(Default)]
 pub(super) struct Inbox {
     texts: VecDeque<String>,
     bytes: usize,
     /// The room waits for a worker, or has one.
-    has_turn: bool,
+    is_scheduled: bool,
     /// Events were dropped.
     has_lost: bool,
 }
 
-/// What became of an event that came.
+/// The result of adding an event.
 pub(super) struct Pushed {
-    /// The room waits for no worker and has none.
+    /// The room has to be scheduled.
     pub(super) needs_turn: bool,
-    /// How much was dropped, this event with it.
+    /// The bytes that were dropped, including this event.
     pub(super) dropped_bytes: usize,
 }
 
-/// What a worker finds.
+/// The result of taking an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// The next event.
     Event(String),
     /// Events were dropped here.
     Loss,
-    /// Nothing is left: the turn is over.
+    /// Nothing is left; the turn is over.
     Nothing,
 }
 
 impl Inbox {
-    /// An event came; `fits` says whether there is space for it in the process.
+    /// Adds an event. `fits` is whether the process has space for it.
     pub(super) fn push(&mut self, text: &str, fits: bool) -> Pushed {
         let mut dropped_bytes = 0;
         if fits && self.bytes + text.len() <= MOST_BYTES {
@@ -46,10 +46,10 @@ impl Inbox {
             dropped_bytes = std::mem::take(&mut self.bytes) + text.len();
             (self.texts, self.has_lost) = (VecDeque::new(), true);
         }
-        Pushed { needs_turn: !std::mem::replace(&mut self.has_turn, true), dropped_bytes }
+        Pushed { needs_turn: !std::mem::replace(&mut self.is_scheduled, true), dropped_bytes }
     }
 
-    /// What comes next.
+    /// Takes the next event.
     pub(super) fn take(&mut self) -> Taken {
         if std::mem::take(&mut self.has_lost) {
             return Taken::Loss;
@@ -58,8 +58,8 @@ impl Inbox {
             self.bytes -= text.len();
             return Taken::Event(text);
         }
-        self.has_turn = false;
-        // A quiet room keeps no space for what it might say.
+        self.is_scheduled = false;
+        // A quiet room keeps no memory for its inbox.
         self.texts = VecDeque::new();
         Taken::Nothing
     }
@@ -73,7 +73,7 @@ mod tests {
     fn events_come_out_in_order_and_the_turn_ends_with_the_last() {
         let mut inbox = Inbox::default();
         assert!(inbox.push("a", true).needs_turn);
-        assert!(!inbox.push("b", true).needs_turn, "a worker comes already");
+        assert!(!inbox.push("b", true).needs_turn, "it is scheduled already");
         assert_eq!(inbox.take(), Taken::Event("a".to_owned()));
         assert!(!inbox.push("c", true).needs_turn);
         let rest = [inbox.take(), inbox.take(), inbox.take()];
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_drops_what_waits_and_says_so_before_anything_later() {
+    fn an_event_that_does_not_fit_drops_all_that_wait_and_the_loss_comes_before_later_events() {
         for fits in [true, false] {
             let mut inbox = Inbox::default();
             let half = "x".repeat(MOST_BYTES / 2);

@@ -1,4 +1,4 @@
-//! An interest in a lock of a room, by a socket that holds it or waits for it.
+//! A subscription to the locks of a room, by a socket that holds one or waits for one.
 
 use std::sync::Arc;
 
@@ -8,26 +8,26 @@ use tracing::Span;
 
 use super::{entering::Kept, registry::Registry, room::LockUpdate};
 
-/// The room is heard as long as it lives.
+/// Keeps the room subscribed.
 #[derive(Clone)]
 pub(crate) struct LockSubscription(Arc<Kept>);
 
 impl LockSubscription {
-    /// Makes sure that the room is heard.
+    /// Makes sure that the room is subscribed.
     ///
     /// # Errors
     /// `UNAVAILABLE`: Redis did not confirm the subscription.
     pub(super) async fn begin(registry: &Arc<Registry>, id: &RoomId, span: &Span) -> Result<Self, Fault> {
-        let kept = Kept::new(registry, id, |room| &room.interests);
+        let kept = Kept::new(registry, id, |room| &room.lock_subscriptions);
         registry.subscribe(kept.room(), span).await.map(|()| Self(Arc::new(kept)))
     }
 
-    /// From now on hears what becomes of a lock for which `conn` waits by its operation `op`; `None` if it waits already.
+    /// Receives the updates of a lock for which `conn` waits by its operation `op`; `None` if it waits already.
     pub(crate) fn wait(&self, lock: &LockId, conn: &ConnId, op: u64) -> Option<watch::Receiver<LockUpdate>> {
         self.0.room().lock().wait_for_lock(lock, conn, op)
     }
 
-    /// Hears no more of it.
+    /// Ends the updates of a lock.
     pub(crate) fn stop_waiting(&self, lock: &LockId, conn: &ConnId) {
         self.0.room().lock().stop_waiting_for_lock(lock, conn);
     }

@@ -1,4 +1,4 @@
-//! What the relay needs of a member's connection. The socket's side implements it.
+//! What the relay needs of a member's connection; `socket` implements it.
 
 use std::sync::Arc;
 
@@ -9,12 +9,11 @@ use super::room::Sink;
 
 /// A connection that is a member of a room, or about to be.
 pub(crate) trait Member: Send + Sync + 'static {
-    /// Its id.
+    /// The connection's id.
     fn conn(&self) -> &ConnId;
-    /// Sends it an event; says whether there was room for it in its queue.
+    /// Sends an event; returns whether there was room for it in the connection's queue.
     fn emit(&self, event: &str, message: &RawValue) -> bool;
-    /// The room was told that it is gone although its connection is open; its record stood at `op`. Called under the room's
-    /// lock.
+    /// The member was evicted although its connection is open; its record was at `op`. Called under the room's lock.
     fn evicted(self: Arc<Self>, op: u64);
     /// It does not take what it must be sent, and is not a member any more: its connection is to be closed, so that its client comes
     /// back and joins again.
@@ -25,7 +24,7 @@ pub(crate) trait Member: Send + Sync + 'static {
     fn is_member_of(&self, room: &RoomId) -> bool;
     /// That record.
     fn record(&self, room: &RoomId) -> Option<Restored>;
-    /// The record was restored; it `was_gone` before, or only older.
+    /// The record was restored. Before, it was missing (`was_gone`) or older.
     fn restored(&self, was_gone: bool);
 }
 

@@ -1,4 +1,4 @@
-//! The relay: rooms in which this gateway has members, what they say, and to whom it goes. Whatever it may have missed it fetches.
+//! The relay: delivers the events of rooms to this gateway's members, and fetches what it may have missed.
 //!
 //! - `room`: one room as its members know it. No I/O, no tasks.
 //! - `member`: what the relay needs of a connection.
@@ -46,10 +46,10 @@ const FETCHES: usize = 24;
 const RETRIES: usize = 8;
 /// Unsubscriptions under way at a time.
 const UNSUBSCRIPTIONS: usize = 8;
-/// Workers that deliver events: one for each processor, up to so many.
+/// The most workers that deliver events; there is one per processor.
 const MOST_DELIVERIES: usize = 8;
 
-/// See the module.
+/// The rooms of this gateway.
 pub(crate) struct Relay {
     bus: Arc<Bus>,
     registry: Arc<Registry>,
@@ -68,12 +68,12 @@ impl Relay {
         Arc::new(Self { bus, registry, dirty, delivery: Delivery::new(), dispatch, own })
     }
 
-    /// The members here, for those who restore them. Lives as long as the relay.
+    /// The members of this gateway, for restores and audits. Lives as long as the relay.
     pub(crate) fn own(&self) -> &Arc<Own> {
         &self.own
     }
 
-    /// Begins to deliver events, to repair rooms, and to forget those that no one here is in any more.
+    /// Starts the workers that deliver events, repair rooms, and unsubscribe idle rooms.
     pub(crate) fn start(self: &Arc<Self>, tasks: &Tasks) {
         let deliveries = thread::available_parallelism().map_or(1, usize::from).min(MOST_DELIVERIES);
         for _ in 0..deliveries {
@@ -96,7 +96,7 @@ impl Relay {
         }
     }
 
-    /// Makes sure that the room is heard before a member joins it.
+    /// Makes sure that the room is subscribed before a member joins it.
     ///
     /// # Errors
     /// `UNAVAILABLE`: Redis did not confirm the subscription.
@@ -104,20 +104,20 @@ impl Relay {
         Entering::begin(&self.registry, &self.dirty, id, span).await
     }
 
-    /// Removes a member from its room. Its leave has to be sent, and the guard dropped when that is carried out.
+    /// Removes a member from its room. The caller sends the leave, and drops the guard when it has been carried out.
     pub(crate) fn exit(&self, id: &RoomId, conn: &ConnId) -> Kept {
         let leaving = self.leave(id);
         leaving.room().lock().exit(conn);
         leaving
     }
 
-    /// A leave of a socket that stays a member here, or never became one, is about to be sent: until it is carried out, Redis may
-    /// have one member more than this gateway.
+    /// The leave of a socket that stays a member here, or never became one, is about to be sent. Until it is carried out, Redis
+    /// may have one member more than this gateway.
     pub(crate) fn leave(&self, id: &RoomId) -> Kept {
         Kept::new(&self.registry, id, |room| &room.leaving)
     }
 
-    /// Makes sure that the room is heard as long as someone has an interest in a lock of its channels.
+    /// Makes sure that the room is subscribed as long as a socket holds a lock of its channels, or waits for one.
     ///
     /// # Errors
     /// `UNAVAILABLE`: Redis did not confirm the subscription.
@@ -125,24 +125,24 @@ impl Relay {
         LockSubscription::begin(&self.registry, id, span).await
     }
 
-    /// A room said something.
+    /// An event of a room was received.
     pub(crate) fn on_event(&self, channel: &str, text: &str) {
         if let Some(room) = self.room_of(channel) {
             self.delivery.push(&room, text);
         }
     }
 
-    /// Something may have been missed in any room.
+    /// Events of any room may have been missed.
     pub(crate) fn on_gap(&self) {
         Partition::all()
             .flat_map(|partition| self.registry.rooms_of(partition))
-            .for_each(|room| self.dirty.look_again(&room));
+            .for_each(|room| self.dirty.resync(&room));
     }
 
     /// Something may have been missed in the room of this channel.
     pub(crate) fn on_channel_gap(&self, channel: &str) {
         if let Some(room) = self.room_of(channel) {
-            self.dirty.look_again(&room);
+            self.dirty.resync(&room);
         }
     }
 
@@ -158,7 +158,7 @@ impl Relay {
             let calm_ms = self.bus.calm_ms(partition);
             for room in self.registry.rooms_of(partition) {
                 room.lock().begin_recovery(recovers_until, calm_ms);
-                self.dirty.look_again(&room);
+                self.dirty.resync(&room);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The members here, as the gateway restores them and compares them with what Redis has.
+//! The members of this gateway, for restores and audits.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -37,7 +37,7 @@ impl RoomHandle {
     }
 }
 
-/// See the module.
+/// The members of this gateway.
 pub(crate) struct Own {
     pub(super) registry: Arc<Registry>,
     pub(super) dirty: Arc<Dirty>,
@@ -49,9 +49,9 @@ impl Source for Own {
     }
 
     fn rooms(&self, partition: Partition) -> Vec<OwnRoom> {
-        // Where it only has to do with locks, it has no members, and its locks are good.
+        // Rooms with only locks count too: an audit would take a room that is not named for unused, and end its locks.
         let is_used = |room: &Arc<RoomHandle>, own: &OwnRoom| {
-            !own.members.is_empty() || !own.is_settled || room.interests.load(Ordering::Acquire) > 0
+            !own.members.is_empty() || !own.is_settled || room.lock_subscriptions.load(Ordering::Acquire) > 0
         };
         let rooms = self.registry.rooms_of(partition).into_iter().map(|room| (room.own(), room));
         rooms.filter(|(own, room)| is_used(room, own)).map(|(own, _)| own).collect()
@@ -88,6 +88,6 @@ impl Source for Own {
     fn differs(&self, room: &RoomId) {
         let Some(room) = self.registry.room(room) else { return };
         room.lock().begin_recovery(Instant::now() + RECOVERY, 0);
-        self.dirty.look_again(&room);
+        self.dirty.resync(&room);
     }
 }

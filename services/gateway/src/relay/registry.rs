@@ -1,5 +1,5 @@
-//! The rooms that this gateway listens to. A room is subscribed before a join is sent, and unsubscribed some seconds after the
-//! last socket left it: who leaves often comes back.
+//! The subscribed rooms. A room is subscribed before a join is sent, and unsubscribed 5 s after the last socket left it, because
+//! clients that leave often come back.
 
 use std::{
     collections::HashMap,
@@ -22,10 +22,10 @@ use crate::due_queue::DueQueue;
 /// How long a room without sockets stays subscribed.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// A room, as connections that are members of it know it.
+/// A room with connections as its members.
 pub(super) type MemberRoom = Room<Arc<dyn Member>>;
 
-/// A room that this gateway listens to.
+/// A subscribed room.
 pub(super) struct RoomHandle {
     pub(super) id: RoomId,
     pub(super) channel: String,
@@ -33,15 +33,15 @@ pub(super) struct RoomHandle {
     /// Joins under way.
     pub(super) entering: AtomicUsize,
     /// Sockets here that hold a lock of the room's channels or wait for one, in the room or not.
-    pub(super) interests: AtomicUsize,
+    pub(super) lock_subscriptions: AtomicUsize,
     /// Leaves of sockets here that are not carried out yet.
     pub(super) leaving: AtomicUsize,
     /// How often it became idle.
     idled: AtomicU64,
-    /// What it said and members were not sent yet.
+    /// Events that were received and not delivered yet.
     pub(super) inbox: Mutex<Inbox>,
-    /// Someone looks after members that are behind.
-    pub(super) catches_up: AtomicBool,
+    /// Whether a catch-up is scheduled for members that are behind.
+    pub(super) catch_up_scheduled: AtomicBool,
     room: Mutex<MemberRoom>,
 }
 
@@ -52,19 +52,20 @@ impl RoomHandle {
             channel,
             subscribed: OnceCell::new(),
             entering: AtomicUsize::new(0),
-            interests: AtomicUsize::new(0),
+            lock_subscriptions: AtomicUsize::new(0),
             leaving: AtomicUsize::new(0),
             idled: AtomicU64::new(0),
             inbox: Mutex::default(),
-            catches_up: AtomicBool::new(false),
+            catch_up_scheduled: AtomicBool::new(false),
             room: Mutex::default(),
         }
     }
 
     /// Whether no one here has anything to do with it; `None` if that cannot be said without waiting for its lock.
     fn is_idle(&self) -> Option<bool> {
-        let is_counted =
-            [&self.entering, &self.interests, &self.leaving].iter().any(|count| count.load(Ordering::Acquire) > 0);
+        let is_counted = [&self.entering, &self.lock_subscriptions, &self.leaving]
+            .iter()
+            .any(|count| count.load(Ordering::Acquire) > 0);
         if is_counted { Some(false) } else { self.room.try_lock().map(|room| room.is_idle()) }
     }
 
@@ -73,11 +74,11 @@ impl RoomHandle {
     }
 }
 
-/// See the module.
+/// The subscribed rooms.
 pub(super) struct Registry {
     bus: Arc<Bus>,
     partitions: Vec<Rooms>,
-    /// Rooms that became idle, each with how often it had by then.
+    /// Rooms that became idle, each with the value of its `idled` at that time.
     idle: DueQueue<(RoomId, u64)>,
 }
 
@@ -107,6 +108,8 @@ impl Registry {
         Arc::clone(room)
     }
 
+    /// Subscribes the room, unless it is.
+    ///
     /// # Errors
     /// `UNAVAILABLE`: Redis did not confirm the subscription.
     pub(super) async fn subscribe(&self, room: &RoomHandle, span: &Span) -> Result<(), Fault> {
@@ -140,7 +143,7 @@ impl Registry {
         self.rooms(partition).had_some.load(Ordering::Relaxed)
     }
 
-    /// Someone has nothing to do with the room any more. If that was the last one, the room is forgotten some seconds later.
+    /// A user of the room is gone. If it was the last one, the room is forgotten 5 s later.
     pub(super) fn forget_if_idle(&self, room: &RoomHandle) {
         if room.is_idle() != Some(false) {
             let idled = room.idled.fetch_add(1, Ordering::AcqRel) + 1;
@@ -148,7 +151,7 @@ impl Registry {
         }
     }
 
-    /// Forgets rooms that stayed idle, one after the other; several workers may do so.
+    /// Unsubscribes and forgets rooms that stayed idle, one after the other. Several workers may run it.
     pub(super) async fn forget_forever(&self) {
         loop {
             let (id, idled) = self.idle.next().await;

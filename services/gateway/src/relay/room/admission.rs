@@ -1,4 +1,4 @@
-//! Who joins a room here, and who leaves it.
+//! Joins and leaves of a room's members here.
 
 use protocol::{
     ConnId, RoomId,
@@ -18,17 +18,17 @@ use super::{
 };
 
 impl<S: Sink> Room<S> {
-    /// A join is under way: what the room says from now on is kept for it.
+    /// A join is under way: the room's events from now on are kept for it.
     pub(in crate::relay) fn join_began(&mut self) -> Join {
         self.joins.begin(self.position().map_or(0, |at| at.token))
     }
 
-    /// A join under way ended, one way or the other.
+    /// A join has ended, carried out or not.
     pub(in crate::relay) fn join_ended(&mut self, join: Join) {
         self.joins.end(join);
     }
 
-    /// Someone left.
+    /// Removes a member.
     pub(in crate::relay) fn exit(&mut self, conn: &ConnId) {
         self.subscribers.remove(conn);
     }
@@ -40,7 +40,7 @@ impl<S: Sink> Room<S> {
         }
     }
 
-    /// A member could not join again: it goes on from a snapshot.
+    /// A member could not join again: it is behind, and a snapshot brings it up to date.
     pub(in crate::relay) fn release(&mut self, conn: &ConnId) {
         if let Some(subscriber) = self.subscribers.get_mut(conn) {
             subscriber.held = false;
@@ -48,8 +48,8 @@ impl<S: Sink> Room<S> {
         }
     }
 
-    /// The first join was answered: the room begins where its answer stands. Answers of joins that were made together
-    /// may be taken in any order, so what the room said before is kept for those that stand earlier.
+    /// The first join was answered: the room begins at the position of the answer. Answers to joins that were carried out together
+    /// may be processed in any order, so earlier events are kept for answers with an earlier position.
     pub(in crate::relay) fn begin(&mut self, id: &RoomId, joined: &Joined, index: usize) {
         let here = joined.position(index);
         let Phase::Unknown { missed } = self.phase else { return };
@@ -66,15 +66,15 @@ impl<S: Sink> Room<S> {
         }
     }
 
-    /// Makes a member of who was answered, and sends what came since. If something is missing, a snapshot is wanted.
+    /// Adds a member whose join was answered, and sends it the events since. If one may be missing, a snapshot is wanted.
     pub(in crate::relay) fn admit(&mut self, id: &RoomId, conn: &ConnId, sink: S, joined: &Joined, index: usize) {
         let at = joined.position(index);
         let here = self.position().unwrap_or_default();
-        // An answer may be taken after events that it does not know; some of them may be kept nowhere.
+        // The answer may be processed after events that are newer than it; some of these may not be kept.
         let (count, leads_here) = self.joins.since(at, here);
         let misses_some = here.token > at.token && !leads_here;
         let has_all = here.birth == at.birth && count == here.seq.saturating_sub(at.seq);
-        // An answer of an earlier life of the room, or of another history: Redis has lost it since.
+        // The answer is of an earlier generation of the room, or of another history, which Redis has lost since.
         let forked = here.birth > at.birth || contradict(here, at) || (misses_some && has_all);
         let missed = forked || misses_some;
         self.forked |= forked;
@@ -93,7 +93,7 @@ impl<S: Sink> Room<S> {
             }
             new.shown.compare(&self.roster);
         }
-        // An answer of a room that began anew may be here before the room has said so.
+        // The answer of a room that started over may arrive before its first event.
         let complete = !new.is_behind() && here.birth == at.birth;
         self.subscribers.insert(conn.clone(), new);
         let fits = self.is_repairing() || self.apply_backlog(id);

@@ -1,10 +1,10 @@
-//! Events of a room that cannot be applied yet, as they came.
+//! Events of a room that cannot be applied yet, in the order of their arrival.
 
 use std::collections::VecDeque;
 
 use super::MOST_KEPT_BYTES;
 
-/// See the module. Beyond its bounds the oldest events go; a snapshot takes their place.
+/// Events that wait. Beyond [`MOST_KEPT_BYTES`] the oldest are dropped; a snapshot replaces them.
 #[derive(Default)]
 pub(super) struct Backlog {
     texts: VecDeque<String>,
@@ -34,18 +34,18 @@ impl Backlog {
         if is_wanted(self.texts.front()?) { self.pop() } else { None }
     }
 
-    /// The oldest event did not fit and waits on.
+    /// Puts the oldest event back, which cannot be applied yet.
     pub(super) fn put_back(&mut self, text: String) {
         self.bytes += text.len();
         self.texts.push_front(text);
     }
 
-    /// How far the room has been heard; a snapshot that is fetched from here on knows all of it.
+    /// The number of events that were received so far. A snapshot that is fetched from now on includes all of them.
     pub(super) fn heard(&self) -> u64 {
         self.kept
     }
 
-    /// Drops what was kept before the room was `heard` so far and still waits.
+    /// Drops the events that were received before the number was `heard`.
     pub(super) fn drop_heard(&mut self, heard: u64) {
         let later = usize::try_from(self.kept.saturating_sub(heard)).unwrap_or(usize::MAX);
         while self.texts.len() > later {
@@ -53,7 +53,7 @@ impl Backlog {
         }
     }
 
-    /// Drops everything, and the space for it: a room at rest keeps none.
+    /// Drops all events and frees their memory.
     pub(super) fn clear(&mut self) {
         (self.texts, self.bytes) = (VecDeque::new(), 0);
     }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beyond_its_bytes_the_oldest_go() {
+    fn beyond_its_bound_the_oldest_are_dropped() {
         let mut backlog = Backlog::default();
         let text = "x".repeat(MOST_KEPT_BYTES / 4);
         for n in 0..6 {

@@ -1,6 +1,6 @@
-//! What members here were sent of the channels of their room's name. A change is delivered if it is the next one of its
-//! channel, or if it replaces the whole; where one may be missing, members are sent the whole. No I/O: `dirty` fetches it, a
-//! page at a time.
+//! The channels of a room's name, as members here know them. A change is delivered if it is the next one of its channel, or if
+//! it replaces the channel. If one may be missing, a sync sends members the full state of the channels. No I/O: `dirty` fetches
+//! it page by page.
 
 use std::{
     collections::HashMap,
@@ -21,37 +21,38 @@ use super::{
 };
 use crate::translate;
 
-/// See the module.
+/// The channels of a room's name.
 #[derive(Default)]
 pub(super) struct Channels {
-    /// The last change that everyone was sent, but for subscribers that lack some; none where no one can say.
+    /// The revision of the last change that all subscribers were sent, except those that lack changes. Channels whose last sent
+    /// change is not known have no entry.
     last_sent: HashMap<ChannelType, u64>,
     sync: Option<Sync>,
 }
 
-/// The whole is being fetched.
+/// A sync under way.
 struct Sync {
     began: Instant,
-    /// Of all channels, whatever everyone knows: someone lacks some.
+    /// It fetches all channels, not only those that changed, because a subscriber lacks changes.
     of_all: bool,
-    /// Something else went missing meanwhile.
+    /// More changes went missing meanwhile.
     again: bool,
-    /// The last channel that was fetched; none before the first page.
+    /// The last channel that was fetched; `None` before the first page.
     after: Option<ChannelType>,
     /// The revisions that were fetched.
     fetched: HashMap<ChannelType, u64>,
 }
 
-/// What a sync does next.
+/// What follows a page of a sync.
 pub(in crate::relay) struct Synced<S> {
-    /// Asks again after this time; none when it is done.
+    /// When to ask for the next page; `None` when the sync is done.
     pub(in crate::relay) next: Option<Duration>,
-    /// Who has had no room in its queue for too long, and is no member any more.
+    /// Members that had no room in their queues for too long, and were removed.
     pub(in crate::relay) late: Vec<S>,
 }
 
 impl Channels {
-    /// A channel changed. Says whether a sync is needed: a change before it may be missing, or someone did not take it.
+    /// A channel changed. Returns whether a sync is needed: an earlier change may be missing, or a subscriber had no room for it.
     pub(super) fn hear<S: Sink>(
         &mut self,
         id: &RoomId,
@@ -77,7 +78,7 @@ impl Channels {
         any_lacks(subscribers)
     }
 
-    /// Something may have been missed. Says whether a sync begins: not if one is under way, which then goes round once more.
+    /// Changes may have been missed. Returns whether a sync begins. If one is under way, it runs again instead.
     pub(super) fn begin_sync(&mut self) -> bool {
         if let Some(sync) = &mut self.sync {
             sync.again = true;
@@ -87,12 +88,12 @@ impl Channels {
         true
     }
 
-    /// Whether the whole is being fetched.
+    /// Whether a sync is under way.
     pub(super) fn is_syncing(&self) -> bool {
         self.sync.is_some()
     }
 
-    /// The next page to ask for; none when no one is left to be sent it.
+    /// The next page to ask for; `None` if there are no subscribers left.
     pub(super) fn ask<S: Sink>(&mut self, id: &RoomId, subscribers: &Subscribers<S>) -> Option<Catchup> {
         if subscribers.is_empty() {
             *self = Self::default();
@@ -106,7 +107,7 @@ impl Channels {
         Some(Catchup { room: id.clone(), known, all: sync.of_all, after: sync.after.clone() })
     }
 
-    /// A page came. `after` is where the next one begins, if there is one.
+    /// Takes a page. `after` is where the next one begins, if there is one.
     pub(super) fn take_page<S: Sink>(
         &mut self,
         id: &RoomId,
@@ -126,10 +127,11 @@ impl Channels {
             sync.after = after.cloned();
             return Synced { next: Some(Duration::ZERO), late };
         }
-        // Who lacks a change was sent all channels, at least as they were at the last change that the others were sent.
-        let is_whole =
+        // A subscriber that lacks changes is up to date if every channel was fetched, at or after the last change that the others
+        // were sent.
+        let is_current =
             |(kind, last): (&ChannelType, &u64)| sync.fetched.get(kind).is_some_and(|fetched| fetched >= last);
-        let has_all = sync.of_all && self.last_sent.iter().all(is_whole);
+        let has_all = sync.of_all && self.last_sent.iter().all(is_current);
         let mut next = sync.again.then_some(Duration::ZERO);
         for subscriber in subscribers.values_mut() {
             if !subscriber.took_sync(has_all.then_some(sync.began)) {
@@ -186,7 +188,7 @@ impl Sync {
     }
 }
 
-/// Whether someone did not take a change of a channel or a lock, and was not sent the whole since.
+/// Whether a subscriber had no room for a change of a channel or a lock, and was not sent the full state since.
 pub(super) fn any_lacks<S: Sink>(subscribers: &Subscribers<S>) -> bool {
     subscribers.values().any(Subscriber::lacks_channels)
 }

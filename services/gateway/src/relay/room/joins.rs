@@ -1,5 +1,4 @@
-//! Joins under way, and what the room said since the oldest of them began: an answer may be taken after events that it does
-//! not know.
+//! Joins under way, and the events since the oldest of them began: an answer may be processed after events that are newer.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,14 +6,14 @@ use protocol::Position;
 
 use super::{MOST_KEPT_BYTES, publication::Publication};
 
-/// A join under way, by its number.
+/// The number of a join under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::relay) struct Join(u64);
 
-/// See the module.
+/// The joins under way.
 #[derive(Default)]
 pub(super) struct Joins {
-    /// Where the room stood when each began, by the token.
+    /// The token of the room's position when each join began.
     under_way: BTreeMap<Join, u64>,
     last: u64,
     recent: VecDeque<Publication>,
@@ -22,14 +21,14 @@ pub(super) struct Joins {
 }
 
 impl Joins {
-    /// A join begins while the room stands at `token`; 0 if it has no position yet.
+    /// A join begins while the room is at `token`; 0 if it has no position yet.
     pub(super) fn begin(&mut self, token: u64) -> Join {
         self.last += 1;
         self.under_way.insert(Join(self.last), token);
         Join(self.last)
     }
 
-    /// A join ended, one way or the other. Only what came since the oldest one that is left began is kept.
+    /// A join has ended, carried out or not. Only events since the oldest remaining join began are kept.
     pub(super) fn end(&mut self, join: Join) {
         self.under_way.remove(&join);
         match self.under_way.first_key_value().map(|(_, token)| *token) {
@@ -47,7 +46,7 @@ impl Joins {
         !self.under_way.is_empty()
     }
 
-    /// The room said something.
+    /// Keeps an event for the joins under way.
     pub(super) fn keep(&mut self, publication: Publication) {
         if self.any() {
             self.bytes += publication.bytes();
@@ -64,22 +63,22 @@ impl Joins {
         }
     }
 
-    /// What was kept is of another life of the room.
+    /// Drops the kept events: later ones were missed, or the room is forgotten.
     pub(super) fn forget(&mut self) {
         (self.recent, self.bytes) = (VecDeque::new(), 0);
     }
 
-    /// What the room said since a join began, oldest first.
+    /// The kept events, oldest first.
     pub(super) fn recent(&self) -> impl Iterator<Item = &Publication> {
         self.recent.iter()
     }
 
-    /// The last of it.
+    /// The newest kept event.
     pub(super) fn last(&self) -> Option<&Publication> {
         self.recent.back()
     }
 
-    /// How many events came after `at`, and whether they lead from there to `here` without a gap.
+    /// The number of kept events after `at`, and whether they lead from there to `here` without a gap.
     pub(super) fn since(&self, at: Position, here: Position) -> (u64, bool) {
         let since = || self.recent.iter().filter(|publication| publication.at.token > at.token);
         let follow = |token: u64, next: &Publication| (next.previous_token == token).then_some(next.at.token);

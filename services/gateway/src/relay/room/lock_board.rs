@@ -1,5 +1,4 @@
-//! Locks of the channels of a room's name, as this gateway hears of them: sockets here that wait for one, and what members
-//! were told of who holds which.
+//! Locks of the channels of a room's name: sockets here that wait for one, and what members were last sent of each.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,50 +13,51 @@ use tokio::sync::watch;
 use super::{channels::any_lacks, sink::Sink, subscriber::Subscribers};
 use crate::translate;
 
-/// Locks whose last end is kept for members that lack something. With the locks that are held (256) and the records of metadata
-/// (64) they fit the queue of a socket (512), so that one that reads is brought up to date at once.
+/// The most ended locks that are kept for members that lack changes. Together with the locks that are held (256) and the metadata
+/// records (64) they fit a socket's queue (512), so that a client that reads is brought up to date at once.
 const MOST_ENDED: usize = 128;
 
-/// What a waiter hears of its lock. Only the last one counts.
+/// An update for a waiter. Only the latest one counts.
 #[derive(Debug, Clone)]
 pub(crate) enum LockUpdate {
     /// Nothing yet.
     None,
-    /// It holds the lock.
+    /// The waiter holds the lock.
     Granted(Held),
-    /// Another does now, until then unless it is renewed.
+    /// Another connection holds the lock now.
     Holder {
-        /// In milliseconds of Redis' clock.
+        /// When the lock expires unless it is renewed, in milliseconds of Redis' clock.
         expires_at_ms: u64,
     },
-    /// Something may have been missed: ask again.
+    /// Updates may have been missed: ask again.
     Unsure,
 }
 
-/// A lock in a room, and who waits for it.
+/// A lock in a room.
 type Key = (ChannelType, LockName);
 
-/// See the module.
+/// The locks of a room's channels.
 #[derive(Default)]
 pub(super) struct LockBoard {
     waiting: HashMap<Key, HashMap<ConnId, Waiter>>,
-    /// What members were last sent of locks that are held: fence and owner.
+    /// Held locks as members were last sent them: fencing token and owner.
     last_sent: HashMap<Key, (u64, String)>,
-    /// Locks that changed hands since Redis was last asked for all that are held: its answer may not know of it.
+    /// Locks that changed since Redis was last asked for all held locks: its answer may be older.
     changed: HashSet<Key>,
-    /// Locks that ended while a member lacked something, and are free: the last fence and owner of each.
+    /// Free locks that ended while a member lacked changes: the last fencing token and owner of each.
     ended: HashMap<Key, (u64, String)>,
 }
 
-/// Someone who waits for a lock.
+/// A connection that waits for a lock.
 struct Waiter {
-    /// The operation that began to wait.
+    /// The operation that waits.
     op: u64,
     updates: watch::Sender<LockUpdate>,
 }
 
 impl LockBoard {
-    /// A lock changed hands. Says whether someone did not take it. While a sync is under way, its answer may not know of it.
+    /// A lock was acquired or ended. Returns whether a subscriber lacks changes. If a sync is under way, its answer may be older
+    /// than the change.
     pub(super) fn hear<S: Sink>(
         &mut self,
         id: &RoomId,
@@ -89,7 +89,7 @@ impl LockBoard {
         any_lacks(subscribers)
     }
 
-    /// All locks that are held are about to be asked for.
+    /// Redis is about to be asked for all held locks.
     pub(super) fn ask<S: Sink>(&mut self, subscribers: &Subscribers<S>) {
         self.changed = HashSet::new();
         if !any_lacks(subscribers) {
@@ -97,7 +97,7 @@ impl LockBoard {
         }
     }
 
-    /// These ended, and members were sent that.
+    /// Records locks that ended, for subscribers that lack changes.
     fn record_ended<S: Sink>(
         &mut self,
         subscribers: &Subscribers<S>,
@@ -112,23 +112,23 @@ impl LockBoard {
         }
     }
 
-    /// Something may have been missed: these locks are held, of all channels of the name. Members are sent what differs from
-    /// what they were sent before; who lacks something is sent what ended since, and all that are held.
+    /// Takes all held locks of the room's channels, after changes may have been missed. Members are sent the differences to what
+    /// they were sent before. Members that lack changes are sent the locks that ended since, and all that are held.
     pub(super) fn take_held<S: Sink>(&mut self, id: &RoomId, subscribers: &mut Subscribers<S>, held: &[Held]) {
         let key = |one: &Held| (one.lock.channel.kind.clone(), one.lock.name.clone());
-        let mut is: HashMap<Key, (u64, String)> =
+        let mut now: HashMap<Key, (u64, String)> =
             held.iter().map(|one| (key(one), (one.fence, one.owner.as_str().to_owned()))).collect();
-        // What was heard since is later than the answer, or is followed by what is.
+        // A change that was received since is newer than the answer, or is followed by one that is.
         for key in std::mem::take(&mut self.changed) {
             match self.last_sent.get(&key) {
-                Some(last) => drop(is.insert(key, last.clone())),
-                None => drop(is.remove(&key)),
+                Some(last) => drop(now.insert(key, last.clone())),
+                None => drop(now.remove(&key)),
             }
         }
-        let was = std::mem::replace(&mut self.last_sent, is.clone());
-        let is_held = |key: &Key, fence: u64| is.get(key).is_some_and(|(held, _)| *held == fence);
-        let gone: Vec<_> = was.iter().filter(|(key, (fence, _))| !is_held(key, *fence)).collect();
-        let new = is.iter().filter(|(key, (fence, _))| was.get(*key).is_none_or(|(before, _)| before != fence));
+        let before = std::mem::replace(&mut self.last_sent, now.clone());
+        let is_held = |key: &Key, fence: u64| now.get(key).is_some_and(|(held, _)| *held == fence);
+        let gone: Vec<_> = before.iter().filter(|(key, (fence, _))| !is_held(key, *fence)).collect();
+        let new = now.iter().filter(|(key, (fence, _))| before.get(*key).is_none_or(|(last, _)| last != fence));
         let changes =
             gone.iter().copied().map(|one| (Change::Released, one)).chain(new.map(|one| (Change::Acquired, one)));
         for (change, ((kind, name), (fence, owner))) in changes {
@@ -136,12 +136,12 @@ impl LockBoard {
             subscribers.values_mut().for_each(|subscriber| subscriber.send_change("lock:event", &message));
         }
         self.record_ended(subscribers, gone.into_iter().map(|(key, last)| (key.clone(), last.clone())));
-        self.ended.retain(|key, _| !is.contains_key(key));
+        self.ended.retain(|key, _| !now.contains_key(key));
         if !any_lacks(subscribers) {
             return;
         }
         let ended = self.ended.iter().map(|(key, (fence, owner))| (Change::Released, key, fence, owner));
-        let held = is.iter().map(|(key, (fence, owner))| (Change::Acquired, key, fence, owner));
+        let held = now.iter().map(|(key, (fence, owner))| (Change::Acquired, key, fence, owner));
         for (change, (kind, name), fence, owner) in ended.chain(held) {
             let message = message(id, (kind.as_str(), name.as_str()), change, owner, *fence, true);
             for subscriber in subscribers.values_mut().filter(|one| one.lacks_channels()) {
@@ -150,7 +150,7 @@ impl LockBoard {
         }
     }
 
-    /// From now on `conn` hears what becomes of a lock for which it waits by its operation `op`; `None` if it waits already.
+    /// Adds a waiter: `conn` receives the updates of a lock for which it waits by its operation `op`. `None` if it waits already.
     pub(super) fn wait(&mut self, lock: &LockId, conn: &ConnId, op: u64) -> Option<watch::Receiver<LockUpdate>> {
         let waiters = self.waiting.entry(key(lock)).or_default();
         if waiters.contains_key(conn) {
@@ -161,7 +161,7 @@ impl LockBoard {
         Some(receiver)
     }
 
-    /// It hears no more of it.
+    /// Removes a waiter.
     pub(super) fn stop_waiting(&mut self, lock: &LockId, conn: &ConnId) {
         let key = key(lock);
         if let Some(waiters) = self.waiting.get_mut(&key) {
@@ -177,7 +177,7 @@ impl LockBoard {
         if event.change != Change::Acquired {
             return;
         }
-        // A grant of an earlier operation, which gave up meanwhile and lets the lock go again, is not this one's.
+        // A grant to an earlier operation, which has given up and will release the lock, does not count.
         let granted = waiters.get(event.conn).is_some_and(|waiter| waiter.op == event.op);
         if let Some(waiter) = granted.then(|| waiters.remove(event.conn)).flatten() {
             let channel = ChannelId { name: id.clone(), kind: key.0.clone() };
@@ -193,7 +193,7 @@ impl LockBoard {
         waiters.values().for_each(|waiter| drop(waiter.updates.send_replace(update.clone())));
     }
 
-    /// Has all who wait ask again.
+    /// Has all waiters ask again.
     pub(super) fn invalidate_waits(&self) {
         let waiters = self.waiting.values().flat_map(HashMap::values);
         waiters.for_each(|waiter| drop(waiter.updates.send_replace(LockUpdate::Unsure)));
@@ -234,7 +234,7 @@ mod tests {
         }
     }
 
-    /// The connection gave up its first try, whose grant is still on its way, and tries again.
+    /// The connection gave up its first try and tries again, while the grant of the first try is still on its way.
     #[test]
     fn a_waiter_takes_only_the_grant_of_its_own_operation() {
         let (room, key) = (RoomId::from("room"), (ChannelType::from("T"), LockName::from("pen")));

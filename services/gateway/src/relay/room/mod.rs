@@ -1,17 +1,15 @@
 //! One room as its members here know it: the position in its events, the roster, the subscribers. Events are applied in `seq`
-//! order or not at all; what does not fit waits for a repair. No I/O but the sends to members' queues, no clock of its own, no
-//! tasks.
+//! order or not at all; an event after a gap waits for a repair. No I/O except sends to members' queues, no clock, no tasks.
 //!
-//! In the order in which they stand on each other: `position`, `roster`, `shown` (what a member was sent), `publication` (an
-//! event, encoded), `resync` (what a snapshot says to a member), `subscriber`, `channels` and `lock_board` (metadata and locks of
-//! the room's name), `backlog` and `joins` (what waits, and what is kept for joins under way), `recovery`, and the room itself:
-//! in `hearing` what it hears, in `admission` who joins, in `repair` the way back from a gap, in `reconcile` what a
-//! snapshot does to it.
+//! Each of these modules uses only earlier ones: `position`, `roster`, `shown` (what a member was sent), `publication` (an encoded
+//! event), `resync` (what a snapshot changes for a member), `subscriber`, `channels` and `lock_board` (metadata and locks of the
+//! room's name), `backlog` and `joins` (events that wait, and those kept for joins under way), `recovery`. The room itself:
+//! `events` applies events, `admission` adds and removes members, `repair` runs repairs, `reconcile` applies a snapshot.
 
 mod admission;
 mod backlog;
 mod channels;
-mod hearing;
+mod events;
 mod joins;
 mod lock_board;
 mod position;
@@ -43,58 +41,58 @@ use self::{
 };
 pub(super) use self::{
     channels::Synced,
-    hearing::Heard,
+    events::Heard,
     joins::Join,
     recovery::RECOVERY,
     repair::{Behind, READS_ON_AFTER, Repaired},
     sink::Sink,
 };
 
-/// A member that does not take what it must know for this long is closed.
+/// A member that takes nothing of what it must not miss for this long is closed.
 const BEHIND_LIMIT: Duration = Duration::from_secs(10);
-/// When a member is tried again that has no room for what it must know.
+/// When a member that has no room in its queue is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
-/// Events that wait for a repair, and those that are kept for joins under way, each: beyond it a snapshot takes their place.
+/// The bound of the events that wait for a repair, and of those kept for joins under way. Beyond it, a snapshot replaces them.
 const MOST_KEPT_BYTES: usize = 4 * 1024 * 1024;
 
-/// How the room follows what it is told.
+/// How the room handles the next event.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// No join was answered yet.
+    /// No join was answered yet; events wait.
     Unknown {
-        /// Something may have been missed since the first join began.
+        /// Events may have been missed since the first join began.
         missed: bool,
     },
-    /// The roster stands at this position, and the next event is applied as it comes.
+    /// The roster is at this position, and the next event is applied as it comes.
     Live(Position),
-    /// A snapshot is being fetched; what the room says waits.
+    /// A snapshot is being fetched; events wait.
     Repairing {
         at: Position,
-        /// Which repair it is: one that a room forgot, for no one was left in it, must not end a later one.
+        /// The repair's number: a repair that the room forgot, because it had no members left, must not end a later one.
         number: u64,
-        /// Something else went missing meanwhile.
+        /// More events went missing meanwhile.
         again: bool,
     },
 }
 
-/// What has to be done for a room since this was last asked.
+/// What a room needs since this was last asked.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// A snapshot: someone is not sure to stand in the room's history, or the last member that was waited for was restored.
+    /// A snapshot: a member may not be in the room's history, or the last member that was held back was restored.
     pub(super) snapshot: bool,
-    /// Someone did not take an event.
+    /// A catch-up: a member had no room for an event.
     pub(super) catch_up: bool,
 }
 
-/// See the module.
+/// A room as its members here know it.
 pub(super) struct Room<S> {
     phase: Phase,
     /// How many repairs there were.
     repairs: u64,
-    /// Redis may have lost what it said before: its members have time to be restored. Independent of the phase: a room that
-    /// recovers is live between its snapshots.
+    /// Redis may have lost data of the room, and gateways have time to restore their members. Independent of the phase: between
+    /// its snapshots a room that recovers is live.
     recovery: Option<Recovery>,
-    /// An event of another history was heard since the last snapshot.
+    /// An event of another history was received since the last snapshot.
     forked: bool,
     wanted: Wanted,
     roster: Roster,
@@ -149,7 +147,7 @@ impl<S: Sink> Room<S> {
         self.subscribers.len()
     }
 
-    /// Where the roster stands; none before the first join was answered.
+    /// The position of the roster; `None` before the first join was answered.
     fn position(&self) -> Option<Position> {
         match self.phase {
             Phase::Unknown { .. } => None,
@@ -168,7 +166,7 @@ impl<S: Sink> Room<S> {
         matches!(self.phase, Phase::Repairing { .. })
     }
 
-    /// Forgets what the room said; the next join begins anew.
+    /// Forgets everything about the room; the next join starts over.
     fn forget(&mut self) {
         self.phase = Phase::Unknown { missed: false };
         self.roster = Roster::default();
@@ -178,37 +176,38 @@ impl<S: Sink> Room<S> {
         self.channels.forget();
     }
 
-    /// What has to be done since this was last asked.
+    /// What the room needs since this was last asked.
     pub(super) fn take_wanted(&mut self) -> Wanted {
         std::mem::take(&mut self.wanted)
     }
 }
 
 impl<S: Sink> Room<S> {
-    /// A channel of the room's name changed. Says whether a sync is needed.
+    /// A channel of the room's name changed. Returns whether a sync is needed.
     pub(super) fn hear_metadata(&mut self, id: &RoomId, event: &MetadataEvent<'_>) -> bool {
         self.channels.hear(id, &mut self.subscribers, event)
     }
 
-    /// A lock of the room's name changed hands. Says whether a sync is needed.
+    /// A lock of the room's name was acquired or ended. Returns whether a sync is needed.
     pub(super) fn hear_lock(&mut self, id: &RoomId, event: &LockEvent<'_>) -> bool {
         self.locks.hear(id, &mut self.subscribers, event, self.channels.is_syncing())
     }
 
-    /// Changes of channels or locks may have been missed. Says whether a sync begins: not if one is under way, or if no one is here.
+    /// Changes of channels or locks may have been missed. Returns whether a sync begins: not if one is under way, or if there are
+    /// no members here.
     pub(super) fn begin_sync(&mut self) -> bool {
         !self.subscribers.is_empty() && self.channels.begin_sync()
     }
 
-    /// What the sync asks for next; none when no one is left to be sent it.
+    /// What the sync asks for next; `None` if there are no members left here.
     pub(super) fn ask_for_channels(&mut self, id: &RoomId) -> Option<Catchup> {
         let asked = self.channels.ask(id, &self.subscribers)?;
         self.locks.ask(&self.subscribers);
         Some(asked)
     }
 
-    /// A page of the channels came, and with the last one all locks that are held. `after` is where the next page begins, if
-    /// there is one.
+    /// Takes a page of the channels, and with the last page all held locks. `after` is where the next page begins, if there is
+    /// one.
     pub(super) fn take_channels(
         &mut self,
         id: &RoomId,
@@ -239,12 +238,12 @@ impl<S: Sink> Room<S> {
         self.locks.wait(lock, conn, op)
     }
 
-    /// It hears no more of it.
+    /// Ends the updates of a lock for `conn`.
     pub(super) fn stop_waiting_for_lock(&mut self, lock: &LockId, conn: &ConnId) {
         self.locks.stop_waiting(lock, conn);
     }
 
-    /// Something may have been missed: all who wait for locks ask again.
+    /// Updates of locks may have been missed: all waiters ask again.
     pub(super) fn invalidate_lock_waits(&self) {
         self.locks.invalidate_waits();
     }

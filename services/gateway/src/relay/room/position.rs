@@ -1,17 +1,17 @@
-//! Where an event stands, as seen from a position in a room's history. A history is a chain: each event names the token of the
-//! one before it, so an event of a history that forked is never taken for the next one.
+//! Compares an event with a position in a room's history. A history is a chain: each event has the token of the one before it,
+//! so an event of a history that forked is never taken for the next one.
 
 use protocol::{Position, event::RoomEvent};
 
-/// Where an event stands, as seen from a position.
+/// Where an event is relative to a position.
 pub(super) enum Place {
-    /// It is the next one.
+    /// It is the next event.
     Next,
-    /// It is an earlier one, or the one that the position is of.
+    /// It is the event of the position, or an earlier one.
     Known,
-    /// Something is missing before it, or it is of another history: Redis came back with older data and went on from there.
+    /// An event before it is missing, or it is of another history: Redis came back with older data and continued from there.
     Apart {
-        /// Nothing is missing and it is later in time, so it is certainly of another history.
+        /// No event is missing and it is later in time, so it is certainly of another history.
         forked: bool,
     },
 }
@@ -31,12 +31,12 @@ impl Place {
     }
 }
 
-/// Whether two positions cannot be of one history: in time one is the later one, by their numbers it is not.
+/// Whether two positions cannot be of one history: the one that is later in time is not later by its numbers.
 pub(super) fn contradict(one: Position, other: Position) -> bool {
     (one.birth, one.seq).cmp(&(other.birth, other.seq)) != one.token.cmp(&other.token)
 }
 
-/// Whether a room that stood at `before` may stand at `at` later, if it did not start over and its history did not fork.
+/// Whether a room can get from `before` to `at` without starting over and without a fork of its history.
 pub(super) fn may_follow(before: Position, at: Position) -> bool {
     before.birth == at.birth && before <= at && !contradict(before, at)
 }

@@ -1,4 +1,4 @@
-//! An event as members receive it: written once, sent to each.
+//! An event as members receive it: encoded once, sent to each.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,12 @@ use serde_json::value::RawValue;
 use super::{roster::Known, sink::Sink};
 use crate::translate;
 
-/// See the module.
+/// An encoded event.
 pub(super) struct Publication {
     pub(super) at: Position,
     pub(super) previous_token: u64,
     pub(super) conn: ConnId,
-    /// The connection since.
+    /// The connection after the event; `None` if it left.
     pub(super) after: Option<Known>,
     message: Box<RawValue>,
     /// An update as a join, for a member that was never shown the connection.
@@ -24,36 +24,36 @@ pub(super) struct Publication {
 }
 
 impl Publication {
-    /// An event of the room, which says of `conn` that it is `after` now; `kind` is the event's as members see it.
+    /// An event of the room, after which `conn` is `after`. `kind` is its kind as members see it.
     pub(super) fn new(room: &RoomId, event: &RoomEvent<'_>, kind: Kind, conn: ConnId, after: Option<Known>) -> Self {
         let message = message(room, event, kind, event.user_edge, false);
         Self { at: event.at, previous_token: event.previous_token, conn, after, message, as_join: None }
     }
 
-    /// An event that makes up for what was missed.
+    /// An event that replaces missed ones.
     pub(super) fn resync(room: &RoomId, event: &RoomEvent<'_>, conn: ConnId, after: Option<Known>) -> Self {
         let message = message(room, event, event.kind, event.user_edge, true);
         Self { at: event.at, previous_token: event.previous_token, conn, after, message, as_join: None }
     }
 
-    /// Some members may not have been shown the connection: they receive a join.
+    /// Adds a join for members that were not shown the connection.
     pub(super) fn with_join(self, room: &RoomId, event: &RoomEvent<'_>) -> Self {
         Self { as_join: Some(message(room, event, Kind::Join, event.user_edge, false)), ..self }
     }
 
-    /// How large it is.
+    /// Its size in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.message.get().len() + self.as_join.as_ref().map_or(0, |message| message.get().len())
     }
 
-    /// Sends it, to a member that `lacked` the connection or knew it; says whether there was room for it.
+    /// Sends it to a member that `lacked` the connection, or knew it; returns whether there was room for it.
     pub(super) fn send(&self, sink: &impl Sink, lacked: bool) -> bool {
         sink.emit("presence:event", self.as_join.as_ref().filter(|_| lacked).unwrap_or(&self.message))
     }
 }
 
-/// An event of a room that recovers, for members that do not have the whole yet: marked as a part of the repair, so that
-/// `seq` may jump, and each form written once.
+/// An event of a room that recovers, for members that have not been sent the full roster since. It is marked as part of a resync,
+/// so that `seq` may jump. Each form is encoded once.
 pub(super) struct Marked<'a> {
     room: &'a RoomId,
     event: &'a RoomEvent<'a>,
@@ -65,7 +65,7 @@ impl<'a> Marked<'a> {
         Self { room, event, forms: HashMap::new() }
     }
 
-    /// The event as `kind`; `edge` is whether it is the first or last connection of its user that the member knows.
+    /// The event as `kind`. `edge`: it is the first or last connection of its user that the member knows.
     pub(super) fn message(&mut self, kind: Kind, edge: bool) -> &RawValue {
         let Self { room, event, forms } = self;
         forms.entry((kind.as_str(), edge)).or_insert_with(|| message(room, event, kind, edge, true))

@@ -1,5 +1,5 @@
-//! A room after a gap: a snapshot becomes its roster, members receive what they missed and then the whole. No I/O: `dirty` fetches
-//! the snapshots.
+//! Applies a snapshot after a gap: it becomes the roster, and members are sent what they missed and then the full roster. No I/O:
+//! `dirty` fetches the snapshots.
 
 use std::{
     collections::HashSet,
@@ -18,40 +18,40 @@ use super::{
     subscriber::Subscriber,
 };
 
-/// How a snapshot stands to what was known before it.
+/// The positions of a snapshot and of the room before it.
 #[derive(Clone, Copy)]
-struct Turn {
-    /// Where the snapshot was taken.
+struct Step {
+    /// The position of the snapshot.
     at: Position,
-    /// Where the room stood before.
-    stood_at: Option<Position>,
+    /// The position of the room before it.
+    before: Option<Position>,
 }
 
-impl Turn {
-    /// The room said something that was not heard.
+impl Step {
+    /// Whether events were missed.
     fn missed(self) -> bool {
-        self.stood_at != Some(self.at)
+        self.before != Some(self.at)
     }
 
-    /// The snapshot is of another history than what was known.
+    /// Whether the snapshot is of another history than the room was.
     fn is_other(self) -> bool {
-        self.stood_at.is_none_or(|stood| !may_follow(stood, self.at))
+        self.before.is_none_or(|before| !may_follow(before, self.at))
     }
 
-    /// Whether an answer says more than was heard.
+    /// Whether the answer to a join is newer than the room was.
     fn is_beyond(self, answer: Position) -> bool {
-        self.stood_at.is_none_or(|stood| answer.token > stood.token)
+        self.before.is_none_or(|before| answer.token > before.token)
     }
 
-    /// Who was answered later than the snapshot was taken stands beyond it, and what came since waits.
+    /// Whether a member's join was answered after the snapshot was taken. The events since wait.
     fn is_later<S>(self, subscriber: &Subscriber<S>) -> bool {
         !subscriber.forked && subscriber.at.token > self.at.token && self.is_beyond(subscriber.at)
     }
 }
 
 impl<S: Sink> Room<S> {
-    /// Takes a snapshot that was asked for at `asked_at`. A room that turns out to have started over recovers for `recovery`
-    /// from then on; at `calm_ms` of Redis' clock nothing was lost yet. Answers the members here that Redis lacks, or has older.
+    /// Applies a snapshot that was requested at `asked_at`. If the room turns out to have started over, it recovers for `recovery`
+    /// from then on; until `calm_ms` of Redis' clock nothing was lost. Returns the members here that Redis lacks or has older.
     pub(in crate::relay) fn reconcile(
         &mut self,
         id: &RoomId,
@@ -60,16 +60,16 @@ impl<S: Sink> Room<S> {
         recovery: Duration,
         calm_ms: u64,
     ) -> Vec<S> {
-        // A snapshot from before says nothing of what is lost since; another one is fetched.
+        // A snapshot that was requested before the recovery began may be older than the loss; another one is fetched.
         if self.recovery.as_ref().is_some_and(|recovery| !recovery.has_asked) {
             return Vec::new();
         }
         // What the room said before the snapshot was taken is no gap.
         self.apply_backlog_to(id, snapshot.at);
-        let turn = Turn { at: snapshot.at, stood_at: self.position() };
+        let step = Step { at: snapshot.at, before: self.position() };
         let mut roster = Roster::of(snapshot.members.iter());
-        self.mark_forked(turn.at);
-        let is_lost = self.has_lost(&roster, turn);
+        self.mark_forked(step.at);
+        let is_lost = self.has_lost(&roster, step);
         self.forked = false;
         let was_over = self.recovery.as_ref().is_some_and(|recovery| recovery.until <= asked_at);
         if is_lost && (was_over || self.recovery.is_none()) {
@@ -79,20 +79,20 @@ impl<S: Sink> Room<S> {
         }
         let is_over = was_over && !is_lost;
         let keeps = self.recovery.is_some() && !is_over;
-        let held_back = if keeps { self.hold_back(&mut roster, turn) } else { HashSet::new() };
+        let held_back = if keeps { self.hold_back(&mut roster, step) } else { HashSet::new() };
         let before = std::mem::replace(&mut self.roster, roster);
-        if turn.missed() {
-            self.move_to(turn.at);
+        if step.missed() {
+            self.move_to(step.at);
             self.joins.forget();
         }
         let before = Shown::between(&before, &self.roster);
         let resync = Resync {
-            everyone: turn.missed() || is_over || !before.is_empty(),
+            everyone: step.missed() || is_over || !before.is_empty(),
             before,
-            ..Resync::new(id, turn.at, snapshot.seen_ms, &self.roster, &held_back)
+            ..Resync::new(id, step.at, snapshot.seen_ms, &self.roster, &held_back)
         };
         for subscriber in self.subscribers.values_mut() {
-            let is_later = turn.is_later(subscriber);
+            let is_later = step.is_later(subscriber);
             subscriber.bring_up_to_date(&resync, is_later);
         }
         let is_lost = |conn: &str| held_back.contains(conn) || self.roster.get(conn).is_none();
@@ -113,25 +113,25 @@ impl<S: Sink> Room<S> {
     }
 
     /// Whether Redis has lost something that was known here.
-    fn has_lost(&self, roster: &Roster, turn: Turn) -> bool {
+    fn has_lost(&self, roster: &Roster, step: Step) -> bool {
         // A record never goes back, and anyone who is a member here did not leave.
         let is_older = |conn: &ConnId, was: &Known| roster.get(conn.as_str()).is_some_and(|is| is.age() < was.age());
         let went_back = self.roster.iter().any(|(conn, was)| is_older(conn, was));
         let lacks = |conn: &ConnId, one: &Subscriber<S>| {
             let was = one.shown.get(conn).unwrap_or_else(|| self.roster.get(conn.as_str()));
             let is_lost = |was: &Known| roster.get(conn.as_str()).is_none_or(|is| is.age() < was.age());
-            was.is_some_and(is_lost) && !turn.is_later(one)
+            was.is_some_and(is_lost) && !step.is_later(one)
         };
         let lacks_own = self.recovery.is_none() && self.subscribers.iter().any(|(conn, one)| lacks(conn, one));
-        self.forked || turn.is_other() || went_back || lacks_own
+        self.forked || step.is_other() || went_back || lacks_own
     }
 
-    /// The room recovers: members that the snapshot lacks or has older stay in its roster, and are returned; those who left
-    /// before Redis lost that stay out of it.
-    fn hold_back(&mut self, roster: &mut Roster, turn: Turn) -> HashSet<ConnId> {
+    /// The room recovers: members that the snapshot lacks or has older stay in the roster and are returned. Members that left,
+    /// and whose leave Redis lost, stay out of it.
+    fn hold_back(&mut self, roster: &mut Roster, step: Step) -> HashSet<ConnId> {
         let mut held_back = HashSet::new();
         if let Some(recovery) = &mut self.recovery {
-            // Who was shown to someone by an answer is here, though the roster has not heard of it.
+            // A connection that the answer to a join showed to a member is in the room, although the roster does not have it.
             let shown = self.subscribers.values().flat_map(|subscriber| subscriber.shown.iter());
             let shown: HashSet<_> = shown.filter_map(|(conn, known)| known.map(|_| conn)).collect();
             let has_left = |conn: &ConnId, is: &Known| {
@@ -145,10 +145,10 @@ impl<S: Sink> Room<S> {
             held_back.extend(before.into_iter().filter(|conn| roster.get(conn.as_str()).is_none()));
         }
         roster.hold_back(self.roster.iter(), &mut held_back);
-        // An answer that was given before Redis lost something may know more than was heard. Records that are newer than those of
-        // the roster count for all, others only for the one who was answered.
-        for (own, subscriber) in self.subscribers.iter_mut().filter(|(_, one)| !turn.is_later(one)) {
-            subscriber.forked |= turn.is_beyond(subscriber.at);
+        // An answer from before the loss may be newer than the events that were received. Its records that are newer than those of
+        // the roster count for all members, the others only for the member that was answered.
+        for (own, subscriber) in self.subscribers.iter_mut().filter(|(_, one)| !step.is_later(one)) {
+            subscriber.forked |= step.is_beyond(subscriber.at);
             let shown = subscriber.shown.iter().filter_map(|(conn, known)| Some((conn, known?)));
             let counts = |conn: &ConnId| conn == own || roster.get(conn.as_str()).is_some();
             let (for_all, missing): (Vec<_>, Vec<_>) = shown.partition(|(conn, _)| counts(conn));

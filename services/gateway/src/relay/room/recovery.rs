@@ -1,4 +1,4 @@
-//! The time after Redis may have lost what it said of a room.
+//! The recovery of a room after Redis may have lost data.
 
 use std::{
     collections::HashSet,
@@ -7,24 +7,24 @@ use std::{
 
 use protocol::ConnId;
 
-/// A room that started over, or whose history forked, recovers for this long if nothing was said of a longer time: gateways
-/// restore their own connections meanwhile.
+/// How long a room recovers that started over, or whose history forked, unless a truce lasts longer. Gateways restore their own
+/// connections meanwhile.
 pub(in crate::relay) const RECOVERY: Duration = Duration::from_secs(4);
 
-/// Redis may have lost what it said of a room. Until the time is over, members that a snapshot lacks, or has older than the
-/// roster, stay as they are: their gateways restore them, and no one is sent a false leave.
+/// Redis may have lost data of a room. Until the recovery is over, members that a snapshot lacks, or has older than the roster,
+/// stay as they are: their gateways restore them, and no one is sent a false leave.
 pub(super) struct Recovery {
     pub(super) until: Instant,
-    /// Who was kept at the last snapshot and has not been restored since.
+    /// Members that the last snapshot lacked or had older, and that have not been restored since.
     pub(super) held_back: HashSet<ConnId>,
-    /// Records that are older than this, in milliseconds of Redis' clock, and that the roster does not have, are of connections
-    /// that left, and whose leave Redis lost: their gateways remove them. 0 before it is known.
+    /// A record that is older than this, in milliseconds of Redis' clock, and not in the roster, is of a connection whose leave
+    /// Redis lost: its gateway removes it. 0 before it is known.
     pub(super) since_ms: u64,
-    /// The last snapshot had such records.
+    /// Whether the last snapshot had such records.
     pub(super) keeps_out: bool,
-    /// A snapshot was asked for since it began.
+    /// Whether a snapshot was requested since the recovery began.
     pub(super) has_asked: bool,
-    /// Someone has been asked to look again when the time is over.
+    /// Whether a repair is scheduled for the end of the recovery.
     pub(super) look_planned: bool,
 }
 
@@ -33,7 +33,7 @@ impl Recovery {
         Self { until, held_back: HashSet::new(), since_ms: 0, keeps_out: false, has_asked: false, look_planned: false }
     }
 
-    /// Redis said something of a connection; says whether it was the last one that was waited for.
+    /// An event of a connection came; returns whether it was the last one that was held back.
     pub(super) fn hear(&mut self, conn: &str) -> bool {
         self.held_back.remove(conn) && self.held_back.is_empty()
     }

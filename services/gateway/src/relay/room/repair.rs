@@ -1,5 +1,5 @@
-//! The course of a room's repair: when it begins, what is asked for, how the room goes on. And members who did not take an event:
-//! they are brought up to date from the roster, which costs the rest of the room and Redis nothing.
+//! Repairs of a room: when one begins, what it asks for, how the room continues. Also the catch-up of members that had no room
+//! for an event: the roster brings them up to date, which costs Redis and the other members nothing.
 
 use std::{
     collections::HashSet,
@@ -13,34 +13,34 @@ use super::{
     sink::Sink, subscriber::Subscriber,
 };
 
-/// When a member that fell behind is tried first, and again if it reads bit by bit: 512 events at a time, so that those of
-/// 10,000 members who left together are sent within a second and not within five.
+/// When a member that fell behind is tried first, and again while it reads: its queue takes 512 events at a time, so the leaves of
+/// 10,000 members that left together are sent within 1 s. With [`RETRY_AFTER`] it would be 5 s.
 pub(in crate::relay) const READS_ON_AFTER: Duration = Duration::from_millis(25);
 
-/// Where a repair stands.
+/// The result of a repair.
 pub(in crate::relay) enum Repaired<S> {
-    /// What came meanwhile does not fit: another snapshot is needed.
+    /// Events are still missing: another snapshot is needed.
     Not,
-    /// The room goes on.
+    /// The room is live.
     Done {
-        /// When to look again: the room recovers until then, and no one looks yet.
+        /// When to repair again, because the room recovers until then. `None` if that is already scheduled.
         recovers_until: Option<Instant>,
-        /// Members that have no room in their queues for what they must know.
+        /// Members that have no room in their queues for what they missed.
         behind: Behind<S>,
     },
 }
 
-/// Members that did not take what they must know.
+/// Members that have no room in their queues for what they missed.
 pub(in crate::relay) struct Behind<S> {
     /// When to try again.
     pub(in crate::relay) next: Option<Instant>,
-    /// Who took nothing for too long, and is no member any more.
+    /// Members that took nothing for too long, and were removed.
     pub(in crate::relay) late: Vec<S>,
 }
 
 impl<S: Sink> Room<S> {
-    /// Something may be missing. Answers the number of the repair that begins. None begins if one is under way, which then goes round once more, nor
-    /// before the first join was answered, for its answer is a snapshot; what went missing meanwhile is looked for after it.
+    /// Events may be missing. Returns the number of the repair that begins. If one is under way, it fetches another snapshot
+    /// instead. Before the first join was answered none begins: the answer is a snapshot, and a repair follows it if needed.
     pub(in crate::relay) fn begin_repair(&mut self) -> Option<u64> {
         if self.is_idle() {
             self.forget();
@@ -57,7 +57,7 @@ impl<S: Sink> Room<S> {
         None
     }
 
-    /// Whether this repair is under way. Not if no one is left here for whom the room would be repaired: then it is forgotten.
+    /// Whether this repair is still under way. If the room has no members left here, it is forgotten.
     pub(in crate::relay) fn repairs(&mut self, number: u64) -> bool {
         if self.is_idle() {
             self.forget();
@@ -65,8 +65,8 @@ impl<S: Sink> Room<S> {
         matches!(self.phase, Phase::Repairing { number: current, .. } if current == number)
     }
 
-    /// Redis may have lost something, or have come back with older data, after `calm_ms` of its clock. Until `until`, members
-    /// that a snapshot lacks stay as they are.
+    /// Redis may have lost data, or come back with older data, after `calm_ms` of its clock. Until `until`, members that a
+    /// snapshot lacks stay as they are.
     pub(in crate::relay) fn begin_recovery(&mut self, until: Instant, calm_ms: u64) {
         if self.position().is_some() {
             self.subscribers.values_mut().for_each(|subscriber| subscriber.forked = true);
@@ -91,15 +91,15 @@ impl<S: Sink> Room<S> {
         }
         self.recovery.iter_mut().for_each(|recovery| recovery.has_asked = true);
         let may_go_on = |at: &Position| {
-            self.subscribers.iter().all(|(conn, one)| !one.is_behind() || self.leads_on(conn, one, *at))
+            self.subscribers.iter().all(|(conn, one)| !one.is_behind() || self.continues(conn, one, *at))
         };
         let known = self.position().filter(|at| self.recovery.is_none() && !self.forked && may_go_on(at));
         Some((known, self.backlog.heard()))
     }
 
-    /// Whether the roster, which stands at `at`, is sure to be what follows on what a member was shown. It is not if its answer
-    /// was of another history, or later.
-    fn leads_on(&self, conn: &ConnId, subscriber: &Subscriber<S>, at: Position) -> bool {
+    /// Whether the roster at `at` certainly continues what a member was shown. It does not if the member's answer was of another
+    /// history, or newer.
+    fn continues(&self, conn: &ConnId, subscriber: &Subscriber<S>, at: Position) -> bool {
         let is_older = |(conn, was): (&ConnId, Option<&Known>)| {
             was.zip(self.roster.get(conn.as_str())).is_some_and(|(was, is)| is.age() < was.age())
         };
@@ -109,12 +109,12 @@ impl<S: Sink> Room<S> {
             && !subscriber.shown.iter().any(is_older)
     }
 
-    /// Members that are behind go on from the roster, which is known to be what Redis had at `seen_ms`. Not where the room turned
-    /// out to be another meanwhile, nor those who joined since and may be ahead. Says whether someone took some of it and has no
-    /// room for the rest yet.
+    /// Brings members that are behind up to date from the roster, which is what Redis had at `seen_ms`. Not while the room
+    /// recovers or has forked, and not members that joined since and may be ahead. Returns whether a member took a part of it and
+    /// has no room for the rest yet.
     pub(in crate::relay) fn bring_up_to_date(&mut self, id: &RoomId, seen_ms: u64) -> bool {
         let Some(at) = self.position().filter(|_| self.recovery.is_none() && !self.forked) else { return false };
-        let behind = self.subscribers.iter().filter(|(conn, one)| one.is_behind() && self.leads_on(conn, one, at));
+        let behind = self.subscribers.iter().filter(|(conn, one)| one.is_behind() && self.continues(conn, one, at));
         let behind: HashSet<_> = behind.map(|(conn, _)| conn.clone()).collect();
         let none = HashSet::new();
         let resync = Resync::new(id, at, seen_ms, &self.roster, &none);
@@ -122,8 +122,8 @@ impl<S: Sink> Room<S> {
         behind.fold(false, |reads_on, (_, one)| one.bring_up_to_date(&resync, false) || reads_on)
     }
 
-    /// Looks after members that are behind, as of `seen_ms`. Where the roster cannot help, a snapshot is wanted. During a repair
-    /// that is for its end to do.
+    /// Brings members that are behind up to date, as of `seen_ms`. If the roster does not suffice, a snapshot is wanted. During a
+    /// repair this does nothing: the end of the repair does it.
     pub(in crate::relay) fn catch_up_members(&mut self, id: &RoomId, seen_ms: u64, now: Instant) -> Behind<S> {
         if self.is_repairing() {
             return Behind { next: None, late: Vec::new() };
@@ -131,7 +131,7 @@ impl<S: Sink> Room<S> {
         let reads_on = self.bring_up_to_date(id, seen_ms);
         let at = self.position().filter(|_| self.recovery.is_none() && !self.forked);
         let is_stuck =
-            |conn: &ConnId, one: &Subscriber<S>| one.is_behind() && at.is_none_or(|at| !self.leads_on(conn, one, at));
+            |conn: &ConnId, one: &Subscriber<S>| one.is_behind() && at.is_none_or(|at| !self.continues(conn, one, at));
         self.wanted.snapshot |= self.subscribers.iter().any(|(conn, one)| is_stuck(conn, one));
         self.take_behind(reads_on, now)
     }
@@ -144,8 +144,8 @@ impl<S: Sink> Room<S> {
         Behind { next: self.subscribers.values().any(Subscriber::is_behind).then(|| now + after), late }
     }
 
-    /// The snapshot, if one was needed, is applied; `heard` is how far the room was heard when it was asked for, and `reads_on`
-    /// whether someone takes what it missed bit by bit. Goes on with what waited.
+    /// The snapshot, if one was needed, is applied: continues with the events that waited. `heard` is the number of events that
+    /// were received before the snapshot was requested, `reads_on` whether a member took a part of what it missed.
     pub(in crate::relay) fn go_on(&mut self, id: &RoomId, heard: u64, reads_on: bool, now: Instant) -> Repaired<S> {
         let mut fits = self.apply_backlog(id);
         if !fits {

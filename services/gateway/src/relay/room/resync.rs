@@ -1,5 +1,5 @@
-//! What a snapshot says to those who may not know it: what is different, as events at the snapshot's position, and the
-//! whole.
+//! What a snapshot changes for members: the differences, as events at the snapshot's position, and the full roster
+//! (`presence:sync`).
 
 use std::{cell::OnceCell, collections::HashSet};
 
@@ -16,27 +16,27 @@ use super::{
     shown::Shown,
 };
 
-/// See the module. What most members are told alike is written once.
+/// A resync of a room's members. What most members are sent alike is encoded once.
 pub(super) struct Resync<'a> {
     pub(super) id: &'a RoomId,
     pub(super) at: Position,
     /// When the gateways of its members were last known to hold their leases.
     pub(super) seen_ms: u64,
-    /// The roster since: the snapshot, and those who are held back while the room recovers.
+    /// The new roster: the snapshot, and the members that are held back while the room recovers.
     pub(super) roster: &'a Roster,
-    /// Who is held back, and who is missing that only some were shown: anyone who knew them is sent the whole when they are
-    /// restored or gone.
+    /// The members that are held back, and missing ones that only some were shown. A member that knew one of them is sent the full
+    /// roster when these are restored or gone.
     pub(super) held_back: &'a HashSet<ConnId>,
-    /// Events were missed by all, not only by those who are behind.
+    /// Events were missed by all members, not only by those that are behind.
     pub(super) everyone: bool,
-    /// What a member was shown that was shown the roster as it was before, where the roster says something else now.
+    /// The differences of the old roster to the new one: what a member was shown that was shown the old one.
     pub(super) before: Shown,
     pub(super) changes: OnceCell<Vec<Publication>>,
-    pub(super) whole: OnceCell<Box<RawValue>>,
+    pub(super) sync: OnceCell<Box<RawValue>>,
 }
 
 impl<'a> Resync<'a> {
-    /// A room that stands at `at` with this roster, as of `seen_ms`, and of which only members that are behind missed anything.
+    /// A resync of a room at `at` with this roster, as of `seen_ms`, in which only members that are behind missed events.
     pub(super) fn new(
         id: &'a RoomId,
         at: Position,
@@ -45,10 +45,10 @@ impl<'a> Resync<'a> {
         held_back: &'a HashSet<ConnId>,
     ) -> Self {
         let (everyone, before) = (false, Shown::default());
-        Self { id, at, seen_ms, roster, held_back, everyone, before, changes: OnceCell::new(), whole: OnceCell::new() }
+        Self { id, at, seen_ms, roster, held_back, everyone, before, changes: OnceCell::new(), sync: OnceCell::new() }
     }
 
-    /// What a member receives that was shown the roster as it was before.
+    /// The events for a member that was shown the old roster.
     pub(super) fn changes(&self) -> &[Publication] {
         self.changes.get_or_init(|| {
             let mut changes = Vec::new();
@@ -60,9 +60,9 @@ impl<'a> Resync<'a> {
         })
     }
 
-    /// Passes on, one by one until `take` has no room for one, what a member receives that was shown `shown` where the roster
-    /// says something else: who came, who is different, and only then who is gone, so that no user seems to leave who has come
-    /// back on another connection. With `hides`, those who are held back neither come nor go.
+    /// Passes the events for a member whose view differs from the roster by `shown` to `take`, until that has no room for one.
+    /// First the connections that came or changed, then those that left, so that a user that is back on another connection does
+    /// not seem to leave. With `hides`, connections that are held back neither come nor leave.
     pub(super) fn changes_for(&self, shown: &Shown, hides: bool, mut take: impl FnMut(Publication) -> bool) {
         let (here, gone): (Vec<_>, Vec<_>) = shown
             .iter()
@@ -82,20 +82,20 @@ impl<'a> Resync<'a> {
         }
         for (conn, was, is) in here.into_iter().chain(gone) {
             let same_user = was.zip(is).is_some_and(|(was, is)| was.user == is.user);
-            let mut tell = |kind, known, edge| self.change(kind, conn, known, edge).is_none_or(&mut take);
+            let mut send = |kind, known, edge| self.change(kind, conn, known, edge).is_none_or(&mut take);
             let mut goes_on = true;
             if let Some(was) = was.filter(|_| !same_user) {
                 let left = users.entry(&was.user).or_default();
                 *left -= 1;
-                goes_on = tell(Kind::Leave, was, *left == 0);
+                goes_on = send(Kind::Leave, was, *left == 0);
             }
             goes_on = goes_on
                 && match is {
-                    Some(is) if same_user => tell(Kind::Update, is, false),
+                    Some(is) if same_user => send(Kind::Update, is, false),
                     Some(is) => {
                         let others = users.entry(&is.user).or_default();
                         *others += 1;
-                        tell(Kind::Join, is, *others == 1)
+                        send(Kind::Join, is, *others == 1)
                     }
                     None => true,
                 };
@@ -124,9 +124,9 @@ impl<'a> Resync<'a> {
         Some(Publication::resync(self.id, &event, conn.clone(), after))
     }
 
-    /// The whole, as `presence:sync`.
-    pub(super) fn whole(&self) -> &RawValue {
-        self.whole.get_or_init(|| {
+    /// The full roster, as `presence:sync`.
+    pub(super) fn sync_message(&self) -> &RawValue {
+        self.sync.get_or_init(|| {
             let Position { birth, seq, .. } = self.at;
             let sync = SyncMessage { room_id: self.id, snapshot: self.roster.members(self.seen_ms), seq, birth };
             serde_json::value::to_raw_value(&sync).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Who is in a room, as its members here know it.
+//! The members of a room, as the members here know them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,7 +11,7 @@ use protocol::{
     event::{Kind, RoomEvent},
 };
 
-/// What members know of a connection. Two are equal if members see no difference; `op` only tells which one is older.
+/// What members know of a connection. Two are equal if members see no difference; `op` only orders them.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     pub(super) user: UserId,
@@ -27,7 +27,7 @@ impl PartialEq for Known {
 }
 
 impl Known {
-    /// The connection after `event`, if it is still there.
+    /// The connection after `event`; `None` after a leave.
     pub(super) fn after(event: &RoomEvent<'_>) -> Option<Self> {
         let RoomEvent { user, epoch, op, state, .. } = *event;
         let known = || Self { user: user.into(), epoch, op, state: state.get().into() };
@@ -39,23 +39,23 @@ impl Known {
         Self { user: user.clone(), epoch: *epoch, op: *op, state: state.get().into() }
     }
 
-    /// Whether a snapshot's `member` is the same.
+    /// Whether it equals a snapshot's `member`.
     pub(super) fn is_member(&self, member: &Member) -> bool {
         self.user == member.user && self.epoch == member.epoch && *self.state == *member.state.get()
     }
 
-    /// What grows with each change of the record.
+    /// Grows with each change of the record.
     pub(super) fn age(&self) -> (u64, u64) {
         (self.epoch, self.op)
     }
 
-    /// Whether `event` says nothing new of it.
+    /// Whether `event` has nothing new.
     pub(super) fn is(&self, event: &RoomEvent<'_>) -> bool {
         self.user.as_str() == event.user && self.epoch == event.epoch && *self.state == *event.state.get()
     }
 }
 
-/// See the module.
+/// The members of a room.
 #[derive(Debug, Default)]
 pub(super) struct Roster(HashMap<ConnId, Known>);
 
@@ -68,7 +68,7 @@ impl Roster {
         self.0.get(conn)
     }
 
-    /// Takes what an event says of a connection; answers what was known before.
+    /// Sets what an event says about a connection; returns what was known before.
     pub(super) fn take(&mut self, conn: &ConnId, after: Option<&Known>) -> Option<Known> {
         match after {
             Some(known) => self.0.insert(conn.clone(), known.clone()),
@@ -76,7 +76,7 @@ impl Roster {
         }
     }
 
-    /// Keeps those of `members` that it lacks or has older, and adds them to `held_back`.
+    /// Adds those of `members` that it lacks or has older, to itself and to `held_back`.
     pub(super) fn hold_back<'a>(
         &mut self,
         members: impl Iterator<Item = (&'a ConnId, &'a Known)>,
@@ -90,14 +90,14 @@ impl Roster {
         }
     }
 
-    /// Removes those for whom `is_meant` holds; says whether there were any.
-    pub(super) fn keep_out(&mut self, is_meant: impl Fn(&ConnId, &Known) -> bool) -> bool {
+    /// Removes the members for which `has_left` holds; returns whether there were any.
+    pub(super) fn keep_out(&mut self, has_left: impl Fn(&ConnId, &Known) -> bool) -> bool {
         let before = self.0.len();
-        self.0.retain(|conn, known| !is_meant(conn, known));
+        self.0.retain(|conn, known| !has_left(conn, known));
         self.0.len() < before
     }
 
-    /// Its members, as clients see them, of a room that was read at `seen_ms`.
+    /// The members as clients see them, as of `seen_ms`.
     pub(super) fn members(&self, seen_ms: u64) -> Vec<client::Member<'_>> {
         let mut members = Vec::with_capacity(self.0.len());
         for (conn_id, Known { user, epoch, state, .. }) in &self.0 {
@@ -115,7 +115,7 @@ impl Roster {
         self.0.len()
     }
 
-    /// How many connections each user has.
+    /// The number of connections of each user.
     pub(super) fn users(&self) -> HashMap<&UserId, i64> {
         let mut users = HashMap::new();
         self.0.values().for_each(|known| *users.entry(&known.user).or_default() += 1);

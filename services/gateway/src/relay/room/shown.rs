@@ -1,4 +1,4 @@
-//! What a member was shown where that is not what the roster says.
+//! Where a member was shown something else than the roster has.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,14 +6,14 @@ use protocol::{ConnId, command::Member};
 
 use super::roster::{Known, Roster};
 
-/// What a member was shown of connections of which the roster says something else; `None` for one that it was never shown.
-/// Everywhere else it was shown what the roster says.
+/// What a member was shown of the connections for which that differs from the roster; `None` for one that it was never shown.
+/// Of all other connections it was shown what the roster has.
 #[derive(Debug, Default)]
 #[expect(clippy::box_collection, reason = "8 bytes instead of 48 for every idle connection")]
 pub(super) struct Shown(Option<Box<HashMap<ConnId, Option<Known>>>>);
 
 impl Shown {
-    /// What someone was shown who was shown `before`, where `now` says something else.
+    /// The differences to `now` for a member that was shown `before`.
     pub(super) fn between(before: &Roster, now: &Roster) -> Self {
         let different = before.iter().filter(|(conn, known)| now.get(conn.as_str()) != Some(*known));
         let different = different.map(|(conn, known)| (conn.clone(), Some(known.clone())));
@@ -21,7 +21,7 @@ impl Shown {
         different.chain(lacking.map(|(conn, _)| (conn.clone(), None))).collect()
     }
 
-    /// What someone was shown whose answer named `members`, where `roster` says something else.
+    /// The differences to `roster` for a member whose join was answered with `members`.
     pub(super) fn by_answer<'a>(members: impl Iterator<Item = &'a Member> + Clone, roster: &Roster) -> Self {
         let (mut shown, mut shared) = (HashMap::new(), 0);
         for member in members.clone() {
@@ -51,17 +51,17 @@ impl Shown {
         self.0.iter().flat_map(|shown| shown.iter()).map(|(conn, known)| (conn, known.as_ref()))
     }
 
-    /// The member is shown something that is not what the roster says, or was not.
+    /// The member was shown `known`, whatever the roster has.
     pub(super) fn set(&mut self, conn: &ConnId, known: Option<&Known>) {
         self.0.get_or_insert_default().insert(conn.clone(), known.cloned());
     }
 
-    /// The roster says something new of `conn`, before which it said `before`, and the member was not sent it.
+    /// The roster changed for `conn`, from `before`, and the member was not sent the change.
     pub(super) fn missed(&mut self, conn: &ConnId, before: Option<&Known>) {
         self.0.get_or_insert_default().entry(conn.clone()).or_insert_with(|| before.cloned());
     }
 
-    /// The member was shown what the roster says.
+    /// The member was shown what the roster has of `conn`.
     pub(super) fn forget(&mut self, conn: &ConnId) {
         if let Some(shown) = &mut self.0
             && shown.remove(conn).is_some()
@@ -71,7 +71,7 @@ impl Shown {
         }
     }
 
-    /// Drops what the roster says as well.
+    /// Drops entries that equal the roster.
     pub(super) fn compare(&mut self, roster: &Roster) {
         if let Some(shown) = &mut self.0 {
             shown.retain(|conn, known| known.as_ref() != roster.get(conn.as_str()));
@@ -81,7 +81,7 @@ impl Shown {
         }
     }
 
-    /// The same for one connection.
+    /// Drops the entry of one connection if it equals `known`.
     pub(super) fn compare_one(&mut self, conn: &ConnId, known: Option<&Known>) {
         if self.get(conn) == Some(known) {
             self.forget(conn);

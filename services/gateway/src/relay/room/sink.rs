@@ -2,11 +2,10 @@
 
 use serde_json::value::RawValue;
 
-/// Where the messages of a member go.
+/// Sends messages to a member.
 pub(in crate::relay) trait Sink: Clone {
-    /// Sends a message; says whether there was room for it.
+    /// Sends a message; returns whether there was room for it.
     fn emit(&self, event: &str, message: &RawValue) -> bool;
-    /// The room was told that the member is gone although its connection is open; its record stood at `op`. Called under the
-    /// room's lock.
+    /// The member was evicted although its connection is open; its record was at `op`. Called under the room's lock.
     fn evicted(&self, op: u64);
 }

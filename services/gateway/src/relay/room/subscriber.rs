@@ -1,4 +1,4 @@
-//! One member's place in a room: where it stands, what it was shown, and whether it waits for something.
+//! One member here: its position, what it was shown, and whether it is behind.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -16,28 +16,28 @@ use super::{
     sink::Sink,
 };
 
-/// The members here, by their connections.
+/// The members here, by connection.
 pub(super) type Subscribers<S> = HashMap<ConnId, Subscriber<S>>;
 
-/// See the module. Every idle connection has one: what is seldom needed is boxed.
+/// A member here. Every idle connection has one, so what is seldom needed is boxed.
 pub(super) struct Subscriber<S> {
     pub(super) sink: S,
-    /// By its answer or by what it was sent.
+    /// The position of its answer, or of the last event that it was sent.
     pub(super) at: Position,
-    /// It joins again: its answer comes first.
+    /// It joins again, and events wait until it has its answer.
     pub(super) held: bool,
-    /// The room recovers and it has not been sent the whole since: it is not told what is restored unchanged, and receives
-    /// everything else marked as a part of the repair.
+    /// The room recovers and the member has not been sent the full roster since: it is not sent records that are restored
+    /// unchanged, and is sent everything else marked as part of a resync.
     pub(super) settling: bool,
     /// Its answer is, or may be, of a history that Redis has lost since, and it was not brought up to date yet.
     pub(super) forked: bool,
-    /// It did not take an event, since when; a snapshot brings it up to date.
+    /// Since when it is behind: it had no room for an event. A resync brings it up to date.
     pub(super) behind_since: Option<Instant>,
-    /// Where what it was shown is not what the roster says.
+    /// Where what it was shown differs from the roster.
     pub(super) shown: Shown,
-    /// It did not take a change of a channel, since when; it is told the whole.
+    /// Since when it lacks changes of channels or locks: it had no room for one. A sync sends it the full state.
     pub(super) lacking_since: Option<Instant>,
-    /// It did not take all of the whole either.
+    /// It had no room for a part of the sync either.
     lacks_some: bool,
 }
 
@@ -64,19 +64,19 @@ impl<S: Sink> Subscriber<S> {
         self.behind_since.get_or_insert_with(Instant::now);
     }
 
-    /// Whether it has to be sent the whole of the channels.
+    /// Whether it has to be sent the full state of channels and locks.
     pub(super) fn lacks_channels(&self) -> bool {
         self.lacking_since.is_some()
     }
 
-    /// Sends it a change of a channel or a lock, unless it lacks one before that.
+    /// Sends a change of a channel or a lock, unless the member lacks an earlier one.
     pub(super) fn send_change(&mut self, event: &str, message: &RawValue) {
         if !self.lacks_channels() && !self.sink.emit(event, message) {
             self.lacking_since = Some(Instant::now());
         }
     }
 
-    /// Sends it a part of the whole of the channels.
+    /// Sends a part of a sync.
     pub(super) fn send_sync(&mut self, event: &str, message: &RawValue) {
         if self.lacks_some || !self.sink.emit(event, message) {
             self.lacks_some = true;
@@ -84,7 +84,7 @@ impl<S: Sink> Subscriber<S> {
         }
     }
 
-    /// It was sent what was fetched: all of the channels, if they were asked for at `all_since`. Says whether it lacks nothing.
+    /// A sync has ended; `all_since` is when it began, if it had all channels and locks. Returns whether the member lacks nothing.
     pub(super) fn took_sync(&mut self, all_since: Option<Instant>) -> bool {
         let took = !std::mem::take(&mut self.lacks_some);
         let lacked_before = |since: Instant| self.lacking_since.is_some_and(|lacking| lacking <= since);
@@ -94,7 +94,7 @@ impl<S: Sink> Subscriber<S> {
         !self.lacks_channels()
     }
 
-    /// Sends an event of the room, unless its answer knows of it; `lacks` says that it was not shown the connection. Says
+    /// Sends an event of the room, unless the member's answer is newer. `lacks`: the member was not shown the connection. Returns
     /// whether it was sent.
     pub(super) fn send(&mut self, publication: &Publication, lacks: bool) -> bool {
         let at = publication.at;
@@ -102,7 +102,7 @@ impl<S: Sink> Subscriber<S> {
             return false;
         }
         if (at.birth, at.seq) != (self.at.birth, self.at.seq + 1) {
-            // Its answer came before what was heard, and is of a history that Redis has lost since.
+            // The events do not continue its answer, which is of a history that Redis has lost since.
             self.forked = true;
             self.fall_behind();
             return false;
@@ -110,7 +110,7 @@ impl<S: Sink> Subscriber<S> {
         self.sent(at, |sink| publication.send(sink, lacks))
     }
 
-    /// The same while the room recovers: `conn` was `before`, and the roster has what the event says.
+    /// As [`send`](Self::send), while the room recovers. `before` is what the roster had of `conn` before the event.
     pub(super) fn send_marked(
         &mut self,
         marked: &mut Marked<'_>,
@@ -125,7 +125,7 @@ impl<S: Sink> Subscriber<S> {
             (_, Some(_)) => Kind::Update,
             (_, None) => Kind::Join,
         };
-        // It was never shown who is gone, or never missed who is back.
+        // The member was never shown the connection that left, or was sent no leave of the one that is restored.
         let knows = match kind {
             Kind::Leave => shown.is_none(),
             _ => event.kind == Kind::Restore && shown.is_some_and(|known| known.is(event)),
@@ -151,15 +151,15 @@ impl<S: Sink> Subscriber<S> {
         sent
     }
 
-    /// Whether it was shown another connection of a user than `conn`.
+    /// Whether it was shown a connection of a user other than `conn`.
     fn was_shown_other(&self, user: &str, conn: &ConnId, roster: &Roster) -> bool {
         let of_user = |other: &ConnId, known: &Known| known.user.as_str() == user && other != conn;
         self.shown.iter().any(|(other, known)| known.is_some_and(|known| of_user(other, known)))
             || roster.iter().any(|(other, known)| of_user(other, known) && self.shown.get(other).is_none())
     }
 
-    /// Takes the roster that a snapshot gave, and tells it what it missed, as events, and then the whole; unless it is
-    /// `later` than the snapshot, or joins again. Says whether it took something and has no room for the rest yet.
+    /// Sends the member what it missed, as events, and then the full roster, unless it is `later` than the snapshot or joins again.
+    /// Returns whether it took a part and has no room for the rest yet.
     pub(super) fn bring_up_to_date(&mut self, resync: &Resync<'_>, later: bool) -> bool {
         let is_usual = self.shown.is_empty();
         resync.before.iter().for_each(|(conn, was)| self.shown.missed(conn, was));
@@ -173,14 +173,14 @@ impl<S: Sink> Subscriber<S> {
             self.forked = false;
             return false;
         }
-        // A room that Redis does not have begins again with the members that are restored; the whole is sent then.
+        // A room that Redis does not have starts over with the members that are restored; the full roster is sent then.
         let exists = resync.at.birth > 0;
         self.settling = !resync.held_back.is_empty() || !exists;
-        // The whole shows everyone; without it, members who are held back stay hidden from those who never saw them.
-        // Those whom only it was shown are not in it, and may be restored yet.
+        // The full roster shows all members; without it, members that are held back stay hidden from those that never saw them.
+        // Connections that only this member was shown are not in it, and may still be restored.
         let knows =
             |conn: &ConnId| self.shown.get(conn).flatten().is_some() && resync.roster.get(conn.as_str()).is_none();
-        let gets_whole = !self.settling || (exists && behind && !resync.held_back.iter().any(knows));
+        let gets_sync = !self.settling || (exists && behind && !resync.held_back.iter().any(knows));
         let (mut took, mut sent) = (true, Vec::new());
         let mut send = |change: &Publication| {
             took = change.send(&self.sink, false);
@@ -192,13 +192,13 @@ impl<S: Sink> Subscriber<S> {
         if is_usual {
             let _ = resync.changes().iter().all(send);
         } else {
-            resync.changes_for(&self.shown, !gets_whole, |change| send(&change));
+            resync.changes_for(&self.shown, !gets_sync, |change| send(&change));
         }
         let took_some = !sent.is_empty();
         sent.iter().for_each(|(conn, after)| self.shown.set(conn, after.as_ref()));
         self.at = resync.at;
-        if gets_whole {
-            took = took && self.sink.emit("presence:sync", resync.whole());
+        if gets_sync {
+            took = took && self.sink.emit("presence:sync", resync.sync_message());
             if took {
                 self.shown = Shown::default();
             }

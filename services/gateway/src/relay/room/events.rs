@@ -1,4 +1,4 @@
-//! What a room says, as it comes: the next event is applied and sent to the members here, anything else waits or shows a gap.
+//! Events of a room as they arrive: the next event is applied and sent to the members here; any other waits or reveals a gap.
 
 use protocol::{
     ConnId, Position, RoomId,
@@ -14,19 +14,19 @@ use super::{
     subscriber::Subscriber,
 };
 
-/// What became of an event.
+/// The result of receiving an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::relay) enum Heard {
     /// It was the next one, and was sent to so many members.
     Delivered(usize),
     /// It waits, or it was known.
     Kept,
-    /// Something is missing before it.
+    /// An event before it is missing.
     Gap,
 }
 
 impl<S: Sink> Room<S> {
-    /// The room said something.
+    /// Receives an event.
     pub(in crate::relay) fn hear(&mut self, id: &RoomId, text: &str, event: &RoomEvent<'_>) -> Heard {
         let Phase::Live(position) = self.phase else {
             self.keep(text);
@@ -56,13 +56,14 @@ impl<S: Sink> Room<S> {
     /// Says to how many members it was sent.
     fn apply(&mut self, id: &RoomId, event: &RoomEvent<'_>) -> usize {
         if self.is_known_to_be_gone(event) {
-            // The event counts and is not passed on, so members go on from a snapshot.
+            // The event advances the position but is not sent, so a snapshot brings members up to date.
             self.move_to(event.at);
             self.subscribers.values_mut().for_each(Subscriber::fall_behind);
             self.wanted.snapshot = true;
             return 0;
         }
-        // What Redis came back with is older than what its gateway will restore. The event counts, and says what is known.
+        // Redis came back with an older record than the one its gateway will restore. The event advances the position, and is sent
+        // with the newer state that is known here.
         let is_newer = |known: &&Known| event.kind != Kind::Leave && known.age() > (event.epoch, event.op);
         let known = self.roster.get(event.conn).filter(|_| self.recovery.is_some()).filter(is_newer).cloned();
         if let Some(Known { epoch, op, state, .. }) = &known
@@ -75,7 +76,8 @@ impl<S: Sink> Room<S> {
         self.apply_current(id, event)
     }
 
-    /// Whether it is the leave of a connection whose first leave Redis lost: its record came back, was kept out, and is removed.
+    /// Whether it is the second leave of a connection. Redis lost the first one and had the record again; the record was kept out
+    /// of the roster, and is removed now.
     fn is_known_to_be_gone(&self, event: &RoomEvent<'_>) -> bool {
         let conn = ConnId::from(event.conn);
         let was_shown = |one: &Subscriber<S>| one.shown.get(&conn).flatten().is_some();
@@ -92,13 +94,13 @@ impl<S: Sink> Room<S> {
         if event.kind == Kind::Leave
             && let Some(one) = self.subscribers.get(event.conn).filter(|one| one.at.token < event.at.token)
         {
-            // It did not ask for this: its place is taken away before its leave is sent.
+            // The member did not ask to leave: its session is informed before members are sent the leave.
             one.sink.evicted(event.op);
         }
-        // A record that was rolled back may leave before it is restored; its epoch must not go back.
+        // A record that Redis rolled back may leave before it is restored; the epoch that members see must not go back.
         let known_epoch = before.as_ref().filter(|_| event.kind == Kind::Leave).map_or(0, |known| known.epoch);
         let mut event = RoomEvent { epoch: event.epoch.max(known_epoch), ..*event };
-        // The answer with which the room began here left it out, for its gateway seemed to be gone.
+        // The answer with which the room began here did not include it, because its gateway seemed to be gone.
         if event.kind == Kind::Update && before.is_none() {
             event.kind = Kind::Join;
             event.user_edge =
@@ -130,8 +132,8 @@ impl<S: Sink> Room<S> {
         recipients
     }
 
-    /// The event as members receive it, before which the roster said `before` of its connection. What Redis calls a join, or
-    /// has put back, is an update for those who knew the connection all the time.
+    /// The event as members receive it. `before` is what the roster had of the connection before it. A join or a restored record is
+    /// an update for members that have known the connection all the time.
     fn publication(
         &self,
         id: &RoomId,
@@ -147,7 +149,7 @@ impl<S: Sink> Room<S> {
             kind => kind,
         };
         let publication = Publication::new(id, event, kind, conn.clone(), after);
-        // Who joined while Redis had lost others was not shown them, and is told that they join when they are restored.
+        // A member that joined while Redis had lost others was not shown them; it is sent a join when they are restored.
         let lacks = |one: &Subscriber<S>| one.shown.get(conn) == Some(None);
         if kind == Kind::Update && (event.kind != Kind::Update || self.subscribers.values().any(lacks)) {
             return publication.with_join(id, event);
