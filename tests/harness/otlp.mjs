@@ -80,6 +80,16 @@ export class OtlpReceiver {
     return this.points(name, labels).reduce((sum, point) => sum + point.value, 0);
   }
 
+  // What the points of a metric add up to, once two exports or more have not changed it.
+  async settles(name, labels, within = 15_000) {
+    let [before, now] = [-1, -1];
+    await until(`${name} ${JSON.stringify(labels)} to settle`, () => {
+      [before, now] = [now, this.total(name, labels)];
+      return now === before;
+    }, { within, every: 1500 });
+    return now;
+  }
+
   // Waits until the points of a metric add up to a number.
   adds(name, labels, expected, within = 10_000) {
     return until(`${name} ${JSON.stringify(labels)} to be ${expected}`, () => {

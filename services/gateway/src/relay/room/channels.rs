@@ -125,6 +125,9 @@ impl Channels {
         let Some(sync) = &mut self.sync else { return Synced { next: None, late } };
         if after.is_some() {
             sync.after = after.cloned();
+            // Who has no room for this page has none for the next one: that is fetched again after a while, and the rest of this
+            // round only has what is new for the others.
+            sync.of_all &= subscribers.values().any(Subscriber::takes_sync);
             return Synced { next: Some(Duration::ZERO), late };
         }
         // A subscriber that lacks changes is up to date if every channel was fetched, at or after the last change that the others

@@ -69,6 +69,11 @@ impl<S: Sink> Subscriber<S> {
         self.lacking_since.is_some()
     }
 
+    /// Whether the member has to be sent the full state of the channels, and has taken all of it so far.
+    pub(super) fn takes_sync(&self) -> bool {
+        self.lacks_channels() && !self.lacks_some
+    }
+
     /// Sends a change of a channel or a lock, unless the member lacks an earlier one.
     pub(super) fn send_change(&mut self, event: &str, message: &RawValue) {
         if !self.lacks_channels() && !self.sink.emit(event, message) {

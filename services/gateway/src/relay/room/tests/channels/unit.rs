@@ -55,3 +55,23 @@ fn after_a_sync_that_was_given_up_changes_are_delivered_and_synced_again() {
     world.catch_up();
     assert!(world.is_fetching);
 }
+
+/// A page has up to 1 MiB: who has no room for one is not the reason to fetch the next.
+#[test]
+fn a_member_that_takes_no_page_is_fetched_no_other_page_in_this_round() {
+    let mut world = World::new();
+    let asks_for_all = |world: &mut World| world.room.ask_for_channels(&world.id).unwrap().all;
+    for takes_page in [false, true] {
+        world.members[0].member().full = true;
+        world.store.write(0, 0, true);
+        world.store.write(1, 0, true);
+        world.hears_everything();
+        world.answer();
+        world.members[0].member().full = !takes_page;
+        world.answer();
+        assert!(world.is_fetching, "there is another page");
+        assert_eq!(asks_for_all(&mut world), takes_page);
+        world.come_to_rest();
+    }
+    assert_eq!(world.members[0].member().copies, world.truth());
+}
