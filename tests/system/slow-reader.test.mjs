@@ -56,6 +56,50 @@ scenario('a slow reader is bounded in memory and ends up to date or closed', {},
   await until('the roster to be exact', () => JSON.stringify([...writers[0].roster.members.keys()].sort()) === JSON.stringify(users), { within: 5000 });
 }, { within: 120_000 });
 
+const percentile = (numbers, share) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length * share)];
+
+scenario('a slow reader costs its room nothing: events come as fast as before, and no snapshot is read for it', { exports: true }, async ({ system, room, otlp }) => {
+  const [writer, ...readers] = await system.connectMany(4);
+  const sleeper = await system.connect(0, { slow: true });
+  for (const [index, client] of [writer, ...readers, sleeper].entries()) await client.join(room, `user-${index}`);
+  await writer.sees(['user-0', 'user-1', 'user-2', 'user-3', 'user-4']);
+  const text = 'x'.repeat(STATE_BYTES);
+  let sent = 0;
+  // From a patch to its event, for each reader.
+  const latencies = async (count) => {
+    const times = [];
+    for (let n = 0; n < count; n += 1) {
+      sent += 1;
+      const [value, began] = [sent, performance.now()];
+      const heard = readers.map((reader) => new Promise((resolve) => {
+        const listen = (event) => {
+          if (event.state.n !== value) return;
+          reader.socket.off('presence:event', listen);
+          times.push(performance.now() - began);
+          resolve();
+        };
+        reader.socket.on('presence:event', listen);
+      }));
+      await Promise.all([writer.patch({ n: value, text }), ...heard]);
+    }
+    return times;
+  };
+  await latencies(100);
+  const before = await latencies(300);
+  fallAsleep(sleeper);
+  await latencies(2000); // 24 MiB: by now it is behind
+  const meanwhile = await latencies(300);
+  wakeUp(sleeper);
+  await until('the sleeper to be up to date', () => sleeper.syncs.length > 0 && sleeper.roster.members.get(writer.connId)?.state.n === sent, { within: 8000 });
+  assert.deepEqual(sleeper.disconnects, []);
+
+  const [was, is] = [before, meanwhile].map((times) => percentile(times, 0.99));
+  assert.ok(is < 5 * was + 50, `p99 of an event: ${was} ms before, ${is} ms while one does not read`);
+  assert.deepEqual(readers.map(({ syncs }) => syncs.length), [0, 0, 0], 'a reader that kept up was resynchronized');
+  await otlp.adds('presence.command.duration', { command: 'heartbeat' }, sent);
+  assert.equal(otlp.total('presence.command.duration', { command: 'snapshot' }), 0, 'snapshots were read');
+}, { within: 90_000 });
+
 // A client that polls stops to fetch; one with a WebSocket stops to read from its connection.
 function stopReading({ engine: { transport } }) {
   if (transport.name === 'websocket') {
