@@ -8,6 +8,7 @@ mod growth;
 mod idle;
 mod idle_memory;
 mod join_storm;
+mod loud_room;
 mod patches;
 pub(crate) mod soak;
 mod telemetry;
@@ -23,7 +24,7 @@ use crate::report::Report;
 use crate::servers::{Servers, Telemetry};
 
 /// All scenarios by name, in the order of the table, each with what it measures.
-pub(crate) const ALL: [(&str, &str); 10] = [
+pub(crate) const ALL: [(&str, &str); 11] = [
     ("closed-loop", "plain heartbeats of 200 clients in a closed loop, against the echo"),
     ("everyday", "4,000 connections with one heartbeat a second each, against the echo"),
     ("patches", "every heartbeat a patch, rooms of two, 200 clients, against the echo"),
@@ -31,6 +32,7 @@ pub(crate) const ALL: [(&str, &str); 10] = [
     ("idle-memory", "KiB of an idle joined connection at 8,000 connections, against the echo"),
     ("join-storm", "1,000 joins into one room at once"),
     ("fan-out", "events a second in a room of 100, against a bare broadcast"),
+    ("loud-room", "p99 in 20 rooms of two beside a room of 200 where one writes 60 KB as fast as it is answered"),
     ("channels", "updates of metadata and locks of 200 clients, against patches; a lock that 20 want"),
     ("growth", "CPU of a plain heartbeat with few and many rooms, with small and large rooms"),
     ("telemetry", "what tracing costs: off, as in production, as in development (not in --quick)"),
@@ -58,6 +60,7 @@ impl Bench {
             "idle-memory" => idle_memory::run(self).await,
             "join-storm" => join_storm::run(self).await,
             "fan-out" => fan_out::run(self).await,
+            "loud-room" => loud_room::run(self).await,
             "channels" => channels::run(self).await,
             "growth" => growth::run(self).await,
             "telemetry" => telemetry::run(self).await,
