@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Position {
     /// The generation: when the room began, in microseconds of Redis' clock. 0 when there is no such room.
     #[serde(rename = "gen")]
-    pub birth: u64,
+    pub generation: u64,
     /// One more for each event of the generation.
     pub seq: u64,
     /// Of the last event: its time in microseconds of Redis' clock, and above the token of the event before it.

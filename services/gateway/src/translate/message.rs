@@ -27,7 +27,7 @@ pub(crate) fn presence<'a>(
         ts: event.ts,
         epoch: event.epoch,
         seq: event.at.seq,
-        birth: event.at.birth,
+        generation: event.at.generation,
         reason: event.reason.map(leave_reason),
         user_joined: (kind == EventKind::Join).then_some(user_edge),
         user_left: (kind == EventKind::Leave).then_some(user_edge),

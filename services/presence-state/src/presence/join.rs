@@ -23,7 +23,7 @@ pub(crate) async fn join(
     joins: &[(&Join, TraceContext)],
 ) -> Result<Joined, Fault> {
     let Some((first, _)) = joins.first() else {
-        return Ok(Joined { birth: 0, seen_ms: 0, before: Vec::new(), joins: Vec::new() });
+        return Ok(Joined { generation: 0, seen_ms: 0, before: Vec::new(), joins: Vec::new() });
     };
     let made = store.join(caller, &first.room, joins).await?;
     super::evict::gone(store, caller.span, &first.room, made.gone);

@@ -65,7 +65,7 @@ impl Store {
         let base = self.base_of(room);
         let about = keyspace::room(base, room);
         let run = Run { about: &about, at: room.partition(), bases: vec![base.clone()], args, batch: joins.len() };
-        let (birth, records, results): (u64, Vec<String>, Vec<String>) = self.write(caller, &JOIN, run).await?;
+        let (generation, records, results): (u64, Vec<String>, Vec<String>) = self.write(caller, &JOIN, run).await?;
         let (mut before, gone) = self.without_gone(stored(records).collect()).await;
         let joins: Option<Vec<_>> = joins
             .iter()
@@ -93,7 +93,7 @@ impl Store {
             })
             .collect();
         let joins = joins.ok_or_else(broken)?;
-        Ok(Joins { joined: Joined { birth, seen_ms: self.bus.seen_ms(), before, joins }, gone })
+        Ok(Joins { joined: Joined { generation, seen_ms: self.bus.seen_ms(), before, joins }, gone })
     }
 
     /// Removes a connection; returns how many members remain, `None` if it was not a member.
@@ -139,7 +139,7 @@ impl Store {
     pub async fn snapshot(&self, span: &Span, room: &RoomId, known: Option<Position>) -> Result<Read, Fault> {
         let mut args: Vec<Value> = vec![room.as_str().into()];
         match known {
-            Some(Position { birth, seq, token }) => args.extend([int(birth), int(seq), int(token)]),
+            Some(Position { generation, seq, token }) => args.extend([int(generation), int(seq), int(token)]),
             None => args.extend(["", "", ""].map(Value::from)),
         }
         let base = self.base_of(room);
@@ -149,11 +149,11 @@ impl Store {
         if matches!(&answer, Value::Array(parts) if parts.is_empty()) {
             return Ok(Read::Unchanged);
         }
-        let (birth, seq, token, records): (u64, u64, u64, Vec<String>) = answer.convert().map_err(|_| broken())?;
+        let (generation, seq, token, records): (u64, u64, u64, Vec<String>) = answer.convert().map_err(|_| broken())?;
         let stored: Vec<_> = stored(records).collect();
         let gone = self.seem_gone(&stored);
         let members = stored.into_iter().map(|one| one.member).collect();
-        let at = Position { birth, seq, token };
+        let at = Position { generation, seq, token };
         Ok(Read::Room(Snapshot { at, seen_ms: self.bus.seen_ms(), members }, gone))
     }
 

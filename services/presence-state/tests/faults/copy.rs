@@ -49,8 +49,9 @@ impl Copy {
     }
 
     fn hear_member(&mut self, event: &RoomEvent<'_>) {
-        let is_next =
-            event.at.birth == self.at.birth && event.at.seq == self.at.seq + 1 && event.previous_token == self.at.token;
+        let is_next = event.at.generation == self.at.generation
+            && event.at.seq == self.at.seq + 1
+            && event.previous_token == self.at.token;
         if !is_next || self.lacks_members {
             self.lacks_members = true;
             return;

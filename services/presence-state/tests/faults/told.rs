@@ -46,10 +46,10 @@ impl Told {
     }
 
     fn hear_member(&mut self, event: &RoomEvent<'_>) {
-        let before = self.tokens.insert((event.at.birth, event.at.seq), event.at.token);
+        let before = self.tokens.insert((event.at.generation, event.at.seq), event.at.token);
         assert_eq!(before, None, "a number was told twice: {event:?}");
-        assert!(event.at.birth >= self.highest_gen || self.was_set_back, "a generation went back: {event:?}");
-        self.highest_gen = event.at.birth;
+        assert!(event.at.generation >= self.highest_gen || self.was_set_back, "a generation went back: {event:?}");
+        self.highest_gen = event.at.generation;
         // A record that was rolled back may leave before it is restored.
         if event.kind != Kind::Leave {
             self.give_epoch(event.conn, event.epoch);

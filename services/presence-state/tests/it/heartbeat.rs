@@ -133,7 +133,7 @@ async fn without_a_record_it_is_missing_and_makes_none() {
     let site = Site::open().await;
     let answer = site.beat(patched("c1", 2, 1, r#"{"a":1}"#)).await;
     assert!(matches!(answer, Beat::Missing), "{answer:?}");
-    assert_eq!(site.snapshot().await.at.birth, 0);
+    assert_eq!(site.snapshot().await.at.generation, 0);
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ async fn a_users_first_connection_says_so_and_the_next_does_not() {
     );
     let event = events[0].read();
     assert_eq!((event.user, event.state.get(), event.epoch), ("ann", r#"{"a":1}"#, epoch(&first)));
-    assert!(events.iter().all(|other| other.read().at.birth == event.at.birth));
+    assert!(events.iter().all(|other| other.read().at.generation == event.at.generation));
 }
 
 #[tokio::test]
@@ -128,8 +128,12 @@ async fn a_room_is_born_later_each_time() {
     let first = site.join_together(&[join("c1", "ann", 1)]).await;
     site.leave("c1", 2).await;
     let second = site.join_together(&[join("c1", "ann", 3)]).await;
-    assert!(second.birth > first.birth);
-    assert!((second.birth / 1_000).abs_diff(site.bus.redis_now_ms()) < 5_000, "microseconds: {}", second.birth);
+    assert!(second.generation > first.generation);
+    assert!(
+        (second.generation / 1_000).abs_diff(site.bus.redis_now_ms()) < 5_000,
+        "microseconds: {}",
+        second.generation
+    );
     assert_eq!(second.joins[0].seq, 1);
 }
 
@@ -153,7 +157,7 @@ async fn a_connection_alone_that_joins_as_another_user_stays_in_its_room() {
     let site = Site::open().await;
     let first = site.join_together(&[join("c1", "old", 1)]).await;
     let joined = site.join_together(&[join("c1", "new", 2), join("c2", "bob", 1)]).await;
-    assert_eq!((joined.birth, joined.joins[0].seq, joined.joins[1].seq), (first.birth, 3, 4));
+    assert_eq!((joined.generation, joined.joins[0].seq, joined.joins[1].seq), (first.generation, 3, 4));
     assert_eq!(joined.seen_by(1).count(), 2);
     assert_eq!(site.snapshot().await.at, joined.position(1));
 }
@@ -203,7 +207,7 @@ async fn a_room_goes_on_under_a_new_generation_where_the_history_is_another_one(
     let mut events = site.listen().await;
     let second = site.join_together(&[join("c2", "bob", 1)]).await;
     let event = events.only().await;
-    assert!(event.read().at.birth > first.birth);
+    assert!(event.read().at.generation > first.generation);
     assert_eq!((event.read().at.seq, event.read().previous_token), (1, 0));
     assert_eq!((second.position(0), conns(second.seen_by(0))), (event.read().at, vec!["c1", "c2"]));
 }

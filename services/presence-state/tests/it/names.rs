@@ -14,7 +14,7 @@ async fn every_name_has_a_room_of_its_own() {
         let joined = site.join_together(&[join("c1", "ann", 1)]).await;
         assert_eq!((joined.before.len(), joined.joins[0].seq), (0, 1), "{name} is new");
         let snapshot = site.snapshot().await;
-        assert_eq!((snapshot.at.birth, snapshot.members.len()), (joined.birth, 1), "{name}");
+        assert_eq!((snapshot.at.generation, snapshot.members.len()), (joined.generation, 1), "{name}");
         assert_eq!(events.only().await.gist(), (1, Kind::Join, "c1", None, true), "{name}");
     }
 }

@@ -33,7 +33,7 @@ async fn an_evicted_record_comes_back_into_its_room() {
     let mut events = site.listen().await;
     site.restore(GATEWAY, vec![restored("c1", "ann", 3, once, KEPT)]).await;
     assert_eq!(events.only().await.gist(), (4, Kind::Restore, "c1", None, false));
-    assert_eq!(site.snapshot().await.at.birth, room.birth);
+    assert_eq!(site.snapshot().await.at.generation, room.generation);
 }
 
 #[tokio::test]

@@ -19,10 +19,10 @@ async fn a_room_that_stands_where_it_is_known_is_unchanged() {
     let known = site.snapshot().await.at;
     let ask = async |at| site.store.snapshot(&site.span, &site.room, Some(at)).await.unwrap();
     assert!(matches!(ask(known).await, Read::Unchanged));
-    let Position { birth, seq, token } = known;
+    let Position { generation, seq, token } = known;
     let others = [
         Position { seq: seq - 1, ..known },
-        Position { birth: birth - 1, ..known },
+        Position { generation: generation - 1, ..known },
         Position { token: token + 1, ..known },
         Position::default(),
     ];
@@ -31,7 +31,7 @@ async fn a_room_that_stands_where_it_is_known_is_unchanged() {
         assert_eq!(snapshot.at, known);
     }
     site.leave("c1", 2).await;
-    assert!(matches!(ask(known).await, Read::Room(room, _) if room.at.birth == 0), "a room that is gone is news");
+    assert!(matches!(ask(known).await, Read::Room(room, _) if room.at.generation == 0), "a room that is gone is news");
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ pub struct JoinAnswer<'a, S> {
     pub seq: u64,
     /// The room's generation, in microseconds: a new one means that the room started over.
     #[serde(rename = "gen")]
-    pub birth: u64,
+    pub generation: u64,
 }
 
 /// The connection that an answer is for.

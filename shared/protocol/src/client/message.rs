@@ -54,7 +54,7 @@ pub struct EventMessage<'a> {
     pub seq: u64,
     /// The room's generation.
     #[serde(rename = "gen")]
-    pub birth: u64,
+    pub generation: u64,
     /// Why, for a leave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<LeaveReason>,
@@ -81,7 +81,7 @@ pub struct SyncMessage<'a, S> {
     pub seq: u64,
     /// The room's generation.
     #[serde(rename = "gen")]
-    pub birth: u64,
+    pub generation: u64,
 }
 
 /// What happened to a channel's metadata.

@@ -168,7 +168,7 @@ pub struct Snapshot {
 pub struct Joined {
     /// The room's generation.
     #[serde(rename = "gen")]
-    pub birth: u64,
+    pub generation: u64,
     /// When the gateways of its members were last known to hold their leases, in milliseconds of Redis' clock.
     pub seen_ms: u64,
     /// The members before them, without those of gateways that are gone.
@@ -217,6 +217,6 @@ impl Joined {
     /// Where the room stood after the join at `index`.
     pub fn position(&self, index: usize) -> Position {
         let JoinedOne { seq, token, .. } = self.joins[index];
-        Position { birth: self.birth, seq, token }
+        Position { generation: self.generation, seq, token }
     }
 }

@@ -128,7 +128,7 @@ impl<'a> RoomEvent<'a> {
             return None;
         }
         let mut number = || head.next()?.parse().ok();
-        let at = Position { birth: number()?, seq: number()?, token: number()? };
+        let at = Position { generation: number()?, seq: number()?, token: number()? };
         let (previous_token, ts, epoch, op) = (number()?, number()?, number()?, number()?);
         let kind = Kind::read(head.next()?)?;
         let reason = Reason::read(head.next()?);
@@ -149,7 +149,7 @@ mod tests {
     fn a_published_event_is_read() {
         let text = "2 1700000000000000 3 1700000000001002 1700000000000001 1700000000001 9 4 leave node_lost 1\n\nconn\nuser name\n{\"a\":\n1e400}";
         let event = RoomEvent::read(text).unwrap();
-        assert_eq!(event.at, Position { birth: 1_700_000_000_000_000, seq: 3, token: 1_700_000_000_001_002 });
+        assert_eq!(event.at, Position { generation: 1_700_000_000_000_000, seq: 3, token: 1_700_000_000_001_002 });
         assert_eq!((event.previous_token, event.epoch, event.op), (1_700_000_000_000_001, 9, 4));
         assert_eq!((event.kind, event.reason), (Kind::Leave, Some(Reason::NodeLost)));
         assert_eq!((event.user, event.user_edge, event.traceparent), ("user name", true, None));

@@ -57,7 +57,9 @@ impl<S: Sink> Room<S> {
         self.roster = Roster::of(joined.seen_by(index));
         self.phase = Phase::Live(here);
         while let Some(text) = self.backlog.pop_if(|text| is_up_to(text, here)) {
-            let Some(event) = RoomEvent::read(&text).filter(|event| event.at.birth == here.birth) else { continue };
+            let Some(event) = RoomEvent::read(&text).filter(|event| event.at.generation == here.generation) else {
+                continue;
+            };
             let kind = if event.kind == Kind::Restore { Kind::Join } else { event.kind };
             if self.joins.last().is_none_or(|last| last.at.token < event.at.token) {
                 let conn = ConnId::from(event.conn);
@@ -73,9 +75,9 @@ impl<S: Sink> Room<S> {
         // The answer may be processed after events that are newer than it; some of these may not be kept.
         let (count, leads_here) = self.joins.since(at, here);
         let misses_some = here.token > at.token && !leads_here;
-        let has_all = here.birth == at.birth && count == here.seq.saturating_sub(at.seq);
+        let has_all = here.generation == at.generation && count == here.seq.saturating_sub(at.seq);
         // The answer is of an earlier generation of the room, or of another history, which Redis has lost since.
-        let forked = here.birth > at.birth || contradict(here, at) || (misses_some && has_all);
+        let forked = here.generation > at.generation || contradict(here, at) || (misses_some && has_all);
         let missed = forked || misses_some;
         self.forked |= forked;
         let mut new = Subscriber::new(sink, at, Shown::by_answer(joined.seen_by(index), &self.roster));
@@ -94,7 +96,7 @@ impl<S: Sink> Room<S> {
             new.shown.compare(&self.roster);
         }
         // The answer of a room that started over may arrive before its first event.
-        let complete = !new.is_behind() && here.birth == at.birth;
+        let complete = !new.is_behind() && here.generation == at.generation;
         self.subscribers.insert(conn.clone(), new);
         let fits = self.is_repairing() || self.apply_backlog(id);
         self.wanted.snapshot |= !(complete && fits);

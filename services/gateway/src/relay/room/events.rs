@@ -159,7 +159,7 @@ impl<S: Sink> Room<S> {
 
     /// Applies what waited; says whether it fits.
     pub(super) fn apply_backlog(&mut self, id: &RoomId) -> bool {
-        self.apply_backlog_to(id, Position { birth: u64::MAX, seq: 0, token: 0 })
+        self.apply_backlog_to(id, Position { generation: u64::MAX, seq: 0, token: 0 })
     }
 
     /// Applies what waited, up to `limit`.

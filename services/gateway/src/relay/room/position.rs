@@ -19,8 +19,8 @@ pub(super) enum Place {
 impl Place {
     pub(super) fn of(event: &RoomEvent<'_>, here: Position) -> Self {
         let at = event.at;
-        let is_earlier = (at.birth, at.seq) <= (here.birth, here.seq);
-        let follows = at.birth == here.birth && at.seq == here.seq + 1;
+        let is_earlier = (at.generation, at.seq) <= (here.generation, here.seq);
+        let follows = at.generation == here.generation && at.seq == here.seq + 1;
         if follows && event.previous_token == here.token {
             Place::Next
         } else if is_earlier && at.token <= here.token {
@@ -33,10 +33,10 @@ impl Place {
 
 /// Whether two positions cannot be of one history: the one that is later in time is not later by its numbers.
 pub(super) fn contradict(one: Position, other: Position) -> bool {
-    (one.birth, one.seq).cmp(&(other.birth, other.seq)) != one.token.cmp(&other.token)
+    (one.generation, one.seq).cmp(&(other.generation, other.seq)) != one.token.cmp(&other.token)
 }
 
 /// Whether a room can get from `before` to `at` without starting over and without a fork of its history.
 pub(super) fn may_follow(before: Position, at: Position) -> bool {
-    before.birth == at.birth && before <= at && !contradict(before, at)
+    before.generation == at.generation && before <= at && !contradict(before, at)
 }

@@ -127,8 +127,8 @@ impl<'a> Resync<'a> {
     /// The full roster, as `presence:sync`.
     pub(super) fn sync_message(&self) -> &RawValue {
         self.sync.get_or_init(|| {
-            let Position { birth, seq, .. } = self.at;
-            let sync = SyncMessage { room_id: self.id, snapshot: self.roster.members(self.seen_ms), seq, birth };
+            let Position { generation, seq, .. } = self.at;
+            let sync = SyncMessage { room_id: self.id, snapshot: self.roster.members(self.seen_ms), seq, generation };
             serde_json::value::to_raw_value(&sync).unwrap_or_default()
         })
     }

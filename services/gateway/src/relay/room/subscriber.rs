@@ -106,7 +106,7 @@ impl<S: Sink> Subscriber<S> {
         if !self.may_send(at) {
             return false;
         }
-        if (at.birth, at.seq) != (self.at.birth, self.at.seq + 1) {
+        if (at.generation, at.seq) != (self.at.generation, self.at.seq + 1) {
             // The events do not continue its answer, which is of a history that Redis has lost since.
             self.forked = true;
             self.fall_behind();
@@ -179,7 +179,7 @@ impl<S: Sink> Subscriber<S> {
             return false;
         }
         // A room that Redis does not have starts over with the members that are restored; the full roster is sent then.
-        let exists = resync.at.birth > 0;
+        let exists = resync.at.generation > 0;
         self.settling = !resync.held_back.is_empty() || !exists;
         // The full roster shows all members; without it, members that are held back stay hidden from those that never saw them.
         // Connections that only this member was shown are not in it, and may still be restored.

@@ -81,8 +81,8 @@ fn admit(client: &Arc<Client>, entering: Entering, joined: &Joined, index: usize
         joined.seen_by(index).map(|member| translate::answer::member(member, joined.seen_ms)).collect();
     ack.span().record("presence.snapshot_size", snapshot.len() as i64);
     let own = OwnConn { conn_id: &client.conn, epoch };
-    let (seq, birth) = (joined.joins[index].seq, joined.birth);
-    let answer = to_raw_value(&JoinAnswer { ok: true, snapshot, own, seq, birth }).unwrap_or_default();
+    let (seq, generation) = (joined.joins[index].seq, joined.generation);
+    let answer = to_raw_value(&JoinAnswer { ok: true, snapshot, own, seq, generation }).unwrap_or_default();
     entering.admit(Arc::clone(client) as _, joined, index, || ack.send(&answer));
 }
 

@@ -8,17 +8,21 @@ use crate::events::Published;
 
 /// Checks a room's events from the first on.
 pub(super) fn check(events: &[Published]) {
-    let (mut birth, mut seq, mut token) = (0, 0, 0);
+    let (mut generation, mut seq, mut token) = (0, 0, 0);
     // Who is in the room, of which user.
     let mut present: BTreeMap<String, String> = BTreeMap::new();
     let mut epochs: BTreeMap<String, u64> = BTreeMap::new();
     for event in events.iter().map(Published::read) {
         if present.is_empty() {
-            assert!(event.at.birth > birth, "an empty room begins again, later");
-            (birth, seq, token) = (event.at.birth, 0, 0);
+            assert!(event.at.generation > generation, "an empty room begins again, later");
+            (generation, seq, token) = (event.at.generation, 0, 0);
         }
         seq += 1;
-        assert_eq!((event.at.birth, event.at.seq), (birth, seq), "consecutive within a generation: {event:?}");
+        assert_eq!(
+            (event.at.generation, event.at.seq),
+            (generation, seq),
+            "consecutive within a generation: {event:?}"
+        );
         assert_eq!(event.previous_token, token, "a chain: {event:?}");
         assert!(event.at.token > token);
         token = event.at.token;

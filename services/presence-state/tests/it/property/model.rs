@@ -19,7 +19,7 @@ pub(super) struct Record {
     pub(super) state: String,
 }
 
-/// An event as it should be; which birth of the room it belongs to is checked elsewhere.
+/// An event as it should be; which generation of the room it belongs to is checked elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Said {
     seq: u64,

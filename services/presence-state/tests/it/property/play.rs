@@ -273,7 +273,7 @@ impl Play<'_> {
             assert_eq!((member.conn.as_str(), member.user.as_str()), (conn.as_str(), record.user.as_str()));
             assert_eq!((member.epoch, member.op, member.state.get()), (record.epoch, record.op, record.state.as_str()));
         }
-        assert_eq!((snapshot.at.seq, snapshot.at.birth == 0), (self.model.seq, self.model.records.is_empty()));
+        assert_eq!((snapshot.at.seq, snapshot.at.generation == 0), (self.model.seq, self.model.records.is_empty()));
     }
 }
 

@@ -102,13 +102,13 @@ impl Told {
         let edge = event["userJoined"].as_bool().or(event["userLeft"].as_bool());
         let edge = edge.map(|edge| if edge { " first or last" } else { "" }).unwrap_or_default();
         self.log.push(format!("{kind} {conn}{edge}{}", if marked { " resync" } else { "" }));
-        if at.birth != self.at.birth {
+        if at.generation != self.at.generation {
             self.settling = true;
         }
         if !marked && !self.settling && (self.resyncing || at.seq != self.at.seq + 1) {
             self.complain("is no successor", event);
         }
-        if (at.birth, at.seq) < (self.at.birth, self.at.seq) && !marked {
+        if (at.generation, at.seq) < (self.at.generation, self.at.seq) && !marked {
             self.complain("goes back", event);
         }
         if !self.lenient && kind != "leave" && self.view_by_events.get(&conn).is_some_and(|(_, seen, _)| *seen > epoch)
@@ -191,5 +191,5 @@ pub(super) fn entry(member: &Member) -> (String, (String, u64, String)) {
 }
 
 fn position(message: &Value) -> Position {
-    Position { birth: message["gen"].as_u64().unwrap(), seq: message["seq"].as_u64().unwrap(), token: 0 }
+    Position { generation: message["gen"].as_u64().unwrap(), seq: message["seq"].as_u64().unwrap(), token: 0 }
 }

@@ -122,7 +122,7 @@ proptest! {
             prop_assert_eq!(&told.view_by_events, &truth, "{} was told by events {:?}", conn, told.log);
             prop_assert!(!told.settling && !told.resyncing, "{} waits for the whole: {:?}", conn, told.log);
             let at = world.at();
-            prop_assert_eq!((told.at.birth, told.at.seq), (at.birth, at.seq), "{} was told {:?}", conn, told.log);
+            prop_assert_eq!((told.at.generation, told.at.seq), (at.generation, at.seq), "{} was told {:?}", conn, told.log);
             prop_assert!(world.room.subscribers.get(conn.as_str()).is_some_and(|one| one.shown.is_empty()), "{} was told {:?}", conn, told.log);
         }
     }

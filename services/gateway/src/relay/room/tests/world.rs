@@ -149,15 +149,15 @@ impl World {
     fn publish(&mut self, kind: &str, reason: &str, member: &Member, edge: bool) {
         let now_us = self.clock.read_us();
         if std::mem::replace(&mut self.store.history, self.history) != self.history {
-            self.store.at = Position { birth: now_us.max(self.store.at.birth + 1), seq: 0, token: 0 };
+            self.store.at = Position { generation: now_us.max(self.store.at.generation + 1), seq: 0, token: 0 };
         }
         let previous = self.store.at.token;
         self.store.at.token = now_us.max(previous + 1);
         self.store.at.seq += 1;
-        let Position { birth, seq, token } = self.store.at;
+        let Position { generation, seq, token } = self.store.at;
         let Member { conn, user, epoch, op, state } = member;
         let edge = u8::from(edge);
-        let head = format!("2 {birth} {seq} {token} {previous} 0 {epoch} {op} {kind} {reason} {edge}");
+        let head = format!("2 {generation} {seq} {token} {previous} 0 {epoch} {op} {kind} {reason} {edge}");
         self.wire.push_back(format!("{head}\n\n{conn}\n{user}\n{state}"));
     }
 
@@ -169,7 +169,7 @@ impl World {
     fn put(&mut self, kind: &str, member: Member) {
         self.past.push(self.store.clone());
         if self.store.members.is_empty() {
-            self.store.at = Position { birth: self.clock.read_us(), seq: 0, token: 0 };
+            self.store.at = Position { generation: self.clock.read_us(), seq: 0, token: 0 };
             self.store.history = self.history;
         }
         let conn = member.conn.as_str().to_owned();
@@ -205,11 +205,11 @@ impl World {
         let op = member.op;
         self.put("join", member);
         if let Some(join) = begun {
-            let Position { birth, seq, token } = self.store.at;
+            let Position { generation, seq, token } = self.store.at;
             let (own, before): (Vec<_>, Vec<_>) = self.shown().into_iter().partition(|one| one.conn.as_str() == conn);
             let result = JoinResult::Member { epoch, op };
             let joins = own.into_iter().map(|member| JoinedOne { seq, token, result, member: Some(member) }).collect();
-            let joined = Joined { birth, seen_ms: 0, before, joins };
+            let joined = Joined { generation, seen_ms: 0, before, joins };
             self.answers.push_back(Answer { conn: conn.to_owned(), joined, join });
         }
     }
