@@ -171,7 +171,7 @@ impl Dirty {
     }
 
     async fn repair_step(&self, room: &Arc<RoomHandle>, number: u64, mut tries: Tries) {
-        let Some((known, heard)) = room.lock().ask(number) else { return };
+        let Some((known, received)) = room.lock().ask(number) else { return };
         let asked_at = Instant::now().into_std();
         let query = Command::Snapshot(SnapshotQuery { room: room.id.clone(), known });
         let answer = self.call(&query).await;
@@ -207,7 +207,7 @@ impl Dirty {
                     false
                 }
             };
-            let repaired = state.go_on(&room.id, heard, reads_on, Instant::now().into_std());
+            let repaired = state.go_on(&room.id, received, reads_on, Instant::now().into_std());
             (repaired, state.take_wanted())
         };
         self.schedule(room, wanted);

@@ -52,11 +52,7 @@ impl Instruments {
             ),
             operation_duration: latency("presence.operation.duration", "From a client's event to its answer."),
             heartbeat_latency: latency("presence.heartbeat.latency", "From a heartbeat to its answer."),
-            errors: counter(
-                "presence.error.total",
-                "{error}",
-                "Refusals, by what was asked and the code of the answer.",
-            ),
+            errors: counter("presence.error.total", "{error}", "Rejections, by operation and code of the answer."),
             connection_duration: histogram(
                 "presence.connection.duration",
                 "How long sockets were connected.",
@@ -73,7 +69,7 @@ impl Instruments {
             history_changes: counter(
                 "redis.history.change.total",
                 "{change}",
-                "Times that Redis was seen to be one that may have lost or changed data.",
+                "Times that Redis may have lost or changed data.",
             ),
             slow_readers: counter(
                 "presence.slow_reader.total",
@@ -85,7 +81,7 @@ impl Instruments {
                 "{command}",
                 "Leaves and lock releases dropped because too many were pending.",
             ),
-            lock_wait: latency("lock.wait.duration", "How long acquires took that had to wait."),
+            lock_wait: latency("lock.wait.duration", "How long acquires that had to wait took."),
             events: counter("presence.event.total", "{event}", "Events that rooms published."),
             command_duration: latency(
                 "presence.command.duration",
@@ -94,7 +90,7 @@ impl Instruments {
             conflicts: counter(
                 "metadata.conflict.total",
                 "{conflict}",
-                "Writes that met another revision than they expected.",
+                "Writes that expected another revision than the stored one.",
             ),
             redis_duration: latency("redis.command.duration", "From sending a command to Redis to its answer."),
             cycle_duration: latency("reaper.cycle.duration", "How long the reaper's cycles took."),
@@ -104,11 +100,11 @@ impl Instruments {
                 "{room}",
                 "Rooms that the reaper's evictions changed.",
             ),
-            bus_lag: latency("bus.lag", "From publishing to the own inbox to hearing it."),
+            bus_lag: latency("bus.lag", "From publishing to the own inbox to receiving it."),
             resubscriptions: counter(
                 "bus.resubscription.total",
                 "{subscription}",
-                "Times that everything was subscribed anew.",
+                "Times that all subscriptions were renewed.",
             ),
             scheduling_lag: latency("runtime.scheduling.lag", "How much later than asked a timer's task ran."),
             meter: meter.clone(),

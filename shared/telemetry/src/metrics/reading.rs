@@ -66,7 +66,9 @@ impl Reading {
             Reading::LocksWaiting => (Gauge, "lock.waiting", "{lock}", "Locks that sockets of this gateway wait for."),
             Reading::CommandsWaiting => (Gauge, "presence.commands.waiting", "{command}", "Commands not yet answered."),
             Reading::RequestsPending => (Gauge, "bus.requests.pending", "{request}", "Requests not yet answered."),
-            Reading::SubscriptionStale => (Gauge, "bus.subscription.deaf", "", "1 while the own inbox is not heard."),
+            Reading::SubscriptionStale => {
+                (Gauge, "bus.subscription.deaf", "", "1 while nothing arrives in the own inbox.")
+            }
             Reading::RedisUp => (Gauge, "redis.up", "", "1 while Redis answers."),
             Reading::ReaperLag => (Gauge, "reaper.lag", "s", "How overdue the most overdue work was."),
             Reading::LeaseAge => (Gauge, "presence.lease.age", "s", "Age of the last acknowledged lease renewal."),

@@ -41,13 +41,13 @@ impl Backlog {
     }
 
     /// The number of events that were received so far. A snapshot that is fetched from now on includes all of them.
-    pub(super) fn heard(&self) -> u64 {
+    pub(super) fn received(&self) -> u64 {
         self.kept
     }
 
-    /// Drops the events that were received before the number was `heard`.
-    pub(super) fn drop_heard(&mut self, heard: u64) {
-        let later = usize::try_from(self.kept.saturating_sub(heard)).unwrap_or(usize::MAX);
+    /// Drops the first `received` events, as far as they still wait.
+    pub(super) fn drop_received(&mut self, received: u64) {
+        let later = usize::try_from(self.kept.saturating_sub(received)).unwrap_or(usize::MAX);
         while self.texts.len() > later {
             self.pop();
         }
@@ -73,8 +73,8 @@ mod tests {
         let first = backlog.pop().unwrap();
         assert!(first.starts_with('3'), "{}", &first[..1]);
         backlog.put_back(first);
-        backlog.drop_heard(5);
+        backlog.drop_received(5);
         assert!(backlog.pop().unwrap().starts_with('5'));
-        assert_eq!((backlog.pop(), backlog.bytes, backlog.heard()), (None, 0, 6));
+        assert_eq!((backlog.pop(), backlog.bytes, backlog.received()), (None, 0, 6));
     }
 }

@@ -1,5 +1,8 @@
 //! Locks of the channels of a room's name: sockets here that wait for one, and what members were last sent of each.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 
 use protocol::{
@@ -214,36 +217,4 @@ fn message(
 ) -> Box<RawValue> {
     let message = translate::message::lock(id, (kind, name), change, owner, fence, resync);
     serde_json::value::to_raw_value(&message).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn granted(op: u64) -> LockEvent<'static> {
-        LockEvent {
-            change: Change::Acquired,
-            fence: 7,
-            expires_at_ms: 1_000,
-            op,
-            traceparent: None,
-            kind: "T",
-            name: "pen",
-            conn: "c1",
-            owner: "ann",
-        }
-    }
-
-    /// The connection gave up its first try and tries again, while the grant of the first try is still on its way.
-    #[test]
-    fn a_waiter_takes_only_the_grant_of_its_own_operation() {
-        let (room, key) = (RoomId::from("room"), (ChannelType::from("T"), LockName::from("pen")));
-        let (updates, heard) = watch::channel(LockUpdate::None);
-        let waiters = HashMap::from([(ConnId::from("c1"), Waiter { op: 5, updates })]);
-        let mut locks = LockBoard { waiting: HashMap::from([(key.clone(), waiters)]), ..LockBoard::default() };
-        locks.update_waiters(&room, &key, &granted(4));
-        assert!(matches!(*heard.borrow(), LockUpdate::Holder { expires_at_ms: 1_000 }), "{:?}", heard.borrow());
-        locks.update_waiters(&room, &key, &granted(5));
-        assert!(matches!(&*heard.borrow(), LockUpdate::Granted(held) if held.fence == 7), "{:?}", heard.borrow());
-    }
 }

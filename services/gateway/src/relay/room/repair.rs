@@ -84,7 +84,7 @@ impl<S: Sink> Room<S> {
     }
 
     /// A snapshot is about to be asked for by this repair; none if it is not under way any more. Answers what need not be
-    /// fetched again, none when someone needs a snapshot whatever it says; and how far the room has been heard.
+    /// fetched again, none when someone needs a snapshot whatever it says; and how far the room has been received.
     pub(in crate::relay) fn ask(&mut self, repair: u64) -> Option<(Option<Position>, u64)> {
         if !self.repairs(repair) {
             return None;
@@ -94,7 +94,7 @@ impl<S: Sink> Room<S> {
             self.subscribers.iter().all(|(conn, one)| !one.is_behind() || self.continues(conn, one, *at))
         };
         let known = self.position().filter(|at| self.recovery.is_none() && !self.forked && may_go_on(at));
-        Some((known, self.backlog.heard()))
+        Some((known, self.backlog.received()))
     }
 
     /// Whether the roster at `at` certainly continues what a member was shown. It does not if the member's answer was of another
@@ -144,12 +144,12 @@ impl<S: Sink> Room<S> {
         Behind { next: self.subscribers.values().any(Subscriber::is_behind).then(|| now + after), late }
     }
 
-    /// The snapshot, if one was needed, is applied: continues with the events that waited. `heard` is the number of events that
+    /// The snapshot, if one was needed, is applied: continues with the events that waited. `received` is the number of events that
     /// were received before the snapshot was requested, `reads_on` whether a member took a part of what it missed.
-    pub(in crate::relay) fn go_on(&mut self, id: &RoomId, heard: u64, reads_on: bool, now: Instant) -> Repaired<S> {
+    pub(in crate::relay) fn go_on(&mut self, id: &RoomId, received: u64, reads_on: bool, now: Instant) -> Repaired<S> {
         let mut fits = self.apply_backlog(id);
         if !fits {
-            self.backlog.drop_heard(heard);
+            self.backlog.drop_received(received);
             fits = self.apply_backlog(id);
         }
         if let Phase::Repairing { at, again, .. } = &mut self.phase {
