@@ -33,17 +33,24 @@ export class Channels {
   violations = [];
   #channels = new Map();
   #lastHeard = new Map();
+  #kept = new Map(); // every event of a channel: one may come before the answer that it follows
 
   // Takes an answer with the whole channel.
   learn(answer) {
     const known = this.#channels.get(nameOf(answer));
-    if (!known || answer.majorRevision > known.majorRevision) this.#channels.set(nameOf(answer), new Channel(answer));
+    if (known && answer.majorRevision <= known.majorRevision) return;
+    const channel = new Channel(answer);
+    this.#channels.set(nameOf(answer), channel);
+    for (const event of this.#kept.get(nameOf(answer)) ?? []) {
+      if (!channel.apply(event)) this.violations.push(`a change after the answer is missing before ${JSON.stringify(event)}`);
+    }
   }
 
   apply(event) {
     const name = nameOf(event);
     const last = this.#lastHeard.get(name) ?? 0;
     this.#lastHeard.set(name, event.majorRevision);
+    this.#kept.set(name, [...(this.#kept.get(name) ?? []), event]);
     if (event.majorRevision < last || (event.majorRevision === last && !event.resync)) {
       this.violations.push(`majorRevision ${event.majorRevision} of ${name} was received after ${last}`);
     }

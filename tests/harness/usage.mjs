@@ -22,7 +22,7 @@ async function slowReader(system) {
   sleeper.engine.transport.ws.pause(); // it still sends: it is not silent, but deaf
   sleeper.pulse({ everyMs: 500 });
   let isClosed = false;
-  system.gateways[0].child.line((line) => line.includes('reads too slowly') || undefined).then((closed) => (isClosed = closed), () => {});
+  system.gateways[0].child.line((line) => line.includes('closing slow client') || undefined).then((closed) => (isClosed = closed), () => {});
   const text = 'x'.repeat(12 * 1024);
   await until('the slow reader to be closed', async () => {
     await writer.ask('presence:heartbeat', { patchState: { text, at: Date.now() } });

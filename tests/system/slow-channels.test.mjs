@@ -75,7 +75,7 @@ scenario('a member that reads again after 4 s has every channel at its current r
 
 scenario('a member that does not read again is closed within some 10 s and comes back', all, async ({ system, room, otlp }) => {
   const { reader, sleeper, socket, missedAt } = await fallBehind(system, room);
-  const closed = () => system.gateways[0].child.lines.some((line) => line.includes('reads too slowly'));
+  const closed = () => system.gateways[0].child.lines.some((line) => line.includes('closing slow client'));
   await until('the sleeper to be closed', closed, { within: BEHIND_LIMIT_MS + 4000 });
   const after = Date.now() - missedAt;
   assert.ok(after > ASLEEP_MS, `closed after ${after} ms`);

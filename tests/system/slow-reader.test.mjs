@@ -125,7 +125,7 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     await sleeper.join(room, 'sleeper');
     const goOn = stopReading(sleeper);
     const text = 'x'.repeat(STATE_BYTES);
-    const isClosed = () => system.gateways[0].child.lines.some((line) => line.includes('reads too slowly'));
+    const isClosed = () => system.gateways[0].child.lines.some((line) => line.includes('closing slow client'));
     for (let n = 0; !isClosed(); n += 1) await writer.patch({ text, n });
     goOn();
     await until('the client to come back', () => sleeper.disconnects.length === 1 && sleeper.socket.connected, { within: 15_000 });

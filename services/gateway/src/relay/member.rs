@@ -20,6 +20,8 @@ pub(crate) trait Member: Send + Sync + 'static {
     fn too_slow(self: Arc<Self>, why: &'static str);
     /// Its room cannot be read, and it is not a member any more: the same, through no fault of the client.
     fn disconnect(self: Arc<Self>);
+    /// What the room says of the member's own record. Called under the room's lock.
+    fn recorded(&self, epoch: u64, op: u64, state: &str);
     /// Whether Redis should have a record of it in `room`.
     fn is_member_of(&self, room: &RoomId) -> bool;
     /// That record.
@@ -35,5 +37,9 @@ impl Sink for Arc<dyn Member> {
 
     fn evicted(&self, op: u64) {
         Member::evicted(Arc::clone(self), op);
+    }
+
+    fn recorded(&self, epoch: u64, op: u64, state: &str) {
+        Member::recorded(&**self, epoch, op, state);
     }
 }

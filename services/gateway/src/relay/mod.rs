@@ -117,6 +117,13 @@ impl Relay {
         Kept::new(&self.registry, id, |room| &room.leaving)
     }
 
+    /// Tells a member what its room says of its record, after an answer was lost. What arrives later is told as it comes.
+    pub(crate) fn repeat_record(&self, id: &RoomId, conn: &ConnId) {
+        if let Some(room) = self.registry.room(id) {
+            room.lock().repeat_record(conn);
+        }
+    }
+
     /// Makes sure that the room is subscribed as long as a socket holds a lock of its channels, or waits for one.
     ///
     /// # Errors

@@ -29,6 +29,10 @@ impl Member for Client {
         self.outlet.close();
     }
 
+    fn recorded(&self, epoch: u64, op: u64, state: &str) {
+        self.session.recorded(epoch, op, state);
+    }
+
     fn is_member_of(&self, room: &RoomId) -> bool {
         self.session.is_member_of(room)
     }

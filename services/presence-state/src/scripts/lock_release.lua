@@ -11,6 +11,11 @@ local last = last_op(conn)
 if last == op then return { 'done' } end
 local lock = current(id, ARGV[4])
 local is_held = lock and lock.conn == conn and lock.fence == tonumber(ARGV[8])
+-- Repeated, and the connection has acquired the lock since: that one stays.
+if is_held and lock.op > op then
+  untie_leaving()
+  return { 'done' }
+end
 if is_held then
   remember(conn, op, last)
   let_go(id, lock, 'released', ARGV[4])

@@ -118,6 +118,19 @@ async fn the_next_in_line_has_it_under_a_higher_fence() {
     assert_eq!(held(&site.renew("l", "b", second.fence).await).fence, second.fence);
 }
 
+/// The answer to a release was lost, its client took the lock again, and the release is sent once more.
+#[tokio::test]
+async fn a_release_that_is_repeated_does_not_end_a_later_acquire() {
+    let site = Site::open().await;
+    let first = held(&site.acquire("l", "a", 1, 0).await).clone();
+    let again = held(&site.acquire("l", "a", 3, 0).await).clone();
+    assert_eq!(again.fence, first.fence, "the release has not come yet");
+    assert_eq!(site.release("l", "a", 2, first.fence).await, Locked::Done);
+    assert_eq!(site.locks().await.len(), 1, "the later acquire counts");
+    assert_eq!(site.release("l", "a", 4, first.fence).await, Locked::Done);
+    assert_eq!(site.locks().await.len(), 0);
+}
+
 #[tokio::test]
 async fn who_gave_up_or_waited_too_long_never_has_it() {
     let site = Site::open().await;

@@ -93,13 +93,13 @@ pub(crate) fn is_answer(error: &Error) -> bool {
         && code.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-/// fred's error for a command that it could not write, for example while a cluster changes.
-const UNSENT_TEXT: &str = "Too many failed write attempts.";
+/// fred's errors for a command that it could not write, for example while a cluster changes or its router restarts.
+const UNSENT_TEXTS: [&str; 2] = ["Too many failed write attempts.", "Failed to route command."];
 
 /// Whether fred gave a command up before it was written: its queue was full, or it knew no server for the hash slot. See F8 in
 /// `docs/internals/libraries.md`.
 pub fn is_unsent(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Backpressure | ErrorKind::Cluster) || error.details() == UNSENT_TEXT
+    matches!(error.kind(), ErrorKind::Backpressure | ErrorKind::Cluster) || UNSENT_TEXTS.contains(&error.details())
 }
 
 fn client(server: Server, broadcast_capacity: usize) -> Result<(Client, ConnectHandle), Error> {
@@ -141,7 +141,7 @@ mod tests {
         assert!(!is_answer(&error(ErrorKind::Cluster, "Missing server for hash slot 7")));
         assert!(is_unsent(&error(ErrorKind::Cluster, "Missing server for hash slot 7")));
         assert!(is_unsent(&error(ErrorKind::Backpressure, "Max number of commands reached")));
-        assert!(is_unsent(&error(ErrorKind::Unknown, UNSENT_TEXT)));
+        UNSENT_TEXTS.into_iter().for_each(|text| assert!(is_unsent(&error(ErrorKind::Unknown, text)), "{text}"));
         assert!(!is_unsent(&error(ErrorKind::Timeout, "Request timed out.")), "it may have been written");
     }
 }

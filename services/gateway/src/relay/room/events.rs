@@ -91,6 +91,7 @@ impl<S: Sink> Room<S> {
         self.move_to(event.at);
         let (conn, after) = (ConnId::from(event.conn), Known::after(event));
         let before = self.roster.take(&conn, after.as_ref());
+        self.repeat_record(&conn);
         if event.kind == Kind::Leave
             && let Some(one) = self.subscribers.get(event.conn).filter(|one| one.at.token < event.at.token)
         {

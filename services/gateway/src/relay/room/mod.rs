@@ -142,6 +142,13 @@ impl<S: Sink> Room<S> {
         self.subscribers.get(conn).map(|subscriber| &subscriber.sink)
     }
 
+    /// Tells a member here what the roster says of it.
+    pub(super) fn repeat_record(&self, conn: &ConnId) {
+        if let (Some(subscriber), Some(known)) = (self.subscribers.get(conn), self.roster.get(conn.as_str())) {
+            subscriber.sink.recorded(known.epoch, known.op, &known.state);
+        }
+    }
+
     /// How many members are here.
     pub(super) fn count(&self) -> usize {
         self.subscribers.len()

@@ -95,6 +95,7 @@ impl<S: Sink> Room<S> {
             let is_later = step.is_later(subscriber);
             subscriber.bring_up_to_date(&resync, is_later);
         }
+        self.subscribers.keys().for_each(|conn| self.repeat_record(conn));
         let is_lost = |conn: &str| held_back.contains(conn) || self.roster.get(conn).is_none();
         let lost = self.subscribers.iter().filter(|(conn, _)| is_lost(conn.as_str()));
         let lost = lost.map(|(_, one)| one.sink.clone()).collect();

@@ -8,4 +8,6 @@ pub(in crate::relay) trait Sink: Clone {
     fn emit(&self, event: &str, message: &RawValue) -> bool;
     /// The member was evicted although its connection is open; its record was at `op`. Called under the room's lock.
     fn evicted(&self, op: u64);
+    /// What the room says of the member's own record. Called under the room's lock.
+    fn recorded(&self, epoch: u64, op: u64, state: &str);
 }

@@ -123,3 +123,23 @@ fn the_highest_epoch_outlives_the_membership_and_operations_count_up() {
     assert_eq!(session.highest_epoch(), 7);
     assert_eq!([session.next_op_number(), session.take_locks().op, session.next_op_number()], [1, 2, 3]);
 }
+
+/// Its room sends members the new epoch all the same, so it must not go back when the record is restored.
+#[test]
+fn a_record_whose_answer_was_lost_is_taken_from_the_room() {
+    let (session, _) = session();
+    member(&session, 7, 3);
+    session.recorded(8, 4, r#"{"n":1}"#);
+    assert_eq!(beat(&session, None).map(|answer| answer.epoch), Some(7), "its answer is under way");
+    session.was_not_answered(4);
+    assert!(beat(&session, None).is_none(), "Redis has to be asked");
+    session.recorded(7, 3, "{}");
+    assert!(beat(&session, None).is_none(), "that was before");
+    session.recorded(8, 4, r#"{"n":1}"#);
+    assert_eq!(beat(&session, None).map(|answer| answer.epoch), Some(8));
+    let record = session.record(&"c".into(), &"room".into()).unwrap();
+    assert_eq!((record.epoch, record.op, record.state.get()), (8, 4, r#"{"n":1}"#));
+    session.was_not_answered(5);
+    member(&session, 8, 6);
+    assert!(beat(&session, None).is_some(), "a later answer says what the record is");
+}

@@ -1,7 +1,7 @@
 //! `presence:heartbeat` that is not answered at once: with a patch, with a higher epoch, or of a member whose record is gone.
 
 use protocol::{
-    Code, Fault,
+    Code, Fault, RoomId,
     client::HeartbeatAnswer,
     command::{Command, Heartbeat, Outcome, Restore, Restored},
     limits::MAX_ADOPTED_EPOCH,
@@ -73,7 +73,8 @@ async fn beat(
         epoch,
         state: merged.clone(),
     });
-    let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await?;
+    let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await;
+    let reply = reply.inspect_err(|_| was_not_answered(client, &own.room, op))?;
     match &*reply.outcome {
         Outcome::Beat { changed, epoch, op } => {
             span.record("presence.epoch", *epoch as i64).record("presence.state_changed", *changed);
@@ -97,6 +98,12 @@ async fn beat(
 
 fn stale(epoch: u64) -> HeartbeatAnswer {
     HeartbeatAnswer { ok: true, epoch, stale: true, ..Default::default() }
+}
+
+/// Whether the operation was carried out is not known: the room's events say so, now or later.
+fn was_not_answered(client: &Client, room: &RoomId, op: u64) {
+    client.session.was_not_answered(op);
+    client.gateway.relay.repeat_record(room, &client.conn);
 }
 
 /// Restores the record of a connection that Redis lost, or that was evicted while the client was connected. The restored state
@@ -123,7 +130,8 @@ async fn restore(
         }],
         strays: None,
     });
-    let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await?;
+    let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await;
+    let reply = reply.inspect_err(|_| was_not_answered(client, &own.room, op))?;
     if !matches!(*reply.outcome, Outcome::Restored { .. }) {
         return Err(Fault::unexpected());
     }

@@ -68,6 +68,9 @@ pub(in crate::socket) async fn join(client: &Arc<Client>, room: RoomId, user: Us
         Err(fault) => (fault.clone(), true),
     };
     if rejoins {
+        if was_written {
+            client.session.was_not_answered(op);
+        }
         entering.release(&client.conn);
     } else if !was_written {
         forget(client, before);

@@ -34,6 +34,8 @@ pub(super) struct Told {
     pub(super) lenient: bool,
     /// How often the room was told that it is gone.
     pub(super) evictions: usize,
+    /// What the room last said of its own record: epoch and operation.
+    pub(super) recorded: Option<(u64, u64)>,
     pub(super) syncs: usize,
     /// What it was sent since the answer, in short.
     pub(super) log: Vec<String>,
@@ -89,6 +91,10 @@ impl Sink for Client {
 
     fn evicted(&self, _: u64) {
         self.told().evictions += 1;
+    }
+
+    fn recorded(&self, epoch: u64, op: u64, _: &str) {
+        self.told().recorded = Some((epoch, op));
     }
 }
 

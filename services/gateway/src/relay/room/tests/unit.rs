@@ -279,3 +279,20 @@ fn a_repair_that_the_room_forgot_asks_for_nothing_more() {
     assert!(world.room.ask(forgotten).is_none() && world.room.give_up_repair(forgotten).is_empty());
     assert_eq!(world.room.count(), 1);
 }
+
+#[test]
+fn a_member_is_told_its_record_by_its_own_event_and_by_a_snapshot() {
+    let mut world = World::new();
+    world.joins_here("a");
+    // Its join is carried out again, and the answer is lost.
+    world.join("a", "a", true);
+    world.lose_answer(0);
+    let recorded = |world: &World| world.clients["a"].told().recorded;
+    let before = recorded(&world);
+    world.repaired();
+    let by_snapshot = recorded(&world);
+    assert!(by_snapshot > before, "{by_snapshot:?}");
+    world.update("a", "1");
+    world.hears_everything();
+    assert!(recorded(&world) > by_snapshot);
+}

@@ -60,6 +60,8 @@ impl Sink for Reader {
     }
 
     fn evicted(&self, _: u64) {}
+
+    fn recorded(&self, _: u64, _: u64, _: &str) {}
 }
 
 impl Copy {
