@@ -35,6 +35,14 @@ pub(super) struct Membership {
     pub(super) joined: bool,
 }
 
+/// An operation whose answer was lost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unanswered {
+    pub(super) op: u64,
+    /// Whether it may have raised the epoch: then a heartbeat without a patch has to ask Redis, too.
+    pub(super) raises_epoch: bool,
+}
+
 /// The data of one session.
 pub(super) struct Session(Mutex<State>);
 
@@ -50,8 +58,8 @@ struct State {
     /// The highest epoch that the connection ever had.
     epoch: u64,
     /// An operation whose answer was lost while the connection was a member: Redis may have a newer record than `membership`
-    /// says. 0 if there is none.
-    unanswered_op: u64,
+    /// says.
+    unanswered: Option<Unanswered>,
     /// Boxed: most sockets never have locks.
     locks: Option<Box<Locks>>,
     /// Counts the session until its end is carried out.
@@ -92,7 +100,7 @@ impl Session {
             standing: Standing::Known,
             op: 0,
             epoch: 0,
-            unanswered_op: 0,
+            unanswered: None,
             locks: None,
             count: Some(count),
         }))
@@ -161,21 +169,21 @@ impl Session {
         }
         // Redis has said what the record is.
         if own.as_ref().is_none_or(|own| own.joined) {
-            state.unanswered_op = 0;
+            state.unanswered = None;
         }
         state.membership = own.map(Box::new);
     }
 
     /// The answer to an operation of a member was lost: it may have been carried out, or may be yet.
-    pub(super) fn was_not_answered(&self, op: u64) {
-        self.lock().unanswered_op = op;
+    pub(super) fn was_not_answered(&self, unanswered: Unanswered) {
+        self.lock().unanswered = Some(unanswered);
     }
 
     /// The room says what the record of the connection is. If that is newer than the last answer, because an answer was lost, the
     /// session takes it: no epoch and no state goes back when the record is restored.
     pub(super) fn recorded(&self, epoch: u64, op: u64, record: &str) {
         let mut state = self.lock();
-        if state.unanswered_op == 0 || op < state.unanswered_op {
+        if state.unanswered.is_none_or(|unanswered| op < unanswered.op) {
             return;
         }
         let Ok(record) = RawValue::from_string(record.to_owned()) else { return };
@@ -183,7 +191,7 @@ impl Session {
         if let Some(own) = state.membership.as_mut().filter(|own| own.joined && own.base_op < op) {
             (own.epoch, own.base_op, own.state) = (epoch, op, record);
         }
-        state.unanswered_op = 0;
+        state.unanswered = None;
     }
 
     /// The user of the connection in its room.

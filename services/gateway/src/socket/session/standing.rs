@@ -30,9 +30,8 @@ impl Session {
         let mut state = self.lock();
         let Some(current) = state.joined().map(|own| own.epoch) else { return Some(Err(not_joined())) };
         match epoch {
-            _ if matches!(state.standing, Standing::Evicted | Standing::Expired) || state.unanswered_op > 0 => {
-                return None;
-            }
+            _ if matches!(state.standing, Standing::Evicted | Standing::Expired) => return None,
+            _ if state.unanswered.is_some_and(|unanswered| unanswered.raises_epoch) => return None,
             Some(higher) if higher > current => return None,
             Some(lower) if lower < current => {
                 return Some(Ok(HeartbeatAnswer { ok: true, epoch: current, stale: true, ..Default::default() }));

@@ -131,7 +131,7 @@ fn a_record_whose_answer_was_lost_is_taken_from_the_room() {
     member(&session, 7, 3);
     session.recorded(8, 4, r#"{"n":1}"#);
     assert_eq!(beat(&session, None).map(|answer| answer.epoch), Some(7), "its answer is under way");
-    session.was_not_answered(4);
+    session.was_not_answered(Unanswered { op: 4, raises_epoch: true });
     assert!(beat(&session, None).is_none(), "Redis has to be asked");
     session.recorded(7, 3, "{}");
     assert!(beat(&session, None).is_none(), "that was before");
@@ -139,7 +139,9 @@ fn a_record_whose_answer_was_lost_is_taken_from_the_room() {
     assert_eq!(beat(&session, None).map(|answer| answer.epoch), Some(8));
     let record = session.record(&"c".into(), &"room".into()).unwrap();
     assert_eq!((record.epoch, record.op, record.state.get()), (8, 4, r#"{"n":1}"#));
-    session.was_not_answered(5);
-    member(&session, 8, 6);
+    session.was_not_answered(Unanswered { op: 5, raises_epoch: false });
+    assert!(beat(&session, None).is_some(), "a patch raises no epoch");
+    session.was_not_answered(Unanswered { op: 6, raises_epoch: true });
+    member(&session, 8, 7);
     assert!(beat(&session, None).is_some(), "a later answer says what the record is");
 }

@@ -13,7 +13,7 @@ use tracing::Span;
 
 use crate::socket::{
     client::Client,
-    session::{Membership, not_joined},
+    session::{Membership, Unanswered, not_joined},
 };
 
 /// How often a patch is merged again if the stored state is newer than the one it was merged into.
@@ -74,7 +74,8 @@ async fn beat(
         state: merged.clone(),
     });
     let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await;
-    let reply = reply.inspect_err(|_| was_not_answered(client, &own.room, op))?;
+    let raises_epoch = epoch.is_some_and(|epoch| epoch > own.epoch);
+    let reply = reply.inspect_err(|_| was_not_answered(client, &own.room, Unanswered { op, raises_epoch }))?;
     match &*reply.outcome {
         Outcome::Beat { changed, epoch, op } => {
             span.record("presence.epoch", *epoch as i64).record("presence.state_changed", *changed);
@@ -101,8 +102,8 @@ fn stale(epoch: u64) -> HeartbeatAnswer {
 }
 
 /// Whether the operation was carried out is not known: the room's events say so, now or later.
-fn was_not_answered(client: &Client, room: &RoomId, op: u64) {
-    client.session.was_not_answered(op);
+fn was_not_answered(client: &Client, room: &RoomId, unanswered: Unanswered) {
+    client.session.was_not_answered(unanswered);
     client.gateway.relay.repeat_record(room, &client.conn);
 }
 
@@ -131,7 +132,8 @@ async fn restore(
         strays: None,
     });
     let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await;
-    let reply = reply.inspect_err(|_| was_not_answered(client, &own.room, op))?;
+    let unanswered = Unanswered { op, raises_epoch: true };
+    let reply = reply.inspect_err(|_| was_not_answered(client, &own.room, unanswered))?;
     if !matches!(*reply.outcome, Outcome::Restored { .. }) {
         return Err(Fault::unexpected());
     }

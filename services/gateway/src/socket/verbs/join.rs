@@ -15,7 +15,11 @@ use telemetry::propagation::TraceContext;
 use super::leave::send_leave;
 use crate::{
     relay::Entering,
-    socket::{ack::Ack, client::Client, session::Membership},
+    socket::{
+        ack::Ack,
+        client::Client,
+        session::{Membership, Unanswered},
+    },
     translate,
 };
 
@@ -69,7 +73,7 @@ pub(in crate::socket) async fn join(client: &Arc<Client>, room: RoomId, user: Us
     };
     if rejoins {
         if was_written {
-            client.session.was_not_answered(op);
+            client.session.was_not_answered(Unanswered { op, raises_epoch: true });
         }
         entering.release(&client.conn);
     } else if !was_written {
