@@ -54,7 +54,7 @@ protocol_shared='limits fault ids json position state'
 
 # The gateway, and inside it what knows rooms and what knows sockets.
 gateway_modules='backoff due_queue liveness translate http config pending reassert relay socket listener stop'
-relay_modules='room member inbox registry dirty delivery dispatch entering lock_subscription own'
+relay_modules='tries room member inbox registry dirty delivery dispatch entering lock_subscription own'
 room_modules='position roster shown sink publication resync subscriber channels lock_board backlog joins recovery events admission repair reconcile'
 socket_modules='count task pending_acks outlet ack held op session client verbs member worker disconnect events'
 

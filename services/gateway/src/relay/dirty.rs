@@ -13,7 +13,7 @@ use std::{
 
 use bus::Bus;
 use protocol::{
-    Code, Fault,
+    Fault,
     command::{Command, Outcome, SnapshotQuery},
 };
 use telemetry::propagation::TraceContext;
@@ -23,15 +23,12 @@ use super::{
     member::Member,
     registry::RoomHandle,
     room::{Behind, READS_ON_AFTER, RECOVERY, Repaired, Wanted},
+    tries::Tries,
 };
-use crate::{backoff::Backoff, due_queue::DueQueue, reassert::Reassert};
+use crate::{due_queue::DueQueue, reassert::Reassert};
 
 /// The pause before another snapshot if events went missing while one was fetched, so that no room keeps a worker busy.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
-/// The longest wait between two tries.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How often a room may turn out to be unreadable.
-const MOST_REJECTIONS: u32 = 5;
 /// Members that are disconnected before other tasks have a turn.
 const DISCONNECTED_AT_ONCE: usize = 64;
 
@@ -50,27 +47,6 @@ enum Task {
     Sync(Tries),
     /// Send members that are behind what they missed.
     CatchUp,
-}
-
-struct Tries {
-    backoff: Backoff,
-    has_failed: bool,
-    rejections: u32,
-}
-
-impl Tries {
-    fn new() -> Self {
-        Self { backoff: Backoff::up_to(LONGEST_WAIT), has_failed: false, rejections: 0 }
-    }
-
-    /// It failed. When to try again; none if that is of no use.
-    fn failed(&mut self, fault: &Fault) -> Option<Duration> {
-        self.has_failed = true;
-        if !matches!(fault.code, Code::Unavailable | Code::Timeout | Code::Overloaded) {
-            self.rejections += 1;
-        }
-        (self.rejections < MOST_REJECTIONS).then(|| self.backoff.next())
-    }
 }
 
 /// The queue of repairs.
@@ -129,7 +105,7 @@ impl Dirty {
     fn at(&self, at: Instant, room: &Arc<RoomHandle>, task: Task) {
         let queue = match &task {
             Task::EndRecovery | Task::CatchUp => &self.looks,
-            Task::Repair(_, tries) | Task::Sync(tries) if tries.has_failed => &self.retries,
+            Task::Repair(_, tries) | Task::Sync(tries) if tries.have_failed() => &self.retries,
             Task::Repair(..) | Task::Sync(_) => &self.fetches,
         };
         queue.push(at, Work { room: Arc::clone(room), task });

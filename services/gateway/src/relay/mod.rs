@@ -17,6 +17,7 @@ mod member;
 mod own;
 mod registry;
 mod room;
+mod tries;
 
 use std::{sync::Arc, thread, time::Instant};
 
