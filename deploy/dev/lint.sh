@@ -53,10 +53,10 @@ bus_modules='clock rendezvous subjects redis script link directory publisher req
 protocol_shared='limits fault ids json position state'
 
 # The gateway, and inside it what knows rooms and what knows sockets.
-gateway_modules='backoff due_queue liveness translate http config pending reassert relay socket listener stop'
+gateway_modules='backoff count due_queue liveness translate http config pending reassert relay socket listener stop'
 relay_modules='tries room member inbox registry dirty delivery dispatch entering lock_subscription own'
 room_modules='position roster shown sink publication resync subscriber channels lock_board backlog joins recovery events admission repair reconcile'
-socket_modules='count task pending_acks outlet ack held op session client verbs member worker disconnect events'
+socket_modules='task pending_acks outlet ack held op session client verbs member worker disconnect events'
 
 # check_modules FOLDER ORDER: what a module of a crate names by `crate::`, or by as many `super::`, is itself or stands before
 # it. lib.rs and other modules that are not in the order wire the parts, and may name all of them.

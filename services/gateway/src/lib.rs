@@ -8,11 +8,12 @@
 //! - `relay`: rooms: delivers events to sockets and repairs gaps. `listener`: receives from the bus.
 //! - `translate`: converts between internal messages and those of clients.
 //! - `liveness`: silent clients. `pending`: leaves and lock releases that are sent until they are carried out.
-//! - `due_queue`: work that is due at a time. `backoff`: waits between retries.
+//! - `due_queue`: work that is due at a time. `backoff`: waits between retries. `count`: counters made of guards.
 //! - `reassert`: restores what Redis lost, and audits it once a minute. `stop`: closes sockets when the gateway stops.
 
 mod backoff;
 mod config;
+mod count;
 mod due_queue;
 mod http;
 mod listener;

@@ -7,14 +7,7 @@
 //! If Redis comes back with older data, leaves that were carried out may be lost. The latest ones are kept and sent again then;
 //! a repeated leave does no harm.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bus::Bus;
 use parking_lot::Mutex;
@@ -26,7 +19,11 @@ use service::Tasks;
 use telemetry::{LogLimit, metrics, propagation::TraceContext};
 use tokio::time::Instant;
 
-use crate::{backoff::Backoff, due_queue::DueQueue};
+use crate::{
+    backoff::Backoff,
+    count::{Count, Counted},
+    due_queue::DueQueue,
+};
 
 /// The most pending commands: five leaves for each of 50,000 connections. With ids of usual length a command takes about
 /// 0.5 KiB, 128 MiB together; with the longest ids 1.5 KiB.
@@ -48,7 +45,7 @@ pub(crate) type Guard = Box<dyn Send + Sync>;
 /// The pending commands.
 pub(crate) struct Pending {
     bus: Arc<Bus>,
-    count: Arc<AtomicUsize>,
+    count: Count,
     first: DueQueue<Attempt>,
     retries: DueQueue<Attempt>,
     kept: Mutex<VecDeque<(Instant, Leave)>>,
@@ -63,14 +60,14 @@ struct Attempt {
     since: Instant,
     backoff: Backoff,
     guard: Option<Guard>,
-    slot: Slot,
+    slot: Counted,
 }
 
 impl Pending {
     pub(crate) fn new(bus: Arc<Bus>) -> Arc<Self> {
         Arc::new(Self {
             bus,
-            count: Arc::default(),
+            count: Count::default(),
             first: DueQueue::new(),
             retries: DueQueue::new(),
             kept: Mutex::default(),
@@ -95,7 +92,7 @@ impl Pending {
 
     /// The number of commands that are not carried out yet.
     pub(crate) fn open(&self) -> usize {
-        self.count.load(Ordering::Acquire)
+        self.count.get()
     }
 
     /// Sends a leave once. If that fails, it becomes pending.
@@ -128,7 +125,7 @@ impl Pending {
 
     fn push(&self, lane: &DueQueue<Attempt>, command: Command, guard: Option<Guard>, trace: TraceContext) {
         let now = Instant::now();
-        match Slot::take(&self.count) {
+        match self.count.one_more_up_to(MAX_PENDING) {
             Some(slot) => {
                 lane.push(now, Attempt { command, trace, since: now, backoff: Backoff::new(), guard, slot });
             }
@@ -177,35 +174,9 @@ impl Pending {
     }
 }
 
-/// One of the [`MAX_PENDING`] slots for commands.
-struct Slot(Arc<AtomicUsize>);
-
-impl Slot {
-    fn take(count: &Arc<AtomicUsize>) -> Option<Self> {
-        let one_more = |count| (count < MAX_PENDING).then_some(count + 1);
-        count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
-        Some(Self(Arc::clone(count)))
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slots_are_bounded_and_reused() {
-        let count = Arc::new(AtomicUsize::new(MAX_PENDING - 1));
-        let last = Slot::take(&count);
-        assert!(last.is_some() && Slot::take(&count).is_none());
-        drop(last);
-        assert!(Slot::take(&count).is_some());
-    }
 
     #[test]
     fn an_attempt_takes_no_more_than_its_bound_says() {

@@ -78,10 +78,16 @@ impl Dirty {
 
     /// Events of a room may be missing: begins a repair, or has the one that is under way fetch another snapshot.
     pub(super) fn repair(&self, room: &Arc<RoomHandle>) {
-        if let Some(number) = room.lock().begin_repair() {
+        if self.begin_repair(room) {
             telemetry::metrics::gap();
-            self.after(Duration::ZERO, room, Task::Repair(number, Tries::new()));
         }
+    }
+
+    /// Returns whether a repair begins.
+    fn begin_repair(&self, room: &Arc<RoomHandle>) -> bool {
+        let begun = room.lock().begin_repair();
+        let task = begun.map(|number| Task::Repair(number, Tries::new()));
+        task.map(|task| self.after(Duration::ZERO, room, task)).is_some()
     }
 
     /// Changes of channels or locks may be missing: begins a sync, or has the one that is under way run again.
@@ -135,11 +141,8 @@ impl Dirty {
 
     async fn carry_out(&self, Work { room, task }: Work) {
         match task {
-            Task::EndRecovery => {
-                if let Some(number) = room.lock().begin_repair() {
-                    self.after(Duration::ZERO, &room, Task::Repair(number, Tries::new()));
-                }
-            }
+            // No gap: what may be missing was counted when the recovery began.
+            Task::EndRecovery => drop(self.begin_repair(&room)),
             Task::Repair(number, tries) => self.repair_step(&room, number, tries).await,
             Task::Sync(tries) => self.sync_step(&room, tries).await,
             Task::CatchUp => self.catch_up(&room),

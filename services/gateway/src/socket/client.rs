@@ -17,8 +17,9 @@ use telemetry::{
     propagation::TraceContext,
 };
 
-use super::{count::Count, outlet::Outlet, session::Session};
+use super::{outlet::Outlet, session::Session};
 use crate::{
+    count::Count,
     http::transports::Transports,
     liveness::{Liveness, now_ms},
     pending::Pending,

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use protocol::{ConnId, LockId, RoomId, command::lock::Held};
 use tokio::{sync::watch, time::Instant};
 
-use super::{ack::Ack, count::Counted, task::OwnedTask};
-use crate::relay::LockSubscription;
+use super::{ack::Ack, task::OwnedTask};
+use crate::{count::Counted, relay::LockSubscription};
 
 /// The locks of one session.
 #[derive(Default)]

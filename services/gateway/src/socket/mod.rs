@@ -1,6 +1,6 @@
 //! Sockets: connect, events, disconnect. Each of these modules uses only earlier ones:
 //!
-//! - `count`, `task`: counters made of guards, tasks with an owner.
+//! - `task`: tasks with an owner.
 //! - `pending_acks`, `outlet`: sends to one client. `ack`: the acknowledgement of one event.
 //! - `held`: the locks of one session. `op`: an operation in a session's queue. `session`: the data of one session.
 //! - `client`: one client, and what it shares with others.
@@ -9,7 +9,6 @@
 
 pub(crate) mod ack;
 pub(crate) mod client;
-mod count;
 mod disconnect;
 mod events;
 mod held;

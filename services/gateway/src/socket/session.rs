@@ -14,10 +14,10 @@ use serde_json::value::RawValue;
 use self::standing::Standing;
 use super::{
     ack::Ack,
-    count::Counted,
     held::{Locks, TakenLocks},
     op::Op,
 };
+use crate::count::Counted;
 
 /// The most events of one client that may wait; further ones are answered `OVERLOADED`.
 const QUEUE: usize = 64;

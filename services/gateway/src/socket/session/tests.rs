@@ -8,8 +8,9 @@ use tracing::Span;
 
 use super::*;
 use crate::{
+    count::Count,
     http::transports::Transports,
-    socket::{ack::Ack, count::Count, outlet::Outlet},
+    socket::{ack::Ack, outlet::Outlet},
 };
 
 fn session() -> (Session, Count) {

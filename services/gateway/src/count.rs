@@ -11,9 +11,16 @@ pub(crate) struct Count(Arc<AtomicUsize>);
 
 impl Count {
     /// Counts one more until the guard is dropped.
-    pub(super) fn one_more(&self) -> Counted {
+    pub(crate) fn one_more(&self) -> Counted {
         self.0.fetch_add(1, Ordering::AcqRel);
         Counted(Arc::clone(&self.0))
+    }
+
+    /// The same, unless there are `most` already.
+    pub(crate) fn one_more_up_to(&self, most: usize) -> Option<Counted> {
+        let one_more = |count| (count < most).then_some(count + 1);
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        Some(Counted(Arc::clone(&self.0)))
     }
 
     /// The number now.
@@ -24,7 +31,7 @@ impl Count {
 
 /// Counts as one in its [`Count`].
 #[derive(Debug)]
-pub(super) struct Counted(Arc<AtomicUsize>);
+pub(crate) struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -43,5 +50,14 @@ mod tests {
         assert_eq!(count.get(), 2);
         drop(guards);
         assert_eq!(count.get(), 0);
+    }
+
+    #[test]
+    fn a_count_with_a_bound_is_reached_and_reused() {
+        let count = Count::default();
+        let guards = [count.one_more_up_to(2), count.one_more_up_to(2)];
+        assert!(guards.iter().all(Option::is_some) && count.one_more_up_to(2).is_none());
+        drop(guards);
+        assert!(count.one_more_up_to(2).is_some());
     }
 }
