@@ -32,7 +32,7 @@ pub(crate) const ALL: [(&str, &str); 11] = [
     ("idle-memory", "KiB of an idle joined connection at 8,000 connections, against the echo"),
     ("join-storm", "1,000 joins into one room at once"),
     ("fan-out", "events a second in a room of 100, against a bare broadcast"),
-    ("loud-room", "p99 in 20 rooms of two beside a room of 200 where one writes 60 KB as fast as it is answered"),
+    ("loud-room", "p99 in 20 rooms of two next to a room of 200 where one writes 60 KB as fast as it is answered"),
     ("channels", "updates of metadata and locks of 200 clients, against patches; a lock that 20 want"),
     ("growth", "CPU of a plain heartbeat with few and many rooms, with small and large rooms"),
     ("telemetry", "what tracing costs: off, as in production, as in development (not in --quick)"),

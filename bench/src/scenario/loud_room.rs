@@ -1,4 +1,4 @@
-//! Twenty quiet rooms of two beside a loud one: 200 members, one of whom writes 60 KB as fast as it is answered. That is 12 MB for the
+//! Twenty quiet rooms of two next to a loud one: 200 members, one of whom writes 60 KB as fast as it is answered. That is 12 MB for the
 //! gateway to send each time. In the quiet rooms one member patches ten times a second and the other one waits for the event; what
 //! they see without the loud room is the yardstick.
 //!
@@ -55,7 +55,7 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     let alone = measure(&mut rooms, window).await?;
     let loud = Loud::start(servers.address).await?;
     let (begun, writes, events) = (Instant::now(), loud.writes(), loud.events());
-    let beside = measure(&mut rooms, window).await?;
+    let next_to_loud = measure(&mut rooms, window).await?;
     let rate = |now: u64, then: u64| (now - then) as f64 / begun.elapsed().as_secs_f64();
     let (write_rate, event_rate) = (rate(loud.writes(), writes), rate(loud.events(), events));
     let closed = loud.stop().await?;
@@ -68,10 +68,11 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     if event_rate == 0.0 {
         faults.note("the loud room said nothing".to_owned());
     }
-    let [round_trip, delivery] = [beside.round_trips_us, beside.deliveries_us].map(|all| quantile_ms(&all, 0.99));
+    let [round_trip, delivery] =
+        [next_to_loud.round_trips_us, next_to_loud.deliveries_us].map(|all| quantile_ms(&all, 0.99));
     Ok(Report {
         rows: vec![
-            Row::new("quiet rooms beside a loud one: p99", round_trip, "ms")
+            Row::new("quiet rooms next to a loud one: p99", round_trip, "ms")
                 .yardstick(quantile_ms(&alone.round_trips_us, 0.99))
                 .at_most(50.0),
             Row::new("— p99 from a patch to its event", delivery, "ms")
