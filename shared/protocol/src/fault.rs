@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
+    /// There is no token, or it is not valid (any more).
+    Unauthenticated,
+    /// The token does not allow it. Nothing changed.
+    Forbidden,
+    /// The client, or all clients together, did this too often. Nothing was done; `retryAfterMs` of the answer says when to try again.
+    RateLimited,
     /// The payload has a wrong type, a missing field or a value out of range. Nothing changed.
     InvalidPayload,
     /// The socket is in no room.
@@ -40,6 +46,9 @@ impl Code {
     /// The name on the wire and in telemetry (`error.type`).
     pub fn as_str(self) -> &'static str {
         match self {
+            Code::Unauthenticated => "UNAUTHENTICATED",
+            Code::Forbidden => "FORBIDDEN",
+            Code::RateLimited => "RATE_LIMITED",
             Code::InvalidPayload => "INVALID_PAYLOAD",
             Code::NotJoined => "NOT_JOINED",
             Code::RoomConflict => "ROOM_CONFLICT",

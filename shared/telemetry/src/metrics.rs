@@ -9,11 +9,12 @@ use opentelemetry::{
 };
 
 use self::instruments::Instruments;
-pub use self::{operation::Operation, reading::Reading};
+pub use self::{operation::Operation, reading::Reading, refusal::Refusal};
 
 mod instruments;
 mod operation;
 mod reading;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +62,9 @@ pub fn begin_gateway() {
     instruments.audit_differences.add(0, &[]);
     instruments.gaps.add(0, &[]);
     instruments.slow_readers.add(0, &[]);
+    for refusal in Refusal::ALL {
+        instruments.refused.add(0, &[KeyValue::new("reason", refusal.name())]);
+    }
     instruments.pending_dropped.add(0, &[]);
 }
 
@@ -149,6 +153,13 @@ pub fn gap() {
 pub fn slow_reader() {
     if let Some(instruments) = INSTRUMENTS.get() {
         instruments.slow_readers.add(1, &[]);
+    }
+}
+
+/// A client was refused something that its token or a budget does not allow.
+pub fn refused(refusal: Refusal) {
+    if let Some(instruments) = INSTRUMENTS.get() {
+        instruments.refused.add(1, &[KeyValue::new("reason", refusal.name())]);
     }
 }
 

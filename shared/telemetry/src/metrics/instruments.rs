@@ -21,6 +21,7 @@ pub(super) struct Instruments {
     pub(super) evictions: Counter<u64>,
     pub(super) history_changes: Counter<u64>,
     pub(super) slow_readers: Counter<u64>,
+    pub(super) refused: Counter<u64>,
     pub(super) pending_dropped: Counter<u64>,
     pub(super) lock_wait: Histogram<f64>,
     pub(super) events: Counter<u64>,
@@ -75,6 +76,11 @@ impl Instruments {
                 "presence.slow_reader.total",
                 "{connection}",
                 "Sockets closed because they read too slowly.",
+            ),
+            refused: counter(
+                "presence.refused.total",
+                "{refusal}",
+                "What was refused, by the permission or the budget that did not allow it.",
             ),
             pending_dropped: counter(
                 "presence.pending.dropped.total",

@@ -1,0 +1,70 @@
+//! What a client can be refused by: its token, or a budget.
+
+/// Why a client was refused something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// A handshake or a refresh without a valid token.
+    Unauthenticated,
+    /// An event that the token does not allow.
+    Forbidden,
+    /// A handshake from an origin that is not named.
+    Origin,
+    /// An event over `SOCKET_EVENTS_PER_S`.
+    SocketEvents,
+    /// A message over `SOCKET_BYTES_PER_S`.
+    SocketBytes,
+    /// A metadata write over `CHANNEL_WRITES_PER_S`.
+    ChannelWrites,
+    /// An event of a socket whose queue is full.
+    Queue,
+    /// A socket that was closed because too many bytes wait for it.
+    SocketBacklog,
+    /// A socket that was closed because too many bytes wait in the process.
+    ProcessBacklog,
+    /// A handshake over `MAX_SESSIONS`.
+    Sessions,
+    /// A handshake over the number of sessions that are in no namespace yet.
+    Handshakes,
+    /// A handshake over `ADDRESS_HANDSHAKES_PER_S`.
+    AddressRate,
+    /// A request whose head came too slowly or was too large.
+    RequestHead,
+}
+
+impl Refusal {
+    /// Every reason.
+    pub const ALL: [Self; 13] = [
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::Origin,
+        Self::SocketEvents,
+        Self::SocketBytes,
+        Self::ChannelWrites,
+        Self::Queue,
+        Self::SocketBacklog,
+        Self::ProcessBacklog,
+        Self::Sessions,
+        Self::Handshakes,
+        Self::AddressRate,
+        Self::RequestHead,
+    ];
+
+    /// The label's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::Origin => "origin",
+            Self::SocketEvents => "socket_events",
+            Self::SocketBytes => "socket_bytes",
+            Self::ChannelWrites => "channel_writes",
+            Self::Queue => "queue",
+            Self::SocketBacklog => "socket_backlog",
+            Self::ProcessBacklog => "process_backlog",
+            Self::Sessions => "sessions",
+            Self::Handshakes => "handshakes",
+            Self::AddressRate => "address_rate",
+            Self::RequestHead => "request_head",
+        }
+    }
+}
