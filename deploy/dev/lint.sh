@@ -47,7 +47,7 @@ check_architecture() {
 }
 
 # The parts of the bus in the order of their dependencies: none uses a later part, nor the whole.
-bus_modules='clock rendezvous subjects redis script link directory publisher requests inbox'
+bus_modules='clock rendezvous subjects redis script link directory revocations publisher requests inbox'
 
 # What clients are sent and what services send each other do not know each other. Both stand on what they share.
 protocol_shared='limits fault ids json position state'

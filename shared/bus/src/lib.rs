@@ -7,6 +7,7 @@
 //! - `clock`, `rendezvous`, `subjects` (names), `redis` (configuration, the two connections), `script` (Lua by its hash).
 //! - `link`: commands, subscriptions that survive a reconnect, publishing.
 //! - `directory`: who is alive, by leases; whether Redis can be trusted; which partitions may have lost changes.
+//! - `revocations`: tokens that are not valid any more.
 //! - `publisher`: outboxes, where requests for one instance collect, and replies.
 //! - `requests`: requests that wait for a reply, until their deadline.
 //! - `inbox`: reads the subscription and dispatches; checks that it is received, and which primary has which slots.
@@ -22,10 +23,14 @@ mod publisher;
 pub mod redis;
 mod rendezvous;
 mod requests;
+pub mod revocations;
 pub mod script;
 mod subjects;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use fred::{clients::Client, types::ConnectHandle};
 use parking_lot::Mutex;
@@ -49,6 +54,7 @@ use crate::{
     link::{CanReceive, Link},
     publisher::Publisher,
     requests::{Pending, Requests},
+    revocations::Revocations,
 };
 
 /// An instance's place on the bus.
@@ -201,6 +207,13 @@ impl Bus {
                 listener.on_channel_gap(&channel);
             }
         }
+    }
+
+    /// Follows the list of revoked tokens, which are kept for `kept`, the longest life of a token. `on_new` is called after new ones.
+    pub fn follow_revocations(&self, kept: Duration, on_new: impl Fn() + Send + Sync + 'static) -> Arc<Revocations> {
+        let revocations = Revocations::new(self.link.commands.clone(), &self.link.subjects, kept);
+        self.tasks.spawn_permanent("bus revocations", Arc::clone(&revocations).follow(Box::new(on_new)));
+        revocations
     }
 
     /// Removes the own entry from the directory; the lease is not renewed after this call. Waits for Redis for at most 1.5 s; if it

@@ -59,6 +59,11 @@ impl Subjects {
         format!("{}:{{directory}}:changes", self.prefix)
     }
 
+    /// The revoked tokens: their moments, and their order.
+    pub(crate) fn revocations(&self) -> [String; 2] {
+        [format!("{}:{{directory}}:revoked", self.prefix), format!("{}:{{directory}}:revocations", self.prefix)]
+    }
+
     /// The last changes of that list.
     pub(crate) fn change_log(&self) -> String {
         format!("{}:{{directory}}:log", self.prefix)

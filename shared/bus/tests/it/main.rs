@@ -11,6 +11,7 @@ mod directory;
 mod faults;
 mod gaps;
 mod instance;
+mod revocations;
 mod site;
 mod subscriptions;
 mod tasks;
