@@ -50,7 +50,7 @@ check_architecture() {
 bus_modules='clock rendezvous subjects redis script link directory revocations publisher requests inbox'
 
 # What clients are sent and what services send each other do not know each other. Both stand on what they share.
-protocol_shared='limits fault ids json position state'
+protocol_shared='limits fault ids json position info state'
 
 # The gateway, and inside it what knows rooms and what knows sockets.
 gateway_modules='backoff count due_queue liveness translate http config pending reassert relay socket listener stop'

@@ -48,6 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         gateway: gateway.clone(),
         op: 1,
         known_epoch: 0,
+        info: None,
         state: state.clone(),
     };
     let numbers: Vec<_> = (0..members).collect();

@@ -115,8 +115,14 @@ impl Source for Members {
 
     fn records(&self, _: &RoomId, members: &[ConnId]) -> Vec<Restored> {
         let state = RawValue::from_string("{}".to_owned()).unwrap();
-        let record =
-            |conn: &ConnId| Restored { conn: conn.clone(), user: "ann".into(), op: 1, epoch: 7, state: state.clone() };
+        let record = |conn: &ConnId| Restored {
+            conn: conn.clone(),
+            user: "ann".into(),
+            op: 1,
+            epoch: 7,
+            info: None,
+            state: state.clone(),
+        };
         members.iter().map(record).collect()
     }
 

@@ -1,4 +1,4 @@
-//! What every JSON text of a client has to keep to, whatever it means.
+//! What every JSON text from outside has to keep to, whatever it means.
 
 use crate::{fault::Fault, limits::MAX_DEPTH};
 
@@ -27,4 +27,17 @@ fn depth(text: &str) -> usize {
         }
     }
     deepest
+}
+
+/// A valid JSON text without the white space between its tokens.
+pub(crate) fn compact(text: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let is_kept = |c: &char| {
+        let is_end = *c == '"' && !escaped;
+        escaped = in_string && *c == '\\' && !escaped;
+        let kept = in_string || !c.is_ascii_whitespace();
+        in_string ^= is_end;
+        kept
+    };
+    text.chars().filter(is_kept).collect()
 }

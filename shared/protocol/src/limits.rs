@@ -11,13 +11,15 @@ pub const MAX_DEPTH: usize = 64;
 
 /// The longest state, in bytes of its JSON text.
 pub const MAX_STATE_BYTES: usize = 16 * 1024;
+/// The longest `info` of a token, in bytes of its JSON text.
+pub const MAX_INFO_BYTES: usize = 2 * 1024;
 /// The highest epoch that a connection adopts because its client names it, 2^52: from there it may grow by one 2^52 times
 /// without passing [`MAX_SAFE_INTEGER`].
 pub const MAX_ADOPTED_EPOCH: u64 = 1 << 52;
 /// The most members of one room.
 pub const MAX_ROOM_MEMBERS: usize = 10_000;
-/// The most bytes that the members of one room take in an answer: identifiers, states, and 120 for each member. This is a
-/// little less than one message of the bus may carry.
+/// The most bytes that the members of one room take in an answer: identifiers, infos, states, and 120 for each member. This
+/// is a little less than one message of the bus may carry.
 pub const MAX_ROOM_BYTES: usize = 8 * 1024 * 1024 - 64 * 1024;
 
 /// The most items of one channel, and so of one request.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::{ConnId, RoomId, command::Restored};
+use protocol::{ConnId, Info, RoomId, command::Restored};
 use serde_json::value::RawValue;
 
 use super::room::Sink;
@@ -21,7 +21,7 @@ pub(crate) trait Member: Send + Sync + 'static {
     /// Its room cannot be read, and it is not a member any more: the same, through no fault of the client.
     fn disconnect(self: Arc<Self>);
     /// What the room says of the member's own record. Called under the room's lock.
-    fn recorded(&self, epoch: u64, op: u64, state: &str);
+    fn recorded(&self, epoch: u64, op: u64, info: Option<&Info>, state: &str);
     /// Whether Redis should have a record of it in `room`.
     fn is_member_of(&self, room: &RoomId) -> bool;
     /// That record.
@@ -39,7 +39,7 @@ impl Sink for Arc<dyn Member> {
         Member::evicted(Arc::clone(self), op);
     }
 
-    fn recorded(&self, epoch: u64, op: u64, state: &str) {
-        Member::recorded(&**self, epoch, op, state);
+    fn recorded(&self, epoch: u64, op: u64, info: Option<&Info>, state: &str) {
+        Member::recorded(&**self, epoch, op, info, state);
     }
 }

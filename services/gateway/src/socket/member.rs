@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::{ConnId, RoomId, command::Restored};
+use protocol::{ConnId, Info, RoomId, command::Restored};
 use serde_json::value::RawValue;
 
 use super::client::Client;
@@ -29,8 +29,8 @@ impl Member for Client {
         self.outlet.close();
     }
 
-    fn recorded(&self, epoch: u64, op: u64, state: &str) {
-        self.session.recorded(epoch, op, state);
+    fn recorded(&self, epoch: u64, op: u64, info: Option<&Info>, state: &str) {
+        self.session.recorded(epoch, op, info, state);
     }
 
     fn is_member_of(&self, room: &RoomId) -> bool {

@@ -8,7 +8,7 @@ mod tests;
 use std::collections::VecDeque;
 
 use parking_lot::{Mutex, MutexGuard};
-use protocol::{Code, ConnId, Fault, RoomId, UserId, client::Request, command::Restored};
+use protocol::{Code, ConnId, Fault, Info, RoomId, UserId, client::Request, command::Restored};
 use serde_json::value::RawValue;
 
 use self::standing::Standing;
@@ -28,8 +28,11 @@ pub(super) struct Membership {
     pub(super) room: RoomId,
     pub(super) user: UserId,
     pub(super) epoch: u64,
+    /// What the client's token said about it when it joined. A later token counts from the next join on: like a state, an info
+    /// only changes by an operation.
+    pub(super) info: Option<Info>,
     pub(super) state: Box<RawValue>,
-    /// The operation that set `state`.
+    /// The operation that set `info` and `state`.
     pub(super) base_op: u64,
     /// Whether the join was answered. A join that was sent but not answered may have been carried out.
     pub(super) joined: bool,
@@ -181,15 +184,15 @@ impl Session {
 
     /// The room says what the record of the connection is. If that is newer than the last answer, because an answer was lost, the
     /// session takes it: no epoch and no state goes back when the record is restored.
-    pub(super) fn recorded(&self, epoch: u64, op: u64, record: &str) {
+    pub(super) fn recorded(&self, epoch: u64, op: u64, info: Option<&Info>, state_text: &str) {
         let mut state = self.lock();
         if state.unanswered.is_none_or(|unanswered| op < unanswered.op) {
             return;
         }
-        let Ok(record) = RawValue::from_string(record.to_owned()) else { return };
+        let Ok(record) = RawValue::from_string(state_text.to_owned()) else { return };
         state.epoch = state.epoch.max(epoch);
         if let Some(own) = state.membership.as_mut().filter(|own| own.joined && own.base_op < op) {
-            (own.epoch, own.base_op, own.state) = (epoch, op, record);
+            (own.epoch, own.base_op, own.info, own.state) = (epoch, op, info.cloned(), record);
         }
         state.unanswered = None;
     }
@@ -214,6 +217,7 @@ impl Session {
             user: own.user.clone(),
             op: own.base_op,
             epoch: own.epoch,
+            info: own.info.clone(),
             state: own.state.clone(),
         })
     }

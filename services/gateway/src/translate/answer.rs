@@ -1,7 +1,7 @@
 //! Builds acknowledgements from presence-state's answers.
 
 use protocol::{
-    ChannelId, Fault,
+    ChannelId, Fault, Info,
     client::{
         ChannelAnswer, ChannelItem, HeldRejection, List, ListedLock, LockAnswer, LocksAnswer, Member, Object, Rejection,
     },
@@ -15,8 +15,9 @@ use serde::Serialize;
 
 /// A member, as of `read_ms`.
 pub(crate) fn member(member: &command::Member, read_ms: u64) -> Member<'_> {
-    let command::Member { conn, user, epoch, state, .. } = member;
-    Member { conn_id: conn, user_id: user, state, last_seen_ms: read_ms, epoch: *epoch }
+    let command::Member { conn, user, epoch, info, state, .. } = member;
+    let info = info.as_ref().map(Info::json);
+    Member { conn_id: conn, user_id: user, state, info, last_seen_ms: read_ms, epoch: *epoch }
 }
 
 /// A channel's record.
@@ -71,6 +72,22 @@ mod tests {
 
     fn json(answer: &impl Serialize) -> String {
         serde_json::to_string(answer).unwrap()
+    }
+
+    #[test]
+    fn an_info_stands_behind_the_state_or_nowhere() {
+        let (text, member) = (r#"{"name":"Ann"}"#, |info| command::Member {
+            conn: "c1".into(),
+            user: "ann".into(),
+            epoch: 6,
+            op: 4,
+            info,
+            state: serde_json::from_str("{}").unwrap(),
+        });
+        let without = r#"{"connId":"c1","userId":"ann","state":{},"lastSeenMs":9,"epoch":6}"#;
+        assert_eq!(json(&super::member(&member(None), 9)), without);
+        let with = without.replace(r#""state":{}"#, &format!(r#""state":{{}},"info":{text}"#));
+        assert_eq!(json(&super::member(&member(serde_json::from_str(text).unwrap()), 9)), with);
     }
 
     #[test]

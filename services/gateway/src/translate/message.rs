@@ -24,6 +24,7 @@ pub(crate) fn presence<'a>(
         user_id: event.user,
         conn_id: event.conn,
         state: event.state,
+        info: event.info,
         ts: event.ts,
         epoch: event.epoch,
         seq: event.at.seq,
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_leave_has_its_reason_and_whether_its_user_left() {
-        let text = "2 5 3 9 8 7 6 4 leave node_lost 1\n\nc1\nann\n{\"a\": 1e400}";
+        let text = "3 5 3 9 8 7 6 4 leave node_lost 1\n\nc1\nann\n\n{\"a\": 1e400}";
         let event = RoomEvent::read(text).unwrap();
         let room = RoomId::from("r");
         assert_eq!(
@@ -121,12 +122,12 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_record_is_a_join() {
-        let event = RoomEvent::read("2 5 3 9 8 7 6 4 restore - 0\n\nc1\nann\n{}").unwrap();
+    fn a_restored_record_is_a_join_with_its_info() {
+        let event = RoomEvent::read("3 5 3 9 8 7 6 4 restore - 0\n\nc1\nann\n{\"n\":1}\n{}").unwrap();
         let room = RoomId::from("r");
         assert_eq!(
             json(&presence(&room, &event, event.kind, true, true)),
-            r#"{"type":"join","roomId":"r","userId":"ann","connId":"c1","state":{},"ts":7,"epoch":6,"seq":3,"gen":5,"userJoined":true,"resync":true}"#
+            r#"{"type":"join","roomId":"r","userId":"ann","connId":"c1","state":{},"info":{"n":1},"ts":7,"epoch":6,"seq":3,"gen":5,"userJoined":true,"resync":true}"#
         );
     }
 
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn scripts_and_clients_use_the_same_words() {
         for word in ["left", "disconnected", "expired", "node_lost"] {
-            let text = format!("2 5 3 9 8 7 6 4 leave {word} 1\n\nc1\nann\n{{}}");
+            let text = format!("3 5 3 9 8 7 6 4 leave {word} 1\n\nc1\nann\n\n{{}}");
             let reason = RoomEvent::read(&text).unwrap().reason.map(leave_reason);
             assert_eq!(json(&reason), format!("{word:?}"));
         }

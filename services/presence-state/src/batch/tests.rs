@@ -22,7 +22,7 @@ impl Listener for NullListener {}
 
 fn beat(room: &str) -> Heartbeat {
     let (room, conn) = (room.into(), "c".into());
-    Heartbeat { room, conn, op: 2, base_op: 1, known_epoch: 7, epoch: None, state: None }
+    Heartbeat { room, conn, op: 2, base_op: 1, known_epoch: 7, epoch: None, info: None, state: None }
 }
 
 fn heartbeat(room: &str) -> Command {
@@ -50,6 +50,7 @@ fn join(room: &str, conn: &str) -> Command {
         gateway: "presence-gateway-0000000a".into(),
         op: 1,
         known_epoch: 0,
+        info: None,
         state: json("{}"),
     })
 }
@@ -88,7 +89,7 @@ fn codes(mut answers: Vec<Addressed>) -> Vec<(u64, &'static str)> {
 fn writes() -> Vec<Command> {
     let gateway = || "presence-gateway-0000000a".into();
     let channel = |room: &str| ChannelId { name: room.into(), kind: "T".into() };
-    let member = Restored { conn: "c".into(), user: "ann".into(), op: 1, epoch: 7, state: json("{}") };
+    let member = Restored { conn: "c".into(), user: "ann".into(), op: 1, epoch: 7, info: None, state: json("{}") };
     let partition = |room: &str| RoomId::from(room).partition();
     let lock = LockId { channel: channel("locked"), name: "pen".into() };
     vec![
@@ -196,7 +197,7 @@ async fn a_room_that_cannot_be_read_does_not_affect_others() {
     for room in ["before", "after"].map(RoomId::from) {
         let head = (keyspace::room(&base(&room), &room), ("head", "1 1 1 10 1 00000000"));
         let () = bus.commands().hset(head.0, head.1).await.unwrap();
-        let () = bus.commands().hset(record(&room), ("c", "7\n1\nn\nann\n{}")).await.unwrap();
+        let () = bus.commands().hset(record(&room), ("c", "7\n1\nn\nann\n\n{}")).await.unwrap();
     }
     let broken = RoomId::from("broken");
     for key in [record(&broken), keyspace::revisions(&base(&broken), &broken)] {

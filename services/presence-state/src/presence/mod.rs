@@ -44,7 +44,7 @@ fn outcome(beat: Beat) -> Outcome {
     match beat {
         Beat::Missing => Outcome::Missing,
         Beat::Stale { epoch } => Outcome::Stale { epoch },
-        Beat::Conflict { epoch, op, state } => Outcome::Conflict { epoch, op, state },
+        Beat::Conflict { epoch, op, info, state } => Outcome::Conflict { epoch, op, info, state },
         Beat::Taken { epoch, op, changed } => Outcome::Beat { changed, epoch, op },
         Beat::Overtaken => Outcome::Fault(Fault::new(Code::Timeout, "a later heartbeat was there first")),
         Beat::Full => Outcome::Fault(Fault::new(

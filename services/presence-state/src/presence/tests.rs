@@ -68,6 +68,7 @@ impl Site {
             gateway: gateway.into(),
             op: 1,
             known_epoch: 0,
+            info: None,
             state: RawValue::from_string("{}".to_owned()).unwrap(),
         };
         let joined = super::join(&self.store, self.caller(), &[(&join, TraceContext::default())]).await.unwrap();

@@ -2,7 +2,7 @@
 -- needs: clock, call, history, partition, lives, room, stored_lock, locks, departure
 -- KEYS  1 the partition
 -- ARGV  3 room  4 the maximum members and  5 the maximum bytes of a room  then for each join: conn, user, gateway, op, known epoch,
---       state, traceparent
+--       content (see room.lua), traceparent
 -- Returns {gen, {conn, record, ...} before, {status, seq, token, epoch, op, ...} for each join}
 -- status: new | same (a repeated join changes nothing) | overtaken (the record has a later op) | full
 local FIRST, FIELDS = 6, 7
@@ -10,12 +10,12 @@ turn_to(1, ARGV[3])
 local members, most_members, most_bytes = count(), tonumber(ARGV[4]), tonumber(ARGV[5])
 local before = redis.call('HGETALL', members_key)
 
-local function join(conn, user, gateway, op, known, state, traceparent)
+local function join(conn, user, gateway, op, known, content, traceparent)
   local old = read(conn)
   if old and old.op == op then return 'same', old end
   if old and old.op > op then return 'overtaken', old end
   local record = {
-    epoch = math.max(known + 1, (old and old.epoch or 0) + 1, now), op = op, gateway = gateway, user = user, state = state,
+    epoch = math.max(known + 1, (old and old.epoch or 0) + 1, now), op = op, gateway = gateway, user = user, content = content,
   }
   local growth = size(conn, record) - (old and size(conn, old) or 0)
   if (not old and members >= most_members) or (growth > 0 and (head and head.bytes or 0) + growth > most_bytes) then

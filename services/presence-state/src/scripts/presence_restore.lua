@@ -2,7 +2,7 @@
 -- flags: allow-oom
 -- needs: clock, call, history, partition, lives, room, stored_lock, locks, departure
 -- KEYS  1 the partition
--- ARGV  3 room  4 gateway  5 traceparent  then for each record: conn, user, op, epoch, state
+-- ARGV  3 room  4 gateway  5 traceparent  then for each record: conn, user, op, epoch, content (see room.lua)
 -- Returns how many were written. A record with a later op stays as it is.
 local FIRST, FIELDS = 6, 5
 turn_to(1, ARGV[3])
@@ -13,7 +13,7 @@ for i = FIRST, #ARGV, FIELDS do
   local old = read(conn)
   if not old or old.op < op or (old.op == op and old.epoch < epoch) then
     local record = {
-      epoch = math.max(epoch, old and old.epoch or 0), op = op, gateway = ARGV[4], user = ARGV[i + 1], state = ARGV[i + 4],
+      epoch = math.max(epoch, old and old.epoch or 0), op = op, gateway = ARGV[4], user = ARGV[i + 1], content = ARGV[i + 4],
     }
     if old and (old.user ~= record.user or old.gateway ~= record.gateway) then
       depart(conn, old, 'left', ARGV[5])

@@ -1,7 +1,7 @@
 -- A room: its position, sizes, records and events.
 -- needs: clock, call, history, partition, lives
--- A record is "epoch\nop\ngateway\nuser\nstate"; an event is the text that protocol/src/event describes. The state is the
--- client's JSON and stays opaque here: cjson would break it.
+-- A record is "epoch\nop\ngateway\nuser\ninfo\nstate"; an event is the text that protocol/src/event describes. Info and state,
+-- "info\nstate", are its content and stay opaque here: they are JSON from outside, and cjson would break it.
 local room_key, members_key, events_key
 
 -- nil if the room does not exist. Its numbers stay text until something is computed with them: a number costs 0.1 µs to
@@ -41,8 +41,8 @@ end
 
 -- A record whose epoch and op are still text.
 local function split(text)
-  local epoch, op, gateway, user, state = match(text, '^(%d+)\n(%d+)\n([^\n]*)\n([^\n]*)\n(.*)$')
-  return epoch and { epoch = epoch, op = op, gateway = gateway, user = user, state = state }
+  local epoch, op, gateway, user, content = match(text, '^(%d+)\n(%d+)\n([^\n]*)\n([^\n]*)\n(.*)$')
+  return epoch and { epoch = epoch, op = op, gateway = gateway, user = user, content = content }
 end
 
 local function parse(text)
@@ -60,7 +60,7 @@ end
 local function to_text(n) return type(n) == 'string' and n or int(n) end
 
 -- At least the bytes that the record takes in an answer.
-local function size(conn, record) return 120 + #conn + 2 * #record.user + #record.state end
+local function size(conn, record) return 120 + #conn + 2 * #record.user + #record.content end
 
 -- The room's records take `by` bytes more.
 local function grow(by)
@@ -70,7 +70,7 @@ end
 -- `growth` is how much larger it is than the record that it takes the place of, if any.
 local function write(conn, record, growth)
   call('HSET', members_key, conn, to_text(record.epoch) .. '\n' .. to_text(record.op) .. '\n' .. record.gateway .. '\n' ..
-    record.user .. '\n' .. record.state)
+    record.user .. '\n' .. record.content)
   grow(growth)
 end
 
@@ -107,9 +107,9 @@ local function publish(kind, reason, edge, conn, record, traceparent)
   head.seq = int(head.seq + 1)
   head.token = now_us > tonumber(previous) and now_us_text or int(previous + 1)
   call('SPUBLISH', events_key,
-    '2 ' .. head.gen .. ' ' .. head.seq .. ' ' .. head.token .. ' ' .. previous .. ' ' .. now_text .. ' ' ..
+    '3 ' .. head.gen .. ' ' .. head.seq .. ' ' .. head.token .. ' ' .. previous .. ' ' .. now_text .. ' ' ..
     to_text(record.epoch) .. ' ' .. to_text(record.op) .. ' ' .. kind .. ' ' .. reason .. (edge and ' 1\n' or ' 0\n') ..
-    traceparent .. '\n' .. conn .. '\n' .. record.user .. '\n' .. record.state)
+    traceparent .. '\n' .. conn .. '\n' .. record.user .. '\n' .. record.content)
 end
 
 -- Stores the room's position after the published events.

@@ -25,7 +25,12 @@ impl Args {
     }
 
     pub(super) fn text(&mut self, text: &str) {
-        self.buffer.extend_from_slice(text.as_bytes());
+        self.joined(&[text]);
+    }
+
+    /// Adds one text of several parts.
+    pub(super) fn joined(&mut self, parts: &[&str]) {
+        parts.iter().for_each(|part| self.buffer.extend_from_slice(part.as_bytes()));
         self.args.push(Arg::Text(self.buffer.len()));
     }
 
@@ -54,8 +59,8 @@ mod tests {
         args.number(7);
         args.text("");
         args.number(-1);
-        args.text("b");
+        args.joined(&["b", "", "c"]);
         let values: Vec<String> = args.into_values().into_iter().map(|value| value.convert().unwrap()).collect();
-        assert_eq!(values, ["a\u{e9}", "7", "", "-1", "b"]);
+        assert_eq!(values, ["a\u{e9}", "7", "", "-1", "bc"]);
     }
 }

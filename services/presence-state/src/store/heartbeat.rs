@@ -4,12 +4,12 @@ use std::sync::LazyLock;
 
 use bus::script::Script;
 use fred::bytes_utils::Str;
-use protocol::{Fault, RoomId, command::Heartbeat, limits::MAX_ROOM_BYTES};
+use protocol::{Fault, Info, RoomId, command::Heartbeat, limits::MAX_ROOM_BYTES};
 use serde_json::value::RawValue;
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use super::{Caller, Run, Store, args::Args, broken, int, shared_span, source::script};
+use super::{Caller, Run, Store, args::Args, broken, content, int, shared_span, source::script};
 
 static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| script("presence_heartbeat"));
 
@@ -33,6 +33,8 @@ pub enum Beat {
         epoch: u64,
         /// The operation of the stored state.
         op: u64,
+        /// The stored info.
+        info: Option<Info>,
         /// The stored state.
         state: Box<RawValue>,
     },
@@ -64,7 +66,10 @@ impl Store {
             args.number(int(beat.base_op));
             args.number(int(beat.known_epoch));
             args.number(beat.epoch.map_or_else(|| (-1).into(), int));
-            args.text(beat.state.as_deref().map_or("", RawValue::get));
+            match &beat.state {
+                Some(state) => args.joined(&content::parts(beat.info.as_ref(), state)),
+                None => args.text(""),
+            }
             args.text(&TraceContext::of(span).traceparent().unwrap_or_default());
         }
         let span = shared_span(beats.iter().map(|(_, span)| *span));
@@ -95,7 +100,8 @@ impl Beat {
             "ok" => Beat::Taken { epoch: number()?, op: number()?, changed: number()? == 1 },
             "conflict" => {
                 let (epoch, op) = (number()?, number()?);
-                Beat::Conflict { epoch, op, state: RawValue::from_string(parts.next()?.to_owned()).ok()? }
+                let (info, state) = content::read(parts.next()?)?;
+                Beat::Conflict { epoch, op, info, state }
             }
             _ => return None,
         })

@@ -2,6 +2,7 @@
 //! records; it decides nothing about clients.
 
 mod args;
+mod content;
 mod evict;
 mod fault;
 mod gone;

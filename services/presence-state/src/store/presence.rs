@@ -13,7 +13,7 @@ use protocol::{
 use telemetry::propagation::TraceContext;
 use tracing::Span;
 
-use super::{Caller, Run, Store, broken, int, member::stored, source::script, traceparent, traceparent_of};
+use super::{Caller, Run, Store, broken, content, int, member::stored, source::script, traceparent, traceparent_of};
 
 static JOIN: LazyLock<Script> = LazyLock::new(|| script("presence_join"));
 static LEAVE: LazyLock<Script> = LazyLock::new(|| script("presence_leave"));
@@ -58,7 +58,7 @@ impl Store {
                 gateway_code(&join.gateway).into(),
                 int(join.op),
                 int(join.known_epoch),
-                join.state.get().into(),
+                content::parts(join.info.as_ref(), &join.state).concat().into(),
                 traceparent(trace),
             ]);
         }
@@ -78,6 +78,7 @@ impl Store {
                     user: join.user.clone(),
                     epoch,
                     op,
+                    info: join.info.clone(),
                     state: join.state.clone(),
                 };
                 let (result, member) = match result[0].as_str() {
@@ -125,7 +126,7 @@ impl Store {
                 member.user.as_str().into(),
                 int(member.op),
                 int(member.epoch),
-                member.state.get().into(),
+                content::parts(member.info.as_ref(), &member.state).concat().into(),
             ]);
         }
         self.write_room(caller, &RESTORE, &restore.room, args).await

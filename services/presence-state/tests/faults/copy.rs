@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    ChannelType, Position,
+    ChannelType, Info, Position,
     command::{Snapshot, lock::Held, metadata::TypedRecord},
     event::{
         Kind, RoomEvent,
@@ -13,8 +13,10 @@ use protocol::{
     },
 };
 
-/// User, epoch and state of each connection.
-pub(crate) type Roster = BTreeMap<String, (String, u64, String)>;
+use crate::site::info_text;
+
+/// User, epoch, info and state of each connection.
+pub(crate) type Roster = BTreeMap<String, (String, u64, String, String)>;
 /// Value and revision of each key.
 pub(crate) type Items = BTreeMap<String, (String, u64)>;
 /// Fence and connection of each lock that is held.
@@ -60,7 +62,8 @@ impl Copy {
         match event.kind {
             Kind::Leave => drop(self.roster.remove(event.conn)),
             _ => {
-                let known = (event.user.to_owned(), event.epoch, event.state.get().to_owned());
+                let (info, state) = (info_text(event.info).to_owned(), event.state.get().to_owned());
+                let known = (event.user.to_owned(), event.epoch, info, state);
                 self.roster.insert(event.conn.to_owned(), known);
             }
         }
@@ -122,10 +125,9 @@ pub(crate) fn hear_lock(holders: &mut Holders, event: &LockEvent<'_>) {
 
 pub(crate) fn roster(snapshot: &Snapshot) -> Roster {
     let entry = |member: &protocol::command::Member| {
-        (
-            member.conn.as_str().to_owned(),
-            (member.user.as_str().to_owned(), member.epoch, member.state.get().to_owned()),
-        )
+        let info = info_text(member.info.as_ref().map(Info::json)).to_owned();
+        let known = (member.user.as_str().to_owned(), member.epoch, info, member.state.get().to_owned());
+        (member.conn.as_str().to_owned(), known)
     };
     snapshot.members.iter().map(entry).collect()
 }

@@ -2,7 +2,7 @@
 
 use presence_state::store::{Beat, Caller};
 use protocol::{
-    Fault,
+    Fault, Info,
     command::{Audit, Heartbeat, Join, JoinResult, Leave, Restore, Restored, Strays},
     event::Reason,
 };
@@ -10,7 +10,7 @@ use telemetry::propagation::TraceContext;
 
 use crate::{
     copy::Roster,
-    site::{Site, beat, join, json, restored},
+    site::{Site, beat, info, info_text, join, json, restored},
     step::CONNS,
     told::Told,
 };
@@ -22,6 +22,8 @@ struct Conn {
     highest_epoch: u64,
     /// While it is a member: operation, epoch and state.
     record: Option<(u64, u64, String)>,
+    /// What its last join said about it; every third one said nothing.
+    info: Option<Info>,
     /// The operation of its last leave, which is sent again when Redis may have lost it.
     left: u64,
 }
@@ -56,7 +58,8 @@ impl Members {
     pub(crate) fn roster(&self) -> Roster {
         let entry = |(n, conn): (usize, &Conn)| {
             let (_, epoch, state) = conn.record.clone()?;
-            Some((name(n), (user(n), epoch, state)))
+            let info = info_text(conn.info.as_ref().map(Info::json)).to_owned();
+            Some((name(n), (user(n), epoch, info, state)))
         };
         self.0.iter().enumerate().filter_map(entry).collect()
     }
@@ -65,10 +68,12 @@ impl Members {
         let op = self.next_op(conn);
         let state = format!(r#"{{"joined":{op}}}"#);
         let known = self.0[conn].highest_epoch;
+        let of = if op.is_multiple_of(3) { None } else { info(&format!(r#"{{"n":{op}}}"#)) };
         let one = Join {
             room: site.room.clone(),
             gateway: gateway(conn).as_str().into(),
             known_epoch: known,
+            info: of.clone(),
             state: json(&state),
             ..join(&name(conn), &user(conn), op)
         };
@@ -76,6 +81,7 @@ impl Members {
         let joined = site.store.join(caller, &site.room, &[(&one, TraceContext::default())]).await?.joined;
         let JoinResult::Member { epoch, .. } = joined.joins[0].result else { panic!("{joined:?}") };
         assert!(epoch > known, "a join has an epoch above all that the connection ever had");
+        self.0[conn].info = of;
         self.keep(conn, op, epoch, state);
         Ok(())
     }
@@ -88,6 +94,7 @@ impl Members {
         let patch = Heartbeat {
             room: site.room.clone(),
             known_epoch: epoch,
+            info: self.0[conn].info.clone(),
             state: Some(json(&state)),
             ..beat(&name(conn), op, base_op)
         };
@@ -95,7 +102,7 @@ impl Members {
         let epoch = match answer {
             Beat::Taken { epoch, changed: true, .. } => epoch,
             Beat::Missing => {
-                let record = restored(&name(conn), &user(conn), op, epoch, &state);
+                let record = self.restored(conn, (op, epoch, &state));
                 assert_eq!(site.restore(&gateway(conn), vec![record]).await, 1);
                 epoch
             }
@@ -103,6 +110,10 @@ impl Members {
         };
         self.keep(conn, op, epoch, state);
         Ok(())
+    }
+
+    fn restored(&self, conn: usize, (op, epoch, state): (u64, u64, &str)) -> Restored {
+        Restored { info: self.0[conn].info.clone(), ..restored(&name(conn), &user(conn), op, epoch, state) }
     }
 
     fn keep(&mut self, conn: usize, op: u64, epoch: u64, state: String) {
@@ -132,7 +143,7 @@ impl Members {
             let own = (0..CONNS).filter(|conn| conn % 2 == at);
             let records = own.clone().filter_map(|conn| {
                 let (op, epoch, state) = self.0[conn].record.as_ref()?;
-                Some(restored(&name(conn), &user(conn), *op, *epoch, state))
+                Some(self.restored(conn, (*op, *epoch, state)))
             });
             let members: Vec<Restored> = records.collect();
             let count = members.len() as u64;

@@ -18,7 +18,7 @@ use tracing::Span;
 use crate::{
     locks::held,
     metadata::{change, channel, item, items},
-    site::{GATEWAY, Site, beat, conns, epoch, join, json, restored},
+    site::{GATEWAY, Site, beat, conns, epoch, info, join, json, restored},
 };
 
 #[tokio::test]
@@ -92,11 +92,29 @@ async fn a_room_takes_no_more_than_it_may() {
 }
 
 #[tokio::test]
+async fn infos_count_as_much_as_states() {
+    let site = Site::open().await;
+    let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(1_000));
+    let bytes = async || -> u64 {
+        let head: String = site.redis().hget(&site.keys()[0], "head").await.unwrap();
+        head.split(' ').nth(3).unwrap().parse().unwrap()
+    };
+    site.join(join("c1", "ann", 1)).await;
+    let before = bytes().await;
+    site.join(Join { info: info(&text), ..join("c1", "ann", 2) }).await;
+    assert_eq!(bytes().await, before + text.len() as u64);
+    site.beat(Heartbeat { info: info(&text), state: Some(json(&text)), ..beat("c1", 3, 2) }).await;
+    assert_eq!(bytes().await, before + 2 * text.len() as u64 - 2);
+    site.join(join("c1", "ann", 4)).await;
+    assert_eq!(bytes().await, before);
+}
+
+#[tokio::test]
 async fn a_room_has_no_more_members_than_it_may() {
     let site = Site::open().await;
     site.join(join("first", "ann", 1)).await;
     // As if so many had joined.
-    let record = |n: usize| (format!("c{n}"), "7\n1\n0000000a\nbob\n{}");
+    let record = |n: usize| (format!("c{n}"), "7\n1\n0000000a\nbob\n\n{}");
     let others: Vec<_> = (2..MAX_ROOM_MEMBERS).map(record).collect();
     for some in others.chunks(1_000) {
         let () = site.redis().hset(&site.keys()[1], some.to_vec()).await.unwrap();

@@ -1,9 +1,13 @@
 //! Heartbeats on the full way: fencing by epoch, changes of state, and everything that arrives twice or too late.
 
 use presence_state::store::Beat;
-use protocol::{command::Heartbeat, event::Kind};
+use protocol::{
+    Info,
+    command::{Heartbeat, Join},
+    event::Kind,
+};
 
-use crate::site::{Site, beat, epoch, join, json};
+use crate::site::{Site, beat, epoch, info, info_text, join, json};
 
 fn patched(conn: &str, op: u64, base_op: u64, state: &str) -> Heartbeat {
     Heartbeat { state: Some(json(state)), ..beat(conn, op, base_op) }
@@ -77,7 +81,7 @@ async fn a_state_from_an_old_copy_is_a_conflict_that_tells_the_record() {
     site.beat(patched("c1", 2, 1, r#"{"now":1}"#)).await;
     let mut events = site.listen().await;
     let answer = site.beat(patched("c1", 3, 1, r#"{"mine":1}"#)).await;
-    let Beat::Conflict { epoch: told, op, state } = answer else { panic!("{answer:?}") };
+    let Beat::Conflict { epoch: told, op, state, .. } = answer else { panic!("{answer:?}") };
     assert_eq!((told, op, state.get()), (epoch(&joined), 2, r#"{"now":1}"#));
     assert!(events.so_far().await.is_empty());
     let merged = site.beat(patched("c1", 4, op, r#"{"now":1,"mine":1}"#)).await;
@@ -170,6 +174,35 @@ async fn a_record_that_was_rolled_back_gives_way_to_the_gateways_copy() {
     assert!(matches!(site.beat(stale).await, Beat::Stale { .. }), "the epoch that the gateway knows fences");
     let without_state = Heartbeat { epoch: Some(adopted + 9), known_epoch: adopted, ..beat("c1", 12, 11) };
     assert!(matches!(site.beat(without_state).await, Beat::Missing), "the whole state has to come");
+}
+
+#[tokio::test]
+async fn an_info_stays_and_is_told_with_each_change() {
+    let site = Site::open().await;
+    let of = || info(r#"{"name":"Ann"}"#);
+    site.join(Join { info: of(), ..join("c1", "ann", 1) }).await;
+    let mut events = site.listen().await;
+    site.beat(Heartbeat { info: of(), ..patched("c1", 2, 1, r#"{"n":1}"#) }).await;
+    site.beat(Heartbeat { epoch: Some(1 << 52), ..beat("c1", 3, 2) }).await;
+    assert_eq!(info_text(events.only().await.read().info), r#"{"name":"Ann"}"#);
+    assert_eq!(site.snapshot().await.members[0].info, of());
+    let answer = site.beat(patched("c1", 4, 1, "{}")).await;
+    let Beat::Conflict { info: told, .. } = answer else { panic!("{answer:?}") };
+    assert_eq!(told, of());
+}
+
+/// The member joined again under another info, and Redis lost that.
+#[tokio::test]
+async fn a_record_that_was_rolled_back_gets_back_its_info_too() {
+    let site = Site::open().await;
+    site.join(Join { info: info(r#"{"name":"old"}"#), ..join("c1", "ann", 1) }).await;
+    let mut events = site.listen().await;
+    let ahead = Heartbeat { info: info(r#"{"name":"new"}"#), ..patched("c1", 3, 2, "{}") };
+    let answer = site.beat(ahead).await;
+    assert!(matches!(answer, Beat::Taken { changed: true, .. }), "{answer:?}");
+    assert_eq!(info_text(events.only().await.read().info), r#"{"name":"new"}"#);
+    let stored = site.snapshot().await.members.remove(0);
+    assert_eq!(stored.info.as_ref().map(Info::as_str), Some(r#"{"name":"new"}"#));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use protocol::{
     event::Kind,
 };
 
-use crate::site::{OTHER, Site, conns, epoch, join, json};
+use crate::site::{OTHER, Site, conns, epoch, info, info_text, join, json};
 
 #[tokio::test]
 async fn a_users_first_connection_says_so_and_the_next_does_not() {
@@ -95,6 +95,26 @@ async fn joining_again_is_an_update_with_a_higher_epoch() {
     // Still one connection of the user: the next leave is the last.
     assert_eq!(site.leave("c1", 3).await, Some(0));
     assert!(events.only().await.read().user_edge);
+}
+
+#[tokio::test]
+async fn an_info_is_shown_until_the_connection_joins_under_another_one() {
+    let site = Site::open().await;
+    let mut events = site.listen().await;
+    for (n, text) in [r#"{"name":"Ann"}"#, r#"{"name":"Ann B."}"#, ""].into_iter().enumerate() {
+        let op = n as u64 + 1;
+        let of = if text.is_empty() { None } else { info(text) };
+        let joined = site.join_together(&[Join { info: of.clone(), ..join("c1", "ann", op) }]).await;
+        assert_eq!(joined.seen_by(0).map(|member| member.info.clone()).collect::<Vec<_>>(), [of.clone()]);
+        assert_eq!(site.snapshot().await.members[0].info, of);
+        let event = events.only().await;
+        let kind = if n == 0 { Kind::Join } else { Kind::Update };
+        assert_eq!((event.read().kind, info_text(event.read().info), event.read().state.get()), (kind, text, "{}"));
+    }
+    site.join(Join { info: info(r#"{"name":"Ann"}"#), ..join("c1", "ann", 4) }).await;
+    site.leave("c1", 5).await;
+    let told = events.so_far().await;
+    assert_eq!(info_text(told.last().unwrap().read().info), r#"{"name":"Ann"}"#, "in the leave as well");
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
-//! A state is the client's text and survives to the letter: in the record, in snapshots, in events, in conflicts.
+//! A state is the client's text, an info that of a token; both survive to the letter: in the record, in snapshots, in events, in
+//! conflicts.
 
 use presence_state::store::Beat;
-use protocol::command::{Heartbeat, Join};
+use protocol::command::{Heartbeat, Join, Restored};
 
-use crate::site::{Site, beat, join, json};
+use crate::site::{GATEWAY, Site, beat, info, info_text, join, json, restored};
 
 const STATES: [&str; 13] = [
     "{}",
@@ -53,6 +54,28 @@ async fn a_changed_state_survives() {
         let answer = site.beat(Heartbeat { op: op + 1_000, base_op: 0, ..changed() }).await;
         let Beat::Conflict { state: told, .. } = answer else { panic!("{answer:?}") };
         assert_eq!(told.get(), state);
+    }
+}
+
+#[tokio::test]
+async fn an_info_survives_next_to_any_state() {
+    let site = Site::open().await;
+    let mut events = site.listen().await;
+    for (n, state) in STATES.into_iter().enumerate() {
+        let (conn, of) = (format!("c{n}"), info(state).unwrap());
+        let joined = site.join(Join { info: Some(of.clone()), state: json(state), ..join(&conn, "ann", 1) }).await;
+        assert_eq!(joined.member.unwrap().info.as_ref(), Some(&of));
+        let event = events.only().await;
+        assert_eq!((info_text(event.read().info), event.read().state.get()), (of.as_str(), state));
+        site.leave(&conn, 2).await;
+        assert_eq!(info_text(events.only().await.read().info), of.as_str());
+        let member = Restored { info: Some(of.clone()), ..restored(&conn, "ann", 3, 7, state) };
+        site.restore(GATEWAY, vec![member]).await;
+        let event = events.only().await;
+        assert_eq!((info_text(event.read().info), event.read().state.get()), (of.as_str(), state));
+        let snapshot = site.snapshot().await;
+        let stored = snapshot.members.iter().find(|member| member.conn.as_str() == conn).unwrap();
+        assert_eq!((stored.info.as_ref(), stored.state.get()), (Some(&of), state));
     }
 }
 

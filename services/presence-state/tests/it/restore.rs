@@ -2,11 +2,11 @@
 
 use fred::interfaces::KeysInterface as _;
 use protocol::{
-    command::{Heartbeat, Join},
+    command::{Heartbeat, Join, Restored},
     event::Kind,
 };
 
-use crate::site::{GATEWAY, Site, beat, conns, epoch, join, json, restored};
+use crate::site::{GATEWAY, Site, beat, conns, epoch, info, info_text, join, json, restored};
 
 const KEPT: &str = r#"{"kept":true}"#;
 
@@ -62,6 +62,18 @@ async fn a_record_that_was_rolled_back_is_brought_up_to_date() {
     assert_eq!(site.snapshot().await.members[0].epoch, once + 9, "nor go back");
     assert_eq!(site.leave("c1", 7).await, Some(0));
     assert!(site.all_keys().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_record_comes_back_with_its_info() {
+    let site = Site::open().await;
+    let once = epoch(&site.join(join("c1", "ann", 1)).await);
+    let mut events = site.listen().await;
+    let of = info(r#"{"name":"Ann"}"#);
+    let newer = Restored { info: of.clone(), ..restored("c1", "ann", 2, once, "{}") };
+    assert_eq!(site.restore(GATEWAY, vec![newer]).await, 1);
+    assert_eq!(info_text(events.only().await.read().info), r#"{"name":"Ann"}"#);
+    assert_eq!(site.snapshot().await.members[0].info, of);
 }
 
 #[tokio::test]

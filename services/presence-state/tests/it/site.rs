@@ -9,7 +9,7 @@ use fred::{
 };
 use presence_state::store::{Beat, Caller, Eviction, Read, Reaped, Store};
 use protocol::{
-    InstanceId, RoomId,
+    Info, InstanceId, RoomId,
     command::{Heartbeat, Join, JoinResult, Joined, JoinedOne, Leave, Member, Restore, Restored, Snapshot},
     event::Reason,
 };
@@ -174,21 +174,32 @@ pub(crate) fn join(conn: &str, user: &str, op: u64) -> Join {
         gateway: GATEWAY.into(),
         op,
         known_epoch: 0,
+        info: None,
         state: json("{}"),
     }
 }
 
 /// A heartbeat that wants nothing.
 pub(crate) fn beat(conn: &str, op: u64, base_op: u64) -> Heartbeat {
-    Heartbeat { room: "lobby".into(), conn: conn.into(), op, base_op, known_epoch: 0, epoch: None, state: None }
+    let room = "lobby".into();
+    Heartbeat { room, conn: conn.into(), op, base_op, known_epoch: 0, epoch: None, info: None, state: None }
 }
 
 pub(crate) fn restored(conn: &str, user: &str, op: u64, epoch: u64, state: &str) -> Restored {
-    Restored { conn: conn.into(), user: user.into(), op, epoch, state: json(state) }
+    Restored { conn: conn.into(), user: user.into(), op, epoch, info: None, state: json(state) }
 }
 
 pub(crate) fn json(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap()
+}
+
+pub(crate) fn info(text: &str) -> Option<Info> {
+    Some(Info::new(&json(text)).unwrap())
+}
+
+/// An info by its text; empty for none.
+pub(crate) fn info_text(info: Option<&RawValue>) -> &str {
+    info.map_or("", RawValue::get)
 }
 
 /// Who these are, by name.

@@ -20,6 +20,9 @@ pub struct Member<'a> {
     pub user_id: &'a UserId,
     /// Its state, as its client sent it.
     pub state: &'a RawValue,
+    /// What its token says about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub info: Option<&'a RawValue>,
     /// When its gateway was last known to hold its lease, in milliseconds of Redis' clock.
     pub last_seen_ms: u64,
     /// Its epoch.

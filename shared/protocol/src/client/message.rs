@@ -46,6 +46,9 @@ pub struct EventMessage<'a> {
     pub conn_id: &'a str,
     /// The whole state after it (before it, for a leave).
     pub state: &'a RawValue,
+    /// What the connection's token says about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub info: Option<&'a RawValue>,
     /// When, in milliseconds of Redis' clock.
     pub ts: u64,
     /// The connection's epoch.

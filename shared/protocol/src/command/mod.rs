@@ -21,6 +21,7 @@ use self::{
 use crate::{
     fault::Fault,
     ids::{ChannelType, Partition, RoomId},
+    info::Info,
 };
 
 /// A request.
@@ -132,6 +133,9 @@ pub enum Outcome {
         epoch: u64,
         /// The operation of the stored state.
         op: u64,
+        /// The stored info.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        info: Option<Info>,
         /// The stored state.
         state: Box<RawValue>,
     },

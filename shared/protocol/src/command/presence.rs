@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::{
     event::Reason,
     ids::{ConnId, InstanceId, Partition, RoomId, UserId},
+    info::Info,
     position::Position,
 };
 
@@ -25,6 +26,9 @@ pub struct Join {
     /// The highest epoch that the gateway has seen for this connection, 0 for none: an epoch never goes back, even if
     /// Redis lost it.
     pub known_epoch: u64,
+    /// What its token says about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<Info>,
     /// The connection's state.
     pub state: Box<RawValue>,
 }
@@ -45,7 +49,11 @@ pub struct Heartbeat {
     pub known_epoch: u64,
     /// The client's epoch; `None` means the current one.
     pub epoch: Option<u64>,
-    /// The whole state after the patch; `None` leaves it as it is.
+    /// What its token says about it. It goes with `state`: together they replace what the record has, so that a record which
+    /// was rolled back gets back its info, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<Info>,
+    /// The whole state after the patch; `None` leaves state and info as they are.
     pub state: Option<Box<RawValue>>,
 }
 
@@ -101,6 +109,9 @@ pub struct Restored {
     pub op: u64,
     /// Its epoch.
     pub epoch: u64,
+    /// What its token says about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<Info>,
     /// Its state.
     pub state: Box<RawValue>,
 }
@@ -148,6 +159,9 @@ pub struct Member {
     pub epoch: u64,
     /// Its operation that the record stands at.
     pub op: u64,
+    /// What its token says about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<Info>,
     /// Its state, as its client sent it.
     pub state: Box<RawValue>,
 }

@@ -1,11 +1,12 @@
 //! The events of a room, as scripts publish them together with the change that they report. Scripts format no JSON: an event is
-//! lines of text, with the client's state last and opaque.
+//! lines of text, with the client's state last. Info and state are opaque.
 //!
 //! ```text
-//! 2 <gen> <seq> <token> <token of the event before it, 0 for none> <ts> <epoch> <op> <type> <reason or -> <user flag 0|1>
+//! 3 <gen> <seq> <token> <token of the event before it, 0 for none> <ts> <epoch> <op> <type> <reason or -> <user flag 0|1>
 //! <traceparent or nothing>
 //! <connId>
 //! <userId>
+//! <info: JSON, or nothing>
 //! <state: JSON, to the end>
 //! ```
 //!
@@ -115,6 +116,8 @@ pub struct RoomEvent<'a> {
     pub conn: &'a str,
     /// Its user.
     pub user: &'a str,
+    /// What its token says about it.
+    pub info: Option<&'a RawValue>,
     /// Its whole state after the event (before it, for a leave).
     pub state: &'a RawValue,
 }
@@ -122,9 +125,9 @@ pub struct RoomEvent<'a> {
 impl<'a> RoomEvent<'a> {
     /// Reads a published event; `None` if it is malformed or of a version that this build does not know.
     pub fn read(text: &'a str) -> Option<Self> {
-        let mut lines = text.splitn(5, '\n');
+        let mut lines = text.splitn(6, '\n');
         let mut head = lines.next()?.split(' ');
-        if head.next()? != "2" {
+        if head.next()? != "3" {
             return None;
         }
         let mut number = || head.next()?.parse().ok();
@@ -135,8 +138,12 @@ impl<'a> RoomEvent<'a> {
         let user_edge = head.next()? == "1";
         let traceparent = Some(lines.next()?).filter(|text| !text.is_empty());
         let (conn, user) = (lines.next()?, lines.next()?);
+        let info = match lines.next()? {
+            "" => None,
+            info => Some(serde_json::from_str(info).ok()?),
+        };
         let state = serde_json::from_str(lines.next()?).ok()?;
-        Some(Self { at, previous_token, ts, epoch, op, kind, reason, user_edge, traceparent, conn, user, state })
+        Some(Self { at, previous_token, ts, epoch, op, kind, reason, user_edge, traceparent, conn, user, info, state })
     }
 }
 
@@ -147,28 +154,34 @@ mod tests {
 
     #[test]
     fn a_published_event_is_read() {
-        let text = "2 1700000000000000 3 1700000000001002 1700000000000001 1700000000001 9 4 leave node_lost 1\n\nconn\nuser name\n{\"a\":\n1e400}";
+        let text = "3 1700000000000000 3 1700000000001002 1700000000000001 1700000000001 9 4 leave node_lost 1\n\nconn\nuser name\n\n{\"a\":\n1e400}";
         let event = RoomEvent::read(text).unwrap();
         assert_eq!(event.at, Position { generation: 1_700_000_000_000_000, seq: 3, token: 1_700_000_000_001_002 });
         assert_eq!((event.previous_token, event.epoch, event.op), (1_700_000_000_000_001, 9, 4));
         assert_eq!((event.kind, event.reason), (Kind::Leave, Some(Reason::NodeLost)));
         assert_eq!((event.user, event.user_edge, event.traceparent), ("user name", true, None));
+        assert_eq!((event.info.map(RawValue::get), event.state.get()), (None, "{\"a\":\n1e400}"));
+        let text = text.replace("user name\n", "user name\n{\"name\":\"Ann\"}");
+        let event = RoomEvent::read(&text).unwrap();
+        assert_eq!(event.info.map(RawValue::get), Some("{\"name\":\"Ann\"}"));
         assert_eq!(event.state.get(), "{\"a\":\n1e400}");
     }
 
     #[test]
     fn what_is_no_event_is_none() {
         let head = "1 1 1 0 1 1 1 join - 1\n\nc\nu";
-        for text in [String::new(), format!("1 {head}\n{{}}"), format!("2 x {head}\n{{}}"), format!("2 {head}")] {
-            assert!(RoomEvent::read(&text).is_none(), "{text}");
+        assert!(RoomEvent::read(&format!("3 {head}\n\n{{}}")).is_some());
+        for (start, end) in [("2 ", "\n\n{}"), ("3 x ", "\n\n{}"), ("3 ", ""), ("3 ", "\n{}"), ("3 ", "\n{\n{}")] {
+            assert!(RoomEvent::read(&format!("{start}{head}{end}")).is_none(), "{start} {end}");
         }
+        assert!(RoomEvent::read("").is_none());
     }
 
     proptest! {
         #[test]
         fn arbitrary_text_never_panics(text in "(?s).*") {
             let _ = RoomEvent::read(&text);
-            let _ = RoomEvent::read(&format!("2 {text}"));
+            let _ = RoomEvent::read(&format!("3 {text}"));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Events of a room as they arrive: the next event is applied and sent to the members here; any other waits or reveals a gap.
 
 use protocol::{
-    ConnId, Position, RoomId,
+    ConnId, Info, Position, RoomId,
     event::{Kind, RoomEvent},
 };
 
@@ -63,13 +63,14 @@ impl<S: Sink> Room<S> {
             return 0;
         }
         // Redis came back with an older record than the one its gateway will restore. The event advances the position, and is sent
-        // with the newer state that is known here.
+        // with the newer info and state that are known here.
         let is_newer = |known: &&Known| event.kind != Kind::Leave && known.age() > (event.epoch, event.op);
         let known = self.roster.get(event.conn).filter(|_| self.recovery.is_some()).filter(is_newer).cloned();
-        if let Some(Known { epoch, op, state, .. }) = &known
+        if let Some(Known { epoch, op, info, state, .. }) = &known
             && let Ok(state) = serde_json::from_str(state)
         {
-            return self.apply_current(id, &RoomEvent { epoch: *epoch, op: *op, state, ..*event });
+            let info = info.as_ref().map(Info::json);
+            return self.apply_current(id, &RoomEvent { epoch: *epoch, op: *op, info, state, ..*event });
         }
         let was_last = self.recovery.as_mut().is_some_and(|recovery| recovery.hear(event.conn));
         self.wanted.snapshot |= was_last;

@@ -145,7 +145,7 @@ impl<S: Sink> Room<S> {
     /// Tells a member here what the roster says of it.
     pub(super) fn repeat_record(&self, conn: &ConnId) {
         if let (Some(subscriber), Some(known)) = (self.subscribers.get(conn), self.roster.get(conn.as_str())) {
-            subscriber.sink.recorded(known.epoch, known.op, &known.state);
+            subscriber.sink.recorded(known.epoch, known.op, known.info.as_ref(), &known.state);
         }
     }
 

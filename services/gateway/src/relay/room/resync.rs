@@ -4,7 +4,7 @@
 use std::{cell::OnceCell, collections::HashSet};
 
 use protocol::{
-    ConnId, Position, RoomId,
+    ConnId, Info, Position, RoomId,
     client::SyncMessage,
     event::{Kind, Reason, RoomEvent},
 };
@@ -118,6 +118,7 @@ impl<'a> Resync<'a> {
             traceparent: None,
             conn: conn.as_str(),
             user: known.user.as_str(),
+            info: known.info.as_ref().map(Info::json),
             state: serde_json::from_str(&known.state).ok()?,
         };
         let after = (kind != Kind::Leave).then(|| known.clone());

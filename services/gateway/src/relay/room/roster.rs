@@ -6,10 +6,11 @@ use std::{
 };
 
 use protocol::{
-    ConnId, UserId, client,
+    ConnId, Info, UserId, client,
     command::Member,
     event::{Kind, RoomEvent},
 };
+use serde_json::value::RawValue;
 
 /// What members know of a connection. Two are equal if members see no difference; `op` only orders them.
 #[derive(Debug, Clone)]
@@ -17,31 +18,36 @@ pub(super) struct Known {
     pub(super) user: UserId,
     pub(super) epoch: u64,
     pub(super) op: u64,
+    pub(super) info: Option<Info>,
     pub(super) state: Arc<str>,
 }
 
 impl PartialEq for Known {
     fn eq(&self, other: &Self) -> bool {
-        (&self.user, self.epoch, &self.state) == (&other.user, other.epoch, &other.state)
+        (&self.user, self.epoch, &self.info, &self.state) == (&other.user, other.epoch, &other.info, &other.state)
     }
 }
 
 impl Known {
     /// The connection after `event`; `None` after a leave.
     pub(super) fn after(event: &RoomEvent<'_>) -> Option<Self> {
-        let RoomEvent { user, epoch, op, state, .. } = *event;
-        let known = || Self { user: user.into(), epoch, op, state: state.get().into() };
+        let RoomEvent { user, epoch, op, info, state, .. } = *event;
+        let info = || info.map(ToOwned::to_owned).and_then(Info::from_line);
+        let known = || Self { user: user.into(), epoch, op, info: info(), state: state.get().into() };
         (event.kind != Kind::Leave).then(known)
     }
 
     pub(super) fn from_snapshot(member: &Member) -> Self {
-        let Member { user, epoch, op, state, .. } = member;
-        Self { user: user.clone(), epoch: *epoch, op: *op, state: state.get().into() }
+        let Member { user, epoch, op, info, state, .. } = member;
+        Self { user: user.clone(), epoch: *epoch, op: *op, info: info.clone(), state: state.get().into() }
     }
 
     /// Whether it equals a snapshot's `member`.
     pub(super) fn is_member(&self, member: &Member) -> bool {
-        self.user == member.user && self.epoch == member.epoch && *self.state == *member.state.get()
+        self.user == member.user
+            && self.epoch == member.epoch
+            && self.info == member.info
+            && *self.state == *member.state.get()
     }
 
     /// Grows with each change of the record.
@@ -51,7 +57,10 @@ impl Known {
 
     /// Whether `event` has nothing new.
     pub(super) fn is(&self, event: &RoomEvent<'_>) -> bool {
-        self.user.as_str() == event.user && self.epoch == event.epoch && *self.state == *event.state.get()
+        self.user.as_str() == event.user
+            && self.epoch == event.epoch
+            && self.info.as_ref().map(Info::as_str) == event.info.map(RawValue::get)
+            && *self.state == *event.state.get()
     }
 }
 
@@ -100,9 +109,10 @@ impl Roster {
     /// The members as clients see them, as of `seen_ms`.
     pub(super) fn members(&self, seen_ms: u64) -> Vec<client::Member<'_>> {
         let mut members = Vec::with_capacity(self.0.len());
-        for (conn_id, Known { user, epoch, state, .. }) in &self.0 {
+        for (conn_id, Known { user: user_id, epoch, info, state, .. }) in &self.0 {
             let Ok(state) = serde_json::from_str(state) else { continue };
-            members.push(client::Member { conn_id, user_id: user, state, last_seen_ms: seen_ms, epoch: *epoch });
+            let (info, epoch) = (info.as_ref().map(Info::json), *epoch);
+            members.push(client::Member { conn_id, user_id, state, info, last_seen_ms: seen_ms, epoch });
         }
         members
     }
@@ -120,5 +130,29 @@ impl Roster {
         let mut users = HashMap::new();
         self.0.values().for_each(|known| *users.entry(&known.user).or_default() += 1);
         users
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(info: &str) -> Member {
+        let json = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let info = if info.is_empty() { None } else { Info::from_line(json(info)) };
+        Member { conn: "c".into(), user: "ann".into(), epoch: 7, op: 4, info, state: json("{}") }
+    }
+
+    /// Members are sent an update for it.
+    #[test]
+    fn another_info_is_a_difference() {
+        let infos = ["", r#"{"n":1}"#, r#"{"n":2}"#];
+        for (one, other) in infos.iter().flat_map(|one| infos.iter().map(move |other| (*one, *other))) {
+            let text = format!("3 5 3 9 8 7 7 4 update - 0\n\nc\nann\n{one}\n{{}}");
+            let event = RoomEvent::read(&text).unwrap();
+            let (known, other, same) = (Known::after(&event).unwrap(), member(other), one == other);
+            assert_eq!((known.is_member(&other), known == Known::from_snapshot(&other)), (same, same));
+            assert_eq!(Known::from_snapshot(&other).is(&event), same);
+        }
     }
 }

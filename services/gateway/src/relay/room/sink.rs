@@ -1,5 +1,6 @@
 //! What a room needs of a member's connection.
 
+use protocol::Info;
 use serde_json::value::RawValue;
 
 /// Sends messages to a member.
@@ -9,5 +10,5 @@ pub(in crate::relay) trait Sink: Clone {
     /// The member was evicted although its connection is open; its record was at `op`. Called under the room's lock.
     fn evicted(&self, op: u64);
     /// What the room says of the member's own record. Called under the room's lock.
-    fn recorded(&self, epoch: u64, op: u64, state: &str);
+    fn recorded(&self, epoch: u64, op: u64, info: Option<&Info>, state: &str);
 }

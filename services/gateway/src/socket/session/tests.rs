@@ -22,6 +22,10 @@ fn state() -> Box<RawValue> {
     RawValue::from_string("{}".to_owned()).unwrap()
 }
 
+fn info(name: &str) -> Option<Info> {
+    serde_json::from_str(&format!(r#"{{"name":"{name}"}}"#)).unwrap()
+}
+
 /// Whether a worker has to be started; `None` if the queue is full.
 fn push(session: &Session, request: Request) -> Option<bool> {
     let outlet = Outlet::new("c".into(), Weak::new(), Sid::new(), Transports::new(Arc::default()));
@@ -33,7 +37,8 @@ fn join() -> Request {
 }
 
 fn member(session: &Session, epoch: u64, base_op: u64) {
-    let own = Membership { room: "room".into(), user: "ann".into(), epoch, state: state(), base_op, joined: true };
+    let (room, user, info, state) = ("room".into(), "ann".into(), info("old"), state());
+    let own = Membership { room, user, epoch, info, state, base_op, joined: true };
     session.set_membership(Some(own));
 }
 
@@ -130,16 +135,17 @@ fn the_highest_epoch_outlives_the_membership_and_operations_count_up() {
 fn a_record_whose_answer_was_lost_is_taken_from_the_room() {
     let (session, _) = session();
     member(&session, 7, 3);
-    session.recorded(8, 4, r#"{"n":1}"#);
+    session.recorded(8, 4, info("new").as_ref(), r#"{"n":1}"#);
     assert_eq!(beat(&session, None).map(|answer| answer.epoch), Some(7), "its answer is under way");
     session.was_not_answered(Unanswered { op: 4, raises_epoch: true });
     assert!(beat(&session, None).is_none(), "Redis has to be asked");
-    session.recorded(7, 3, "{}");
+    session.recorded(7, 3, info("old").as_ref(), "{}");
     assert!(beat(&session, None).is_none(), "that was before");
-    session.recorded(8, 4, r#"{"n":1}"#);
+    session.recorded(8, 4, info("new").as_ref(), r#"{"n":1}"#);
     assert_eq!(beat(&session, None).map(|answer| answer.epoch), Some(8));
     let record = session.record(&"c".into(), &"room".into()).unwrap();
     assert_eq!((record.epoch, record.op, record.state.get()), (8, 4, r#"{"n":1}"#));
+    assert_eq!(record.info, info("new"));
     session.was_not_answered(Unanswered { op: 5, raises_epoch: false });
     assert!(beat(&session, None).is_some(), "a patch raises no epoch");
     session.was_not_answered(Unanswered { op: 6, raises_epoch: true });

@@ -71,6 +71,7 @@ async fn beat(
         base_op: own.base_op,
         known_epoch: session.highest_epoch(),
         epoch,
+        info: own.info.clone().filter(|_| merged.is_some()),
         state: merged.clone(),
     });
     let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await;
@@ -88,8 +89,9 @@ async fn beat(
             session.set_membership(Some(Membership { epoch: *epoch, ..own }));
             Ok(Some(stale(*epoch)))
         }
-        Outcome::Conflict { epoch, op, state } => {
-            session.set_membership(Some(Membership { epoch: *epoch, base_op: *op, state: state.clone(), ..own }));
+        Outcome::Conflict { epoch, op, info, state } => {
+            let (info, state) = (info.clone(), state.clone());
+            session.set_membership(Some(Membership { epoch: *epoch, base_op: *op, info, state, ..own }));
             Ok(None)
         }
         Outcome::Missing => restore(client, own, op, epoch, merged, span).await.map(Some),
@@ -127,6 +129,7 @@ async fn restore(
             user: own.user.clone(),
             op,
             epoch,
+            info: own.info.clone(),
             state: own.state.clone(),
         }],
         strays: None,

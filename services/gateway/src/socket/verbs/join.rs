@@ -48,7 +48,7 @@ pub(in crate::socket) async fn join(client: &Arc<Client>, room: RoomId, user: Us
         entering.hold(&client.conn);
     }
     let (op, epoch) = (client.session.next_op_number(), client.session.highest_epoch());
-    let own = Membership { room, user, epoch, state, base_op: op, joined: false };
+    let own = Membership { room, user, epoch, info: None, state, base_op: op, joined: false };
     if !rejoins {
         client.session.set_membership(Some(own.clone()));
     }
@@ -101,6 +101,7 @@ fn command(client: &Client, own: &Membership) -> Command {
         gateway: client.gateway.bus.instance().clone(),
         op: own.base_op,
         known_epoch: own.epoch,
+        info: own.info.clone(),
         state: own.state.clone(),
     })
 }

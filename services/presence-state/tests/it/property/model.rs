@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use presence_state::store::Beat;
 use protocol::{
+    Info,
     command::{Heartbeat, Join, JoinResult, JoinedOne, Restored},
     event::{Kind, Reason},
 };
 
-use crate::{events::Published, site::json};
+use crate::{
+    events::Published,
+    site::{info_text, json},
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
@@ -16,6 +20,7 @@ pub(super) struct Record {
     pub(super) gateway: String,
     pub(super) epoch: u64,
     pub(super) op: u64,
+    pub(super) info: Option<Info>,
     pub(super) state: String,
 }
 
@@ -27,7 +32,8 @@ pub(super) struct Said {
     reason: Option<Reason>,
     user_edge: bool,
     conn: String,
-    record: (String, u64, String),
+    /// User, epoch, info and state.
+    record: (String, u64, String, String),
 }
 
 impl From<&Published> for Said {
@@ -39,7 +45,12 @@ impl From<&Published> for Said {
             reason: event.reason,
             user_edge: event.user_edge,
             conn: event.conn.to_owned(),
-            record: (event.user.to_owned(), event.epoch, event.state.get().to_owned()),
+            record: (
+                event.user.to_owned(),
+                event.epoch,
+                info_text(event.info).to_owned(),
+                event.state.get().to_owned(),
+            ),
         }
     }
 }
@@ -72,6 +83,7 @@ impl Model {
                     gateway: join.gateway.as_str().to_owned(),
                     epoch,
                     op,
+                    info: join.info.clone(),
                     state: join.state.get().to_owned(),
                 };
                 if there.is_some() {
@@ -94,6 +106,7 @@ impl Model {
             gateway: gateway.to_owned(),
             epoch: member.epoch,
             op: member.op,
+            info: member.info.clone(),
             state: member.state.get().to_owned(),
         };
         match self.records.get(conn) {
@@ -131,12 +144,14 @@ impl Model {
             return Beat::Stale { epoch };
         }
         if op > beat.base_op {
-            return Beat::Conflict { epoch: record.epoch, op, state: json(&record.state) };
+            let (epoch, info, state) = (record.epoch, record.info.clone(), json(&record.state));
+            return Beat::Conflict { epoch, op, info, state };
         }
         if beat.state.is_none() && op < beat.base_op {
             return Beat::Missing;
         }
-        let state = beat.state.as_ref().map(|state| state.get()).filter(|state| *state != record.state);
+        let state = beat.state.as_ref().map(|state| state.get());
+        let state = state.filter(|state| *state != record.state || beat.info != record.info);
         let changed = state.is_some();
         let adopted = beat.epoch.unwrap_or(0).max(epoch);
         if changed || adopted > record.epoch {
@@ -145,7 +160,7 @@ impl Model {
         }
         let taken = Beat::Taken { epoch: record.epoch, op: record.op, changed };
         if let Some(state) = state {
-            record.state = state.to_owned();
+            (record.info, record.state) = (beat.info.clone(), state.to_owned());
             self.say(Kind::Update, None, false, conn);
         }
         taken
@@ -178,7 +193,12 @@ impl Model {
             reason,
             user_edge,
             conn: conn.to_owned(),
-            record: (record.user.clone(), record.epoch, record.state.clone()),
+            record: (
+                record.user.clone(),
+                record.epoch,
+                info_text(record.info.as_ref().map(Info::json)).to_owned(),
+                record.state.clone(),
+            ),
         });
     }
 }

@@ -8,6 +8,7 @@ use fred::{
 };
 use presence_state::store::Beat;
 use protocol::{
+    Info,
     command::{Heartbeat, Join, JoinResult, Restore, Restored, Strays},
     event::Reason,
 };
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     events::{Events, Published},
-    site::{Site, beat, join, json},
+    site::{Site, beat, info, join, json},
 };
 
 /// A command, kept for being sent once more.
@@ -35,6 +36,7 @@ enum Act {
 struct Memory {
     op: u64,
     user: Option<String>,
+    info: Option<Info>,
     highest_epoch: u64,
 }
 
@@ -78,10 +80,11 @@ pub(super) async fn play(site: &Site, steps: &[Step]) {
 impl Play<'_> {
     async fn step(&mut self, step: &Step) {
         match *step {
-            Step::Join { conn, user } => {
+            Step::Join { conn, user, info: of } => {
                 let there = self.model.records.get(&name(conn)).map(|record| record.user.clone());
                 let user = there.unwrap_or_else(|| format!("u{user}"));
                 self.memories[conn].user = Some(user.clone());
+                self.memories[conn].info = of.and_then(|n| info(&format!(r#"{{"n":{n}}}"#)));
                 let act = self.join(conn, &user);
                 self.act(act).await;
             }
@@ -147,6 +150,7 @@ impl Play<'_> {
         Act::Join(Join {
             gateway: gateway_name(conn % 2).as_str().into(),
             known_epoch: self.memories[conn].highest_epoch,
+            info: self.memories[conn].info.clone(),
             state: json(&format!(r#"{{"joined":{op}}}"#)),
             ..join(&name(conn), user, op)
         })
@@ -158,7 +162,8 @@ impl Play<'_> {
         let op = self.op(conn, false);
         let epoch = self.memories[conn].highest_epoch;
         let state = there.map_or_else(|| format!(r#"{{"kept":{op}}}"#), |record| record.state);
-        Restored { conn: name(conn).as_str().into(), user: user.into(), op, epoch, state: json(&state) }
+        let info = self.memories[conn].info.clone();
+        Restored { conn: name(conn).as_str().into(), user: user.into(), op, epoch, info, state: json(&state) }
     }
 
     fn beat(&mut self, conn: usize, fence: Fence, patch: Option<u8>, old_copy: bool, late: bool) -> Act {
@@ -174,8 +179,9 @@ impl Play<'_> {
         };
         let base_op = if old_copy { base.saturating_sub(1) } else { base };
         let op = self.op(conn, late);
-        let room = self.site.room.clone();
-        Act::Beat(Heartbeat { room, epoch, state: state.as_deref().map(json), ..beat(&name(conn), op, base_op) })
+        let (room, info) = (self.site.room.clone(), self.memories[conn].info.clone());
+        let state = state.as_deref().map(json);
+        Act::Beat(Heartbeat { room, epoch, info, state, ..beat(&name(conn), op, base_op) })
     }
 
     /// The connection's next operation, or one that all others have overtaken.
@@ -234,6 +240,7 @@ impl Play<'_> {
                 user: record.user.as_str().into(),
                 op: record.op,
                 epoch: record.epoch,
+                info: record.info.clone(),
                 state: json(&record.state),
             });
             let restore = Restore {
@@ -272,6 +279,7 @@ impl Play<'_> {
         for (member, (conn, record)) in members.iter().zip(&self.model.records) {
             assert_eq!((member.conn.as_str(), member.user.as_str()), (conn.as_str(), record.user.as_str()));
             assert_eq!((member.epoch, member.op, member.state.get()), (record.epoch, record.op, record.state.as_str()));
+            assert_eq!(member.info, record.info);
         }
         assert_eq!((snapshot.at.seq, snapshot.at.generation == 0), (self.model.seq, self.model.records.is_empty()));
     }

@@ -15,8 +15,8 @@ pub(super) enum Fence {
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// A connection joins, or joins again.
-    Join { conn: usize, user: usize },
+    /// A connection joins, or joins again, perhaps with an info.
+    Join { conn: usize, user: usize, info: Option<u8> },
     /// A gateway puts a record back, there or not.
     Restore { conn: usize },
     /// Redis comes back with the data of so many steps ago, and both gateways say what they have.
@@ -35,8 +35,9 @@ pub(super) fn any() -> impl Strategy<Value = Step> {
     let conn = || 0..CONNS;
     let fence = prop_oneof![4 => Just(Fence::Current), 1 => Just(Fence::Lower), 1 => Just(Fence::Higher)];
     let beat = (conn(), fence, proptest::option::of(0..4u8), prop::bool::weighted(0.2), prop::bool::weighted(0.1));
+    let info = proptest::option::of(0..2u8);
     prop_oneof![
-        6 => (conn(), 0..USERS).prop_map(|(conn, user)| Step::Join { conn, user }),
+        6 => (conn(), 0..USERS, info).prop_map(|(conn, user, info)| Step::Join { conn, user, info }),
         2 => conn().prop_map(|conn| Step::Restore { conn }),
         6 => beat.prop_map(|(conn, fence, patch, old_copy, late)| Step::Beat { conn, fence, patch, old_copy, late }),
         4 => (conn(), prop::bool::weighted(0.2)).prop_map(|(conn, late)| Step::Leave { conn, late }),

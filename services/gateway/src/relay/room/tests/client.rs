@@ -2,13 +2,13 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use protocol::{Position, command::Member};
+use protocol::{Info, Position, command::Member};
 use serde_json::{Value, value::RawValue};
 
 use crate::relay::room::Sink;
 
-/// Connections, each with its user, its epoch and its state.
-pub(super) type View = BTreeMap<String, (String, u64, String)>;
+/// Connections, each with its user, its epoch, its info and its state.
+pub(super) type View = BTreeMap<String, (String, u64, String, String)>;
 
 /// See the module.
 #[derive(Clone, Default)]
@@ -34,8 +34,9 @@ pub(super) struct Told {
     pub(super) lenient: bool,
     /// How often the room was told that it is gone.
     pub(super) evictions: usize,
-    /// What the room last said of its own record: epoch and operation.
+    /// What the room last said of its own record: epoch and operation, and the info.
     pub(super) recorded: Option<(u64, u64)>,
+    pub(super) recorded_info: Option<Info>,
     pub(super) syncs: usize,
     /// What it was sent since the answer, in short.
     pub(super) log: Vec<String>,
@@ -93,8 +94,9 @@ impl Sink for Client {
         self.told().evictions += 1;
     }
 
-    fn recorded(&self, epoch: u64, op: u64, _: &str) {
-        self.told().recorded = Some((epoch, op));
+    fn recorded(&self, epoch: u64, op: u64, info: Option<&Info>, _: &str) {
+        let mut told = self.told();
+        (told.recorded, told.recorded_info) = (Some((epoch, op)), info.cloned());
     }
 }
 
@@ -117,7 +119,7 @@ impl Told {
         if (at.generation, at.seq) < (self.at.generation, self.at.seq) && !marked {
             self.complain("goes back", event);
         }
-        if !self.lenient && kind != "leave" && self.view_by_events.get(&conn).is_some_and(|(_, seen, _)| *seen > epoch)
+        if !self.lenient && kind != "leave" && self.view_by_events.get(&conn).is_some_and(|(_, seen, ..)| *seen > epoch)
         {
             self.complain("has an older epoch", event);
         }
@@ -151,8 +153,8 @@ impl Told {
             if kind == "leave" {
                 view.remove(&conn);
             } else {
-                let state = event["state"].to_string();
-                view.insert(conn.clone(), (user.clone(), epoch, state));
+                let (info, state) = (event["info"].to_string(), event["state"].to_string());
+                view.insert(conn.clone(), (user.clone(), epoch, info, state));
             }
         }
         let others = self.view_by_events.iter().any(|(other, (of, ..))| *other != conn && *of == user);
@@ -165,7 +167,8 @@ impl Told {
     fn sync(&mut self, sync: &Value) {
         let text = |member: &Value, field: &str| member[field].as_str().unwrap().to_owned();
         let entry = |member: &Value| {
-            let known = (text(member, "userId"), member["epoch"].as_u64().unwrap(), member["state"].to_string());
+            let (info, state) = (member["info"].to_string(), member["state"].to_string());
+            let known = (text(member, "userId"), member["epoch"].as_u64().unwrap(), info, state);
             (text(member, "connId"), known)
         };
         self.view = sync["snapshot"].as_array().unwrap().iter().map(entry).collect();
@@ -180,7 +183,7 @@ impl Told {
     }
 
     fn see_all(&mut self) {
-        for (conn, (_, epoch, _)) in self.view.clone() {
+        for (conn, (_, epoch, ..)) in self.view.clone() {
             self.seen.insert(conn, epoch);
         }
     }
@@ -191,9 +194,11 @@ impl Told {
     }
 }
 
-pub(super) fn entry(member: &Member) -> (String, (String, u64, String)) {
-    let Member { conn, user, epoch, state, .. } = member;
-    (conn.as_str().to_owned(), (user.as_str().to_owned(), *epoch, state.get().to_owned()))
+/// A member in a view. No info is `null`, as a field that is not there.
+pub(super) fn entry(member: &Member) -> (String, (String, u64, String, String)) {
+    let Member { conn, user, epoch, info, state, .. } = member;
+    let info = info.as_ref().map_or("null", Info::as_str).to_owned();
+    (conn.as_str().to_owned(), (user.as_str().to_owned(), *epoch, info, state.get().to_owned()))
 }
 
 fn position(message: &Value) -> Position {

@@ -2,6 +2,7 @@
 //! well; and on the way nobody is told what does not fit what it was told before.
 
 use proptest::prelude::*;
+use protocol::Info;
 
 use super::world::World;
 
@@ -120,6 +121,11 @@ proptest! {
             prop_assert_eq!(&told.complaints, &Vec::<String>::new(), "{} was told {:?}", conn, told.log);
             prop_assert_eq!(&told.view, &truth, "{} was told {:?}", conn, told.log);
             prop_assert_eq!(&told.view_by_events, &truth, "{} was told by events {:?}", conn, told.log);
+            let (_, epoch, info, _) = &truth[conn];
+            if told.recorded.is_some_and(|(recorded, _)| recorded == *epoch) {
+                let recorded = told.recorded_info.as_ref().map_or("null", Info::as_str);
+                prop_assert_eq!(recorded, info, "{} was told {:?}", conn, told.log);
+            }
             prop_assert!(!told.settling && !told.resyncing, "{} waits for the whole: {:?}", conn, told.log);
             let at = world.at();
             prop_assert_eq!((told.at.generation, told.at.seq), (at.generation, at.seq), "{} was told {:?}", conn, told.log);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use protocol::Info;
+
 use super::world::World;
 
 impl World {
@@ -292,6 +294,8 @@ fn a_member_is_told_its_record_by_its_own_event_and_by_a_snapshot() {
     world.repaired();
     let by_snapshot = recorded(&world);
     assert!(by_snapshot > before, "{by_snapshot:?}");
+    let info = world.clients["a"].told().recorded_info.clone();
+    assert_eq!(info.as_ref().map(Info::as_str), Some("{\"n\":1}"), "that of its second join");
     world.update("a", "1");
     world.hears_everything();
     assert!(recorded(&world) > by_snapshot);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use protocol::{
-    ConnId, Position, RoomId,
+    ConnId, Info, Position, RoomId,
     command::{JoinResult, Joined, JoinedOne, Member, Snapshot},
 };
 use serde_json::value::RawValue;
@@ -155,10 +155,11 @@ impl World {
         self.store.at.token = now_us.max(previous + 1);
         self.store.at.seq += 1;
         let Position { generation, seq, token } = self.store.at;
-        let Member { conn, user, epoch, op, state } = member;
+        let Member { conn, user, epoch, op, info, state } = member;
         let edge = u8::from(edge);
-        let head = format!("2 {generation} {seq} {token} {previous} 0 {epoch} {op} {kind} {reason} {edge}");
-        self.wire.push_back(format!("{head}\n\n{conn}\n{user}\n{state}"));
+        let head = format!("3 {generation} {seq} {token} {previous} 0 {epoch} {op} {kind} {reason} {edge}");
+        let info = info.as_ref().map_or("", Info::as_str);
+        self.wire.push_back(format!("{head}\n\n{conn}\n{user}\n{info}\n{state}"));
     }
 
     fn is_alone(&self, member: &Member) -> bool {
@@ -185,10 +186,10 @@ impl World {
     }
 
     /// A record of an operation that is new.
-    fn record(&mut self, conn: &str, user: &str, epoch: u64, state: &str) -> Member {
+    fn record(&mut self, conn: &str, user: &str, epoch: u64, info: Option<Info>, state: &str) -> Member {
         self.op += 1;
         let state = RawValue::from_string(state.to_owned()).unwrap();
-        Member { conn: conn.into(), user: user.into(), epoch, op: self.op, state }
+        Member { conn: conn.into(), user: user.into(), epoch, op: self.op, info, state }
     }
 
     /// Somebody joins, here (the answer is under way) or at another gateway.
@@ -201,7 +202,10 @@ impl World {
             self.room.hold(&ConnId::from(conn));
         }
         let epoch = self.clock.now_ms().max(self.epochs.get(conn).map_or(0, |epoch| epoch + 1));
-        let member = self.record(conn, user, epoch, "{\"joined\":true}");
+        // Every third join has no info, and each other one another info.
+        let info =
+            (!self.op.is_multiple_of(3)).then(|| serde_json::from_str(&format!("{{\"n\":{}}}", self.op)).unwrap());
+        let member = self.record(conn, user, epoch, info, "{\"joined\":true}");
         let op = member.op;
         self.put("join", member);
         if let Some(join) = begun {
@@ -235,7 +239,7 @@ impl World {
     /// A heartbeat patches a state. The gateway's copy of the record counts, whatever Redis has.
     pub(super) fn update(&mut self, conn: &str, state: &str) {
         let Some(known) = self.alive.get(conn).cloned() else { return };
-        let changed = self.record(conn, known.user.as_str(), known.epoch, state);
+        let changed = self.record(conn, known.user.as_str(), known.epoch, known.info, state);
         let is_stored = self.store.members.contains_key(conn);
         self.put(if is_stored { "update" } else { "restore" }, changed);
     }

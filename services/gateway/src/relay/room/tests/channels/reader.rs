@@ -6,6 +6,7 @@ use std::{
     rc::Rc,
 };
 
+use protocol::Info;
 use serde_json::{Value, value::RawValue};
 
 use super::{KINDS, LOCKS};
@@ -61,7 +62,7 @@ impl Sink for Reader {
 
     fn evicted(&self, _: u64) {}
 
-    fn recorded(&self, _: u64, _: u64, _: &str) {}
+    fn recorded(&self, _: u64, _: u64, _: Option<&Info>, _: &str) {}
 }
 
 impl Copy {
