@@ -5,7 +5,7 @@ import { until } from './until.mjs';
 const WITHIN_MS = 15_000;
 
 const text = (members) => [...members]
-  .map(([connId, { userId, epoch, state }]) => `${connId} ${userId} ${epoch} ${JSON.stringify(state)}`)
+  .map(([connId, { userId, epoch, info, state }]) => `${connId} ${userId} ${epoch} ${JSON.stringify(info)} ${JSON.stringify(state)}`)
   .sort()
   .join('\n');
 

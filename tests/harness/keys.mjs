@@ -20,13 +20,14 @@ export const revisionsKey = (room) => `${base(room)}:revisions:${room}`;
 // Everything but the directory.
 export const ROOM_KEYS = 'prs:{p*';
 
-// The fields of a member's record: epoch, operation, gateway, user, state.
+// The fields of a member's record: epoch, operation, gateway, user, info if there is one, state.
 export async function storedMembers(redis, room) {
   const flat = (await redis.command('HGETALL', membersKey(room))) ?? [];
   const members = new Map();
   for (let at = 0; at < flat.length; at += 2) {
-    const [epoch, op, gateway, userId, ...state] = flat[at + 1].split('\n');
-    members.set(flat[at], { epoch: Number(epoch), op: Number(op), gateway, userId, state: JSON.parse(state.join('\n')) });
+    const [epoch, op, gateway, userId, info, ...state] = flat[at + 1].split('\n');
+    const content = { ...(info && { info: JSON.parse(info) }), state: JSON.parse(state.join('\n')) };
+    members.set(flat[at], { epoch: Number(epoch), op: Number(op), gateway, userId, ...content });
   }
   return members;
 }

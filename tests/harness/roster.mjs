@@ -12,7 +12,7 @@ const LEAVE_REASONS = ['left', 'disconnected', 'expired', 'node_lost'];
 // A member that was never announced (its record had outlived its TTL when we joined) may still be reaped later.
 const REASONS_OF_THE_UNSEEN = ['expired', 'node_lost'];
 
-const sameState = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 const TRAIL = 8;
 
@@ -55,7 +55,7 @@ export class Roster {
     this.#checkEpoch(event.connId, event.epoch, event.type);
     if (!event.resync && !this.settling) this.#checkChange(event, seen);
     if (event.type === 'leave') this.#remove(event.connId);
-    else this.#set(event.connId, { userId: event.userId, state: event.state, epoch: event.epoch });
+    else this.#set(event.connId, { userId: event.userId, state: event.state, info: event.info, epoch: event.epoch });
   }
 
   sync({ roomId, snapshot, seq, gen }) {
@@ -117,11 +117,11 @@ export class Roster {
   #take(snapshot) {
     this.members = new Map();
     this.#connections = new Map();
-    for (const { connId, userId, state, epoch, lastSeenMs } of snapshot) {
+    for (const { connId, userId, state, info, epoch, lastSeenMs } of snapshot) {
       if (this.members.has(connId)) this.#violate(`${connId} is twice in a snapshot`);
       if (!Number.isSafeInteger(lastSeenMs)) this.#violate(`${connId} has no lastSeenMs in a snapshot`);
       this.#checkEpoch(connId, epoch, 'snapshot');
-      this.#set(connId, { userId, state, epoch });
+      this.#set(connId, { userId, state, info, epoch });
     }
   }
 
@@ -144,7 +144,8 @@ export class Roster {
     for (const [connId, member] of this.members) {
       const known = fromEvents.get(connId);
       if (!known) this.#violate(`the sync shows ${connId} (${member.userId}), whose join was never sent`);
-      else if (!sameState(known.state, member.state)) this.#violate(`the sync has another state of ${connId} than the events`);
+      else if (!same(known.state, member.state)) this.#violate(`the sync has another state of ${connId} than the events`);
+      else if (!same(known.info, member.info)) this.#violate(`the sync has another info of ${connId} than the events`);
     }
     for (const [connId, { userId }] of fromEvents) {
       if (!this.members.has(connId)) this.#violate(`the sync lacks ${connId} (${userId}), whose leave was never sent`);

@@ -71,6 +71,9 @@ test('a sync with changes that no event announced is reported', () => {
   const surprise = rosterOf();
   surprise.sync({ roomId: 'room', snapshot: [member('me'), member('bob')], seq: 9, gen: GEN });
   assertViolation(surprise, /shows bob/);
+  const renamed = rosterOf({ ...member('ann'), info: { name: 'Ann' } });
+  renamed.sync({ roomId: 'room', snapshot: [member('me'), { ...member('ann'), info: { name: 'Ann B.' } }], seq: 9, gen: GEN });
+  assertViolation(renamed, /another info of ann/);
 });
 
 test('a new gen settles with a sync', () => {

@@ -196,3 +196,16 @@ test('rooms do not receive each other\'s events', async ({ system, room }) => {
     assert.deepEqual(ann.events.filter(({ roomId }) => roomId !== name), []);
   }
 });
+
+test('a client cannot write an info, and without one there is no such field', async ({ system, room }) => {
+  const info = { name: 'Ann' };
+  const [ann, bob] = [await system.connect(0), await system.connect(1)];
+  await bob.join(room, 'bob');
+  const { snapshot } = await ann.ask('presence:join', { roomId: room, userId: 'ann', info });
+  await ann.beat({ info, patchState: { info } });
+  const update = await bob.receives({ type: 'update', userId: 'ann' });
+  assert.deepEqual(update.state, { info });
+  await ann.leave();
+  await bob.receives({ type: 'leave', userId: 'ann' });
+  for (const shown of [...snapshot, ...bob.events]) assert.ok(!('info' in shown), JSON.stringify(shown));
+});
