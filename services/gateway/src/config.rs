@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use service::Reader;
 
-use crate::{http::proxies::Proxies, liveness::Mode};
+use crate::{auth, http::proxies::Proxies, liveness::Mode};
 
 /// The settings, validated.
 pub struct Config {
@@ -15,6 +15,8 @@ pub struct Config {
     pub port: u16,
     /// `cors_origins`; none means any.
     pub origins: Option<Vec<HeaderValue>>,
+    /// `auth`, `jwt_…`
+    pub(crate) auth: auth::Config,
     /// `trusted_proxies`
     pub(crate) proxies: Proxies,
     /// `presence_liveness`, `presence_ttl_ms`
@@ -48,8 +50,9 @@ impl Config {
             timeout: Duration::from_millis(reader.within("ping_timeout_ms", 1_000..=300_000)),
         };
         let drain = Duration::from_millis(reader.within("drain_ms", 0..=600_000));
+        let auth = auth::Config::read(reader);
         let redis = bus::redis::Config::read(reader)?;
-        Some(Self { redis, port, origins: origins?, proxies: proxies?, liveness: liveness?, pings, drain })
+        Some(Self { redis, port, origins: origins?, auth: auth?, proxies: proxies?, liveness: liveness?, pings, drain })
     }
 }
 

@@ -3,6 +3,7 @@
 //! no presence key names. While it holds its lease, it is responsible for its members: it sends their leaves, and restores
 //! their records if Redis loses them.
 //!
+//! - `auth`: who a client is and what it may do.
 //! - `http`: the listener and its routes and middleware.
 //! - `socket`: sockets, their sessions, what their events do.
 //! - `relay`: rooms: delivers events to sockets and repairs gaps. `listener`: receives from the bus.
@@ -11,6 +12,9 @@
 //! - `due_queue`: work that is due at a time. `backoff`: waits between retries. `count`: counters made of guards.
 //! - `reassert`: restores what Redis lost, and audits it once a minute. `stop`: closes sockets when the gateway stops.
 
+// Sockets do not use all of it yet.
+#[allow(dead_code, unused_imports)]
+mod auth;
 mod backoff;
 mod config;
 mod count;
@@ -36,6 +40,7 @@ pub use config::{Config, Pings};
 pub use liveness::Mode;
 
 use crate::{
+    auth::Auth,
     http::{
         connections::{Connections, Peer},
         gate::Gate,
@@ -69,6 +74,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         pending: Arc::clone(&pending),
     }));
     let tasks = Tasks::default();
+    let _auth = Auth::start(config.auth, &tasks);
     pending.start(&tasks);
     reassert.start(relay.own(), &tasks);
     relay.start(&tasks);

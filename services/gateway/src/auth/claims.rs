@@ -1,0 +1,270 @@
+//! The payload of a token whose signature is right, read claim by claim.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use protocol::{UserId, ids::check_id};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Identity, LEEWAY_S, rejection::Rejection, rights::Rights, strict};
+
+/// The longest `info`, in bytes of its JSON text without spaces.
+const MAX_INFO_BYTES: usize = 2 * 1024;
+/// 2^53: the end of whole seconds in a JSON number, some hundred million years away.
+const MAX_SECONDS: f64 = (1_u64 << 53) as f64;
+
+/// What is asked of a payload beyond what the library checks (`exp`, `nbf`, `iss`, `aud`).
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// The longest life, in seconds.
+    pub(super) max_age_s: u64,
+    /// The rights of a token without the claim `rooms`.
+    pub(super) default_rights: Rights,
+}
+
+impl Rules {
+    /// Who the payload says that the client is. `now` is in seconds since 1970.
+    pub(super) fn identify(&self, payload: &str, now: u64) -> Result<Identity, Rejection> {
+        if !strict::is_object(payload) {
+            return Err(Rejection::Payload);
+        }
+        let claims: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(payload).map_err(|_| Rejection::Payload)?;
+        let claims = Claims(claims);
+        let expires_at = claims.seconds("exp")?.ok_or_else(|| Rejection::missing("exp"))?;
+        let issued_at = claims.seconds("iat")?;
+        claims.seconds("nbf")?;
+        claims.text("iss")?;
+        self.check_age(issued_at, expires_at, now)?;
+        let user = claims.id("sub")?.ok_or_else(|| Rejection::missing("sub"))?;
+        let rights = match claims.0.get("rooms") {
+            Some(rooms) => Rights::parse(rooms.get()).map_err(|what| Rejection::wrong("rooms", &what))?,
+            None => self.default_rights.clone(),
+        };
+        Ok(Identity {
+            user: UserId::from(user),
+            info: claims.info()?,
+            rights,
+            token_id: claims.id("jti")?.map(String::into_boxed_str),
+            issued_at,
+            expires_at,
+        })
+    }
+
+    fn check_age(&self, issued_at: Option<u64>, expires_at: u64, now: u64) -> Result<(), Rejection> {
+        if issued_at.is_some_and(|issued_at| issued_at > now + LEEWAY_S) {
+            return Err(Rejection::wrong("iat", "not lie in the future"));
+        }
+        // A token of an issuer whose clock is ahead within the leeway is not too old.
+        let leeway = if issued_at.is_some() { 0 } else { LEEWAY_S };
+        if expires_at.saturating_sub(issued_at.unwrap_or(now)) > self.max_age_s + leeway {
+            let must = format!("be at most {} s after its iat, or after now without one", self.max_age_s);
+            return Err(Rejection::wrong("exp", &must));
+        }
+        Ok(())
+    }
+}
+
+struct Claims<'a>(HashMap<Cow<'a, str>, &'a RawValue>);
+
+impl<'a> Claims<'a> {
+    /// A claim of the type `T`. `null` is a wrong type, not an absent claim.
+    fn read<T: Deserialize<'a>>(&self, name: &str, must: &str) -> Result<Option<T>, Rejection> {
+        let read = |json: &&'a RawValue| serde_json::from_str(json.get()).map_err(|_| Rejection::wrong(name, must));
+        self.0.get(name).map(read).transpose()
+    }
+
+    /// A time, rounded down: RFC 7519 allows fractions of a second.
+    fn seconds(&self, name: &str) -> Result<Option<u64>, Rejection> {
+        const MUST: &str = "be a number of seconds since 1970";
+        let seconds: Option<f64> = self.read(name, MUST)?;
+        match seconds {
+            Some(seconds) if !(0.0..=MAX_SECONDS).contains(&seconds) => Err(Rejection::wrong(name, MUST)),
+            seconds => Ok(seconds.map(|seconds| seconds as u64)),
+        }
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, Rejection> {
+        self.read(name, "be a text")
+    }
+
+    /// A text that may name something.
+    fn id(&self, name: &'static str) -> Result<Option<String>, Rejection> {
+        let id = self.text(name)?;
+        if let Some(id) = &id {
+            check_id(name, id).map_err(|fault| Rejection::Claim(format!("the token's {}", fault.message).into()))?;
+        }
+        Ok(id)
+    }
+
+    /// `info` as it was written, but for spaces between its tokens.
+    fn info(&self) -> Result<Option<Arc<RawValue>>, Rejection> {
+        let Some(info) = self.0.get("info") else { return Ok(None) };
+        if !info.get().starts_with('{') {
+            return Err(Rejection::wrong("info", "be an object"));
+        }
+        let text = compact(info.get());
+        if text.len() > MAX_INFO_BYTES {
+            return Err(Rejection::wrong("info", &format!("be at most {MAX_INFO_BYTES} bytes of JSON")));
+        }
+        let info = RawValue::from_string(text).map_err(|_| Rejection::Payload)?;
+        Ok(Some(info.into()))
+    }
+}
+
+/// Valid JSON without the spaces and line breaks between its tokens. Those inside its texts stay (line breaks are escaped there).
+fn compact(json: &str) -> String {
+    let (mut in_string, mut is_escaped) = (false, false);
+    let keep = |character: &char| {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' if in_string => is_escaped = true,
+            '"' => in_string = !in_string,
+            ' ' | '\t' | '\r' | '\n' if !in_string => return false,
+            _ => {}
+        }
+        true
+    };
+    json.chars().filter(keep).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::auth::Right;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn identify(payload: &str) -> Result<Identity, Rejection> {
+        let default_rights = Rights::parse(r#"[{"room":"lobby","allow":["join"]}]"#).unwrap();
+        Rules { max_age_s: 3_600, default_rights }.identify(payload, NOW)
+    }
+
+    fn with(claims: Value) -> Result<Identity, Rejection> {
+        let mut payload = json!({"sub": "ann", "exp": NOW + 600, "iat": NOW});
+        payload.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+        identify(&payload.to_string())
+    }
+
+    fn sentence(result: Result<Identity, Rejection>) -> String {
+        protocol::Fault::from(result.unwrap_err()).message
+    }
+
+    #[test]
+    fn a_payload_says_who_the_client_is() {
+        let identity = identify(
+            r#"{"sub":"ann","exp":1800000600.9,"iat":1.8e9,"nbf":1,"jti":"j-1","aud":["a"],"iss":"i","else":[1],
+                "info": {"name" : "A \"n\"\tn", "n": 1.50, "e":"\n x"},
+                "rooms":[{"room":"doc:*","allow":["join","lock"]}]}"#
+                .replace('\t', "\\t")
+                .as_str(),
+        )
+        .unwrap();
+        assert_eq!(identity.user.as_str(), "ann");
+        assert_eq!((identity.expires_at, identity.issued_at), (NOW + 600, Some(NOW)));
+        assert_eq!(identity.token_id.as_deref(), Some("j-1"));
+        assert_eq!(identity.info.unwrap().get(), r#"{"name":"A \"n\"\tn","n":1.50,"e":"\n x"}"#);
+        assert!(identity.rights.allow(Right::Lock, "doc:1"));
+        assert!(!identity.rights.allow(Right::Join, "lobby"), "the claim replaces the default");
+    }
+
+    #[test]
+    fn what_may_be_absent_may_be_absent() {
+        let identity = identify(r#"{"sub":"ann","exp":1800000600}"#).unwrap();
+        assert!(identity.info.is_none() && identity.token_id.is_none() && identity.issued_at.is_none());
+        assert!(identity.rights.allow(Right::Join, "lobby"));
+        assert!(!with(json!({"rooms": []})).unwrap().rights.allow(Right::Join, "lobby"));
+    }
+
+    #[test]
+    fn missing_and_wrong_claims_are_named() {
+        assert_eq!(sentence(identify(r#"{"sub":"ann"}"#)), "the token must have the claim exp");
+        assert_eq!(sentence(identify(r#"{"exp":1800000600}"#)), "the token must have the claim sub");
+        for exp in [r#""1800000600""#, "null", "true", "[1800000600]", "-1", "1e300"] {
+            let refused = sentence(identify(&format!(r#"{{"sub":"ann","exp":{exp}}}"#)));
+            assert_eq!(refused, "the token's exp must be a number of seconds since 1970", "{exp}");
+        }
+        for (claims, start) in [
+            (json!({"sub": ""}), "the token's sub must not be empty"),
+            (json!({"sub": 7}), "the token's sub must be a text"),
+            (json!({"sub": "a\nb"}), "the token's sub must not contain control characters"),
+            (json!({"sub": "x".repeat(257)}), "the token's sub must be at most 256 bytes"),
+            (json!({"jti": 7}), "the token's jti must be a text"),
+            (json!({"jti": "x".repeat(257)}), "the token's jti must be at most 256 bytes"),
+            (json!({"iss": ["i"]}), "the token's iss must be a text"),
+            (json!({"nbf": "1"}), "the token's nbf must be a number"),
+            (json!({"iat": null}), "the token's iat must be a number"),
+            (json!({"info": "x"}), "the token's info must be an object"),
+            (json!({"info": null}), "the token's info must be an object"),
+            (json!({"rooms": null}), "the token's rooms must be a list"),
+            (json!({"rooms": [{"room": "a*", "allow": []}]}), "the token's rooms has a wrong entry [0]: * must be"),
+        ] {
+            let refused = sentence(with(claims.clone()));
+            assert!(refused.starts_with(start), "{claims}: {refused}");
+        }
+    }
+
+    #[test]
+    fn duplicate_claims_are_refused() {
+        for payload in [
+            r#"{"sub":"ann","exp":1800000600,"sub":"bob"}"#,
+            r#"{"sub":"ann","exp":1,"\u0065xp":1800000600}"#,
+            r#"{"sub":"ann","exp":1800000600,"info":{"a":1,"a":2}}"#,
+            r#"[1800000600,0,"ann"]"#,
+        ] {
+            assert_eq!(identify(payload).unwrap_err(), Rejection::Payload, "{payload}");
+        }
+    }
+
+    #[test]
+    fn a_token_lives_at_most_as_long_as_it_may() {
+        assert!(with(json!({"exp": NOW + 3_600})).is_ok());
+        assert!(sentence(with(json!({"exp": NOW + 3_601}))).contains("at most 3600 s after its iat"));
+        assert!(with(json!({"iat": NOW - 3_000, "exp": NOW + 600})).is_ok());
+        assert!(with(json!({"iat": NOW - 3_001, "exp": NOW + 600})).is_err());
+        assert!(with(json!({"iat": NOW + LEEWAY_S, "exp": NOW + LEEWAY_S + 3_600})).is_ok());
+        assert!(sentence(with(json!({"iat": NOW + LEEWAY_S + 1}))).contains("iat must not lie in the future"));
+        assert!(identify(&json!({"sub": "ann", "exp": NOW + 3_600 + LEEWAY_S}).to_string()).is_ok());
+        assert!(identify(&json!({"sub": "ann", "exp": NOW + 3_601 + LEEWAY_S}).to_string()).is_err());
+    }
+
+    #[test]
+    fn info_is_measured_without_spaces() {
+        let sized = |bytes: usize| json!({"info": {"a": "x".repeat(bytes - r#"{"a":""}"#.len())}});
+        assert!(with(sized(MAX_INFO_BYTES)).is_ok());
+        assert!(sentence(with(sized(MAX_INFO_BYTES + 1))).contains("info must be at most 2048 bytes"));
+        let spaced = format!(r#"{{"sub":"ann","exp":{},"info":{{{}}}}}"#, NOW + 1, " \n".repeat(2_000));
+        assert_eq!(identify(&spaced).unwrap().info.unwrap().get(), "{}");
+    }
+
+    proptest! {
+        #[test]
+        fn compacting_changes_nothing_but_spaces(value in json_value()) {
+            let pretty = serde_json::to_string_pretty(&value).unwrap();
+            prop_assert_eq!(compact(&pretty), value.to_string());
+        }
+
+        #[test]
+        fn no_payload_panics(payload in ".{0,200}") {
+            let _ = identify(&payload);
+        }
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,9}".prop_map(Value::from)
+        ];
+        leaf.prop_recursive(3, 20, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(".{0,5}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+}
