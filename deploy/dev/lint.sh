@@ -56,7 +56,7 @@ protocol_shared='limits fault ids json position info state'
 # The gateway, and inside it what knows rooms and what knows sockets.
 gateway_modules='backoff count due_queue liveness translate auth http config pending reassert relay socket listener stop'
 relay_modules='tries room member inbox registry dirty delivery dispatch entering lock_subscription own'
-auth_modules='pattern rights strict rejection algorithm key jwk pem store_log fetch jwks file store header claims config verifier'
+auth_modules='pattern rights strict rejection algorithm key jwk pem store_log fetch jwks file store header claims outsiders config verifier permit access sessions tokens'
 room_modules='position roster shown sink publication resync subscriber channels lock_board backlog joins recovery events admission repair reconcile'
 socket_modules='task pending_acks outlet ack held op session client verbs member worker disconnect events'
 

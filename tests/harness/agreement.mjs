@@ -31,7 +31,7 @@ export async function assertAgreement(system) {
 // A newcomer's snapshot agrees with the rosters of the room's members.
 export async function assertNewcomerSees(system, room, member) {
   const gateway = system.gateways.findIndex(({ running }) => running);
-  const newcomer = await system.connect(gateway, { follow: false });
+  const newcomer = await system.connect(gateway, { follow: false, as: 'newcomer' });
   const { snapshot, self } = await until('a newcomer to be let in', async () => {
     const answer = await newcomer.ask('presence:join', { roomId: room, userId: 'newcomer' });
     return answer.ok && answer;

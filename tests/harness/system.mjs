@@ -22,9 +22,10 @@ export class System {
   reapers = [];
   clients = [];
 
-  // `redis`: the kind of Redis that it uses.
-  static async start({ gateways = 1, states = 1, reapers = 1, durable = false, redis = KIND, env = {} } = {}) {
-    const system = new System(await redis.start({ durable }), env);
+  // `redis`: the kind of Redis that it uses. With an `issuer` clients need its tokens.
+  static async start({ gateways = 1, states = 1, reapers = 1, durable = false, redis = KIND, issuer, env = {} } = {}) {
+    const system = new System(await redis.start({ durable }), { ...issuer?.env, ...env });
+    system.issuer = issuer;
     try {
       // Presence-states first: a gateway reads the directory every 0.75 s, and must know all of them from its first request.
       await Promise.all(Array.from({ length: states }, () => system.addState()));
@@ -61,9 +62,10 @@ export class System {
     return this.#add(REAPER, this.reapers, env);
   }
 
-  // A connected client at the gateway of that number.
-  async connect(gateway = 0, options = {}) {
-    const client = await Client.connect(this.gateways[gateway].url, options);
+  // A connected client at the gateway of that number; if it needs a token, one that allows `as` everything.
+  async connect(gateway = 0, { as = 'someone', ...options } = {}) {
+    const auth = this.issuer && { token: this.issuer.token(as) };
+    const client = await Client.connect(this.gateways[gateway].url, { ...(auth && { auth }), ...options });
     this.clients.push(client);
     return client;
   }

@@ -15,7 +15,7 @@ pub struct Config {
     pub port: u16,
     /// `cors_origins`; none means any.
     pub origins: Option<Vec<HeaderValue>>,
-    /// `auth`, `jwt_…`
+    /// `auth`, `jwt_…`, `metadata_outsiders`
     pub(crate) auth: auth::Config,
     /// `trusted_proxies`
     pub(crate) proxies: Proxies,

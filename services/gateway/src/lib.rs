@@ -12,8 +12,6 @@
 //! - `due_queue`: work that is due at a time. `backoff`: waits between retries. `count`: counters made of guards.
 //! - `reassert`: restores what Redis lost, and audits it once a minute. `stop`: closes sockets when the gateway stops.
 
-// Sockets do not use all of it yet.
-#[allow(dead_code, unused_imports)]
 mod auth;
 mod backoff;
 mod config;
@@ -74,7 +72,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         pending: Arc::clone(&pending),
     }));
     let tasks = Tasks::default();
-    let _auth = Auth::start(config.auth, &tasks);
+    let auth = Auth::start(config.auth, &bus, &tasks);
     pending.start(&tasks);
     reassert.start(relay.own(), &tasks);
     relay.start(&tasks);
@@ -89,6 +87,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         liveness,
         Arc::clone(&pending),
         Arc::clone(&transports),
+        auth,
     ));
     gateway.register_metrics();
     let health = Health::new(context)

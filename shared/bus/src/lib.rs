@@ -210,7 +210,11 @@ impl Bus {
     }
 
     /// Follows the list of revoked tokens, which are kept for `kept`, the longest life of a token. `on_new` is called after new ones.
-    pub fn follow_revocations(&self, kept: Duration, on_new: impl Fn() + Send + Sync + 'static) -> Arc<Revocations> {
+    pub fn follow_revocations(
+        &self,
+        kept: Duration,
+        on_new: impl Fn(&Revocations) + Send + Sync + 'static,
+    ) -> Arc<Revocations> {
         let revocations = Revocations::new(self.link.commands.clone(), &self.link.subjects, kept);
         self.tasks.spawn_permanent("bus revocations", Arc::clone(&revocations).follow(Box::new(on_new)));
         revocations

@@ -1,15 +1,13 @@
 //! The payload of a token whose signature is right, read claim by claim.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap};
 
-use protocol::{UserId, ids::check_id};
+use protocol::{Info, UserId, ids::check_id};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Identity, LEEWAY_S, rejection::Rejection, rights::Rights, strict};
 
-/// The longest `info`, in bytes of its JSON text without spaces.
-const MAX_INFO_BYTES: usize = 2 * 1024;
 /// 2^53: the end of whole seconds in a JSON number, some hundred million years away.
 const MAX_SECONDS: f64 = (1_u64 << 53) as f64;
 
@@ -96,41 +94,18 @@ impl<'a> Claims<'a> {
         Ok(id)
     }
 
-    /// `info` as it was written, but for spaces between its tokens.
-    fn info(&self) -> Result<Option<Arc<RawValue>>, Rejection> {
-        let Some(info) = self.0.get("info") else { return Ok(None) };
-        if !info.get().starts_with('{') {
-            return Err(Rejection::wrong("info", "be an object"));
-        }
-        let text = compact(info.get());
-        if text.len() > MAX_INFO_BYTES {
-            return Err(Rejection::wrong("info", &format!("be at most {MAX_INFO_BYTES} bytes of JSON")));
-        }
-        let info = RawValue::from_string(text).map_err(|_| Rejection::Payload)?;
-        Ok(Some(info.into()))
+    fn info(&self) -> Result<Option<Info>, Rejection> {
+        let Some(json) = self.0.get("info") else { return Ok(None) };
+        Info::new(json).map(Some).map_err(|fault| Rejection::Claim(format!("the token's {}", fault.message).into()))
     }
-}
-
-/// Valid JSON without the spaces and line breaks between its tokens. Those inside its texts stay (line breaks are escaped there).
-fn compact(json: &str) -> String {
-    let (mut in_string, mut is_escaped) = (false, false);
-    let keep = |character: &char| {
-        match character {
-            _ if is_escaped => is_escaped = false,
-            '\\' if in_string => is_escaped = true,
-            '"' => in_string = !in_string,
-            ' ' | '\t' | '\r' | '\n' if !in_string => return false,
-            _ => {}
-        }
-        true
-    };
-    json.chars().filter(keep).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
+
+    use protocol::limits::MAX_INFO_BYTES;
 
     use super::*;
     use crate::auth::Right;
@@ -165,7 +140,7 @@ mod tests {
         assert_eq!(identity.user.as_str(), "ann");
         assert_eq!((identity.expires_at, identity.issued_at), (NOW + 600, Some(NOW)));
         assert_eq!(identity.token_id.as_deref(), Some("j-1"));
-        assert_eq!(identity.info.unwrap().get(), r#"{"name":"A \"n\"\tn","n":1.50,"e":"\n x"}"#);
+        assert_eq!(identity.info.unwrap().as_str(), r#"{"name":"A \"n\"\tn","n":1.50,"e":"\n x"}"#);
         assert!(identity.rights.allow(Right::Lock, "doc:1"));
         assert!(!identity.rights.allow(Right::Join, "lobby"), "the claim replaces the default");
     }
@@ -236,35 +211,13 @@ mod tests {
         assert!(with(sized(MAX_INFO_BYTES)).is_ok());
         assert!(sentence(with(sized(MAX_INFO_BYTES + 1))).contains("info must be at most 2048 bytes"));
         let spaced = format!(r#"{{"sub":"ann","exp":{},"info":{{{}}}}}"#, NOW + 1, " \n".repeat(2_000));
-        assert_eq!(identify(&spaced).unwrap().info.unwrap().get(), "{}");
+        assert_eq!(identify(&spaced).unwrap().info.unwrap().as_str(), "{}");
     }
 
     proptest! {
         #[test]
-        fn compacting_changes_nothing_but_spaces(value in json_value()) {
-            let pretty = serde_json::to_string_pretty(&value).unwrap();
-            prop_assert_eq!(compact(&pretty), value.to_string());
-        }
-
-        #[test]
         fn no_payload_panics(payload in ".{0,200}") {
             let _ = identify(&payload);
         }
-    }
-
-    fn json_value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i64>().prop_map(Value::from),
-            ".{0,9}".prop_map(Value::from)
-        ];
-        leaf.prop_recursive(3, 20, 4, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::hash_map(".{0,5}", inner, 0..4)
-                    .prop_map(|map| Value::Object(map.into_iter().collect())),
-            ]
-        })
     }
 }

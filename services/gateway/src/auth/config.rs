@@ -9,6 +9,7 @@ use super::{
     fetch::Endpoint,
     file::{Content, KeyFile},
     jwks::Jwks,
+    outsiders::Outsiders,
     rights::Rights,
     store::Store,
 };
@@ -16,7 +17,7 @@ use super::{
 /// The settings, validated.
 pub(crate) enum Config {
     /// Anyone may be anyone.
-    Off,
+    Off(Outsiders),
     /// Clients have tokens.
     Jwt(Box<Settings>),
 }
@@ -41,11 +42,12 @@ impl Config {
     pub(crate) fn read(reader: &mut Reader) -> Option<Self> {
         let max_age_s = reader.within("jwt_max_age_s", 60..=31_536_000);
         let default_rights = default_rights(reader);
+        let outsiders = reader.parse("metadata_outsiders", Outsiders::parse, "must be allow or refuse");
         let issuer = text(reader, "jwt_issuer");
         let audience = text(reader, "jwt_audience");
         let named: Vec<_> = KEYS.into_iter().filter(|key| text(reader, key).is_some()).collect();
         match (reader.get::<String>("auth").as_str(), &*named) {
-            ("off", _) => Some(Self::Off),
+            ("off", _) => outsiders.map(Self::Off),
             ("jwt", [one]) => {
                 let store = store(reader, one)?;
                 let rules = Rules { max_age_s, default_rights: default_rights? };
@@ -56,7 +58,7 @@ impl Config {
                     .problem("auth", "=jwt needs one of JWT_KEYS_FILE, JWT_JWKS_URL and JWT_SECRET_FILE, and only one");
                 None
             }
-            ("", []) if is_loopback(reader) => Some(Self::Off),
+            ("", []) if is_loopback(reader) => outsiders.map(Self::Off),
             ("", []) => {
                 reader.problem(
                     "auth",

@@ -7,7 +7,14 @@
 //! - `rejection`: why a token is refused. `algorithm`: signatures by ring. `key`, `jwk`, `pem`: keys.
 //! - `fetch`, `jwks`: keys from a URL. `file`: keys from a file. `store`: either.
 //! - `header`, `claims`: the parts of a token. `config`: the settings. `verifier`: all of it.
+//!
+//! What a token means for its session:
+//!
+//! - `permit`: whether an identity allows a request. `outsiders`: the same where there are no tokens.
+//! - `access`: what one client may do, and until when. `sessions`: ends sessions with their tokens. `tokens`: checks the tokens of
+//!   clients, and whether they are revoked.
 
+pub(crate) mod access;
 mod algorithm;
 mod claims;
 mod config;
@@ -17,27 +24,35 @@ mod header;
 mod jwk;
 mod jwks;
 mod key;
+mod outsiders;
 mod pattern;
 mod pem;
+pub(crate) mod permit;
 mod rejection;
 mod rights;
+pub(crate) mod sessions;
 mod store;
 mod strict;
 #[cfg(test)]
 mod testing;
+mod tokens;
 mod verifier;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use protocol::UserId;
-use serde_json::value::RawValue;
+use bus::{Bus, revocations::Revocations};
+use protocol::{Fault, Info, UserId, client::Token};
 use service::Tasks;
 
+pub(crate) use self::outsiders::Outsiders;
 pub(crate) use self::{
     config::Config,
     rights::{Right, Rights},
-    verifier::Verifier,
 };
+use self::{sessions::Session, tokens::Tokens, verifier::Verifier};
 
 /// The longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -45,12 +60,11 @@ const MAX_TOKEN_BYTES: usize = 8 * 1024;
 const LEEWAY_S: u64 = 10;
 
 /// Decides who a client is.
-#[derive(Clone)]
 pub(crate) enum Auth {
-    /// Anyone may be anyone and do everything.
-    Off,
+    /// Anyone may be anyone, and do everything but what outsiders may not.
+    Off(Outsiders),
     /// A client is who its token says.
-    Jwt(Arc<Verifier>),
+    Jwt(Tokens),
 }
 
 /// What a valid token says.
@@ -58,8 +72,8 @@ pub(crate) enum Auth {
 pub(crate) struct Identity {
     /// `sub`
     pub(crate) user: UserId,
-    /// `info`: a JSON object without line breaks.
-    pub(crate) info: Option<Arc<RawValue>>,
+    /// `info`
+    pub(crate) info: Option<Info>,
     /// `rooms`, or `jwt_default_rooms`.
     pub(crate) rights: Rights,
     /// `jti`
@@ -71,14 +85,43 @@ pub(crate) struct Identity {
 }
 
 impl Auth {
-    /// Begins to check tokens; `tasks` owns what keeps the keys current.
-    pub(crate) fn start(config: Config, tasks: &Tasks) -> Self {
+    /// Begins to check tokens; `tasks` owns what keeps the keys current and ends sessions with their tokens.
+    pub(crate) fn start(config: Config, bus: &Bus, tasks: &Tasks) -> Self {
         match config {
-            Config::Off => {
+            Config::Off(outsiders) => {
                 tracing::warn!("authentication is off: any client may be any user and do everything; set AUTH=jwt");
-                Self::Off
+                Self::Off(outsiders)
             }
-            Config::Jwt(settings) => Self::Jwt(Arc::new(Verifier::start(*settings, tasks))),
+            Config::Jwt(settings) => Self::Jwt(Tokens::start(Verifier::start(*settings, tasks), bus, tasks)),
         }
     }
+
+    /// Who a client is; `None` if anyone may be anyone.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`: there is no token, or it is not valid. `UNAVAILABLE`: that cannot be known now.
+    pub(crate) async fn identify(&self, token: Option<&Token>) -> Result<Option<Identity>, Fault> {
+        match self {
+            Self::Off(_) => Ok(None),
+            Self::Jwt(tokens) => tokens.identify(token).await.map(Some),
+        }
+    }
+
+    /// Ends a session with its token, if it has one.
+    pub(crate) fn watch(&self, session: &Arc<impl Session>) {
+        if let Self::Jwt(tokens) = self {
+            tokens.watch(session);
+        }
+    }
+}
+
+impl Identity {
+    fn is_revoked(&self, revocations: &Revocations) -> bool {
+        revocations.cover(self.user.as_str(), self.token_id.as_deref(), self.issued_at)
+    }
+}
+
+/// Now, in seconds since 1970.
+pub(crate) fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -31,6 +31,19 @@ pub(crate) enum Right {
     Lock,
 }
 
+impl Right {
+    /// The word in the claim.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Observe => "observe",
+            Self::MetadataRead => "metadata:read",
+            Self::MetadataWrite => "metadata:write",
+            Self::Lock => "lock",
+        }
+    }
+}
+
 /// The rights of one client. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rights(Arc<[Grant]>);

@@ -15,6 +15,14 @@ use ring::{
 use rustls_pki_types::alg_id;
 use serde_json::{Value, json};
 
+use super::{Identity, Rights};
+
+/// Ann, with these rights, until `expires_at`.
+pub(super) fn identity(rooms: &str, expires_at: u64) -> Identity {
+    let rights = Rights::parse(rooms).unwrap();
+    Identity { user: "ann".into(), info: None, rights, token_id: None, issued_at: None, expires_at }
+}
+
 /// A private key, its name and its `alg`.
 pub(super) struct Issuer {
     pub(super) kid: &'static str,

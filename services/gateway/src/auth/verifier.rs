@@ -1,6 +1,6 @@
 //! Checks tokens.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use jsonwebtoken::{Validation, decode, errors::ErrorKind};
 use protocol::Fault;
@@ -14,6 +14,7 @@ use super::{
     config::Settings,
     header::Header,
     key::{KeySet, MAX_TRIES},
+    now_s,
     rejection::Rejection,
     store::Store,
 };
@@ -34,6 +35,11 @@ impl Verifier {
         Self { store: settings.store, validations, rules: settings.rules }
     }
 
+    /// The longest life of a token.
+    pub(super) fn max_age(&self) -> Duration {
+        Duration::from_secs(self.rules.max_age_s)
+    }
+
     /// Who the token says that the client is. It is valid until [`Identity::expires_at`] and not checked again by itself. Waits
     /// only if the token names an unknown key of a JWKS URL, for at most a few seconds.
     ///
@@ -47,7 +53,7 @@ impl Verifier {
         let header = Header::of(token)?;
         let keys = self.store.keys(header.kid.as_deref()).await?;
         let payload = self.signed_payload(token, &header, &keys)?;
-        self.rules.identify(payload.get(), now())
+        self.rules.identify(payload.get(), now_s())
     }
 
     /// The payload, if the signature and the claims that the library checks are right.
@@ -89,8 +95,4 @@ fn validation(algorithm: Algorithm, settings: &Settings) -> Validation {
     }
     validation.set_required_spec_claims(&required);
     validation
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -3,22 +3,26 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use bus::Bus;
-use protocol::{ConnId, Fault, client::HeartbeatAnswer};
+use protocol::{
+    Code, ConnId, Fault, RoomId,
+    client::{HeartbeatAnswer, Request, Token},
+};
 use socketioxide::{TransportType, socket::Socket};
 use telemetry::{
     LogLimit,
-    metrics::{self, Reading},
+    metrics::{self, Reading, Refusal},
     propagation::TraceContext,
 };
 
 use super::{outlet::Outlet, session::Session};
 use crate::{
+    auth::{Auth, Identity, Right, access::Access, now_s},
     count::Count,
     http::transports::Transports,
     liveness::{Liveness, now_ms},
@@ -30,8 +34,8 @@ use crate::{
 /// A plain heartbeat is rejected if Redis has not acknowledged the gateway's lease for this long: Redis may have lost the
 /// client's record.
 const LEASE_TOO_OLD: Duration = Duration::from_secs(2);
-/// The log limit for malformed packets, which a client can send as fast as it can connect.
-const MALFORMED_EVERY: Duration = Duration::from_secs(5);
+/// The log limit for what a client can cause as fast as it can connect.
+const REFUSED_EVERY: Duration = Duration::from_secs(5);
 
 /// What clients share.
 pub(crate) struct Gateway {
@@ -41,6 +45,7 @@ pub(crate) struct Gateway {
     pub(super) liveness: Arc<Liveness<Client>>,
     pub(super) pending: Arc<Pending>,
     pub(super) transports: Arc<Transports>,
+    pub(super) auth: Auth,
     /// Sessions whose end is not carried out yet.
     pub(super) sessions: Count,
     /// Locks that clients hold.
@@ -49,6 +54,8 @@ pub(crate) struct Gateway {
     pub(super) waiting: Count,
     /// Limits the log lines about malformed packets.
     pub(super) malformed: LogLimit,
+    /// Limits the log lines about refused handshakes.
+    unauthenticated: LogLimit,
 }
 
 impl Gateway {
@@ -59,6 +66,7 @@ impl Gateway {
         liveness: Arc<Liveness<Client>>,
         pending: Arc<Pending>,
         transports: Arc<Transports>,
+        auth: Auth,
     ) -> Self {
         Self {
             bus,
@@ -67,10 +75,12 @@ impl Gateway {
             liveness,
             pending,
             transports,
+            auth,
             sessions: Count::default(),
             held: Count::default(),
             waiting: Count::default(),
-            malformed: LogLimit::new(MALFORMED_EVERY),
+            malformed: LogLimit::new(REFUSED_EVERY),
+            unauthenticated: LogLimit::new(REFUSED_EVERY),
         }
     }
 
@@ -84,6 +94,22 @@ impl Gateway {
         register(Reading::ConnectionsActive, &self.sessions);
         register(Reading::LocksHeld, &self.held);
         register(Reading::LocksWaiting, &self.waiting);
+    }
+
+    /// Who a connecting client is; `None` if anyone may be anyone.
+    pub(super) async fn identify(&self, token: Option<&Token>) -> Result<Option<Identity>, Fault> {
+        self.auth.identify(token).await.inspect_err(|fault| {
+            metrics::refused(Refusal::Unauthenticated);
+            if let Some(suppressed) = self.unauthenticated.admit() {
+                tracing::info!(why = fault.message, suppressed, "handshake refused");
+            }
+        })
+    }
+
+    /// Watches a new client.
+    pub(super) fn watch(&self, client: &Arc<Client>) {
+        self.liveness.watch(client);
+        self.auth.watch(client);
     }
 
     /// The number of sessions whose end is not carried out yet.
@@ -100,6 +126,9 @@ pub(crate) struct Client {
     pub(super) gateway: Arc<Gateway>,
     pub(super) session: Session,
     pub(super) outlet: Arc<Outlet>,
+    pub(super) access: Access,
+    /// Whether the client is sent the changes of its room's channels.
+    reads_channels: AtomicBool,
     /// The span of the connect, which all spans of the session link to.
     pub(super) connect_trace: TraceContext,
     pub(super) connected_at: Instant,
@@ -112,6 +141,7 @@ impl Client {
         gateway: &Arc<Gateway>,
         conn: ConnId,
         outlet: Arc<Outlet>,
+        access: Access,
         connect_trace: TraceContext,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -119,9 +149,36 @@ impl Client {
             gateway: Arc::clone(gateway),
             session: Session::new(gateway.sessions.one_more()),
             outlet,
+            access,
+            reads_channels: AtomicBool::new(true),
             connect_trace,
             connected_at: Instant::now(),
             last_event_ms: AtomicU64::new(now_ms()),
+        })
+    }
+
+    /// The client is in `room`, under its current token.
+    pub(super) fn learn_rights(&self, room: &RoomId) {
+        self.reads_channels.store(self.access.allows(Right::MetadataRead, room), Ordering::Relaxed);
+    }
+
+    /// Whether the client may be sent this event.
+    pub(super) fn may_see(&self, event: &str) -> bool {
+        event != "metadata:event" || self.reads_channels.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client may ask for this.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, `FORBIDDEN`.
+    pub(super) fn permit(&self, request: &Request) -> Result<(), Fault> {
+        let permitted = match &self.gateway.auth {
+            Auth::Off(outsiders) => outsiders.permit(request, || self.session.joined_room()),
+            Auth::Jwt(_) => self.access.permit(request, now_s()),
+        };
+        permitted.inspect_err(|fault| {
+            let unauthenticated = fault.code == Code::Unauthenticated;
+            metrics::refused(if unauthenticated { Refusal::Unauthenticated } else { Refusal::Forbidden });
         })
     }
 

@@ -74,6 +74,7 @@ fn name(request: &Result<Request, Fault>) -> (Operation, &'static str) {
             LockAsk::Release { .. } => (Operation::LockRelease, "lock:release"),
             LockAsk::Get { .. } => (Operation::LockGet, "lock:get"),
         },
+        Ok(Request::Refresh(_)) => (Operation::AuthRefresh, "auth:refresh"),
         Err(_) => (Operation::Invalid, "invalid"),
     }
 }
@@ -109,7 +110,8 @@ fn span(client: &Client, socket: &Socket, request: &Request, event: &'static str
     client.connect_trace.link(&span);
     match request {
         Request::Join { room, user, .. } => {
-            span.record("presence.room_id", room.as_str()).record("presence.user_id", user.as_str());
+            span.record("presence.room_id", room.as_str());
+            user.as_ref().map(|user| span.record("presence.user_id", user.as_str()));
         }
         Request::Metadata(asked) => {
             span.record("metadata.channel_name", asked.0.name.as_str())
@@ -123,7 +125,7 @@ fn span(client: &Client, socket: &Socket, request: &Request, event: &'static str
                 span.record("lock.name", lock.name.as_str());
             }
         }
-        Request::Heartbeat { .. } | Request::Leave => {}
+        Request::Heartbeat { .. } | Request::Leave | Request::Refresh(_) => {}
     }
     span
 }

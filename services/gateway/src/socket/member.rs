@@ -14,7 +14,8 @@ impl Member for Client {
     }
 
     fn emit(&self, event: &str, message: &RawValue) -> bool {
-        self.outlet.emit(event, message)
+        // What a client may not see counts as sent.
+        !self.may_see(event) || self.outlet.emit(event, message)
     }
 
     fn evicted(self: Arc<Self>, op: u64) {

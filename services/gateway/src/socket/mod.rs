@@ -27,7 +27,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use axum::extract::ConnectInfo;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use protocol::ConnId;
+use protocol::{ConnId, Fault, client::Token};
 use serde::Deserialize;
 use socketioxide::{
     ParserConfig, SocketIo, TransportType,
@@ -45,7 +45,7 @@ use self::{
     events::Events,
     outlet::Outlet,
 };
-use crate::{config::Pings, http::connections::Peer};
+use crate::{auth::access::Access, config::Pings, http::connections::Peer};
 
 /// The largest message of a client.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
@@ -77,19 +77,21 @@ pub(crate) fn layer(gateway: Arc<Gateway>, pings: Pings) -> (SocketIoLayer, Sock
         .build_layer();
     // The session begins in the middleware: socketioxide runs the connect handler only after the client received its CONNECT
     // answer, and an event that came before would find no handler.
-    let begin = move |Incoming(socket): Incoming, auth: TryData<Auth>| {
-        connect(&gateway, &socket, auth.0.ok());
-        async { Ok::<_, Infallible>(()) }
+    let begin = move |Incoming(socket): Incoming, handshake: TryData<Handshake>| {
+        let gateway = Arc::clone(&gateway);
+        async move { connect(&gateway, &socket, handshake.0.unwrap_or_default()).await }
     };
     io.ns("/", (async |_: SocketRef| {}).with(begin));
     (layer, io)
 }
 
 /// The `auth` object of a connecting client. It is never logged.
-#[derive(Deserialize)]
-struct Auth {
+#[derive(Default, Deserialize)]
+struct Handshake {
     /// The trace of the application's own operation.
     traceparent: Option<String>,
+    /// Who the client is.
+    token: Option<Token>,
 }
 
 /// Extracts the socket as an `Arc`: sessions hold it weakly, which socketioxide's own extractor does not allow.
@@ -103,7 +105,9 @@ impl FromConnectParts<LocalAdapter> for Incoming {
     }
 }
 
-fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) {
+/// Begins a session. The error is the message of the client's `connect_error`.
+async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handshake) -> Result<(), Fault> {
+    let identity = gateway.identify(handshake.token.as_ref()).await?;
     let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|info| info.0);
     let address = peer.map(|peer| peer.address.ip().to_string()).unwrap_or_default();
     if let Some(peer) = peer.filter(|_| socket.transport_type() == TransportType::Websocket) {
@@ -111,14 +115,14 @@ fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) {
     }
     let (conn, transport) = (random_id(), client::transport(socket));
     let span = telemetry::span::socket_connect(conn.as_str(), transport, &address);
-    let clients = auth.and_then(|auth| auth.traceparent);
-    TraceContext::read(clients.as_deref(), None).link(&span);
+    TraceContext::read(handshake.traceparent.as_deref(), None).link(&span);
     let outlet = Outlet::new(conn.clone(), Arc::downgrade(socket), socket.id, Arc::clone(&gateway.transports));
-    let client = Client::new(gateway, conn, outlet, TraceContext::of(&span));
-    gateway.liveness.watch(&client);
+    let client = Client::new(gateway, conn, outlet, Access::new(identity), TraceContext::of(&span));
+    gateway.watch(&client);
     let last = LastReference { client: Arc::clone(&client), transport };
     socket.on_fallback(Events(last));
     socket.on_disconnect(OnDisconnect(client));
+    Ok(())
 }
 
 /// 96 random bits in 16 characters.

@@ -197,6 +197,11 @@ impl Session {
         state.unanswered = None;
     }
 
+    /// The room that the connection is in.
+    pub(super) fn joined_room(&self) -> Option<RoomId> {
+        self.lock().joined().map(|own| own.room.clone())
+    }
+
     /// The user of the connection in its room.
     pub(super) fn joined_user(&self) -> Option<UserId> {
         self.lock().joined().map(|own| own.user.clone())

@@ -16,6 +16,7 @@ use super::{
     verbs,
 };
 use crate::{
+    auth::{Auth, Outsiders, access::Access},
     http::transports::Transports,
     liveness::{Liveness, Mode},
     pending::Pending,
@@ -34,13 +35,21 @@ fn gateway(server: &Redis) -> Arc<Gateway> {
     let reassert = Reassert::new(Arc::clone(&bus), Arc::clone(&pending));
     let relay = Relay::new(Arc::clone(&bus), Arc::clone(&reassert));
     let transports = Transports::new(Arc::default());
-    Arc::new(Gateway::new(bus, relay, reassert, Liveness::new(Mode::Transport), pending, transports))
+    Arc::new(Gateway::new(
+        bus,
+        relay,
+        reassert,
+        Liveness::new(Mode::Transport),
+        pending,
+        transports,
+        Auth::Off(Outsiders::Allow),
+    ))
 }
 
 /// A client whose socket is gone.
 fn client(gateway: &Arc<Gateway>) -> Arc<Client> {
     let outlet = Outlet::new("c1".into(), Weak::new(), Sid::new(), Arc::clone(&gateway.transports));
-    Client::new(gateway, "c1".into(), outlet, TraceContext::default())
+    Client::new(gateway, "c1".into(), outlet, Access::new(None), TraceContext::default())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

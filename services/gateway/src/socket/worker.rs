@@ -12,7 +12,7 @@ use super::{
     ack::Ack,
     client::Client,
     op::Op,
-    verbs::{heartbeat, join, leave, locks, metadata},
+    verbs::{auth, heartbeat, join, leave, locks, metadata},
 };
 use crate::liveness;
 
@@ -104,25 +104,10 @@ impl Drop for Guard<'_> {
 
 async fn carry_out(client: &Arc<Client>, op: Op) {
     match op {
-        // Boxed: it is large and rare, and would enlarge the future of every patch.
-        Op::Request(Request::Join { room, user, state }, ack) => {
-            Box::pin(join::join(client, room, user, state, ack)).await;
-        }
-        Op::Request(Request::Heartbeat { epoch, patch }, ack) => {
-            match heartbeat::heartbeat(client, epoch, patch, ack.span()).await {
-                Ok(done) => ack.send(&done),
-                Err(fault) => ack.reject(&fault),
-            }
-        }
-        Op::Request(Request::Leave, ack) => match leave::leave(client, ack.span()).await {
-            Ok(()) => ack.send(&DONE),
+        Op::Request(request, ack) => match client.permit(&request) {
+            Ok(()) => answer(client, request, ack).await,
             Err(fault) => ack.reject(&fault),
         },
-        Op::Request(Request::Metadata(asked), ack) => {
-            let (channel, ask) = *asked;
-            Box::pin(metadata::carry_out(client, channel, ask, ack)).await;
-        }
-        Op::Request(Request::Lock(ask), ack) => Box::pin(locks::carry_out(client, *ask, ack)).await,
         Op::Expire => leave::expire(client),
         Op::Evicted(taken) => locks::give_up(client, taken),
         Op::Closed(trace) => {
@@ -132,5 +117,29 @@ async fn carry_out(client: &Arc<Client>, op: Op) {
         }
         #[cfg(test)]
         Op::Panic => panic!("on purpose"),
+    }
+}
+
+/// Answers what the client may ask for.
+async fn answer(client: &Arc<Client>, request: Request, ack: Ack) {
+    match request {
+        // Boxed: it is large and rare, and would enlarge the future of every patch.
+        Request::Join { room, user, state } => {
+            Box::pin(join::join(client, room, user, state, ack)).await;
+        }
+        Request::Heartbeat { epoch, patch } => match heartbeat::heartbeat(client, epoch, patch, ack.span()).await {
+            Ok(done) => ack.send(&done),
+            Err(fault) => ack.reject(&fault),
+        },
+        Request::Leave => match leave::leave(client, ack.span()).await {
+            Ok(()) => ack.send(&DONE),
+            Err(fault) => ack.reject(&fault),
+        },
+        Request::Metadata(asked) => {
+            let (channel, ask) = *asked;
+            Box::pin(metadata::carry_out(client, channel, ask, ack)).await;
+        }
+        Request::Lock(ask) => Box::pin(locks::carry_out(client, *ask, ack)).await,
+        Request::Refresh(token) => Box::pin(auth::refresh(client, token, ack)).await,
     }
 }

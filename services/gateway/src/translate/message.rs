@@ -51,6 +51,7 @@ fn leave_reason(reason: Reason) -> LeaveReason {
         Reason::Disconnected => LeaveReason::Disconnected,
         Reason::Expired => LeaveReason::Expired,
         Reason::NodeLost => LeaveReason::NodeLost,
+        Reason::Forbidden => LeaveReason::Forbidden,
     }
 }
 
@@ -134,7 +135,7 @@ mod tests {
     /// Clients are sent the words that scripts publish.
     #[test]
     fn scripts_and_clients_use_the_same_words() {
-        for word in ["left", "disconnected", "expired", "node_lost"] {
+        for word in ["left", "disconnected", "expired", "node_lost", "forbidden"] {
             let text = format!("3 5 3 9 8 7 6 4 leave {word} 1\n\nc1\nann\n\n{{}}");
             let reason = RoomEvent::read(&text).unwrap().reason.map(leave_reason);
             assert_eq!(json(&reason), format!("{word:?}"));

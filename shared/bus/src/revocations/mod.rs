@@ -128,14 +128,14 @@ impl Revocations {
     }
 
     /// Reads the list forever; calls `on_new` after new revocations.
-    pub(crate) async fn follow(self: Arc<Self>, on_new: Box<dyn Fn() + Send + Sync>) {
+    pub(crate) async fn follow(self: Arc<Self>, on_new: Box<dyn Fn(&Self) + Send + Sync>) {
         let mut tick = interval(READ_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             // Why Redis does not answer is reported by the lease.
             if matches!(self.read().await, Ok(true)) {
-                on_new();
+                on_new(&self);
             }
         }
     }

@@ -37,10 +37,10 @@ async fn a_revocation_is_known_to_every_gateway_and_to_one_that_starts_later() {
     let site = Site::open().await;
     let told = Arc::new(AtomicUsize::new(0));
     let other = site.start(Role::Gateway, "presence-gateway-0000000b", Manner::Ignores).await;
-    let here = site.gateway.bus.follow_revocations(DAY, || {});
+    let here = site.gateway.bus.follow_revocations(DAY, |_| {});
     let there = other.bus.follow_revocations(DAY, {
         let told = Arc::clone(&told);
-        move || {
+        move |_| {
             told.fetch_add(1, Ordering::SeqCst);
         }
     });
@@ -59,14 +59,14 @@ async fn a_revocation_is_known_to_every_gateway_and_to_one_that_starts_later() {
     assert!(there.cover("ben", None, Some(now - 61)) && !there.cover("ben", None, Some(now - 60)));
     // A moment that is named later and is earlier changes nothing.
     here.add(&[Revocation { issued_before: Some(5), ..user("ann") }]).await.unwrap();
-    let late = other.bus.follow_revocations(DAY, || {});
+    let late = other.bus.follow_revocations(DAY, |_| {});
     known(&late, "ann", now).await;
 }
 
 #[tokio::test]
 async fn what_redis_lost_is_written_again_by_those_who_know_it() {
     let site = Site::open().await;
-    let here = site.gateway.bus.follow_revocations(DAY, || {});
+    let here = site.gateway.bus.follow_revocations(DAY, |_| {});
     let all: Vec<_> = (0..1_500).map(|n| user(&format!("user {n}"))).collect();
     let now = now_s(&site);
     here.add(&all).await.unwrap();
@@ -85,7 +85,7 @@ async fn what_redis_lost_is_written_again_by_those_who_know_it() {
 async fn a_revocation_ends_with_the_longest_life_of_a_token() {
     let site = Site::open().await;
     let short = Duration::from_secs(1);
-    let here = site.gateway.bus.follow_revocations(short, || {});
+    let here = site.gateway.bus.follow_revocations(short, |_| {});
     let now = now_s(&site);
     here.add(&[user("ann")]).await.unwrap();
     known(&here, "ann", now).await;

@@ -73,6 +73,19 @@ pub struct HeartbeatAnswer {
     pub rejoined: bool,
 }
 
+/// The success answer of `auth:refresh`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefreshAnswer<'a> {
+    /// Always true.
+    pub ok: bool,
+    /// When the new token ends, in milliseconds since 1970.
+    pub expires_at: u64,
+    /// The room that the client was in and that the new token does not allow: it has left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<&'a RoomId>,
+}
+
 /// The success answer of `metadata:*`: the channel.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -29,6 +29,8 @@ pub enum LeaveReason {
     Expired,
     /// Its gateway's lease ended.
     NodeLost,
+    /// Its client's new token does not allow the room.
+    Forbidden,
 }
 
 /// `presence:event`
@@ -70,6 +72,14 @@ pub struct EventMessage<'a> {
     /// Not an event of the room but part of a resync: `seq` is the position of the snapshot that it comes from.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub resync: bool,
+}
+
+/// `auth:expiring`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExpiringMessage {
+    /// When the token ends, in milliseconds since 1970.
+    pub expires_at: u64,
 }
 
 /// `presence:sync`

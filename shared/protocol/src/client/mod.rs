@@ -2,11 +2,12 @@
 //! without asking. Every check of a payload is here, so that a bad one is rejected before anything else sees it.
 //!
 //! - `payload`: what the fields of all payloads have in common.
-//! - `presence`, `metadata`, `lock`: the payloads of `presence:*`, `metadata:*` and `lock:*`.
+//! - `auth`, `presence`, `metadata`, `lock`: the payloads of `auth:*`, `presence:*`, `metadata:*` and `lock:*`.
 //! - `rejected_event`: what can be read of an event that was rejected.
 //! - `answer`: acknowledgements. `message`: what members are sent. `sequence`: lists in both.
 
 mod answer;
+mod auth;
 mod lock;
 mod message;
 mod metadata;
@@ -26,11 +27,13 @@ use crate::{
 
 pub use answer::{
     ChannelAnswer, ChannelItem, DONE, Done, HeartbeatAnswer, HeldRejection, JoinAnswer, ListedLock, LockAnswer,
-    LocksAnswer, Member, OwnConn, Rejection,
+    LocksAnswer, Member, OwnConn, RefreshAnswer, Rejection,
 };
+pub use auth::Token;
 pub use lock::LockAsk;
 pub use message::{
-    ChangedItem, EventKind, EventMessage, LeaveReason, LockChange, LockMessage, MetadataMessage, Operation, SyncMessage,
+    ChangedItem, EventKind, EventMessage, ExpiringMessage, LeaveReason, LockChange, LockMessage, MetadataMessage,
+    Operation, SyncMessage,
 };
 pub use metadata::{MetadataAsk, Write, WriteItem, WriteOptions};
 pub use presence::empty_object;
@@ -44,8 +47,8 @@ pub enum Request {
     Join {
         /// The room.
         room: RoomId,
-        /// The user who joins.
-        user: UserId,
+        /// The user who joins; `None` means the user of the client's token.
+        user: Option<UserId>,
         /// The connection's state; `{}` if the client sent none.
         state: Box<RawValue>,
     },
@@ -58,6 +61,8 @@ pub enum Request {
     },
     /// `presence:leave`
     Leave,
+    /// `auth:refresh`
+    Refresh(Token),
     /// `metadata:*`; boxed, because every slot of a queue is as large as the largest request.
     Metadata(Box<(ChannelId, MetadataAsk)>),
     /// `lock:*`
@@ -84,6 +89,7 @@ fn read(event: &str, payload: Option<&str>) -> Result<Request, Fault> {
         "presence:heartbeat" => presence::heartbeat(payload),
         "presence:join" => presence::join(payload),
         "presence:leave" => presence::leave(payload),
+        "auth:refresh" => auth::refresh(payload),
         "metadata:setChannel" => metadata::set(payload),
         "metadata:updateChannel" => metadata::update(payload),
         "metadata:removeChannel" => metadata::remove(payload),

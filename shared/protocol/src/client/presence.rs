@@ -22,7 +22,7 @@ struct JoinFields<'a> {
 pub(super) fn join(payload: Option<&str>) -> Result<Request, Fault> {
     let fields: JoinFields<'_> = fields("presence:join", payload)?;
     let room = id("roomId", fields.room)?;
-    let user = id("userId", fields.user)?;
+    let user = fields.user.map(|json| id("userId", Some(json))).transpose()?;
     let state = match fields.state {
         Some(json) => {
             state::check("state", json)?;
@@ -30,7 +30,7 @@ pub(super) fn join(payload: Option<&str>) -> Result<Request, Fault> {
         }
         None => empty_object(),
     };
-    Ok(Request::Join { room: room.into(), user: user.into(), state })
+    Ok(Request::Join { room: room.into(), user: user.map(Into::into), state })
 }
 
 #[derive(Deserialize)]

@@ -32,7 +32,7 @@ fn bad_payloads_are_refused_by_field() {
     refused(r#"["presence:join",[]]"#, "payload");
     refused(r#"["presence:join",{"userId":"u"}]"#, "roomId");
     refused(r#"["presence:join",{"roomId":7,"userId":"u"}]"#, "roomId");
-    refused(r#"["presence:join",{"roomId":"r","userId":null}]"#, "userId");
+    refused(r#"["presence:join",{"roomId":"r","userId":7}]"#, "userId");
     refused(r#"["presence:join",{"roomId":"r","userId":"u","state":[]}]"#, "state");
     refused(r#"["presence:join",{"roomId":"r","userId":"u"},1]"#, "arguments");
     refused(r#"["presence:heartbeat",{"epoch":-1}]"#, "epoch");

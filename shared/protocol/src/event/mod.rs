@@ -59,6 +59,8 @@ pub enum Reason {
     Expired,
     /// Its gateway's lease ended.
     NodeLost,
+    /// Its client's new token does not allow the room.
+    Forbidden,
 }
 
 impl Reason {
@@ -69,11 +71,12 @@ impl Reason {
             Reason::Disconnected => "disconnected",
             Reason::Expired => "expired",
             Reason::NodeLost => "node_lost",
+            Reason::Forbidden => "forbidden",
         }
     }
 
     fn read(text: &str) -> Option<Self> {
-        [Reason::Left, Reason::Disconnected, Reason::Expired, Reason::NodeLost]
+        [Reason::Left, Reason::Disconnected, Reason::Expired, Reason::NodeLost, Reason::Forbidden]
             .into_iter()
             .find(|reason| reason.as_str() == text)
     }

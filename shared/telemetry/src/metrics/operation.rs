@@ -15,13 +15,14 @@ pub enum Operation {
     LockRenew,
     LockRelease,
     LockGet,
+    AuthRefresh,
     /// An event that could not be read.
     Invalid,
 }
 
 impl Operation {
     /// All operations, in the order of their discriminants.
-    pub(super) const ALL: [Operation; 12] = [
+    pub(super) const ALL: [Operation; 13] = [
         Operation::Join,
         Operation::Heartbeat,
         Operation::Leave,
@@ -33,6 +34,7 @@ impl Operation {
         Operation::LockRenew,
         Operation::LockRelease,
         Operation::LockGet,
+        Operation::AuthRefresh,
         Operation::Invalid,
     ];
 
@@ -50,6 +52,7 @@ impl Operation {
             Operation::LockRenew => "lock.renew",
             Operation::LockRelease => "lock.release",
             Operation::LockGet => "lock.get",
+            Operation::AuthRefresh => "auth.refresh",
             Operation::Invalid => "invalid",
         }
     }

@@ -33,7 +33,7 @@ fn push(session: &Session, request: Request) -> Option<bool> {
 }
 
 fn join() -> Request {
-    Request::Join { room: "room".into(), user: "ann".into(), state: state() }
+    Request::Join { room: "room".into(), user: Some("ann".into()), state: state() }
 }
 
 fn member(session: &Session, epoch: u64, base_op: u64) {

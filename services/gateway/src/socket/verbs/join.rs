@@ -23,7 +23,17 @@ use crate::{
     translate,
 };
 
-pub(in crate::socket) async fn join(client: &Arc<Client>, room: RoomId, user: UserId, state: Box<RawValue>, ack: Ack) {
+pub(in crate::socket) async fn join(
+    client: &Arc<Client>,
+    room: RoomId,
+    user: Option<UserId>,
+    state: Box<RawValue>,
+    ack: Ack,
+) {
+    let identity = client.access.identity();
+    let Some(user) = user.or_else(|| identity.as_ref().map(|identity| identity.user.clone())) else {
+        return ack.reject(&Fault::invalid("userId is missing"));
+    };
     let before = client.session.membership();
     match &before {
         Some(own) if own.joined && own.room != room => {
@@ -47,8 +57,9 @@ pub(in crate::socket) async fn join(client: &Arc<Client>, room: RoomId, user: Us
     if rejoins {
         entering.hold(&client.conn);
     }
+    let info = identity.as_ref().and_then(|identity| identity.info.clone());
     let (op, epoch) = (client.session.next_op_number(), client.session.highest_epoch());
-    let own = Membership { room, user, epoch, info: None, state, base_op: op, joined: false };
+    let own = Membership { room, user, epoch, info, state, base_op: op, joined: false };
     if !rejoins {
         client.session.set_membership(Some(own.clone()));
     }
@@ -58,6 +69,7 @@ pub(in crate::socket) async fn join(client: &Arc<Client>, room: RoomId, user: Us
         Ok((Outcome::Joined(joined), index)) => match joined.joins.get(index).map(|one| one.result) {
             Some(JoinResult::Member { epoch, op }) => {
                 ack.span().record("presence.epoch", epoch as i64);
+                client.learn_rights(&own.room);
                 client.session.set_membership(Some(Membership { epoch, base_op: op, joined: true, ..own }));
                 client.session.is_back();
                 return admit(client, entering, joined, index, epoch, ack);

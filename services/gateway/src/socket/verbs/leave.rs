@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::{
-    Fault,
+    Fault, RoomId,
     command::{Command, Leave},
     event::Reason,
 };
@@ -34,11 +34,17 @@ pub(in crate::socket) async fn leave(client: &Arc<Client>, span: &Span) -> Resul
 
 /// The socket closed.
 pub(in crate::socket) fn closed(client: &Arc<Client>, trace: TraceContext) {
+    remove(client, Reason::Disconnected, trace);
+}
+
+/// Removes the client from its room, if it is in one, and ends its locks. Returns the room.
+pub(super) fn remove(client: &Arc<Client>, reason: Reason, trace: TraceContext) -> Option<RoomId> {
     locks::give_up(client, client.session.take_locks());
-    if let Some(own) = client.session.membership() {
-        send_leave(client, &own, Reason::Disconnected, trace);
-        client.session.set_membership(None);
-    }
+    let own = client.session.membership()?;
+    send_leave(client, &own, reason, trace);
+    client.session.set_membership(None);
+    client.session.is_back();
+    Some(own.room)
 }
 
 /// Heartbeat mode: the client sent nothing for too long. Its membership stays in the session, and its next heartbeat restores

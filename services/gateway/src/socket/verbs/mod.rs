@@ -1,6 +1,7 @@
 //! What each event does: usually one request on the bus, whose answer is the acknowledgement.
 
 mod acquire;
+pub(super) mod auth;
 pub(super) mod heartbeat;
 pub(super) mod join;
 pub(super) mod leave;

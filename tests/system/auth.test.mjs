@@ -1,0 +1,203 @@
+// With AUTH=jwt a client is who its token says, and may do what its token allows, until the token ends or is revoked: over every
+// transport, with members on two gateways.
+import assert from 'node:assert/strict';
+import { after } from 'node:test';
+import { io } from 'socket.io-client';
+
+import { Client, TRANSPORTS } from '../harness/client.mjs';
+import { scenario, sharedSystem } from '../harness/scenario.mjs';
+import { EVERYTHING, Issuer, nowS } from '../harness/tokens.mjs';
+import { holds, until, withTimeout } from '../harness/until.mjs';
+
+const issuer = new Issuer();
+after(() => issuer.close());
+const test = sharedSystem({ gateways: 2, issuer });
+
+// How a handshake ends that must be refused.
+function refusal(url, options) {
+  const socket = io(url, { forceNew: true, reconnection: false, transports: TRANSPORTS.websocket, ...options });
+  return withTimeout('the handshake to be refused', 5000, new Promise((resolve, reject) => {
+    socket.on('connect', () => reject(new Error('it was let in')));
+    socket.on('connect_error', resolve);
+  })).finally(() => socket.disconnect());
+}
+
+const withToken = (system, token, gateway = 0, more = {}) =>
+  Client.connect(system.gateways[gateway].url, { auth: { token }, ...more }).then((client) => {
+    system.clients.push(client);
+    return client;
+  });
+
+const code = async (answer) => (await answer).code;
+
+for (const [name, transports] of Object.entries(TRANSPORTS)) {
+  test(`over ${name}, a token says who its client is, and its info is shown to the room`, async ({ system, room }) => {
+    const ben = await system.connect(1, { as: 'ben', transports });
+    await ben.join(room, 'ben');
+    const info = { name: 'Ann A.', admin: true };
+    const ann = await withToken(system, issuer.token('ann', { info }), 0, { transports });
+    const joined = await ann.ask('presence:join', { roomId: room });
+    assert.equal(joined.ok, true);
+    assert.deepEqual(joined.snapshot.map(({ userId, info: shown }) => [userId, shown]).sort(), [['ann', info], ['ben', undefined]]);
+    assert.ok(joined.snapshot.every((member) => member.userId !== 'ben' || !('info' in member)), 'no field where there is no info');
+    assert.deepEqual((await ben.receives({ type: 'join', userId: 'ann' })).info, info);
+    await ann.patch({ a: 1 });
+    assert.deepEqual((await ben.receives({ type: 'update', userId: 'ann' })).info, info);
+  });
+
+  test(`over ${name}, a handshake without a valid token ends in connect_error, and a later one with it is let in`, async ({ system }) => {
+    const [{ url }] = system.gateways;
+    for (const [auth, why] of [
+      [undefined, /^UNAUTHENTICATED: a token is missing/],
+      [{ token: 7 }, /^UNAUTHENTICATED: /],
+      [{ token: 'a.b.c' }, /^UNAUTHENTICATED: /],
+      [{ token: issuer.token('ann', { ttlS: -60 }) }, /^UNAUTHENTICATED: .*expired/],
+      [{ token: issuer.sign({ alg: 'none' }, { sub: 'ann', exp: nowS() + 60 }) }, /^UNAUTHENTICATED: /],
+      [{ token: issuer.sign({ alg: 'HS256' }, { sub: 'ann', exp: nowS() + 60 }, 'another secret') }, /^UNAUTHENTICATED: .*signature/],
+    ]) assert.match((await refusal(url, { auth, transports })).message, why, JSON.stringify(auth));
+    assert.match((await refusal(url, { transports, query: { token: issuer.token('ann') } })).message, /^UNAUTHENTICATED: /, 'a token in the URL');
+    await system.connect(0, { transports });
+  });
+}
+
+test('a refused client may try again on the same connection', async ({ system }) => {
+  let token = 'bad';
+  const socket = io(system.gateways[0].url, { forceNew: true, transports: TRANSPORTS.websocket, auth: (give) => give({ token }) });
+  const refused = new Promise((resolve) => {
+    socket.once('connect_error', resolve);
+  });
+  await withTimeout('the refusal', 5000, refused);
+  token = issuer.token('ann');
+  socket.connect();
+  await until('it is let in', () => socket.connected);
+  socket.disconnect();
+});
+
+test('each request needs its right, in the rooms of the token alone', async ({ system, room }) => {
+  const ask = (client, right) => ({
+    join: () => client.ask('presence:join', { roomId: room }),
+    'metadata:read': () => client.ask('metadata:getChannel', { channelName: room, channelType: 'T' }),
+    'metadata:write': () => client.ask('metadata:setChannel', { channelName: room, channelType: 'T', data: [{ key: 'k' }] }),
+    lock: () => client.lock('get', room, 'l'),
+  })[right]();
+  const rights = ['join', 'metadata:read', 'metadata:write', 'lock'];
+  for (const right of rights) {
+    const client = await withToken(system, issuer.token('ann', { rooms: [{ room, allow: [right] }] }));
+    for (const other of rights) {
+      const answer = await ask(client, other);
+      assert.equal(answer.code, right === other ? undefined : 'FORBIDDEN', `with ${right}: ${other}`);
+    }
+    client.close();
+  }
+  const elsewhere = await withToken(system, issuer.token('ann', { rooms: [{ room: `${room}:*`, allow: ['join'] }] }));
+  assert.equal(await code(elsewhere.ask('presence:join', { roomId: room })), 'FORBIDDEN');
+  assert.equal(await code(elsewhere.ask('presence:join', { roomId: `${room}:1:2` })), 'FORBIDDEN');
+  assert.equal(await code(elsewhere.ask('presence:join', { roomId: `${room}:1`, userId: 'ben' })), 'FORBIDDEN');
+  await elsewhere.join(`${room}:1`, 'ann');
+  const without = await withToken(system, issuer.token('ann', { rooms: undefined }));
+  assert.equal(await code(without.ask('presence:join', { roomId: room })), 'FORBIDDEN');
+});
+
+test('a member that may not read metadata is sent no changes of it', async ({ system, room }) => {
+  const ann = await withToken(system, issuer.token('ann', { rooms: [{ room, allow: ['join'] }] }), 1);
+  await ann.join(room, 'ann');
+  const ben = await system.connect(0, { as: 'ben' });
+  await ben.join(room, 'ben');
+  await ben.metadata('setChannel', room, 'T', [{ key: 'secret', value: 1 }]);
+  await ben.patch({ done: true });
+  await ann.receives({ type: 'update', userId: 'ben' });
+  assert.deepEqual(ann.changes, []);
+  assert.equal((await ann.ask('auth:refresh', { token: issuer.token('ann') })).ok, true);
+  await ben.metadata('setChannel', room, 'T', [{ key: 'secret', value: 2 }]);
+  await until('it is sent changes once it may read them', () => ann.changes.length === 1);
+});
+
+for (const [name, transports] of Object.entries(TRANSPORTS)) {
+  test(`over ${name}, a refresh takes a new token of the same user and leaves a room that it does not allow`, async ({ system, room }) => {
+    const ben = await system.connect(1, { as: 'ben', transports });
+    await ben.join(room, 'ben');
+    const ann = await withToken(system, issuer.token('ann', { ttlS: 60 }), 0, { transports });
+    await ann.join(room, 'ann');
+    assert.equal(await code(ann.ask('auth:refresh', { token: issuer.token('ben') })), 'FORBIDDEN');
+    assert.equal(await code(ann.ask('auth:refresh', { token: 'x' })), 'UNAUTHENTICATED');
+    assert.equal(await code(ann.ask('auth:refresh', {})), 'INVALID_PAYLOAD');
+    await ann.patch({ still: 'here' });
+
+    const exp = nowS() + 500;
+    const renewed = await ann.ask('auth:refresh', { token: issuer.token('ann', { exp }) });
+    assert.deepEqual(renewed, { ok: true, expiresAt: exp * 1000 });
+    await ann.patch({ still: 'there' });
+    const held = await ann.lock('acquire', room, 'pen');
+    assert.equal(held.ok, true);
+
+    const narrow = await ann.ask('auth:refresh', { token: issuer.token('ann', { exp, rooms: [{ room: 'other', allow: ['join'] }] }) });
+    assert.deepEqual(narrow, { ok: true, expiresAt: exp * 1000, left: room });
+    ann.follow = false;
+    assert.equal((await ben.receives({ type: 'leave', userId: 'ann' })).reason, 'forbidden');
+    assert.equal((await ben.lock('acquire', room, 'pen', { waitMs: 2000 })).ok, true, 'its lock ended');
+    assert.equal(await code(ann.ask('presence:heartbeat', {})), 'NOT_JOINED');
+    assert.equal(await code(ann.ask('presence:join', { roomId: room })), 'FORBIDDEN');
+    ann.close();
+  });
+}
+
+test('a client is told before its token ends, is refused after that, and may still refresh', async ({ system, room }) => {
+  const exp = nowS() + 4;
+  const ann = await withToken(system, issuer.token('ann', { exp }));
+  const told = [];
+  ann.socket.on('auth:expiring', (message) => told.push(message));
+  await ann.join(room, 'ann');
+  await until('it is told', () => told.length > 0);
+  assert.deepEqual(told, [{ expiresAt: exp * 1000 }]);
+  await until('the token ended', async () => (await code(ann.ask('presence:heartbeat', { patchState: { n: nowS() } }))) === 'UNAUTHENTICATED', { every: 200 });
+  assert.equal(await code(ann.ask('metadata:getChannel', { channelName: room, channelType: 'T' })), 'UNAUTHENTICATED');
+  assert.equal((await ann.beat()).ok, true, 'it is still a member');
+  assert.equal((await ann.ask('auth:refresh', { token: issuer.token('ann') })).ok, true);
+  await ann.patch({ back: true });
+  assert.equal(told.length, 1);
+});
+
+scenario('30 s after its token ended, a client is disconnected and comes back with a new one', { issuer }, async ({ system, room }) => {
+  const ben = await system.connect(0, { as: 'ben' });
+  await ben.join(room, 'ben');
+  const tokens = [issuer.token('ann', { ttlS: 1 }), issuer.token('ann')];
+  const ann = await Client.connect(system.gateways[0].url, { reconnection: true, auth: (give) => give({ token: tokens.shift() }) });
+  await ann.join(room, 'ann');
+  const began = Date.now();
+  assert.equal(await ann.disconnected(40_000), 'transport close', 'the reason for which the official client reconnects');
+  assert.ok(Date.now() - began >= 28_000);
+  assert.equal((await ben.receives({ type: 'leave', userId: 'ann' })).reason, 'disconnected');
+  await until('it is back', () => ann.socket.connected);
+  ann.close();
+});
+
+test('without a room in its token a client may nothing, and says so', async ({ system, room }) => {
+  const nobody = await withToken(system, issuer.token('ann', { rooms: [] }));
+  const answer = await nobody.ask('presence:join', { roomId: room });
+  assert.deepEqual([answer.code, answer.error], ['FORBIDDEN', 'the token does not allow join in this room']);
+});
+
+scenario('without tokens, METADATA_OUTSIDERS=refuse keeps channels for members', { env: { METADATA_OUTSIDERS: 'refuse' } }, async ({ system, room }) => {
+  const ann = await system.connect();
+  const read = () => ann.ask('metadata:getChannel', { channelName: room, channelType: 'T' });
+  assert.equal(await code(read()), 'FORBIDDEN');
+  assert.equal(await code(ann.lock('get', room, 'l')), 'FORBIDDEN');
+  await ann.join(room, 'ann');
+  assert.equal((await read()).ok, true);
+  assert.equal(await code(ann.ask('metadata:getChannel', { channelName: `${room}-2`, channelType: 'T' })), 'FORBIDDEN');
+  assert.equal(await code(ann.ask('auth:refresh', { token: 'x' })), 'INVALID_PAYLOAD', 'there are no tokens');
+});
+
+test('the id that members see opens no session, on either transport', async ({ system, room }) => {
+  const ann = await system.connect(0, { as: 'ann', transports: TRANSPORTS.polling });
+  await ann.join(room, 'ann');
+  const { url } = system.gateways[0];
+  for (const request of [
+    fetch(`${url}/socket.io/?EIO=4&transport=polling&sid=${ann.connId}`),
+    fetch(`${url}/socket.io/?EIO=4&transport=polling&sid=${ann.connId}`, { method: 'POST', body: '42["presence:leave"]' }),
+    fetch(`${url}/socket.io/?EIO=4&transport=websocket&sid=${ann.connId}`, { headers: { connection: 'upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==' } }).catch(() => ({ status: 400 })),
+  ]) assert.equal((await request).status, 400);
+  assert.equal((await ann.beat()).ok, true);
+  await holds('it stays', () => ann.inRoom, { ms: 300 });
+});
+void EVERYTHING;
