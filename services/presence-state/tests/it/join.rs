@@ -105,7 +105,7 @@ async fn an_info_is_shown_until_the_connection_joins_under_another_one() {
         let op = n as u64 + 1;
         let of = if text.is_empty() { None } else { info(text) };
         let joined = site.join_together(&[Join { info: of.clone(), ..join("c1", "ann", op) }]).await;
-        assert_eq!(joined.seen_by(0).map(|member| member.info.clone()).collect::<Vec<_>>(), [of.clone()]);
+        assert_eq!(joined.seen_by(0).map(|member| &member.info).collect::<Vec<_>>(), [&of]);
         assert_eq!(site.snapshot().await.members[0].info, of);
         let event = events.only().await;
         let kind = if n == 0 { Kind::Join } else { Kind::Update };

@@ -63,7 +63,7 @@ impl<S: Sink> Room<S> {
             let kind = if event.kind == Kind::Restore { Kind::Join } else { event.kind };
             if self.joins.last().is_none_or(|last| last.at.token < event.at.token) {
                 let conn = ConnId::from(event.conn);
-                self.joins.keep(Publication::new(id, &event, kind, conn, Known::after(&event)));
+                self.joins.keep(Publication::new(id, &event, kind, conn, Known::after(&event, None)));
             }
         }
     }

@@ -90,7 +90,7 @@ impl<S: Sink> Room<S> {
 
     fn apply_current(&mut self, id: &RoomId, event: &RoomEvent<'_>) -> usize {
         self.move_to(event.at);
-        let (conn, after) = (ConnId::from(event.conn), Known::after(event));
+        let (conn, after) = (ConnId::from(event.conn), Known::after(event, self.roster.get(event.conn)));
         let before = self.roster.take(&conn, after.as_ref());
         self.repeat_record(&conn);
         if event.kind == Kind::Leave
