@@ -8,7 +8,7 @@ const EVENT_FIELDS = {
   type: 'string', roomId: 'string', userId: 'string', connId: 'string', state: 'object',
   ts: 'number', epoch: 'number', seq: 'number', gen: 'number',
 };
-const LEAVE_REASONS = ['left', 'disconnected', 'expired', 'node_lost'];
+const LEAVE_REASONS = ['left', 'disconnected', 'expired', 'node_lost', 'forbidden'];
 // A member that was never announced (its record had outlived its TTL when we joined) may still be reaped later.
 const REASONS_OF_THE_UNSEEN = ['expired', 'node_lost'];
 
