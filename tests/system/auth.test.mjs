@@ -6,6 +6,7 @@ import { io } from 'socket.io-client';
 
 import { Client, TRANSPORTS } from '../harness/client.mjs';
 import { scenario, sharedSystem } from '../harness/scenario.mjs';
+import { spawnService } from '../harness/service.mjs';
 import { Issuer, nowS } from '../harness/tokens.mjs';
 import { holds, until, withTimeout } from '../harness/until.mjs';
 
@@ -227,4 +228,44 @@ scenario('no token, key or password appears in any output, span, metric or page'
   const output = [JSON.stringify(pages), system.report(), ...system.services.flatMap(({ child }) => child.lines), otlp.bytes.toString('latin1')].join('\n');
   const secrets = [...issuer.secrets, 'a-password-of-redis', ...tokens.flatMap((token) => [token, token.split('.')[1], token.split('.')[2]])];
   for (const secret of secrets.filter(Boolean)) assert.ok(!output.includes(secret), `${secret.slice(0, 12)}… appears`);
+});
+
+// Runs the operator's command with the settings of a gateway.
+async function revoke(system, ...args) {
+  const child = spawnService('presence-gateway', { ...system.env, LOG_FORMAT: 'json' }, ['revoke', ...args]);
+  await until('the command to end', () => child.exit !== null);
+  return { lines: child.lines };
+}
+
+for (const [name, transports] of Object.entries(TRANSPORTS)) {
+  test(`over ${name}, revoked tokens end their sockets within a second on every gateway, and open none`, async ({ system, room }) => {
+    const user = `${name}-ann`;
+    const iat = nowS() - 5;
+    const tokens = [issuer.token(user, { iat }), issuer.token(user, { iat, jti: `${name}-j` })];
+    const sockets = await Promise.all(tokens.map((token, gateway) => withToken(system, token, gateway, { transports })));
+    const ben = await system.connect(0, { as: 'ben', transports });
+    await ben.join(room, 'ben');
+    await sockets[1].join(room, user);
+    assert.match((await revoke(system, '--jti', `${name}-j`)).lines.join(' '), /revoked: the token/);
+    await sockets[1].disconnected(2000);
+    assert.equal((await ben.receives({ type: 'leave', userId: user })).reason, 'disconnected');
+    assert.match((await refusal(system.gateways[0].url, { auth: { token: tokens[1] }, transports })).message, /revoked/);
+    assert.equal(await code(sockets[0].ask('auth:refresh', { token: tokens[1] })), 'UNAUTHENTICATED');
+
+    await revoke(system, '--sub', user, '--issued-before', String(iat));
+    await holds('a later token is not meant', () => sockets[0].socket.connected, { ms: 1500 });
+    const began = Date.now();
+    await revoke(system, '--sub', user);
+    await sockets[0].disconnected(2000);
+    assert.ok(Date.now() - began < 2000);
+    for (const gateway of system.gateways) assert.match((await refusal(gateway.url, { auth: { token: tokens[0] }, transports })).message, /revoked/);
+    assert.ok(ben.socket.connected, 'others stay');
+    const later = issuer.token(user, { iat: nowS() + 3, exp: nowS() + 60 });
+    await until('a token that was issued later is valid', () => withToken(system, later, 0, { transports }).then((client) => client.close() ?? true, () => false), { within: 5000, every: 200 });
+  });
+}
+
+test('the command to revoke names what it does not understand', async ({ system }) => {
+  const { lines } = await revoke(system, '--user', 'ann');
+  assert.match(lines.join('\n'), /--user is not understood[\s\S]*Usage/);
 });

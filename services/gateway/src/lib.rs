@@ -11,6 +11,7 @@
 //! - `liveness`: silent clients. `pending`: leaves and lock releases that are sent until they are carried out.
 //! - `due_queue`: work that is due at a time. `backoff`: waits between retries. `count`: counters made of guards.
 //! - `reassert`: restores what Redis lost, and audits it once a minute. `stop`: closes sockets when the gateway stops.
+//! - `revoke`: a command for operators, apart from the service.
 
 mod auth;
 mod backoff;
@@ -23,6 +24,7 @@ mod liveness;
 mod pending;
 mod reassert;
 mod relay;
+pub mod revoke;
 mod socket;
 mod stop;
 #[cfg(test)]

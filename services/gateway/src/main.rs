@@ -12,5 +12,9 @@ fn main() -> ExitCode {
         defaults: include_str!("../default.toml"),
         port: "port",
     };
+    let mut args = std::env::args().skip(1);
+    if args.next().as_deref() == Some("revoke") {
+        return gateway::revoke::main(program.defaults, args);
+    }
     service::main(program, gateway::Config::load, gateway::run)
 }
