@@ -94,6 +94,9 @@ fn variables(telemetry: Telemetry, sink: SocketAddr, redis: SocketAddr) -> Vec<(
         ("PORT", "0".to_owned()),
         ("ADMIN_PORT", "0".to_owned()),
         ("LOG_FORMAT", "json".to_owned()),
+        // All clients come from one address.
+        ("ADDRESS_HANDSHAKES_PER_S", "0".to_owned()),
+        ("MAX_SESSIONS", "1000000".to_owned()),
         ("DEPLOYMENT_ENVIRONMENT", environment.to_owned()),
     ];
     if telemetry != Telemetry::Off {

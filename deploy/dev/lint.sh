@@ -11,6 +11,7 @@ lint() {
   check_modules shared/protocol/src "$protocol_shared event command envelope" || verdict=1
   check_modules services/gateway/src "$gateway_modules" || verdict=1
   check_modules services/gateway/src/auth "$auth_modules" || verdict=1
+  check_modules services/gateway/src/http "$http_modules" || verdict=1
   check_modules services/gateway/src/relay "$relay_modules" || verdict=1
   check_modules services/gateway/src/relay/room "$room_modules" || verdict=1
   check_modules services/gateway/src/socket "$socket_modules" || verdict=1
@@ -55,6 +56,7 @@ protocol_shared='limits fault ids json position info state'
 
 # The gateway, and inside it what knows rooms and what knows sockets.
 gateway_modules='backoff count due_queue liveness translate auth http config pending reassert relay socket listener stop revoke'
+http_modules='address connections timed refusals gate requests origins proxies transports slot rate sessions affinity slim overflow server'
 relay_modules='tries room member inbox registry dirty delivery dispatch entering lock_subscription own'
 auth_modules='pattern rights strict rejection algorithm key jwk pem store_log fetch jwks file store header claims outsiders config verifier permit access sessions tokens'
 room_modules='position roster shown sink publication resync subscriber channels lock_board backlog joins recovery events admission repair reconcile'

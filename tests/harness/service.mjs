@@ -11,6 +11,8 @@ const BINARIES = process.env.ROLLCALL_BIN_DIR ?? fileURLToPath(new URL('../../ta
 // The same with a field more in everything that they send each other (deploy/dev/build.sh: build_next).
 const NEXT = process.env.ROLLCALL_NEXT_DIR ?? fileURLToPath(new URL('../../.dev/next/bin', import.meta.url));
 const START_MS = 10_000;
+// All clients of a test come from one address, and many of them at once.
+const ONE_ADDRESS = { ADDRESS_HANDSHAKES_PER_S: '0' };
 
 let started = 0;
 
@@ -18,7 +20,7 @@ let started = 0;
 export function spawnService(kind, { next, ...env }, args = []) {
   const binary = join(next ? NEXT : BINARIES, kind);
   if (!existsSync(binary)) throw new Error(`${binary} is missing: build the workspace in release first`);
-  const defaults = { PATH: process.env.PATH, PORT: '0', ADMIN_PORT: '0', LOG_FORMAT: 'json', RUST_LOG: 'info' };
+  const defaults = { PATH: process.env.PATH, PORT: '0', ADMIN_PORT: '0', LOG_FORMAT: 'json', RUST_LOG: 'info', ...ONE_ADDRESS };
   started += 1;
   return new Child(`${kind} #${started}`, binary, args, { env: { ...defaults, ...env } });
 }

@@ -111,6 +111,7 @@ const REFUSED = [
   ['a name to listen on', 'default', ['config.host=localhost'], /at '\/config\/host'/],
   ['a log format', 'default', ['config.logFormat=xml'], /at '\/config\/logFormat': value must be one of 'text', 'json'/],
   ['an origin without a scheme', 'default', ['gateway.corsOrigins=app.example.com'], /at '\/gateway\/corsOrigins'/],
+  ['an origin with a path', 'default', ['gateway.corsOrigins=https://app.example.com/'], /at '\/gateway\/corsOrigins'/],
   ['a proxy by its name', 'default', ['gateway.trustedProxies=ingress'], /at '\/gateway\/trustedProxies'/],
   ['a collector without a scheme', 'default', ['otlp.endpoint=collector:4318'], /at '\/otlp\/endpoint'/],
   ['a share above one', 'default', ['config.heartbeatSampleRatio="2"'], /at '\/config\/heartbeatSampleRatio'/],

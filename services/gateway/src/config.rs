@@ -1,11 +1,14 @@
 //! The settings of the gateway; `default.toml` explains each.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
-use http::HeaderValue;
 use service::Reader;
 
-use crate::{auth, http::proxies::Proxies, liveness::Mode};
+use crate::{
+    auth,
+    http::{origins::Origins, proxies::Proxies, sessions::Limits},
+    liveness::Mode,
+};
 
 /// The settings, validated.
 pub struct Config {
@@ -13,12 +16,14 @@ pub struct Config {
     pub redis: bus::redis::Config,
     /// `port`
     pub port: u16,
-    /// `cors_origins`; none means any.
-    pub origins: Option<Vec<HeaderValue>>,
+    /// `cors_origins`
+    pub(crate) origins: Origins,
     /// `auth`, `jwt_…`, `metadata_outsiders`
     pub(crate) auth: auth::Config,
     /// `trusted_proxies`
     pub(crate) proxies: Proxies,
+    /// `max_sessions`, `address_handshakes_per_s`
+    pub(crate) limits: Limits,
     /// `presence_liveness`, `presence_ttl_ms`
     pub liveness: Mode,
     /// `ping_interval_ms`, `ping_timeout_ms`
@@ -40,9 +45,13 @@ impl Config {
     /// Reads the settings; the reader collects the problems.
     pub fn load(reader: &mut Reader) -> Option<Self> {
         let port = reader.within("port", 0..=65_535) as u16;
-        let origins = reader.parse("cors_origins", origins, "must be * or a list of origins separated by commas");
+        let origins = origins(reader);
         let proxies =
             reader.parse("trusted_proxies", Proxies::parse, "must be addresses or networks separated by commas");
+        let limits = Limits {
+            sessions: reader.within("max_sessions", 1..=1_000_000) as usize,
+            address_handshakes_per_s: NonZeroU32::new(reader.within("address_handshakes_per_s", 0..=100_000) as u32),
+        };
         let ttl = Duration::from_millis(reader.within("presence_ttl_ms", 3_000..=3_600_000));
         let liveness = reader.parse("presence_liveness", |text| mode(text, ttl), "must be transport or heartbeat");
         let pings = Pings {
@@ -52,7 +61,8 @@ impl Config {
         let drain = Duration::from_millis(reader.within("drain_ms", 0..=600_000));
         let auth = auth::Config::read(reader);
         let redis = bus::redis::Config::read(reader)?;
-        Some(Self { redis, port, origins: origins?, auth: auth?, proxies: proxies?, liveness: liveness?, pings, drain })
+        let (origins, auth, proxies, liveness) = (origins?, auth?, proxies?, liveness?);
+        Some(Self { redis, port, origins, auth, proxies, limits, liveness, pings, drain })
     }
 }
 
@@ -64,23 +74,7 @@ fn mode(text: &str, ttl: Duration) -> Result<Mode, ()> {
     }
 }
 
-fn origins(text: &str) -> Result<Option<Vec<HeaderValue>>, ()> {
-    if text.trim() == "*" {
-        return Ok(None);
-    }
-    let origin = |text: &str| text.contains("://").then(|| text.parse().ok()).flatten().ok_or(());
-    text.split(',').map(str::trim).map(origin).collect::<Result<_, _>>().map(Some)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::origins;
-
-    #[test]
-    fn origins_are_any_or_a_list() {
-        assert_eq!(origins("*"), Ok(None));
-        assert_eq!(origins("https://a.example, http://b:3000").unwrap().unwrap().len(), 2);
-        assert_eq!(origins("a.example"), Err(()));
-        assert_eq!(origins(""), Err(()));
-    }
+fn origins(reader: &mut Reader) -> Option<Origins> {
+    let text = reader.get::<String>("cors_origins");
+    Origins::parse(&text).map_err(|problem| reader.problem("cors_origins", problem)).ok()
 }

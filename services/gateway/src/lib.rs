@@ -42,8 +42,11 @@ pub use liveness::Mode;
 use crate::{
     auth::Auth,
     http::{
-        connections::{Connections, Peer},
+        Checks,
         gate::Gate,
+        overflow::Overflow,
+        server::{self, Server},
+        sessions::Sessions,
         transports::Transports,
     },
     listener::GatewayListener,
@@ -80,8 +83,10 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     relay.start(&tasks);
     liveness.start(&tasks);
 
-    let (connections, open) = Connections::new(listener);
+    let open = server::connections(config.limits);
     let transports = Transports::new(Arc::clone(&open));
+    let sessions = Sessions::new(config.limits, Arc::clone(&transports));
+    sessions.start(&tasks);
     let gateway = Arc::new(Gateway::new(
         Arc::clone(&bus),
         relay,
@@ -111,10 +116,12 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         });
     let (layer, io) = socket::layer(Arc::clone(&gateway), config.pings);
     let gate = Gate::new(shutdown.clone());
-    let app = http::app(health, layer, Arc::clone(&gate), transports, config.origins, config.proxies);
-    tasks.spawn_permanent("listener", async move {
-        drop(axum::serve(connections, app.into_make_service_with_connect_info::<Peer>()).await);
-    });
+    let pages = health.router();
+    let overflow = Overflow::new(pages.clone());
+    let (origins, proxies) = (config.origins, config.proxies.clone());
+    let app = http::app(pages, layer, Checks { gate: Arc::clone(&gate), proxies, origins, sessions, transports });
+    let server = Server { listener, open: Arc::clone(&open), app, overflow, proxies: config.proxies };
+    tasks.spawn_permanent("listener", server.run());
 
     let stop = Stop { bus: Arc::clone(&bus), open, gate, io, gateway, pending, drain: config.drain };
     let life = async {

@@ -66,6 +66,8 @@ OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 PORT: {{ include "rollcall.port" . | quote }}
 CORS_ORIGINS: {{ .service.corsOrigins | quote }}
 TRUSTED_PROXIES: {{ .service.trustedProxies | quote }}
+MAX_SESSIONS: {{ .service.maxSessions | int64 | quote }}
+ADDRESS_HANDSHAKES_PER_S: {{ .service.addressHandshakesPerS | int64 | quote }}
 PRESENCE_LIVENESS: {{ .service.liveness | quote }}
 PRESENCE_TTL_MS: {{ $values.config.presenceTtlMs | int64 | quote }}
 PING_INTERVAL_MS: {{ .service.pingIntervalMs | int64 | quote }}

@@ -1,6 +1,5 @@
-//! The TCP connections. They have no Nagle delay, which made small events wait for 40 ms. The open ones are listed, so that a
-//! gateway that stops can close them one by one: if the connection is closed rather than the Socket.IO session, clients
-//! reconnect by themselves.
+//! The TCP connections. They are listed, so that they can be counted, and so that a gateway that stops can close them one by
+//! one: if the connection is closed rather than the Socket.IO session, clients reconnect by themselves.
 
 use std::{
     collections::HashMap,
@@ -16,41 +15,46 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    extract::connect_info::Connected,
-    serve::{IncomingStream, Listener},
-};
 use nix::sys::socket::{Shutdown, shutdown};
 use parking_lot::{Mutex, MutexGuard};
+use socketioxide::socket::Sid;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::sleep,
 };
 
-/// The pause after `accept` failed, most often because there are no file descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use super::address::{CountByAddress, CountedAddress, Source};
+
 /// The steps in which all connections are closed.
 const STEPS: u32 = 100;
 
-/// Accepts connections and keeps a list of the open ones.
-pub(crate) struct Connections {
-    listener: TcpListener,
-    open: Arc<Open>,
-}
-
-/// The open connections by number. A connection is listed only while its descriptor is open: it is removed under the lock
-/// before the descriptor is closed.
+/// The open connections by number, at most so many. A connection is listed only while its descriptor is open: it is removed
+/// under the lock before the descriptor is closed. The default takes none.
 #[derive(Default)]
 pub(crate) struct Open {
-    connections: Mutex<HashMap<u64, Entry>>,
+    listed: Mutex<Listed>,
     next: AtomicU64,
+    most: usize,
+    /// Connections that are not the WebSocket of a session, and the most of them that an address may have. WebSockets are
+    /// limited as sessions.
+    of_address: CountByAddress,
+    most_of_address: usize,
+}
+
+#[derive(Default)]
+struct Listed {
+    connections: HashMap<u64, Entry>,
+    /// The first WebSocket of each session. A session may have one; a client that opens more keeps them in its address' count.
+    websockets: HashMap<Sid, u64>,
 }
 
 struct Entry {
     descriptor: RawFd,
-    /// The Engine.IO id of the session whose WebSocket it is.
-    session: Option<Box<str>>,
+    /// The session whose WebSocket it is.
+    session: Option<Sid>,
+    /// Counts it for its address.
+    counted: Option<CountedAddress>,
 }
 
 impl Entry {
@@ -59,20 +63,53 @@ impl Entry {
     }
 }
 
-impl Connections {
-    /// The connections of `listener`, and the list of open ones.
-    pub(crate) fn new(listener: TcpListener) -> (Self, Arc<Open>) {
-        let open = Arc::<Open>::default();
-        (Self { listener, open: Arc::clone(&open) }, open)
-    }
+/// Why a connection is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TooMany {
+    /// All connections.
+    InAll,
+    /// Those of its address.
+    OfAddress,
 }
 
 impl Open {
+    /// No connections yet, and never more than `most`, of one address `most_of_address` without WebSockets.
+    pub(crate) fn new(most: usize, most_of_address: usize) -> Arc<Self> {
+        let of_address = CountByAddress::default();
+        Arc::new(Self { listed: Mutex::default(), next: AtomicU64::new(0), most, of_address, most_of_address })
+    }
+
+    /// Lists a connection. Without a source it counts for no address. If there are too many, it is returned.
+    pub(super) fn add(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        source: Option<Source>,
+    ) -> Result<Connection, (TcpStream, TooMany)> {
+        let mut listed = self.lock();
+        if listed.connections.len() >= self.most {
+            return Err((stream, TooMany::InAll));
+        }
+        let counted = source.map(|source| self.of_address.one_more_up_to(self.most_of_address, source));
+        if matches!(counted, Some(None)) {
+            return Err((stream, TooMany::OfAddress));
+        }
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let entry = Entry { descriptor: stream.as_raw_fd(), session: None, counted: counted.flatten() };
+        listed.connections.insert(id, entry);
+        drop(listed);
+        Ok(Connection { stream, id, open: Arc::clone(self) })
+    }
+
+    /// The share of the most connections that is open.
+    pub(crate) fn used(&self) -> f64 {
+        self.lock().connections.len() as f64 / self.most as f64
+    }
+
     /// Closes all connections, including those that come meanwhile, evenly over `window`. Returns early when none is left.
     pub(crate) async fn close_over(&self, window: Duration) {
         for step in 0..STEPS {
             self.close_up_to(step);
-            if self.lock().is_empty() {
+            if self.lock().connections.is_empty() {
                 return;
             }
             sleep(window / STEPS).await;
@@ -85,23 +122,38 @@ impl Open {
     }
 
     fn close_up_to(&self, step: u32) {
-        self.lock().iter().filter(|(id, _)| step_of(**id) <= step).for_each(|(_, entry)| entry.close());
+        self.lock().connections.iter().filter(|(id, _)| step_of(**id) <= step).for_each(|(_, entry)| entry.close());
     }
 
     /// Records that a connection is the WebSocket of a session.
-    pub(super) fn record_websocket(&self, connection: u64, session: &str) {
-        if let Some(entry) = self.lock().get_mut(&connection) {
-            entry.session = Some(session.into());
+    pub(super) fn record_websocket(&self, connection: u64, session: Sid) {
+        let mut listed = self.lock();
+        let Listed { connections, websockets } = &mut *listed;
+        let Some(entry) = connections.get_mut(&connection) else { return };
+        entry.session = Some(session);
+        if *websockets.entry(session).or_insert(connection) == connection {
+            entry.counted = None;
         }
     }
 
-    /// Closes the WebSocket of a session, if it has one. O(connections), but rare.
-    pub(super) fn close_session(&self, session: &str) {
-        self.lock().values().filter(|entry| entry.session.as_deref() == Some(session)).for_each(Entry::close);
+    /// Closes the WebSockets of a session. O(connections), but rare.
+    pub(super) fn close_session(&self, session: Sid) {
+        let listed = self.lock();
+        listed.connections.values().filter(|entry| entry.session == Some(session)).for_each(Entry::close);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
-        self.connections.lock()
+    fn remove(&self, connection: u64) {
+        let mut listed = self.lock();
+        let session = listed.connections.remove(&connection).and_then(|entry| entry.session);
+        if let Some(session) = session
+            && listed.websockets.get(&session) == Some(&connection)
+        {
+            listed.websockets.remove(&session);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Listed> {
+        self.listed.lock()
     }
 }
 
@@ -110,42 +162,23 @@ fn step_of(id: u64) -> u32 {
     (id.wrapping_mul(61) % u64::from(STEPS)) as u32
 }
 
-impl Listener for Connections {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, address)) => {
-                    let _ = stream.set_nodelay(true);
-                    let id = self.open.next.fetch_add(1, Ordering::Relaxed);
-                    self.open.lock().insert(id, Entry { descriptor: stream.as_raw_fd(), session: None });
-                    return (Connection { stream, id, open: Arc::clone(&self.open) }, address);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// An accepted connection.
-pub(crate) struct Connection {
+/// A listed connection.
+pub(super) struct Connection {
     stream: TcpStream,
     id: u64,
     open: Arc<Open>,
 }
 
+impl Connection {
+    /// Its number.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.open.lock().remove(&self.id);
+        self.open.remove(self.id);
     }
 }
 
@@ -188,8 +221,34 @@ pub(crate) struct Peer {
     pub(crate) connection: u64,
 }
 
-impl Connected<IncomingStream<'_, Connections>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
-        Self { address: *stream.remote_addr(), connection: stream.io().id }
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_are_bounded_and_websockets_do_not_count_for_their_address() {
+        let open = Open::new(4, 2);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let source = Source::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+        let add = async |source| {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            open.add(stream, source).map_err(|(_, why)| why)
+        };
+        let first = add(Some(source)).await.unwrap();
+        let second = add(Some(source)).await.unwrap();
+        assert_eq!(add(Some(source)).await.err(), Some(TooMany::OfAddress));
+        open.record_websocket(first.id(), Sid::ZERO);
+        // One session frees one place, however many WebSockets it opens.
+        open.record_websocket(second.id(), Sid::ZERO);
+        let third = add(Some(source)).await.unwrap();
+        assert_eq!(add(Some(source)).await.err(), Some(TooMany::OfAddress));
+        let proxy = add(None).await.unwrap();
+        assert_eq!(add(None).await.err(), Some(TooMany::InAll));
+        drop((first, second, third, proxy));
+        assert!(open.lock().websockets.is_empty() && open.lock().connections.is_empty());
     }
 }

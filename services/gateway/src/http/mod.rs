@@ -1,10 +1,27 @@
-//! HTTP: health pages, CORS and Socket.IO on one listener.
+//! HTTP: health pages, CORS and Socket.IO on one listener, and what may reach them. Each of these modules uses only earlier ones:
+//!
+//! - `address`: addresses as limits count them. `connections`: the TCP connections. `timed`: time limits of one.
+//! - `refusals`: counts, logs and answers what is refused.
+//! - `gate`, `requests`, `origins`: which requests pass. `proxies`: whose they are.
+//! - `transports`: ends single sessions. `slot`, `rate`, `sessions`: how many sessions there may be.
+//! - `affinity`, `slim`: what a load balancer learns, what engineioxide keeps.
+//! - `overflow`, `server`: accepts connections and serves them.
 
+mod address;
 mod affinity;
 pub(crate) mod connections;
 pub(crate) mod gate;
+pub(crate) mod origins;
+pub(crate) mod overflow;
 pub(crate) mod proxies;
+mod rate;
+mod refusals;
+mod requests;
+pub(crate) mod server;
+pub(crate) mod sessions;
 mod slim;
+pub(crate) mod slot;
+mod timed;
 pub(crate) mod transports;
 
 use std::sync::Arc;
@@ -14,38 +31,48 @@ use axum::{
     extract::DefaultBodyLimit,
     middleware::{from_fn, from_fn_with_state, map_request, map_request_with_state},
 };
-use http::{HeaderValue, Method, header::CONTENT_TYPE};
-use service::Health;
+use http::Method;
 use socketioxide::layer::SocketIoLayer;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use self::{gate::Gate, proxies::Proxies, transports::Transports};
+use self::{gate::Gate, origins::Origins, proxies::Proxies, sessions::Sessions, transports::Transports};
 
-/// Everything that the listener serves.
-pub(crate) fn app(
-    health: Health,
-    socket_io: SocketIoLayer,
-    gate: Arc<Gate>,
-    transports: Arc<Transports>,
-    origins: Option<Vec<HeaderValue>>,
-    proxies: Proxies,
-) -> Router {
-    // Cookies, by which a load balancer keeps a client on its gateway, only for listed origins: browsers reject them for *.
-    let are_named = origins.is_some();
-    let origins = origins.map_or_else(AllowOrigin::any, AllowOrigin::list);
-    let cors = CorsLayer::new()
-        .allow_origin(origins)
-        .allow_credentials(are_named)
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers([CONTENT_TYPE]);
-    let pages: Router = health.router();
+/// What a request passes on its way to Socket.IO.
+pub(crate) struct Checks {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) proxies: Proxies,
+    pub(crate) origins: Origins,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) transports: Arc<Transports>,
+}
+
+/// Everything that the listener serves. The last layer is the first that a request passes.
+pub(crate) fn app(pages: Router, socket_io: SocketIoLayer, checks: Checks) -> Router {
+    let Checks { gate, proxies, origins, sessions, transports } = checks;
+    let cors = cors(&origins);
     pages
         .layer(socket_io)
         .layer(map_request(slim::slim))
-        .layer(map_request_with_state(Arc::new(proxies), proxies::resolve_client))
         .layer(from_fn(affinity::add_session_header))
         .layer(from_fn_with_state(transports, transports::track))
+        .layer(from_fn_with_state(sessions, sessions::admit))
+        .layer(from_fn_with_state(Arc::new(origins), origins::check))
+        .layer(from_fn(requests::limit))
+        .layer(map_request_with_state(Arc::new(proxies), proxies::resolve_client))
         .layer(from_fn_with_state(gate, gate::pass))
         .layer(cors)
         .layer(DefaultBodyLimit::max(128 * 1024))
+}
+
+fn cors(origins: &Origins) -> CorsLayer {
+    // Cookies, by which a load balancer keeps a client on its gateway, only for listed origins: browsers reject them for *.
+    let (origins, are_named) = match origins {
+        Origins::Any => (AllowOrigin::any(), false),
+        Origins::Named(named) => (AllowOrigin::list(named.clone()), true),
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_credentials(are_named)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
 }

@@ -10,6 +10,7 @@ use axum::{
 };
 use http::StatusCode;
 use parking_lot::{Mutex, MutexGuard};
+use socketioxide::socket::Sid;
 
 use super::{
     connections::{Open, Peer},
@@ -29,14 +30,16 @@ impl Transports {
     }
 
     /// Records that a connection is the WebSocket of a session.
-    pub(crate) fn record_websocket(&self, connection: u64, session: &str) {
+    pub(crate) fn record_websocket(&self, connection: u64, session: Sid) {
         self.open.record_websocket(connection, session);
     }
 
     /// Ends a session: closes its WebSocket and rejects its next poll, until [`forget`](Self::forget) is called.
     pub(crate) fn end(&self, session: &str) {
         self.ended().insert(session.to_owned());
-        self.open.close_session(session);
+        if let Ok(session) = session.parse() {
+            self.open.close_session(session);
+        }
     }
 
     /// The session is gone and needs no entry any more.
@@ -44,7 +47,8 @@ impl Transports {
         self.ended().remove(session);
     }
 
-    fn has_ended(&self, session: &str) -> bool {
+    /// Whether a session was ended and not forgotten.
+    pub(super) fn has_ended(&self, session: &str) -> bool {
         self.ended().contains(session)
     }
 
@@ -63,8 +67,10 @@ pub(super) async fn track(State(transports): State<Arc<Transports>>, request: Re
     }
     let connection = request.extensions().get::<ConnectInfo<Peer>>().map(|peer| peer.0.connection);
     let response = next.run(request).await;
-    if let (Some(connection), StatusCode::SWITCHING_PROTOCOLS) = (connection, response.status()) {
-        transports.record_websocket(connection, &session);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let (Some(connection), Ok(session)) = (connection, session.parse())
+    {
+        transports.record_websocket(connection, session);
     }
     response
 }

@@ -14,9 +14,13 @@ use socketioxide::{
 use tokio::runtime::Handle;
 
 use super::client::{Client, transport};
+use crate::http::slot::Inside;
 
-/// The disconnect handler of one socket.
-pub(super) struct OnDisconnect(pub(super) Arc<Client>);
+/// The disconnect handler of one socket. socketioxide drops it with the socket's end, whether or not it calls it.
+pub(super) struct OnDisconnect {
+    pub(super) client: Arc<Client>,
+    pub(super) _inside: Option<Inside>,
+}
 
 /// The type by which socketioxide tells this kind of handler from others.
 pub(super) struct Synchronous;
@@ -24,7 +28,7 @@ pub(super) struct Synchronous;
 impl DisconnectHandler<LocalAdapter, Synchronous> for OnDisconnect {
     fn call_with_defer(&self, socket: Arc<Socket>, reason: DisconnectReason, remove: fn(Arc<Socket>)) {
         remove(Arc::clone(&socket));
-        let (client, transport) = (&self.0, transport(&socket));
+        let (client, transport) = (&self.client, transport(&socket));
         if reason == DisconnectReason::PacketParsingError
             && let Some(suppressed) = client.gateway.malformed.admit()
         {

@@ -45,7 +45,14 @@ use self::{
     events::Events,
     outlet::Outlet,
 };
-use crate::{auth::access::Access, config::Pings, http::connections::Peer};
+use crate::{
+    auth::access::Access,
+    config::Pings,
+    http::{
+        connections::Peer,
+        slot::{OUTSIDE_FOR, Slot},
+    },
+};
 
 /// The largest message of a client.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
@@ -68,6 +75,7 @@ pub(crate) fn layer(gateway: Arc<Gateway>, pings: Pings) -> (SocketIoLayer, Sock
         .max_buffer_size(MAX_WAITING_PACKETS)
         .ping_interval(pings.interval)
         .ping_timeout(pings.timeout)
+        .connect_timeout(OUTSIDE_FOR)
         // Binary attachments are never valid. They are read so that their sender gets an answer.
         .with_parser(
             ParserConfig::common()
@@ -111,7 +119,7 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
     let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|info| info.0);
     let address = peer.map(|peer| peer.address.ip().to_string()).unwrap_or_default();
     if let Some(peer) = peer.filter(|_| socket.transport_type() == TransportType::Websocket) {
-        gateway.transports.record_websocket(peer.connection, socket.id.as_str());
+        gateway.transports.record_websocket(peer.connection, socket.id);
     }
     let (conn, transport) = (random_id(), client::transport(socket));
     let span = telemetry::span::socket_connect(conn.as_str(), transport, &address);
@@ -121,7 +129,9 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
     gateway.watch(&client);
     let last = LastReference { client: Arc::clone(&client), transport };
     socket.on_fallback(Events(last));
-    socket.on_disconnect(OnDisconnect(client));
+    let slot = socket.req_parts().extensions.get::<Arc<Slot>>();
+    let inside = slot.map(|slot| slot.enter(socket.id));
+    socket.on_disconnect(OnDisconnect { client, _inside: inside });
     Ok(())
 }
 

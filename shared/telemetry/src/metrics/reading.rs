@@ -7,6 +7,8 @@ use opentelemetry::{KeyValue, metrics::Meter};
 pub enum Reading {
     /// Sockets of this gateway.
     ConnectionsActive,
+    /// The share of a limit of this gateway that is used: `sessions`, `handshakes` or `connections`.
+    LimitUsed(&'static str),
     /// Rooms in the partitions of this reaper; the sum over all reapers is all rooms.
     RoomsActive,
     /// Locks that sockets of this gateway hold.
@@ -61,6 +63,7 @@ impl Reading {
         use Kind::{Counter, Gauge};
         match self {
             Reading::ConnectionsActive => (Gauge, "presence.connections.active", "{connection}", "Sockets connected."),
+            Reading::LimitUsed(_) => (Gauge, "presence.limit.used", "", "The share of a limit that is used."),
             Reading::RoomsActive => (Gauge, "presence.rooms.active", "{room}", "Rooms that have members or locks."),
             Reading::LocksHeld => (Gauge, "lock.held", "{lock}", "Locks that sockets of this gateway hold."),
             Reading::LocksWaiting => (Gauge, "lock.waiting", "{lock}", "Locks that sockets of this gateway wait for."),
@@ -91,6 +94,7 @@ impl Reading {
     fn label(self) -> Vec<KeyValue> {
         match self {
             Reading::TruceActive(reason) => vec![KeyValue::new("reason", reason)],
+            Reading::LimitUsed(limit) => vec![KeyValue::new("limit", limit)],
             Reading::CpuTime(mode) => vec![KeyValue::new("cpu.mode", mode)],
             Reading::TelemetryQueue(signal) | Reading::TelemetryDropped(signal) => {
                 vec![KeyValue::new("signal", signal)]

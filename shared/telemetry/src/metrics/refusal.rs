@@ -27,13 +27,17 @@ pub enum Refusal {
     Handshakes,
     /// A handshake over `ADDRESS_HANDSHAKES_PER_S`.
     AddressRate,
+    /// A TCP connection over the number of connections, of the process or of an address.
+    Connections,
     /// A request whose head came too slowly or was too large.
     RequestHead,
+    /// A request whose body came too slowly.
+    RequestBody,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::Origin,
@@ -46,7 +50,9 @@ impl Refusal {
         Self::Sessions,
         Self::Handshakes,
         Self::AddressRate,
+        Self::Connections,
         Self::RequestHead,
+        Self::RequestBody,
     ];
 
     /// The label's value.
@@ -64,7 +70,9 @@ impl Refusal {
             Self::Sessions => "sessions",
             Self::Handshakes => "handshakes",
             Self::AddressRate => "address_rate",
+            Self::Connections => "connections",
             Self::RequestHead => "request_head",
+            Self::RequestBody => "request_body",
         }
     }
 }

@@ -1,0 +1,43 @@
+//! The limits of one request. The size of its head and the time for it are limited by `server`.
+
+use std::time::Duration;
+
+use axum::{extract::Request, middleware::Next, response::Response};
+use http::{Method, StatusCode};
+use telemetry::metrics::Refusal;
+use tokio::time::timeout;
+
+use super::{
+    gate::is_socket_io,
+    refusals::{address, refuse},
+};
+
+/// The longest URI. engineioxide keeps that of the handshake as long as the session lives; a client's own has some hundred bytes.
+const URI_BYTES: usize = 2048;
+/// The time for the body of a long-polling client's packets, at most 64 KiB.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Refuses a long URI, and gives up a request whose body comes too slowly.
+pub(super) async fn limit(request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    if uri.path_and_query().map_or(0, |uri| uri.as_str().len()) > URI_BYTES {
+        return refuse(
+            Refusal::RequestHead,
+            StatusCode::URI_TOO_LONG,
+            "the URI is longer than 2 KiB",
+            address(&request),
+        );
+    }
+    // A GET waits for events as long as it has to, and its body is not read.
+    if *request.method() == Method::GET || !is_socket_io(uri) {
+        return next.run(request).await;
+    }
+    let client = address(&request);
+    match timeout(BODY_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let why = "the body did not come within 10 s";
+            refuse(Refusal::RequestBody, StatusCode::REQUEST_TIMEOUT, why, client)
+        }
+    }
+}

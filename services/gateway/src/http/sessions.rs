@@ -1,0 +1,97 @@
+//! How many sessions there may be, and how fast an address may begin them.
+
+use std::{future::pending, num::NonZeroU32, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http::StatusCode;
+use service::Tasks;
+use telemetry::metrics::{self, Reading, Refusal};
+
+use super::{
+    address::Source,
+    gate::{is_socket_io, session_of},
+    rate::AddressRate,
+    refusals::{RETRY_AFTER, address, refuse_for},
+    slot::{Outside, Slot},
+    transports::Transports,
+};
+use crate::count::Count;
+
+/// The most sessions that are in no namespace, in all.
+const MOST_OUTSIDE: usize = 4096;
+/// The most of one address.
+const MOST_OUTSIDE_OF_ADDRESS: usize = 256;
+
+/// The limits of sessions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// `max_sessions`
+    pub(crate) sessions: usize,
+    /// `address_handshakes_per_s`; none if addresses have no limits at all.
+    pub(crate) address_handshakes_per_s: Option<NonZeroU32>,
+}
+
+/// All sessions of this process.
+pub(crate) struct Sessions {
+    limits: Limits,
+    all: Count,
+    outside: Arc<Outside>,
+    rate: Option<AddressRate>,
+}
+
+impl Sessions {
+    pub(crate) fn new(limits: Limits, transports: Arc<Transports>) -> Arc<Self> {
+        let rate = limits.address_handshakes_per_s.map(AddressRate::new);
+        Arc::new(Self { limits, all: Count::default(), outside: Outside::new(transports), rate })
+    }
+
+    /// Starts what closes sessions and what forgets addresses, and registers metrics.
+    pub(crate) fn start(self: &Arc<Self>, tasks: &Tasks) {
+        let sessions = Arc::clone(self);
+        tasks.spawn_permanent("sessions", async move { sessions.outside.close_left().await });
+        let sessions = Arc::clone(self);
+        tasks.spawn_permanent("addresses", async move {
+            match &sessions.rate {
+                Some(rate) => rate.keep_forgetting().await,
+                None => pending().await,
+            }
+        });
+        let share = |limit, count: &Count, most: usize| {
+            let count = count.clone();
+            metrics::observe(Reading::LimitUsed(limit), move || Some(count.get() as f64 / most as f64));
+        };
+        share("sessions", &self.all, self.limits.sessions);
+        share("handshakes", self.outside.count(), MOST_OUTSIDE);
+    }
+
+    /// A slot for a new session, or why there is none.
+    fn admit(&self, source: Source) -> Result<Arc<Slot>, (Refusal, &'static str)> {
+        let session = self.all.one_more_up_to(self.limits.sessions);
+        let session = session.ok_or((Refusal::Sessions, "this gateway has as many sessions as MAX_SESSIONS"))?;
+        let most_of_address = self.limits.address_handshakes_per_s.map_or(usize::MAX, |_| MOST_OUTSIDE_OF_ADDRESS);
+        let slot = self.outside.slot(source, session, MOST_OUTSIDE, most_of_address);
+        slot.map_err(|why| (Refusal::Handshakes, why))
+    }
+}
+
+/// Gives a handshake a slot, or refuses it.
+pub(super) async fn admit(State(sessions): State<Arc<Sessions>>, mut request: Request, next: Next) -> Response {
+    let opens = is_socket_io(request.uri()) && session_of(request.uri()).is_none();
+    let Some(client) = address(&request).filter(|_| opens) else { return next.run(request).await };
+    let source = Source::from(client);
+    if let Some(Err(wait)) = sessions.rate.as_ref().map(|rate| rate.admit(source)) {
+        let why = "too many handshakes of this address";
+        return refuse_for(wait, Refusal::AddressRate, StatusCode::TOO_MANY_REQUESTS, why, Some(client));
+    }
+    match sessions.admit(source) {
+        Ok(slot) => {
+            request.extensions_mut().insert(slot);
+            next.run(request).await
+        }
+        Err((refusal, why)) => refuse_for(RETRY_AFTER, refusal, StatusCode::SERVICE_UNAVAILABLE, why, Some(client)),
+    }
+}

@@ -1,0 +1,60 @@
+// The edge's own limits, with HAProxy where it is installed: what one address may do, and that no flood makes it forget where others'
+// sessions are.
+import assert from 'node:assert/strict';
+
+import { Client, TRANSPORTS } from '../harness/client.mjs';
+import { Edge, missing } from '../harness/edge.mjs';
+import { scenario } from '../harness/scenario.mjs';
+import { holds, until } from '../harness/until.mjs';
+
+const POLLING = '/socket.io/?EIO=4&transport=polling';
+const SYSTEM = { skip: missing, gateways: 2, env: { TRUSTED_PROXIES: '127.0.0.0/8' } };
+
+function edge(name, options, body) {
+  scenario(name, SYSTEM, async ({ system, room }) => {
+    const front = await Edge.start(system.gateways, options);
+    const connect = async (more) => {
+      const client = await Client.connect(front.url, more);
+      system.clients.push(client);
+      return client;
+    };
+    try {
+      await body({ front, connect, system, room });
+    } finally {
+      system.closeClients();
+      await front.close();
+    }
+  });
+}
+
+const handshakes = (front, count) => Promise.all(Array.from({ length: count }, () => front.get(POLLING)));
+const count = (answers, status) => answers.filter((answer) => answer.status === status).length;
+
+edge('it refuses what no client needs', {}, async ({ front }) => {
+  assert.equal((await front.get('/healthz')).status, 404);
+  assert.equal((await front.get(`${POLLING}&x=`.padEnd(2049, 'x'))).status, 414);
+  assert.equal((await front.get(`${POLLING}&x=`.padEnd(2048, 'x'))).status, 200);
+  const { headers } = await front.get(POLLING);
+  assert.equal(headers.get('x-engine-sid'), null);
+});
+
+edge('an address begins sessions at its rate, and those that it has go on', { env: { ADDRESS_HANDSHAKES_PER_S: '5' } }, async ({ front, connect, room }) => {
+  const clients = [await connect({ transports: TRANSPORTS.polling }), await connect()];
+  for (const client of clients) await client.join(room, 'ann');
+  const answers = await handshakes(front, 100);
+  assert.ok(count(answers, 200) >= 30 && count(answers, 200) <= 55 && count(answers, 429) >= 45, JSON.stringify(answers.map(({ status }) => status)));
+  assert.equal((await front.get(POLLING)).headers.get('retry-after'), '5');
+  for (const client of clients) await client.patch({ n: 1 });
+  assert.deepEqual(clients.flatMap(({ disconnects }) => disconnects), []);
+  await until('the next handshake', async () => (await front.get(POLLING)).status === 200, { within: 15_000, every: 500 });
+});
+
+const FULL = { env: { ADDRESS_HANDSHAKES_PER_S: '0' }, change: (config) => config.replace('size 1m expire 70s', 'size 100 expire 70s') };
+
+edge('a flood of handshakes does not make it forget the sessions that it has', FULL, async ({ front, connect, room }) => {
+  const clients = await Promise.all(Array.from({ length: 6 }, () => connect({ transports: TRANSPORTS.polling })));
+  for (const client of clients) await client.join(room, 'ann');
+  for (let round = 0; round < 10; round += 1) await handshakes(front, 50);
+  for (let round = 0; round < 5; round += 1) for (const client of clients) await client.patch({ round });
+  await holds('nobody lost its gateway', () => clients.every(({ disconnects }) => disconnects.length === 0), { ms: 500 });
+});
