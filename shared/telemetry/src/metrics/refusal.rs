@@ -29,11 +29,13 @@ pub enum Refusal {
     AddressRate,
     /// A request whose head came too slowly or was too large.
     RequestHead,
+    /// A metadata write while Redis is nearly full.
+    StoreMemory,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::Origin,
@@ -47,6 +49,7 @@ impl Refusal {
         Self::Handshakes,
         Self::AddressRate,
         Self::RequestHead,
+        Self::StoreMemory,
     ];
 
     /// The label's value.
@@ -65,6 +68,7 @@ impl Refusal {
             Self::Handshakes => "handshakes",
             Self::AddressRate => "address_rate",
             Self::RequestHead => "request_head",
+            Self::StoreMemory => "store_memory",
         }
     }
 }
