@@ -1,4 +1,5 @@
-# ./dev lint: formatting, clippy, the direction of dependencies, and the licences of what is built from Go modules.
+# ./dev lint: formatting, clippy, the direction of dependencies, the crates that are built in (deny.toml), and the licences of what is
+# built from Go modules.
 
 # Runs every check, even if an earlier one fails.
 lint() {
@@ -15,8 +16,29 @@ lint() {
   check_modules services/gateway/src/relay "$relay_modules" || verdict=1
   check_modules services/gateway/src/relay/room "$room_modules" || verdict=1
   check_modules services/gateway/src/socket "$socket_modules" || verdict=1
+  check_crates || verdict=1
   check_licences || verdict=1
   return $verdict
+}
+
+# Licences, sources and duplicate versions of the crates, without the network; and advisories, if their database was fetched. What
+# cannot be checked here is a line that ./dev test counts as skipped.
+check_crates() {
+  local checks='licenses bans sources' skipped=0
+  if ! cargo deny --version >/dev/null 2>&1; then
+    say "the crates' licences, versions and advisories are not checked: cargo install --locked cargo-deny"
+    skipped=1
+  else
+    if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*/crates" >/dev/null; then
+      checks="advisories $checks"
+    else
+      say "the crates' advisories are not checked: cargo deny fetch"
+      skipped=1
+    fi
+    # shellcheck disable=SC2086
+    cargo deny --offline check $checks || return 1
+  fi
+  [ $skipped = 0 ] || echo "crates: skipped $skipped"
 }
 
 # The allowed dependencies between the crates of this workspace. Leaves depend on nothing (service starts and flushes telemetry for

@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const read = (path) => readFileSync(join(ROOT, path), 'utf8');
 const FILES = ['docker-compose.yml', ...readdirSync(join(ROOT, 'deploy/compose')).map((name) => `deploy/compose/${name}`)];
-const all = FILES.map(read).join('\n');
+// Each service names its own user of Redis.
+const all = FILES.map(read).join('\n').replace(/redis:\/\/(gateway|presence-state|reaper)@/g, 'redis://SERVICE@');
 
 test('.env.example has every variable, with the default that holds', () => {
   const used = new Map([...all.matchAll(/\$\{([A-Z_]+):?-([^}]*)\}/g)].map(([, name, value]) => [name, value]));
@@ -53,6 +54,16 @@ test('every service with a health check has one configured', () => {
   const ours = silent.filter((name) => image.includes(`AS ${name}\n`));
   assert.equal(ours.length, image.match(/^HEALTHCHECK /gm).length);
   assert.deepEqual(silent.filter((name) => !ours.includes(name)), ['setup', 'otel-collector']);
+});
+
+test('each service has a user of Redis and only its own password', () => {
+  const users = [...read('deploy/redis/users.acl').matchAll(/^user (\S+)/gm)].map(([, user]) => user);
+  assert.deepEqual(users, ['default', 'admin', 'gateway', 'presence-state', 'reaper']);
+  for (const [user, volume] of [['gateway', 'gateway-secret'], ['presence-state', 'state-secret'], ['reaper', 'reaper-secret']]) {
+    const block = read('docker-compose.yml').split(/^ {2}(?=[a-z-]+:$)/m).find((text) => text.startsWith(`${user}:\n`));
+    assert.ok(block.includes(`\${REDIS_URL:-redis://${user}@redis:6379}`), user);
+    assert.deepEqual([...block.matchAll(/source: (\S+)}/g)].map(([, source]) => source), [volume], user);
+  }
 });
 
 test('every service is bounded, unprivileged and restarted', () => {

@@ -21,7 +21,7 @@ export async function each(count, body, together = TOGETHER) {
   return results;
 }
 
-class RawMember {
+export class RawMember {
   #socket;
   #waiting = null;
 
@@ -36,15 +36,24 @@ class RawMember {
     return this.#socket.readyState === WebSocket.OPEN;
   }
 
-  // Resolves with its connection's id.
-  async join(roomId, userId) {
+  async connect() {
     await once(this.#socket, 'open');
     await this.#answer('40', '40');
-    const text = await this.#answer(`420["presence:join",${JSON.stringify({ roomId, userId })}]`, '430');
-    const [answer] = JSON.parse(text.slice(3));
-    if (!answer.ok) throw new Error(`a join was answered ${text}`);
+    return this;
+  }
+
+  async join(roomId, userId) {
+    await this.connect();
+    const answer = await this.ask('presence:join', { roomId, userId });
+    if (!answer.ok) throw new Error(`a join was answered ${JSON.stringify(answer)}`);
     this.connId = answer.self.connId;
     return this;
+  }
+
+  // Resolves with the answer. One question at a time.
+  async ask(event, data) {
+    const text = await this.#answer(`420${JSON.stringify([event, data])}`, '430');
+    return JSON.parse(text.slice(3))[0];
   }
 
   close() {

@@ -50,8 +50,9 @@ export class Redis {
     return redis;
   }
 
-  // `options` of redis-server, in addition to those of every test's Redis.
-  constructor(durable, port, options = {}) {
+  // `options` of redis-server, in addition to those of every test's Redis. `credentials`: the user and password for commands.
+  constructor(durable, port, options = {}, credentials = undefined) {
+    this.credentials = credentials;
     this.durable = durable;
     this.port = port;
     this.options = options;
@@ -96,7 +97,10 @@ export class Redis {
   }
 
   async command(...args) {
-    if (!this.#client?.open) this.#client = await RespClient.connect(this.port);
+    if (!this.#client?.open) {
+      this.#client = await RespClient.connect(this.port);
+      if (this.credentials) await this.#client.command('AUTH', ...this.credentials);
+    }
     return this.#client.command(...args);
   }
 

@@ -6,7 +6,7 @@ import { Redis } from '../harness/redis.mjs';
 import { scenario, sharedSystem } from '../harness/scenario.mjs';
 import { Service, spawnService } from '../harness/service.mjs';
 import { GATEWAY, REAPER, STATE } from '../harness/system.mjs';
-import { until, withTimeout } from '../harness/until.mjs';
+import { sleep, until, withTimeout } from '../harness/until.mjs';
 
 const KINDS = [GATEWAY, STATE, REAPER];
 const shared = sharedSystem({ states: 2 });
@@ -123,7 +123,14 @@ scenario('a service with a stale subscription turns unready by itself, and recov
   // Redis answers as always, but no channel is open to anyone.
   await system.redis.command('ACL', 'SETUSER', 'default', 'resetchannels');
   await system.redis.command('CLIENT', 'KILL', 'TYPE', 'pubsub');
-  for (const service of system.services) await service.unready({ because: 'bus' });
+  for (const service of system.services) {
+    await until('the reason to be shown', async () => /NOPERM/.test((await service.unready({ because: 'bus' })).checks.bus));
+  }
+  await sleep(2000);
+  for (const service of system.services) {
+    const lines = service.child.lines.filter((line) => line.includes('resubscribing failed'));
+    assert.equal(lines.length, 1, `once per cause, and not with each try\n${lines.join('\n')}`);
+  }
   await system.redis.command('ACL', 'SETUSER', 'default', 'allchannels');
   for (const service of system.services) await service.ready();
   await until('ann to be answered', async () => (await ann.ask('presence:heartbeat', { patchState: { n: 1 } })).ok);

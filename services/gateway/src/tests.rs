@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::{Bus, Listener, Role, redis};
+use bus::{Bus, Listener, Reply, Role, redis};
 use protocol::{
     Code, ConnId, Fault, Partition, RoomId,
     command::{Audit, Command, Leave, Outcome, Restore, Restored},
-    envelope::Envelope,
+    envelope::{Envelope, Item},
     event::Reason,
 };
 use serde_json::value::RawValue;
@@ -43,19 +43,19 @@ struct States {
 
 impl Listener for States {
     fn on_request(&self, envelope: &Envelope<'_>) {
-        let answers: Vec<_> =
-            envelope.items.iter().map(|item| (item.ids.clone(), self.answer(item.body.get()))).collect();
+        let reply = |item: &Item<'_>| Reply::new(item.ids.clone(), &self.answer(item.body.get())).unwrap();
+        let answers: Vec<_> = envelope.items.iter().map(reply).collect();
         let (bus, reply_to) = (Arc::clone(&self.bus), envelope.reply_to.clone());
         tokio::spawn(async move { bus.reply(&reply_to, &answers).await });
     }
 }
 
 impl States {
-    fn answer(&self, body: &str) -> Arc<Outcome> {
+    fn answer(&self, body: &str) -> Outcome {
         let refuses = |left: usize| left.checked_sub(1);
         if self.refusals.fetch_update(Ordering::AcqRel, Ordering::Acquire, refuses).is_ok() {
             self.refused.fetch_add(1, Ordering::AcqRel);
-            return Arc::new(Outcome::Fault(Fault::new(Code::Unavailable, "not now")));
+            return Outcome::Fault(Fault::new(Code::Unavailable, "not now"));
         }
         let command = serde_json::from_str(body).unwrap();
         let outcome = match &command {
@@ -67,7 +67,7 @@ impl States {
             other => panic!("{other:?}"),
         };
         self.done.lock().unwrap().push(command);
-        Arc::new(outcome)
+        outcome
     }
 
     fn of<T>(&self, pick: impl Fn(&Command) -> Option<&T>, see: impl Fn(&[&T]) -> usize) -> usize {

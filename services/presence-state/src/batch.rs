@@ -4,7 +4,7 @@
 mod panics;
 mod shared;
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc};
 
 use futures_util::future;
 use protocol::{
@@ -16,7 +16,10 @@ use telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use crate::{
-    command, presence,
+    answers::{Addressed, Outlet},
+    command,
+    open::Open,
+    presence,
     store::{Caller, Store},
 };
 
@@ -31,26 +34,22 @@ pub(crate) struct Incoming {
     pub(crate) deadline_ms: u64,
     pub(crate) command: Command,
     pub(crate) trace: TraceContext,
-    pub(crate) arrived: Instant,
+    pub(crate) open: Arc<Open>,
 }
 
-/// An answer: the inbox that it goes to, the ids of the requests, the outcome.
-pub(crate) type Addressed = (Arc<str>, Vec<u64>, Arc<Outcome>);
-
-/// Carries out a batch. Rooms that have only heartbeats share script calls, and so do rooms that have only metadata commands.
-pub(crate) async fn carry_out(store: &Arc<Store>, batch: impl Iterator<Item = Incoming>) -> Vec<Addressed> {
-    let batch: Vec<_> = batch.collect();
+/// Carries out a batch, and sends the answers of each call as soon as they are there. Rooms that have only heartbeats share script
+/// calls, and so do rooms that have only metadata commands.
+pub(crate) async fn carry_out(store: &Arc<Store>, outlet: &impl Outlet, batch: Vec<Incoming>) {
     // Most batches fit one call without being sorted by room.
     if batch.len() <= SHARED && store.has_one_slot() && shared::kind_of(&batch).is_some() {
-        return Box::pin(shared::carry_out(store, batch)).await;
+        return Box::pin(shared::carry_out(store, outlet, batch)).await;
     }
     let batch = by_room(batch.into_iter());
     let (sharing, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|room| shared::kind_of(room).is_some());
     let calls = shared::group(store, sharing).into_iter();
-    let shared = future::join_all(calls.map(|call| shared::carry_out(store, call)));
-    let others = future::join_all(others.iter().map(|room| in_order(store, room)));
-    let (shared, others) = future::join(shared, others).await;
-    shared.into_iter().chain(others).flatten().collect()
+    let shared = future::join_all(calls.map(|call| shared::carry_out(store, outlet, call)));
+    let others = future::join_all(others.iter().map(|room| in_order(store, outlet, room)));
+    future::join(shared, others).await;
 }
 
 /// The earliest deadline of a call.
@@ -63,7 +62,56 @@ fn addressed(call: &[Incoming], outcomes: Vec<Outcome>) -> Vec<Addressed> {
 }
 
 fn to_sender(incoming: &Incoming, outcome: Outcome) -> Addressed {
-    (Arc::clone(&incoming.reply_to), vec![incoming.id], Arc::new(outcome))
+    Addressed {
+        reply_to: Arc::clone(&incoming.reply_to),
+        ids: vec![incoming.id],
+        outcome: Arc::new(outcome),
+        open: vec![Arc::clone(&incoming.open)],
+    }
+}
+
+/// What a call did: the first of its commands, and their answers.
+struct Done {
+    answers: Vec<Addressed>,
+    count: usize,
+}
+
+impl Done {
+    /// Every command of a call was carried out.
+    fn all(call: &[Incoming], answers: Vec<Addressed>) -> Self {
+        Self { answers, count: call.len() }
+    }
+}
+
+/// Answers with one outcome, one for each sender. With `Slots::Kept` the id of each request is at the index of its command, and 0
+/// stands for the commands of other senders.
+fn to_senders(call: &[&Incoming], outcome: Outcome, slots: Slots) -> Vec<Addressed> {
+    let outcome = Arc::new(outcome);
+    let mut senders: Vec<&Arc<str>> = call.iter().map(|incoming| &incoming.reply_to).collect();
+    senders.sort_unstable();
+    senders.dedup();
+    let answer = |sender: &Arc<str>| {
+        let (mut ids, mut open) = (Vec::new(), Vec::new());
+        for incoming in call {
+            if incoming.reply_to == *sender {
+                ids.push(incoming.id);
+                open.push(Arc::clone(&incoming.open));
+            } else if slots == Slots::Kept {
+                ids.push(0);
+            }
+        }
+        Addressed { reply_to: Arc::clone(sender), ids, outcome: Arc::clone(&outcome), open }
+    };
+    senders.into_iter().map(answer).collect()
+}
+
+/// What the index of an id in a shared answer says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slots {
+    /// Which of the joined it is.
+    Kept,
+    /// Nothing: the outcome is the same for all.
+    Dropped,
 }
 
 /// Splits a batch by room and keeps the order within each room. Commands for a partition are on their own.
@@ -85,9 +133,8 @@ fn by_room(batch: impl Iterator<Item = Incoming>) -> Vec<Vec<Incoming>> {
     rooms
 }
 
-/// Carries out commands one after the other; consecutive joins share a call.
-async fn in_order(store: &Arc<Store>, commands: &[Incoming]) -> Vec<Addressed> {
-    let mut answers = Vec::with_capacity(commands.len());
+/// Carries out commands one after the other. Consecutive joins share a call, and so do consecutive metadata commands.
+async fn in_order(store: &Arc<Store>, outlet: &impl Outlet, commands: &[Incoming]) {
     let mut rest = commands;
     while let Some((first, others)) = rest.split_first() {
         if first.deadline_ms < wall_clock_ms() {
@@ -95,15 +142,30 @@ async fn in_order(store: &Arc<Store>, commands: &[Incoming]) -> Vec<Addressed> {
             rest = others;
             continue;
         }
-        let together = rest.iter().take(SHARED).take_while(|one| shared_join(one).is_some()).count();
-        let (now, later) = rest.split_at(together.max(1));
-        rest = later;
+        let joins = leading(rest, |one| shared_join(one).is_some());
+        let channels = leading(rest, |one| matches!(one.command, Command::Metadata(_)));
+        let now = &rest[..joins.max(channels).max(1)];
+        let space = outlet.spaces().take(&first.command).await;
         // Boxed: this future is as large as the largest command's.
-        let work =
-            Box::pin(async { if together > 1 { joins(store, now).await } else { vec![single(store, first).await] } });
-        answers.extend(panics::catch(now, work).await);
+        let work = Box::pin(async {
+            if joins > 1 {
+                Done::all(now, self::joins(store, now).await)
+            } else if channels > 1 {
+                shared::channels(store, now).await
+            } else {
+                Done::all(now, vec![single(store, first).await])
+            }
+        });
+        let done = panics::catch(now, work).await;
+        rest = &rest[done.count..];
+        let bytes = outlet.send(done.answers, space);
+        outlet.spaces().remember(&first.command, bytes);
     }
-    answers
+}
+
+/// How many of the first commands are of a kind; no more than share a call.
+fn leading(commands: &[Incoming], is_of_kind: impl Fn(&Incoming) -> bool) -> usize {
+    commands.iter().take(SHARED).take_while(|one| is_of_kind(one)).count()
 }
 
 async fn single(store: &Arc<Store>, incoming: &Incoming) -> Addressed {
@@ -144,16 +206,7 @@ async fn joins(store: &Arc<Store>, batch: &[Incoming]) -> Vec<Addressed> {
             Outcome::Fault(fault)
         }
     };
-    let outcome = Arc::new(outcome);
-    let mut senders: Vec<&Arc<str>> = batch.iter().map(|incoming| &incoming.reply_to).collect();
-    senders.sort_unstable();
-    senders.dedup();
-    let answers = senders.into_iter().map(|sender| {
-        // The id of each request is at the index of its join; 0 stands for the joins of other gateways.
-        let ids = batch.iter().map(|one| if one.reply_to == *sender { one.id } else { 0 }).collect();
-        (Arc::clone(sender), ids, Arc::clone(&outcome))
-    });
-    answers.collect()
+    to_senders(&batch.iter().collect::<Vec<_>>(), outcome, Slots::Kept)
 }
 
 fn span(incoming: &Incoming) -> Span {

@@ -2,16 +2,19 @@
 //! atomic script in Redis, and answers. It keeps no state of its own, so any instance can run any command. It knows nothing
 //! about sockets.
 //!
-//! The path of a command: `dispatch` (queues, batches) → `batch` (one room's commands in order) → `command` →
-//! `presence/<verb>`, `metadata` or `locks` (what the command means) → `store` (the script, with typed results).
+//! The path of a command: `dispatch` → `queue` (rooms take turns) → `batch` (one room's commands in order) → `command` →
+//! `presence/<verb>`, `metadata` or `locks` (what the command means) → `store` (the script, with typed results) → `answers`.
 
+mod answers;
 mod batch;
 mod command;
 mod config;
 mod dispatch;
 mod locks;
 pub mod metadata;
+mod open;
 mod presence;
+mod queue;
 pub mod store;
 
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
@@ -34,8 +37,9 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::State, context.instance.as_str().into());
     let tasks = Tasks::default();
-    let store = store::Store::new(Arc::clone(&bus), config.metadata_ttl_ms, tasks.spawner());
-    let dispatch = dispatch::Dispatch::start(Arc::clone(&bus), store, &tasks);
+    let store = Arc::new(store::Store::new(Arc::clone(&bus), config.metadata_ttl_ms, tasks.spawner()));
+    let dispatch = dispatch::Dispatch::start(Arc::clone(&bus), &store, &tasks);
+    tasks.spawn_permanent("memory of Redis", store.follow_memory());
     bus.start(dispatch.clone());
     let health = Health::new(context)
         .part("redis", {

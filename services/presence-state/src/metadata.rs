@@ -16,7 +16,7 @@ use crate::store::{Caller, Store, Written};
 /// A page ends with the record that makes it larger than this.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// Carries out commands on channels, in order, in any rooms of one slot.
+/// Carries out commands on channels, in order, in any rooms of one slot; the first ones, at least one, as many as fit into a call.
 pub(crate) async fn carry_out(
     store: &Store,
     deadline_ms: u64,
@@ -30,7 +30,7 @@ pub(crate) async fn carry_out(
 }
 
 /// Records the command in its span, all fields at once: each separate `record` would cost as much.
-fn describe(span: &Span, Metadata { channel, act }: &Metadata) {
+pub(crate) fn describe(span: &Span, Metadata { channel, act }: &Metadata) {
     let change = act.change();
     tracing::record_all!(
         span,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bus::{Bus, Listener, Role, Subjects, redis};
+use bus::{Bus, Listener, Reply, Role, Subjects, redis};
 use fred::{
     clients::Client,
     interfaces::{SetsInterface as _, SortedSetsInterface as _},
@@ -17,7 +17,7 @@ use fred::{
 use protocol::{
     Code, Fault, Partition,
     command::{Command, Outcome},
-    envelope::Envelope,
+    envelope::{Envelope, Item},
 };
 use service::{Context, Shutdown};
 use testkit::{Redis, until};
@@ -48,8 +48,8 @@ struct States {
 
 impl Listener for States {
     fn on_request(&self, envelope: &Envelope<'_>) {
-        let answers: Vec<_> =
-            envelope.items.iter().map(|item| (item.ids.clone(), self.answer(item.body.get()))).collect();
+        let reply = |item: &Item<'_>| Reply::new(item.ids.clone(), &self.answer(item.body.get())).unwrap();
+        let answers: Vec<_> = envelope.items.iter().map(reply).collect();
         let (bus, reply_to) = (Arc::clone(&self.bus), envelope.reply_to.clone());
         tokio::spawn(async move {
             sleep(STEP).await;
@@ -59,16 +59,16 @@ impl Listener for States {
 }
 
 impl States {
-    fn answer(&self, body: &str) -> Arc<Outcome> {
+    fn answer(&self, body: &str) -> Outcome {
         let Command::Reap(reap) = serde_json::from_str(body).unwrap() else { panic!("{body}") };
         let asked = (reap.partition.index(), reap.gone.iter().map(ToString::to_string).collect::<Vec<_>>());
         let mut all = self.asked.lock().unwrap();
         let more = asked.0 == ENDLESS || (asked.0 == LARGE && !all.contains(&asked));
         all.push(asked);
-        Arc::new(match reap.partition.index() {
+        match reap.partition.index() {
             BROKEN => Outcome::Fault(Fault::new(Code::Internal, "a record cannot be read")),
             _ => Outcome::Reaped { evicted: 200, rooms: 2, more },
-        })
+        }
     }
 
     fn was_asked(&self, index: usize, gone: &[&str]) -> usize {

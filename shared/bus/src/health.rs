@@ -105,7 +105,10 @@ impl Bus {
     /// # Errors
     /// What is wrong.
     pub fn check_inbox(&self) -> Result<(), String> {
-        self.probes.check()?;
+        self.probes.check().map_err(|error| match self.link.subscriptions.failure() {
+            Some(why) => format!("{error}: {why}"),
+            None => error,
+        })?;
         match self.directory.lease_age_ms() {
             Some(_) => Ok(()),
             None => Err("not in the directory yet".to_owned()),

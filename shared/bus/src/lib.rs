@@ -34,16 +34,13 @@ use std::{
 
 use fred::{clients::Client, types::ConnectHandle};
 use parking_lot::Mutex;
-use protocol::{
-    Fault, InstanceId,
-    command::{Command, Outcome},
-};
+use protocol::{Fault, InstanceId, command::Command};
 use service::{TaskFailed, Tasks};
 use telemetry::propagation::TraceContext;
 
 pub use directory::{Role, Truce, View, Why};
 pub use inbox::Listener;
-pub use publisher::REPLY_LIMIT;
+pub use publisher::{Body, REPLY_LIMIT, Reply};
 pub use rendezvous::choose;
 pub use requests::{Answer, DEADLINE};
 pub use subjects::Subjects;
@@ -183,10 +180,9 @@ impl Bus {
         self.requests.call(command, &trace).await
     }
 
-    /// Answers requests of `reply_to`; each item has the ids of the requests it answers. An answer over [`REPLY_LIMIT`] is
-    /// replaced by `OVERLOADED`.
-    pub async fn reply(&self, reply_to: &str, items: &[(Vec<u64>, Arc<Outcome>)]) {
-        publisher::reply(&self.link, reply_to, items).await;
+    /// Answers requests of `reply_to`.
+    pub async fn reply(&self, reply_to: &str, replies: &[Reply]) {
+        publisher::reply(&self.link, reply_to, replies).await;
     }
 
     /// Subscribes to a channel, now and after every reconnect. Resolves when Redis has confirmed it.

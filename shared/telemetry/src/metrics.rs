@@ -62,7 +62,7 @@ pub fn begin_gateway() {
     instruments.audit_differences.add(0, &[]);
     instruments.gaps.add(0, &[]);
     instruments.slow_readers.add(0, &[]);
-    for refusal in Refusal::ALL {
+    for refusal in Refusal::ALL.into_iter().filter(|refusal| *refusal != Refusal::StoreMemory) {
         instruments.refused.add(0, &[KeyValue::new("reason", refusal.name())]);
     }
     instruments.pending_dropped.add(0, &[]);
@@ -73,6 +73,7 @@ pub fn begin_state() {
     let Some(instruments) = INSTRUMENTS.get() else { return };
     instruments.evictions.add(0, &[KeyValue::new("reason", NODE_LOST)]);
     instruments.conflicts.add(0, &[]);
+    instruments.refused.add(0, &[KeyValue::new("reason", Refusal::StoreMemory.name())]);
     for event in ["join", "update", "leave"] {
         instruments.events.add(0, &[KeyValue::new("event_type", event)]);
     }

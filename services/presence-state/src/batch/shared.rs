@@ -2,11 +2,19 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use protocol::{Code, command::Command, envelope::wall_clock_ms};
+use protocol::{
+    ChannelId, Code,
+    command::{Command, metadata::Act},
+    envelope::wall_clock_ms,
+};
 use tracing::Span;
 
-use super::{Addressed, Incoming, SHARED, addressed, deadline_ms, failed, in_order, panics, span};
-use crate::{metadata, presence, store::Store};
+use super::{Done, Incoming, SHARED, Slots, addressed, deadline_ms, failed, panics, single, span, to_senders};
+use crate::{
+    answers::{Addressed, Outlet},
+    metadata, presence,
+    store::Store,
+};
 
 /// The commands that can share a script call with those of other rooms.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,26 +51,28 @@ pub(super) fn group(store: &Store, rooms: Vec<Vec<Incoming>>) -> Vec<Vec<Incomin
 }
 
 /// Carries out commands of one kind, in order. No script call takes more than [`SHARED`], however many a room has.
-pub(super) async fn carry_out(store: &Arc<Store>, mut call: Vec<Incoming>) -> Vec<Addressed> {
-    let mut answers = Vec::with_capacity(call.len());
-    while !call.is_empty() {
+pub(super) async fn carry_out(store: &Arc<Store>, outlet: &impl Outlet, mut call: Vec<Incoming>) {
+    while let Some(first) = call.first() {
+        let space = outlet.spaces().take(&first.command).await;
         let later = call.split_off(call.len().min(SHARED));
-        let mut call = std::mem::replace(&mut call, later);
+        let mut now = std::mem::replace(&mut call, later);
         // Before every call: the earlier ones may have taken long. Redis rejects what reaches it too late.
-        let now = wall_clock_ms();
-        call.retain(|incoming| now <= incoming.deadline_ms);
-        if call.is_empty() {
+        let now_ms = wall_clock_ms();
+        now.retain(|incoming| now_ms <= incoming.deadline_ms);
+        if now.is_empty() {
             continue;
         }
         let work = Box::pin(async {
-            match kind_of(&call) {
-                Some(Kind::Metadata) => channels(store, &call).await,
-                _ => heartbeats(store, &call).await,
+            match kind_of(&now) {
+                Some(Kind::Metadata) => channels(store, &now).await,
+                _ => Done::all(&now, heartbeats(store, &now).await),
             }
         });
-        answers.extend(panics::catch(&call, work).await);
+        let done = panics::catch(&now, work).await;
+        outlet.send(done.answers, space);
+        // What the call left out comes first.
+        call.splice(..0, now.drain(done.count..));
     }
-    answers
 }
 
 async fn heartbeats(store: &Arc<Store>, call: &[Incoming]) -> Vec<Addressed> {
@@ -77,23 +87,51 @@ async fn heartbeats(store: &Arc<Store>, call: &[Incoming]) -> Vec<Addressed> {
         // already are repeated, which does no harm.
         Err(fault) if fault.code == Code::Internal && call.len() > 1 => {
             spans.iter().for_each(|span| telemetry::span::fail(span, fault.code.as_str(), &fault.message));
-            return in_order(store, call).await;
+            let mut answers = Vec::with_capacity(call.len());
+            for one in call {
+                answers.push(Box::pin(single(store, one)).await);
+            }
+            return answers;
         }
         Err(fault) => spans.iter().zip(call).map(|(span, one)| failed(span, &one.command, fault.clone())).collect(),
     };
     addressed(call, outcomes)
 }
 
-async fn channels(store: &Arc<Store>, call: &[Incoming]) -> Vec<Addressed> {
+/// Carries out commands on channels, as many as fit into a call. Those who read the same channel share one read, unless a write comes
+/// between them: the script is one step, so they would read the same.
+pub(super) async fn channels(store: &Arc<Store>, call: &[Incoming]) -> Done {
     let spans: Vec<Span> = call.iter().map(span).collect();
-    let asked = call.iter().zip(&spans).filter_map(|(incoming, span)| match &incoming.command {
-        Command::Metadata(asked) => Some((asked, span)),
-        _ => None,
+    let (mut asked, mut answered_by) = (Vec::with_capacity(call.len()), Vec::with_capacity(call.len()));
+    let mut reads: HashMap<&ChannelId, usize> = HashMap::new();
+    for (incoming, span) in call.iter().zip(&spans) {
+        let Command::Metadata(one) = &incoming.command else { continue };
+        let shared = match (&one.act, reads.get(&one.channel)) {
+            (Act::Get, Some(read)) => Some(*read),
+            (Act::Get, None) => {
+                reads.insert(&one.channel, asked.len());
+                None
+            }
+            _ => {
+                reads.remove(&one.channel);
+                None
+            }
+        };
+        answered_by.push(shared.unwrap_or(asked.len()));
+        match shared {
+            Some(_) => metadata::describe(span, one),
+            None => asked.push((one, span)),
+        }
+    }
+    let results = metadata::carry_out(store, deadline_ms(call), &asked).await;
+    let count = answered_by.iter().take_while(|result| **result < results.len()).count();
+    let mut askers = vec![Vec::new(); results.len()];
+    for (incoming, result) in call[..count].iter().zip(answered_by) {
+        askers[result].push(incoming);
+    }
+    let answers = results.into_iter().zip(asked).zip(askers).flat_map(|((result, (_, span)), askers)| {
+        let outcome = result.unwrap_or_else(|fault| failed(span, &askers[0].command, fault));
+        to_senders(&askers, outcome, Slots::Dropped)
     });
-    let results = metadata::carry_out(store, deadline_ms(call), &asked.collect::<Vec<_>>()).await;
-    let outcomes = results.into_iter().zip(spans.iter().zip(call));
-    let outcomes =
-        outcomes.map(|(result, (span, one))| result.unwrap_or_else(|fault| failed(span, &one.command, fault)));
-    let outcomes = outcomes.collect();
-    addressed(call, outcomes)
+    Done { answers: answers.collect(), count }
 }

@@ -2,12 +2,13 @@
 
 use bus::{Bus, Listener, Role, redis};
 use fred::interfaces::{ClientLike as _, HashesInterface as _, KeysInterface as _};
+use parking_lot::Mutex;
 use protocol::{
     ChannelId, LockId,
     command::{
         Audit, Heartbeat, Leave, Reap, Restore, Restored,
         lock::{Acquire, Lock},
-        metadata::{Act, Change, Metadata, WriteOptions},
+        metadata::{Act, Change, ItemChange, Metadata, WriteOptions},
     },
     event::Reason,
 };
@@ -16,6 +17,10 @@ use service::Tasks;
 use testkit::{Redis, until};
 
 use super::*;
+use crate::{
+    answers::{Space, Spaces},
+    open::Count,
+};
 
 struct NullListener;
 impl Listener for NullListener {}
@@ -35,7 +40,39 @@ fn metadata(room: &str) -> Command {
 
 fn incoming((command, id): (Command, u64)) -> Incoming {
     let (reply_to, deadline_ms, trace) = ("asker".into(), u64::MAX, TraceContext::default());
-    Incoming { id, reply_to, deadline_ms, command, trace, arrived: Instant::now() }
+    Incoming { id, reply_to, deadline_ms, trace, open: Count::default().begin(command.name()), command }
+}
+
+/// Keeps answers instead of sending them.
+#[derive(Default)]
+struct Kept {
+    spaces: Spaces,
+    answers: Mutex<Vec<Addressed>>,
+    /// The space of the answers, as if they could not be sent; `None` if they are sent at once.
+    unsent: Option<Mutex<Vec<Space>>>,
+}
+
+impl Outlet for Kept {
+    fn spaces(&self) -> &Spaces {
+        &self.spaces
+    }
+
+    fn send(&self, answers: Vec<Addressed>, mut space: Space) -> usize {
+        let bytes = answers.iter().map(|answer| serde_json::to_string(&answer.outcome).unwrap().len()).sum();
+        self.answers.lock().extend(answers);
+        if let Some(unsent) = &self.unsent {
+            space.fit(bytes);
+            unsent.lock().push(space);
+        }
+        bytes
+    }
+}
+
+/// The answers of a batch.
+async fn carry_out(store: &Arc<Store>, batch: impl Iterator<Item = Incoming>) -> Vec<Addressed> {
+    let kept = Kept::default();
+    super::carry_out(store, &kept, batch.collect()).await;
+    kept.answers.into_inner()
 }
 
 fn json(text: &str) -> Box<RawValue> {
@@ -76,12 +113,15 @@ async fn keys(bus: &Bus) -> Vec<String> {
 }
 
 fn codes(mut answers: Vec<Addressed>) -> Vec<(u64, &'static str)> {
-    answers.sort_by_key(|(_, ids, _)| ids[0]);
+    answers.sort_by_key(|answer| answer.ids[0]);
     let code = |outcome: &Outcome| match outcome {
         Outcome::Fault(fault) => fault.code.as_str(),
         _ => "done",
     };
-    let each = |(_, ids, outcome): &Addressed| ids.iter().map(|id| (*id, code(outcome))).collect::<Vec<_>>();
+    let each = |answer: &Addressed| {
+        let Addressed { ids, outcome, .. } = answer;
+        ids.iter().map(|id| (*id, code(outcome))).collect::<Vec<_>>()
+    };
     answers.iter().flat_map(each).collect()
 }
 
@@ -182,7 +222,7 @@ async fn one_rooms_commands_keep_their_order() {
     };
     let commands = (4..60).flat_map(|n| [patch(n), write(n)]).chain((1..30).flat_map(mixed));
     let answers = carry_out(&store, commands.zip(1..).map(incoming)).await;
-    for (_, ids, outcome) in answers {
+    for Addressed { ids, outcome, .. } in answers {
         assert!(!matches!(&*outcome, Outcome::Fault(_) | Outcome::Conflict { .. }), "{ids:?}: {outcome:?}");
     }
     assert!(!keys(&bus).await.iter().any(|key| key.ends_with(":mixed")), "someone left before they came");
@@ -207,10 +247,10 @@ async fn a_room_that_cannot_be_read_does_not_affect_others() {
     let rooms = ["before", "broken", "after"];
     let commands = rooms.map(heartbeat).into_iter().chain(rooms.map(metadata));
     let mut answers = carry_out(&store, commands.zip(1..).map(incoming)).await;
-    answers.sort_by_key(|(_, ids, _)| ids[0]);
+    answers.sort_by_key(|answer| answer.ids[0]);
     let codes: Vec<_> = answers
         .iter()
-        .map(|(_, _, outcome)| match &**outcome {
+        .map(|answer| match &*answer.outcome {
             Outcome::Fault(fault) => fault.code.as_str(),
             Outcome::Beat { .. } => "taken",
             Outcome::Record(_) => "read",
@@ -221,13 +261,74 @@ async fn a_room_that_cannot_be_read_does_not_affect_others() {
 }
 
 #[tokio::test]
+async fn who_reads_the_same_channel_shares_a_read_until_it_is_written() {
+    let server = Redis::start();
+    let (_bus, store) = open(&server).await;
+    let write = |n: u64| {
+        let channel = ChannelId { name: "written".into(), kind: "T".into() };
+        Command::Metadata(Metadata { channel, act: Act::Set(change(n)) })
+    };
+    let read = || metadata("written");
+    // Also among commands that share no call with other rooms.
+    for (first, op) in [(metadata("first"), 1), (join("written", "c"), 3)] {
+        let commands = [first, write(op), read(), read(), write(op + 1), read(), metadata("other"), read()];
+        let answers = carry_out(&store, commands.into_iter().zip(1..).map(incoming)).await;
+        let mut ids: Vec<_> = answers.iter().map(|answer| answer.ids.clone()).collect();
+        ids.sort();
+        assert_eq!(ids, [vec![1], vec![2], vec![3, 4], vec![5], vec![6, 8], vec![7]]);
+        let revision = |id| match &*answers.iter().find(|answer| answer.ids.contains(&id)).unwrap().outcome {
+            Outcome::Record(record) => record.major_revision,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((revision(2), revision(5)), (revision(3), revision(6)), "each reads what was written before");
+    }
+    let asked = |sender: &str, id| Incoming { reply_to: sender.into(), ..incoming((read(), id)) };
+    let answers = carry_out(&store, [asked("a", 1), asked("b", 2), asked("a", 3)].into_iter()).await;
+    let sent: Vec<_> = answers.iter().map(|answer| (&*answer.reply_to, &answer.ids[..])).collect();
+    assert_eq!(sent, [("a", &[1, 3][..]), ("b", &[2])], "each sender is answered");
+    assert!(Arc::ptr_eq(&answers[0].outcome, &answers[1].outcome));
+}
+
+#[tokio::test]
+async fn no_more_is_read_than_answers_may_wait() {
+    const LARGE: usize = 200 * 1024;
+    let server = Redis::start();
+    let (_bus, store) = open(&server).await;
+    // Eight names with 16 channels each, 25 MiB in all.
+    let channel = |n: u64| ChannelId { name: format!("large {}", n % 8).into(), kind: format!("T{n}").into() };
+    let value = json(&format!("\"{}\"", "x".repeat(LARGE)));
+    let write = |n: u64| {
+        let item = ItemChange { key: "k".into(), value: Some(value.clone()), revision: None };
+        let act = Act::Set(Change { items: vec![item], ..change(n + 1) });
+        (Command::Metadata(Metadata { channel: channel(n), act }), n)
+    };
+    carry_out(&store, (0..128).map(write).map(incoming)).await;
+
+    let kept = Arc::new(Kept { unsent: Some(Mutex::default()), ..Kept::default() });
+    let read = |n: u64| (Command::Metadata(Metadata { channel: channel(n), act: Act::Get }), n);
+    let reads = (0..128).map(read).map(incoming).collect();
+    let (outlet, store) = (Arc::clone(&kept), Arc::clone(&store));
+    let reading = tokio::spawn(async move { super::carry_out(&store, &*outlet, reads).await });
+    let count = || kept.answers.lock().len();
+    until("as much to be read as may wait", async || (count() >= 70).then_some(())).await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert!(count() < 90 && !reading.is_finished(), "{} answers of 200 KiB wait", count());
+    until("the rest to be read as answers are sent", async || {
+        kept.unsent.as_ref().unwrap().lock().clear();
+        reading.is_finished().then_some(())
+    })
+    .await;
+    assert_eq!(count(), 128);
+}
+
+#[tokio::test]
 async fn commands_whose_work_panics_are_answered_internal() {
     let commands: Vec<_> = [(heartbeat("a"), 1), (metadata("b"), 2)].map(incoming).into();
     let panics = async {
         tokio::task::yield_now().await;
         panic!("on purpose")
     };
-    assert_eq!(codes(panics::catch(&commands, panics).await), [(1, "INTERNAL"), (2, "INTERNAL")]);
-    let works = async { addressed(&commands, vec![Outcome::Missing, Outcome::Missing]) };
-    assert_eq!(codes(panics::catch(&commands, works).await), [(1, "done"), (2, "done")]);
+    assert_eq!(codes(panics::catch(&commands, panics).await.answers), [(1, "INTERNAL"), (2, "INTERNAL")]);
+    let works = async { Done::all(&commands, addressed(&commands, vec![Outcome::Missing, Outcome::Missing])) };
+    assert_eq!(codes(panics::catch(&commands, works).await.answers), [(1, "done"), (2, "done")]);
 }

@@ -47,13 +47,35 @@ local function item_refusal(items)
   end
 end
 
+-- The exact bytes of its keys and values.
+local function content()
+  local bytes = 0
+  for name, at in pairs(places) do bytes = bytes + #name + #string.match(stored[at], '^[^\n]*\n[^\n]*\n(.*)$') end
+  return bytes
+end
+
 -- Whether the channel is too large after growing by these bytes of keys and values. A channel that is already too large may
 -- shrink.
 local function is_too_large(growth)
   if growth <= 0 or size + growth <= MOST_BYTES then return false end
-  local bytes = growth
-  for name, at in pairs(places) do bytes = bytes + #name + #string.match(stored[at], '^[^\n]*\n[^\n]*\n(.*)$') end
-  return bytes > MOST_BYTES
+  return growth + content() > MOST_BYTES
+end
+
+-- Above this share of maxmemory nothing more is stored in channels: the rest is for presence.
+local MOST_PERCENT = 80
+
+-- Whether a write that grows its channel is refused. INFO costs 6 µs, so it runs once per call. presence-state's own writes, which
+-- have no writer, replace what Redis lost.
+local known_fullness
+local function is_nearly_full()
+  if writer == '' then return false end
+  if known_fullness == nil then
+    local memory = redis.call('INFO', 'memory')
+    local number = function(name) return tonumber(string.match(memory, '\n' .. name .. ':(%d+)') or 0) end
+    local most, used = number('maxmemory'), number('used_memory') - number('mem_not_counted_for_evict')
+    known_fullness = most > 0 and used * 100 > most * MOST_PERCENT
+  end
+  return known_fullness
 end
 
 -- An item as stored, and as sent to members. If the writer records no time or no author, a changed item keeps its old ones.

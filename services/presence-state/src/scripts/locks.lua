@@ -39,8 +39,10 @@ local function grant(id, lock, traceparent)
   tell('acquired', id, lock, traceparent)
 end
 
--- Locks and waits that this call has ended.
-local ended = 0
+-- Locks and waits that this call has ended; of these, locks. Ending a lock and handing it over takes up to 0.1 ms, and a script blocks
+-- Redis while it runs.
+local ended, ended_locks = 0, 0
+local MOST_ENDED_LOCKS = 64
 
 local function waiter_of(member, place)
   local id, conn, gateway, user, op, ttl, ends =
@@ -120,9 +122,14 @@ local function hand_on(id, traceparent)
   end
 end
 
--- Ends a lock and hands it over. Returns the next holder, if any.
+-- Ends a lock and hands it over. Returns the next holder, if any. Where this call has ended many already, the lock's time is over now,
+-- and it is handed over by the next call for it, or by the reaper.
 local function let_go(id, lock, change, traceparent)
-  ended = ended + 1
+  if ended_locks >= MOST_ENDED_LOCKS then
+    lock.ends = math.min(lock.ends, now)
+    return keep(id, lock)
+  end
+  ended, ended_locks = ended + 1, ended_locks + 1
   redis.call('HDEL', key('locks', room), id)
   leaving[lock.gateway] = true
   tell(change, id, lock, traceparent)
@@ -136,11 +143,15 @@ local function current(id, traceparent)
   return let_go(id, lock, 'expired', traceparent)
 end
 
--- Ends everything whose time is over, and records when the next thing ends. O(locks + waiters).
+-- Ends what is over, as much as one call may, and records when the next thing ends. O(locks + waiters).
 local function settle(traceparent)
   local ends
   all_lines()
   for _, id in ipairs(redis.call('HKEYS', key('locks', room))) do
+    if ended_locks >= MOST_ENDED_LOCKS then
+      ends = now
+      break
+    end
     local lock = current(id, traceparent)
     if lock then ends = math.min(ends or lock.ends, lock.ends) end
   end

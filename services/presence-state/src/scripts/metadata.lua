@@ -9,7 +9,7 @@
 --       and for each of these: key  revision or ''  value or ''
 -- Returns for each: {'ok' | 'again' (it had been carried out before), "majorRevision ms history", {key, item, ...}}
 -- or why it was refused: {'conflict', key or '', expected, actual} | {'absent', key or ''} | {'lock'} | {'large'} |
--- {'types'} | {'overtaken'} | {'failed', Redis' error}. When the answers grow long, the last commands are left out and not carried out.
+-- {'types'} | {'full'} | {'overtaken'} | {'failed', Redis' error}. When the answers grow long, the last commands are left out and not carried out.
 local LONG_BYTES, FIRST, FIELDS = 1048576, 5, 9
 
 local function carry_out(n, at)

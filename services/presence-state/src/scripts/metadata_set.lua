@@ -14,6 +14,10 @@ function verbs.set(items)
   if major == 0 and redis.call('HLEN', revisions) - redis.call('HEXISTS', revisions, '') >= MOST_TYPES then
     return { 'types' }
   end
+  if is_nearly_full() then
+    look()
+    if major == 0 or bytes > content() then return { 'full' } end
+  end
   redis.call('DEL', meta)
   if #new > 0 then redis.call('HSET', meta, unpack(new)) end
   stored = new

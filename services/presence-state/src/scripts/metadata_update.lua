@@ -16,6 +16,7 @@ function verbs.update(items)
     growth = growth + #item.value - #item.old_value
   end
   if is_too_large(growth) then return { 'large' } end
+  if growth > 0 and is_nearly_full() then return { 'full' } end
   local new, message = {}, {}
   for n, item in ipairs(items) do
     local text

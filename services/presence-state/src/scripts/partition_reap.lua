@@ -30,7 +30,7 @@ end
 
 for gateway in pairs(gone) do
   for _, room in ipairs(redis.call('SRANDMEMBER', key('rooms', gateway), MOST_ROOMS)) do
-    if evicted + ended >= MOST_EVICTED then break end
+    if evicted + ended >= MOST_EVICTED or ended_locks >= MOST_ENDED_LOCKS then break end
     if not pcall(clear, room) then
       broken[#broken + 1] = room
       untie(gateway, room)
@@ -45,7 +45,7 @@ end
 
 local due = redis.call('ZRANGEBYSCORE', base .. ':due', '-inf', now, 'LIMIT', 0, MOST_ROOMS)
 for _, room in ipairs(due) do
-  if evicted + ended >= MOST_EVICTED then
+  if evicted + ended >= MOST_EVICTED or ended_locks >= MOST_ENDED_LOCKS then
     more = 1
     break
   end
@@ -59,5 +59,5 @@ for _, room in ipairs(due) do
     redis.call('ZREM', base .. ':due', room)
   end
 end
-if #due == MOST_ROOMS then more = 1 end
+if #due == MOST_ROOMS or ended_locks >= MOST_ENDED_LOCKS then more = 1 end
 return { evicted, changed, more, broken }

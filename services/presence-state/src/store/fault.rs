@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use bus::redis;
 use fred::error::ErrorKind;
 use protocol::{Code, Fault};
+use telemetry::metrics::{self, Refusal};
 use tracing::Span;
 
 use super::Store;
@@ -36,6 +37,19 @@ impl Store {
             }
         });
         fault
+    }
+
+    /// The answer to a write of metadata that Redis has the memory for, but only for presence.
+    pub(super) fn nearly_full(&self, span: &Span) -> Fault {
+        metrics::refused(Refusal::StoreMemory);
+        if let Some(suppressed) = self.nearly_full.admit() {
+            let _entered = span.enter();
+            tracing::warn!(
+                suppressed,
+                "Redis is over 80 % full; metadata that needs memory is rejected, presence goes on"
+            );
+        }
+        Fault::new(Code::Overloaded, "the store is nearly full: nothing more can be kept in channels right now")
     }
 
     pub(super) fn worked(&self) {

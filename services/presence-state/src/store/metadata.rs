@@ -20,8 +20,11 @@ static ANY: LazyLock<Script> = LazyLock::new(|| script_with("metadata", ""));
 static REMOVE: LazyLock<Script> = LazyLock::new(|| script_with("metadata", "allow-oom"));
 static GET: LazyLock<Script> = LazyLock::new(|| script_with("metadata", "no-writes"));
 
+/// Answers after which the next commands are left out; the script has the same number.
+const LONG_BYTES: usize = 1024 * 1024;
+
 /// The result of a command on a channel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Written {
     /// Carried out now, or before if the same command was already sent. The channel's record.
     Done(Record),
@@ -49,24 +52,27 @@ impl Store {
         self.channels(caller.deadline_ms, &[(asked, caller.span)]).await.pop().unwrap_or_else(|| Err(broken()))
     }
 
-    /// Carries out commands on channels, in order, in any rooms of one [slot](Store::slot); returns a result for each. Errors are
+    /// Carries out commands on channels, in order, in any rooms of one [slot](Store::slot); returns a result for each of the first
+    /// commands, at least one. The others, whose answers would make it much more than 1 MiB, were not carried out. Errors are
     /// `UNAVAILABLE`, `OVERLOADED` and `INTERNAL`. The call belongs to the trace of the first traced command; the others are
     /// linked to it.
     pub async fn channels(&self, deadline_ms: u64, asked: &[(&Metadata, &Span)]) -> Vec<Result<Written, Fault>> {
-        let mut results = Vec::with_capacity(asked.len());
-        // If its answers grow long, the script skips the last commands.
-        while results.len() < asked.len() {
-            match self.some_channels(deadline_ms, &ANY, &asked[results.len()..]).await {
-                Ok(answers) => results.extend(answers),
-                Err(fault) if fault.code == Code::Overloaded => {
-                    for one in &asked[results.len()..] {
-                        results.push(self.channel_without_memory(deadline_ms, one, &fault).await);
+        match self.some_channels(deadline_ms, &ANY, asked).await {
+            Ok(results) => results,
+            Err(fault) if fault.code == Code::Overloaded => {
+                let (mut results, mut bytes) = (Vec::with_capacity(asked.len()), 0);
+                for one in asked {
+                    let result = self.channel_without_memory(deadline_ms, one, &fault).await;
+                    bytes += if let Ok(Written::Done(record)) = &result { record.bytes() } else { 0 };
+                    results.push(result);
+                    if bytes > LONG_BYTES {
+                        break;
                     }
                 }
-                Err(fault) => results.resize_with(asked.len(), || Err(fault.clone())),
+                results
             }
+            Err(fault) => vec![Err(fault); asked.len()],
         }
-        results
     }
 
     /// Carries out a command while Redis is out of memory: only one that frees memory, or only reads.
@@ -136,6 +142,7 @@ impl Store {
             "lock" => Written::Rejected(Rejection::Lock),
             "large" => Written::Rejected(Rejection::TooLarge),
             "types" => Written::Rejected(Rejection::TooManyTypes),
+            "full" => return Err(self.nearly_full(span)),
             "overtaken" => Written::Rejected(Rejection::Overtaken),
             "failed" => {
                 let error = fred::error::Error::new(ErrorKind::Unknown, text(next()));

@@ -9,6 +9,7 @@ mod gone;
 mod heartbeat;
 mod locks;
 mod member;
+mod memory;
 mod metadata;
 mod partition;
 mod presence;
@@ -67,6 +68,7 @@ pub struct Store {
     /// Redis does not answer, and that was logged.
     is_away: AtomicBool,
     full: LogLimit,
+    nearly_full: LogLimit,
     rejected: LogLimit,
     /// Rooms that are being cleared of members of gone gateways.
     clearing: Mutex<HashSet<RoomId>>,
@@ -85,6 +87,7 @@ impl Store {
             metadata_ttl_ms,
             is_away: AtomicBool::new(false),
             full: LogLimit::default(),
+            nearly_full: LogLimit::default(),
             rejected: LogLimit::default(),
             clearing: Mutex::default(),
             tasks,

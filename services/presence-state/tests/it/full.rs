@@ -1,6 +1,6 @@
 //! A Redis whose memory is full: nothing new is stored, nothing is half done, and what frees memory or keeps members goes on.
 
-use fred::interfaces::HashesInterface as _;
+use fred::interfaces::{ClientLike as _, HashesInterface as _};
 use presence_state::store::Written;
 use protocol::{
     Code,
@@ -193,4 +193,50 @@ async fn a_name_has_no_more_types_than_it_may() {
     let refused = site.write("one more", &set(65)).await;
     assert!(matches!(refused, Written::Rejected(Rejection::TooManyTypes)), "{refused:?}");
     assert!(matches!(site.write("T7", &set(66)).await, Written::Done(_)));
+}
+
+/// `maxmemory` so that Redis has used this share of it.
+async fn fill_to(site: &Site, percent: u64) {
+    let info: String = site.redis().custom(fred::cmd!("INFO"), vec!["memory"]).await.unwrap();
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim();
+    let most = used.parse::<u64>().unwrap() * 100 / percent;
+    let () = site
+        .redis()
+        .custom(fred::cmd!("CONFIG"), vec!["SET".to_owned(), "maxmemory".into(), most.to_string()])
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_nearly_full_redis_takes_no_more_metadata_and_everything_of_presence() {
+    let site = Site::open().await;
+    site.join(join("c1", "ann", 1)).await;
+    let set = |op, value| Act::Set(change("c1", op, vec![item("k", Some(value), None)]));
+    site.write("T", &set(1, "[1,2,3]")).await;
+    fill_to(&site, 90).await;
+    let mut events = site.listen().await;
+    let grows = Act::Update(change("c1", 3, vec![item("k", Some("[1,2,3,4]"), None)]));
+    for (kind, act) in
+        [("new", set(2, "1")), ("empty", Act::Set(change("c1", 2, vec![]))), ("T", set(2, "[1,2,3,4]")), ("T", grows)]
+    {
+        let asked = Metadata { channel: channel(&site, kind), act };
+        let fault = site.store.write_metadata(site.caller(), &asked).await.unwrap_err();
+        assert_eq!(fault.code, Code::Overloaded);
+        assert!(fault.message.contains("nearly full"), "{fault}");
+    }
+    assert!(events.texts().await.is_empty(), "nothing was published");
+    assert_eq!(items(&site.record("T").await), [("k", "[1,2,3]", 1)]);
+
+    assert!(matches!(site.write("T", &set(4, "[1]")).await, Written::Done(_)), "a channel may shrink");
+    let update = Act::Update(change("c1", 5, vec![item("k", Some("[2]"), None)]));
+    assert!(matches!(site.write("T", &update).await, Written::Done(_)), "and change");
+    site.write("T", &Act::Remove(change("c1", 6, vec![item("k", None, None)]))).await;
+    assert!(matches!(site.join(join("c2", "bob", 1)).await.result, JoinResult::Member { .. }));
+    let patch = Heartbeat { state: Some(json(r#"{"n":1}"#)), ..beat("c1", 7, 1) };
+    assert!(matches!(site.beat(patch).await, presence_state::store::Beat::Taken { changed: true, .. }));
+    assert!(matches!(site.acquire("l", "c1", 8, 0).await, Locked::Held(_)));
+    assert_eq!(site.leave("c2", 2).await, Some(1));
+
+    fill_to(&site, 70).await;
+    assert!(matches!(site.write("new", &set(9, "1")).await, Written::Done(_)), "there is space again");
 }

@@ -298,3 +298,42 @@ async fn too_many_are_refused() {
     assert_eq!(site.acquire("l", "one more", 1, 5_000).await, Locked::Full);
     assert!(matches!(site.acquire("l", "one more", 2, 0).await, Locked::Taken(_)), "who does not wait is told as ever");
 }
+
+/// One call ends no more than 64, because it blocks Redis; the next calls end the others.
+#[tokio::test]
+async fn many_locks_that_end_at_once_are_handed_over_by_several_calls() {
+    const LOCKS: usize = 150;
+    let site = Site::open().await;
+    for n in 0..LOCKS {
+        held(&site.acquire(&format!("l{n}"), "holder", n as u64 + 1, 0).await);
+        let waiter = Acquire {
+            lock: site.lock(&format!("l{n}")),
+            user: "bob".into(),
+            conn: format!("w{n}").into(),
+            gateway: OTHER.into(),
+            op: 1,
+            ttl_ms: LOCK_MS,
+            wait_ms: 10_000,
+        };
+        assert!(matches!(site.store.acquire(site.caller(), &waiter).await.unwrap(), Locked::Waits { .. }));
+    }
+    let taken = async || site.locks().await.iter().filter(|lock| lock.conn.as_str() != "holder").count();
+    site.drop_locks("holder", 1_000).await;
+    assert_eq!((taken().await, site.locks().await.len()), (64, 64), "the time of the others is over");
+    // The reaper finds the room due.
+    site.reap(&[]).await;
+    assert_eq!(taken().await, 128);
+    site.reap(&[]).await;
+    assert_eq!(taken().await, LOCKS);
+    assert!(!site.reap(&[]).await.more);
+    // A gateway that is gone is reaped to the end.
+    let mut calls = 1;
+    while site.reap(&[OTHER]).await.more {
+        calls += 1;
+    }
+    assert!(site.locks().await.is_empty() && calls > 2, "{calls}");
+    assert!(
+        site.all_keys().await.iter().all(|key| !key.contains(":rooms") && !key.ends_with(":due")),
+        "nothing is left"
+    );
+}

@@ -34,6 +34,8 @@ pub(crate) struct Subscriptions {
     due: Mutex<Due>,
     /// Locked while a replay is running.
     replaying: tokio::sync::Mutex<()>,
+    /// Why the last replay failed, if it did.
+    failure: Mutex<Option<String>>,
 }
 
 /// Channels that have to be subscribed again.
@@ -84,12 +86,17 @@ async fn confirmed<T>(subscribed: impl Future<Output = Result<T, Error>>) -> Res
 
 impl Subscriptions {
     pub(crate) fn new(client: Client) -> Self {
-        let (wanted, due) = (Mutex::default(), Mutex::default());
-        Self { client, wanted, due, replaying: tokio::sync::Mutex::default() }
+        let (wanted, due, failure) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { client, wanted, due, replaying: tokio::sync::Mutex::default(), failure }
     }
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Why channels cannot be subscribed to, in Redis' words; `None` while they can.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
     }
 
     pub(crate) fn add(&self, channel: String) {
@@ -160,12 +167,18 @@ impl Subscriptions {
             match confirmed {
                 Ok(()) => replayed.extend(channels),
                 Err(error) => {
-                    tracing::warn!(%error, channels = channels.len(), "resubscribing failed; the probe will try again");
+                    // The probe tries twice a second: a cause is logged once.
+                    let last = self.failure.lock().replace(error.to_string());
+                    if last.is_none_or(|last| last != error.to_string()) {
+                        let channels = channels.len();
+                        tracing::warn!(%error, channels, "resubscribing failed; the probe will try again");
+                    }
                     failed.extend(channels);
                 }
             }
         }
         if failed.is_empty() {
+            *self.failure.lock() = None;
             return if is_all { Replayed::All } else { Replayed::Some(replayed) };
         }
         self.due.lock().add(Due::Some(failed));

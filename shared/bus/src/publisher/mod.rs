@@ -16,7 +16,7 @@ use service::Tasks;
 use tokio::sync::mpsc;
 
 use self::outbox::{OUTBOX_CAPACITY, Outbox};
-pub use self::replies::REPLY_LIMIT;
+pub use self::replies::{Body, REPLY_LIMIT, Reply};
 pub(crate) use self::{
     outbox::{Deliveries, Outgoing},
     replies::reply,

@@ -91,7 +91,7 @@ impl Requests {
                 serving().ok_or_else(Fault::unavailable)?
             }
         };
-        let ticket = self.pending.open(target.clone());
+        let ticket = self.pending.open(target.clone(), body.get().len());
         let mut ticket = ticket.ok_or_else(|| overloaded("too many requests are under way; slow down"))?;
         let outgoing = Outgoing { id: ticket.id, body: Arc::clone(body), trace: trace.clone(), deadline };
         let sent = self.publisher.send(&target, outgoing);

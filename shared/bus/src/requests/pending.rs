@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -19,6 +19,9 @@ use crate::publisher::Deliveries;
 
 /// Requests of one instance that may be pending.
 const MAX_PENDING: usize = 65_536;
+/// The bytes of requests that may be pending, wherever they wait: in an outbox, in Redis or in their target. A restore of 128
+/// full states has 2 MiB, and 32 of them are sent at a time.
+const MAX_PENDING_BYTES: usize = 128 * 1024 * 1024;
 
 /// A reply. Several requests may share its outcome.
 #[derive(Debug, Clone)]
@@ -61,12 +64,15 @@ struct Entry {
 pub(crate) struct Pending {
     entries: Mutex<HashMap<u64, Entry>>,
     next: AtomicU64,
+    /// Of all tickets.
+    bytes: AtomicUsize,
 }
 
 /// One pending request. Dropping it gives the request up.
 pub(super) struct Ticket<'a> {
     pending: &'a Pending,
     pub(super) id: u64,
+    bytes: usize,
     verdict: oneshot::Receiver<Verdict>,
 }
 
@@ -88,20 +94,22 @@ impl Ticket<'_> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.pending.entries.lock().remove(&self.id);
+        self.pending.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 
 impl Pending {
-    /// A ticket for a request to `target`; `None` when too many wait.
-    pub(super) fn open(&self, target: InstanceId) -> Option<Ticket<'_>> {
+    /// A ticket for a request of so many bytes to `target`; `None` when too many requests or bytes are pending.
+    pub(super) fn open(&self, target: InstanceId, bytes: usize) -> Option<Ticket<'_>> {
         let mut entries = self.entries.lock();
-        if entries.len() >= MAX_PENDING {
+        if entries.len() >= MAX_PENDING || self.bytes.load(Ordering::Acquire) + bytes > MAX_PENDING_BYTES {
             return None;
         }
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, verdict) = oneshot::channel();
         entries.insert(id, Entry { verdict: sender, target, published: false });
-        Some(Ticket { pending: self, id, verdict })
+        Some(Ticket { pending: self, id, bytes, verdict })
     }
 
     /// The number of pending requests.
@@ -165,12 +173,21 @@ mod tests {
     #[test]
     fn a_request_is_counted_and_awaited_as_long_as_its_ticket_lives() {
         let pending = Pending::default();
-        let ticket = pending.open("presence-state-a".into()).unwrap();
+        let ticket = pending.open("presence-state-a".into(), 1).unwrap();
         let id = ticket.id;
         assert_eq!((pending.count(), pending.is_awaited(id)), (1, true));
         pending.published(&[id]);
         assert!(ticket.was_published() && pending.targets().len() == 1);
         drop(ticket);
         assert_eq!((pending.count(), pending.is_awaited(id), pending.targets().len()), (0, false, 0));
+    }
+    #[test]
+    fn no_more_bytes_are_pending_than_may_be() {
+        let pending = Pending::default();
+        let open = || pending.open("presence-state-a".into(), MAX_PENDING_BYTES / 2);
+        let both = (open().unwrap(), open().unwrap());
+        assert!(pending.open("presence-state-a".into(), 1).is_none());
+        drop(both.0);
+        assert!(open().is_some());
     }
 }

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use bus::{Bus, Listener, Role, redis};
+use bus::{Bus, Listener, Reply, Role, redis};
 use protocol::{
     Code, Fault, InstanceId, Partition, RoomId,
     command::{Command, Outcome},
@@ -80,21 +80,20 @@ impl Listener for Recorder {
 }
 
 impl Recorder {
-    fn answers(&self, envelope: &Envelope<'_>) -> Vec<(Vec<u64>, Arc<Outcome>)> {
-        let each = |outcome: Outcome| {
-            let outcome = Arc::new(outcome);
-            envelope.items.iter().map(|item| (item.ids.clone(), Arc::clone(&outcome))).collect()
-        };
+    fn answers(&self, envelope: &Envelope<'_>) -> Vec<Reply> {
+        let items = envelope.items.iter();
+        let each =
+            |outcome: Outcome| items.clone().map(|item| Reply::new(item.ids.clone(), &outcome).unwrap()).collect();
         match self.manner {
             Manner::Answers => each(names([self.bus.instance().as_str().into()])),
             Manner::AnswersTogether => {
-                let ids = envelope.items.iter().flat_map(|item| item.ids.clone()).collect();
-                vec![(ids, Arc::new(names(envelope.items.iter().map(|item| room(item).into()))))]
+                let ids = items.clone().flat_map(|item| item.ids.clone()).collect();
+                vec![Reply::new(ids, &names(items.map(|item| room(item).into()))).unwrap()]
             }
             Manner::AnswersAtLength => {
                 let long = |item: &Item<'_>| "x".repeat(room(item).parse::<usize>().unwrap() * 1024);
-                let outcome = |item| Arc::new(names([long(item).into()]));
-                envelope.items.iter().map(|item| (item.ids.clone(), outcome(item))).collect()
+                let reply = |item: &Item<'_>| Reply::new(item.ids.clone(), &names([long(item).into()])).unwrap();
+                items.map(reply).collect()
             }
             Manner::Refuses => each(Outcome::Fault(Fault::new(Code::RoomConflict, "no"))),
             Manner::Ignores => Vec::new(),

@@ -23,6 +23,8 @@ pub enum Reading {
     SubscriptionStale,
     /// 1 while Redis answers.
     RedisUp,
+    /// The share of `maxmemory` that the fullest Redis server uses, 0 to 1; nothing if it has no limit.
+    RedisMemory,
     /// How overdue the most overdue work of the last cycle was, in seconds: a gateway whose lease expired and that still has
     /// members, or an expired lock or waiter. 0 when nothing was overdue.
     ReaperLag,
@@ -73,6 +75,7 @@ impl Reading {
                 (Gauge, "bus.subscription.deaf", "", "1 while nothing arrives in the own inbox.")
             }
             Reading::RedisUp => (Gauge, "redis.up", "", "1 while Redis answers."),
+            Reading::RedisMemory => (Gauge, "redis.memory.ratio", "", "Share of maxmemory that is used."),
             Reading::ReaperLag => (Gauge, "reaper.lag", "s", "How overdue the most overdue work was."),
             Reading::LeaseAge => (Gauge, "presence.lease.age", "s", "Age of the last acknowledged lease renewal."),
             Reading::RestoresWaiting => {

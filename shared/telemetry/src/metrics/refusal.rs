@@ -33,11 +33,13 @@ pub enum Refusal {
     RequestHead,
     /// A request whose body came too slowly.
     RequestBody,
+    /// A metadata write while Redis is nearly full.
+    StoreMemory,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::Origin,
@@ -53,6 +55,7 @@ impl Refusal {
         Self::Connections,
         Self::RequestHead,
         Self::RequestBody,
+        Self::StoreMemory,
     ];
 
     /// The label's value.
@@ -73,6 +76,7 @@ impl Refusal {
             Self::Connections => "connections",
             Self::RequestHead => "request_head",
             Self::RequestBody => "request_body",
+            Self::StoreMemory => "store_memory",
         }
     }
 }

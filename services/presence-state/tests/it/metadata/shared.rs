@@ -30,8 +30,11 @@ fn update(room: &str, conn: &str, op: u64, value: &str) -> Metadata {
 impl Site {
     async fn together(&self, asked: &[Metadata]) -> Vec<Result<Record, Fault>> {
         let none = Span::none();
-        let results =
-            self.store.channels(u64::MAX, &asked.iter().map(|asked| (asked, &none)).collect::<Vec<_>>()).await;
+        let asked: Vec<_> = asked.iter().map(|asked| (asked, &none)).collect();
+        let mut results = Vec::new();
+        while results.len() < asked.len() {
+            results.extend(self.store.channels(u64::MAX, &asked[results.len()..]).await);
+        }
         let record = |written| match written {
             Written::Done(record) => record,
             Written::Rejected(rejected) => panic!("{rejected:?}"),

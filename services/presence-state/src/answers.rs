@@ -1,0 +1,128 @@
+//! The answers on their way out. What may wait is bounded in bytes: a command is carried out when there is space for its answer.
+//!
+//! - `space`: the bound. Answers for one inbox collect while a message to it is being sent, and the next message carries them.
+
+mod space;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use bus::{Body, Bus, Reply};
+use parking_lot::Mutex;
+use protocol::command::Outcome;
+use service::Spawner;
+
+pub(crate) use self::space::{Space, Spaces};
+use crate::open::Open;
+
+/// Answers are handed to the bus in portions of about this size, and make space when they are sent.
+const PORTION_BYTES: usize = 512 * 1024;
+
+/// An answer: the inbox that it goes to, the ids of the requests, the outcome.
+pub(crate) struct Addressed {
+    pub(crate) reply_to: Arc<str>,
+    pub(crate) ids: Vec<u64>,
+    pub(crate) outcome: Arc<Outcome>,
+    /// The commands that it answers.
+    pub(crate) open: Vec<Arc<Open>>,
+}
+
+/// Takes the answers of a batch.
+pub(crate) trait Outlet: Sync {
+    /// The bound of what may wait.
+    fn spaces(&self) -> &Spaces;
+    /// Sends answers, and keeps their space until they are sent. Returns their bytes.
+    fn send(&self, answers: Vec<Addressed>, space: Space) -> usize;
+}
+
+/// Sends answers over the bus.
+pub(crate) struct Answers {
+    bus: Arc<Bus>,
+    spaces: Spaces,
+    tasks: Spawner,
+    /// What waits, for each inbox to which a message is being sent.
+    inboxes: Mutex<HashMap<Arc<str>, VecDeque<Waiting>>>,
+}
+
+struct Waiting {
+    reply: Reply,
+    /// Shared by the answers that were sent together.
+    held: Arc<Held>,
+}
+
+struct Held {
+    _space: Space,
+    _open: Vec<Arc<Open>>,
+}
+
+impl Answers {
+    pub(crate) fn new(bus: Arc<Bus>, tasks: Spawner) -> Arc<Self> {
+        Arc::new(Self { bus, spaces: Spaces::default(), tasks, inboxes: Mutex::default() })
+    }
+
+    /// Sends what waits for an inbox, until nothing does.
+    async fn empty(self: Arc<Self>, inbox: Arc<str>) {
+        while let Some(portion) = self.next(&inbox) {
+            let (replies, held): (Vec<_>, Vec<_>) = portion.into_iter().map(|one| (one.reply, one.held)).unzip();
+            self.bus.reply(&inbox, &replies).await;
+            drop(held);
+        }
+    }
+
+    /// The next portion for an inbox; `None`, and the inbox is forgotten, if nothing waits.
+    fn next(&self, inbox: &Arc<str>) -> Option<Vec<Waiting>> {
+        let mut inboxes = self.inboxes.lock();
+        let waiting = inboxes.get_mut(inbox).filter(|waiting| !waiting.is_empty());
+        let Some(waiting) = waiting else {
+            inboxes.remove(inbox);
+            return None;
+        };
+        let mut bytes = 0;
+        let fits = waiting.iter().take_while(|one| {
+            let is_first = bytes == 0;
+            bytes += one.reply.body.bytes();
+            is_first || bytes <= PORTION_BYTES
+        });
+        let fits = fits.count();
+        Some(waiting.drain(..fits).collect())
+    }
+}
+
+impl Outlet for Arc<Answers> {
+    fn spaces(&self) -> &Spaces {
+        &self.spaces
+    }
+
+    fn send(&self, answers: Vec<Addressed>, mut space: Space) -> usize {
+        let (mut replies, mut open, mut bytes) = (Vec::with_capacity(answers.len()), Vec::new(), 0);
+        let mut last: Option<(Arc<Outcome>, Body)> = None;
+        for mut answer in answers {
+            open.append(&mut answer.open);
+            // Answers that share an outcome stand next to each other.
+            let body = match &last {
+                Some((outcome, body)) if Arc::ptr_eq(outcome, &answer.outcome) => Some(body.clone()),
+                _ => Body::of(&answer.outcome),
+            };
+            let Some(body) = body else { continue };
+            last = Some((answer.outcome, body.clone()));
+            bytes += body.bytes();
+            replies.push((answer.reply_to, Reply { ids: answer.ids, body }));
+        }
+        space.fit(bytes);
+        let held = Arc::new(Held { _space: space, _open: open });
+        for (inbox, reply) in replies {
+            let waiting = Waiting { reply, held: Arc::clone(&held) };
+            let mut inboxes = self.inboxes.lock();
+            if let Some(others) = inboxes.get_mut(&inbox) {
+                others.push_back(waiting);
+            } else {
+                inboxes.insert(Arc::clone(&inbox), VecDeque::from([waiting]));
+                drop(inboxes);
+                self.tasks.spawn("answers", Arc::clone(self).empty(inbox));
+            }
+        }
+        bytes
+    }
+}

@@ -1,0 +1,58 @@
+// The users of Redis as a deployment has them: deploy/redis/users.acl, with passwords made by deploy/redis/setup.sh.
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { temporaryFolder } from './child.mjs';
+import { Redis, freePort } from './redis.mjs';
+import { RespClient } from './resp.mjs';
+
+const DEPLOY = fileURLToPath(new URL('../../deploy/redis', import.meta.url));
+
+export class Users {
+  constructor(prefix = 'prs') {
+    this.root = temporaryFolder('users');
+    for (const user of ['redis', 'gateway', 'presence-state', 'reaper']) mkdirSync(join(this.root, 'secrets', user), { recursive: true });
+    mkdirSync(join(this.root, 'given'));
+    cpSync(join(DEPLOY, 'users.acl'), join(this.root, 'users.acl'));
+    this.prefix = prefix;
+    this.setUp();
+  }
+
+  setUp() {
+    execFileSync('sh', [join(DEPLOY, 'setup.sh')], { env: { PATH: process.env.PATH, SETUP_ROOT: this.root, REDIS_KEY_PREFIX: this.prefix } });
+  }
+
+  get aclFile() {
+    return join(this.root, 'secrets/redis/users.acl');
+  }
+
+  // The folder is that of the user's container; that of admin is Redis'.
+  passwordFile(folder) {
+    return join(this.root, 'secrets', folder, 'redis_password');
+  }
+
+  password(folder) {
+    return readFileSync(this.passwordFile(folder), 'utf8').trim();
+  }
+
+  // A Redis with these users.
+  async startRedis({ durable = false } = {}) {
+    const redis = new Redis(durable, await freePort(), { aclfile: this.aclFile }, ['admin', this.password('redis')]);
+    await redis.restart();
+    return redis;
+  }
+
+  // What tells a service its user.
+  env(redis, user) {
+    return { REDIS_URL: redis.url.replace('redis://', `redis://${user}@`), REDIS_PASSWORD_FILE: this.passwordFile(user), REDIS_KEY_PREFIX: this.prefix };
+  }
+
+  // A connection as that user.
+  async connect(redis, user) {
+    const client = await RespClient.connect(redis.port);
+    await client.command('AUTH', user, this.password(user));
+    return client;
+  }
+}
