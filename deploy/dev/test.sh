@@ -1,7 +1,7 @@
 # ./dev test and ./dev bench.
 
-# run_tests [unit | system [FILE…] | stack [FILE…] | compose [FILE…] | browser [FILE…] | abuse [ATTACKER…]]: everything but the stack,
-# the containers, the browser and the attackers, or one part. Ends with the totals of all runners on one line.
+# run_tests [unit | system [FILE…] | stack [FILE…] | compose [FILE…] | browser [FILE…] | abuse [ATTACKER…]]: everything but the
+# stack, the containers, the browser and the attackers, or one part. Ends with the totals of all runners on one line.
 run_tests() {
   local what=${1:-all}
   [ $# -eq 0 ] || shift
@@ -98,8 +98,8 @@ helm_tests() {
   node --test --test-concurrency=2 --test-reporter=spec ./*.test.mjs
 }
 
-# part NAME COMMAND…: runs it and adds the counts of its runners. A part that broke, or found no test, not even a skipped one, counts
-# as a failure.
+# part NAME COMMAND…: runs it and adds the counts of its runners. A part that broke, or found no test, not even a skipped one,
+# counts as a failure.
 part() {
   local name=$1 log="$test_logs/$1.log" status=0 counts
   shift

@@ -1,5 +1,5 @@
-// One hostile client at a time, from the files in attackers/, against a system with docker-compose.yml's limits and fifty honest users.
-// ROLLCALL_ATTACKERS names some of them. It ends with one table.
+// One hostile client at a time, from the files in attackers/, against a system with docker-compose.yml's limits and fifty honest
+// users. ROLLCALL_ATTACKERS names some of them. It ends with one table.
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { after, test } from 'node:test';
@@ -16,7 +16,8 @@ const unknown = wanted.filter((name) => !names.includes(name));
 assert.deepEqual(unknown, [], `no such attackers; there are ${names.join(', ')}`);
 
 const noLinux = !existsSync('/proc/self/clear_refs') && 'needs Linux: memory is read from /proc, and attackers have 127.0.0.2';
-const attackers = await Promise.all((wanted.length ? wanted : names).map(async (name) => ({ name, ...(await import(new URL(`${name}.mjs`, folder))) })));
+const load = async (name) => ({ name, ...(await import(new URL(`${name}.mjs`, folder))) });
+const attackers = await Promise.all((wanted.length ? wanted : names).map(load));
 // Those of one profile one after the other: they share a system while it stays whole.
 attackers.sort((one, other) => (one.profile ?? '').localeCompare(other.profile ?? ''));
 

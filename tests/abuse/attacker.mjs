@@ -1,5 +1,5 @@
-// The process of one attacker: attacker.mjs NAME SECONDS, with the gateways and a token in its environment. Reports its tally over
-// IPC twice a second and ends when its time is over, with everything that it had open.
+// The process of one attacker: attacker.mjs NAME SECONDS, with the gateways and a token in its environment. Reports its tally
+// over IPC twice a second and ends when its time is over, with everything that it had open.
 import { getPriority, setPriority } from 'node:os';
 import { parseArgs } from 'node:util';
 

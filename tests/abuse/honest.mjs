@@ -1,5 +1,5 @@
-// Fifty honest users in rooms of five, on both transports and both gateways, and a newcomer each second: the official client, all that
-// it can do at a human pace. What they asked, how long the answer or the event took, and what went wrong is kept by window.
+// Fifty honest users in rooms of five, on both transports and all gateways, and a newcomer each second: the official client, all
+// that it can do at a human pace. What they asked, how long the answer or the event took, and what went wrong is kept by window.
 import { Client, TRANSPORTS } from '../harness/client.mjs';
 import { sleep, until } from '../harness/until.mjs';
 
@@ -76,8 +76,8 @@ export class Honest {
   }
 
   #connect(number, userId) {
-    const { gateways } = this.#system;
-    const url = gateways[Math.floor(number / 2) % gateways.length].url;
+    const { entrances } = this.#system;
+    const url = entrances[Math.floor(number / 2) % entrances.length];
     return Client.connect(url, { transports: transportOf(number), auth: this.#auth(userId) });
   }
 

@@ -2,6 +2,7 @@
 // another kind of system is needed.
 import { readFileSync } from 'node:fs';
 
+import { haproxy } from './edge.mjs';
 import { Honest } from './honest.mjs';
 import { startIssuer } from './issuer.mjs';
 import { startSystem, stopSystem } from './system.mjs';
@@ -9,11 +10,15 @@ import { startSystem, stopSystem } from './system.mjs';
 const settings = readFileSync(new URL('../../services/gateway/default.toml', import.meta.url), 'utf8');
 const hasSetting = (name) => new RegExp(`^${name} = `, 'm').test(settings);
 
-// How a system is set up: `prepare` returns settings of the services (`env`) and of Redis, what an honest user connects with, what
-// attackers are told (`more`), and what to close in the end.
+// How a system is set up: `prepare` returns settings of the services (`env`) and of Redis, what an honest user connects with,
+// what attackers are told (`more`), and what to close in the end.
 export const profiles = {
   open: { prepare: async () => ({}) },
   small: { prepare: async () => ({ redis: { maxmemory: '64mb' } }) },
+  edge: {
+    missing: !haproxy && 'haproxy is not installed',
+    prepare: async () => ({ behindEdge: true, env: { TRUSTED_PROXIES: '127.0.0.1' } }),
+  },
   jwt: { missing: !hasSetting('auth') && 'the gateway has no setting AUTH yet', prepare: startIssuer },
 };
 

@@ -5,11 +5,12 @@ import { fileURLToPath } from 'node:url';
 import { Child } from '../harness/child.mjs';
 import { Redis, freePort } from '../harness/redis.mjs';
 import { GATEWAY, REAPER, STATE, System } from '../harness/system.mjs';
+import { startEdge } from './edge.mjs';
 import { MemoryLimits } from './memory-limits.mjs';
 
 const MIB = 1024 * 1024;
 // docker-compose.yml
-const LIMITS = { [GATEWAY]: 1024 * MIB, [STATE]: 512 * MIB, [REAPER]: 128 * MIB, redis: 1024 * MIB };
+const LIMITS = { [GATEWAY]: 1024 * MIB, [STATE]: 512 * MIB, [REAPER]: 128 * MIB, redis: 1024 * MIB, edge: 1024 * MIB };
 const REDIS = {
   appendonly: 'yes', appendfsync: 'everysec', maxmemory: '512mb', 'maxmemory-policy': 'noeviction',
   'client-output-buffer-limit': 'pubsub 128mb 64mb 60',
@@ -34,8 +35,8 @@ async function startSink() {
   return { child, url, bytes: async () => Number(await (await fetch(`${url}/bytes`)).text()) };
 }
 
-// `redis`: settings other than docker-compose.yml's.
-export async function startSystem({ env, redis } = {}) {
+// `redis`: settings other than docker-compose.yml's. `behindEdge`: clients reach the gateways through the edge alone.
+export async function startSystem({ env, redis, behindEdge = false } = {}) {
   const sink = await startSink();
   const system = await System.start({
     gateways: 2, states: 2, reapers: 1, redis: limitedRedis(redis),
@@ -45,21 +46,27 @@ export async function startSystem({ env, redis } = {}) {
     },
   });
   system.sink = sink;
+  if (behindEdge) system.edge = await startEdge(system.gateways, limits.around(LIMITS.edge));
+  // Where clients connect.
+  system.entrances = system.edge ? [system.edge.url] : system.gateways.map(({ url }) => url);
   return system;
 }
 
 export async function stopSystem(system) {
   await system.close();
+  await system.edge?.child.kill();
   await system.sink.child.kill();
   limits.remove();
 }
 
-// Every process of it by the name that the table shows.
+// Every process of it, by the name that the table shows, with its memory limit.
 export function processes(system) {
+  const named = (name, limit) => ({ child }) => ({ name, child, limit });
   return [
-    ...system.gateways.map(({ child }) => ({ name: 'gateway', child })),
-    ...system.states.map(({ child }) => ({ name: 'state', child })),
-    ...system.reapers.map(({ child }) => ({ name: 'reaper', child })),
-    { name: 'redis', child: system.redis.child },
+    ...system.gateways.map(named('gateway', LIMITS[GATEWAY])),
+    ...system.states.map(named('state', LIMITS[STATE])),
+    ...system.reapers.map(named('reaper', LIMITS[REAPER])),
+    ...[system.redis].map(named('redis', LIMITS.redis)),
+    ...(system.edge ? [system.edge] : []).map(named('edge', LIMITS.edge)),
   ];
 }

@@ -45,6 +45,7 @@ export async function trial({ system, honest, more }, attacker) {
     failures: failuresOf({
       dead: all.map(({ child }) => child).filter(({ exit }) => exit),
       errors: [...errors], tolerates, answers, events, left, broken: tally.broken,
+      peaks: all.map((process) => ({ name: process.child.name, peak: peaks.of(process), limit: process.limit })),
       kept: kept.map((process) => ({ name: process.child.name, before: before.get(process), now: resident(process) })),
       exportedPerS: (exported * 1000) / (Date.now() - began),
     }),
@@ -57,7 +58,7 @@ async function quiet() {
 }
 
 async function run(name, system, more) {
-  const gateways = system.gateways.map(({ url }) => ({ host: '127.0.0.1', port: Number(new URL(url).port) }));
+  const gateways = system.entrances.map((url) => ({ host: '127.0.0.1', port: Number(new URL(url).port) }));
   const child = fork(fileURLToPath(new URL('./attacker.mjs', import.meta.url)), [name, String(ATTACK_S)], {
     env: { ...process.env, ROLLCALL_ATTACKED: JSON.stringify({ gateways, more }) },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],

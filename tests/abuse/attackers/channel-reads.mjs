@@ -1,4 +1,5 @@
-// 1,200 sockets that joined nothing ask for one channel of 255 KB at the same time, over and over: presence-state holds an answer for each.
+// 1,200 sockets that joined nothing ask for one channel of 255 KB at the same time, over and over: presence-state holds an answer
+// for each.
 import { lanes } from '../loops.mjs';
 import { fillChannel } from '../payloads.mjs';
 import { Session } from '../wire.mjs';

@@ -11,6 +11,7 @@ export async function attack({ gateways, tally, ...time }) {
   const sockets = (await Promise.all(gateways.map((gateway) => Session.openMany(gateway, tally, 100)))).flat();
   await lanes(sockets.length, time, (lane) => {
     if (!sockets[lane].isOpen) return false;
-    return sockets[lane].fire('metadata:setChannel', { channelName: `attacked-queue-${lane}`, channelType: 'T', data: LARGE_MESSAGE });
+    const channel = { channelName: `attacked-queue-${lane}`, channelType: 'T' };
+    return sockets[lane].fire('metadata:setChannel', { ...channel, data: LARGE_MESSAGE });
   });
 }

@@ -1,5 +1,5 @@
-// 600 connections whose other side is gone without a word, as far as they show: they end their half and keep the rest, some before their
-// handshake, some after it, some as members. None answers a ping.
+// 600 connections whose other side is gone without a word, as far as they show: they end their half and keep the rest, some
+// before their handshake, some after it, some as members. None answers a ping.
 import { Line, Session, pollingHandshake } from '../wire.mjs';
 
 export const bound = 'time of a request head, sessions without a namespace, pings';

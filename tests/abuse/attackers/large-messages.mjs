@@ -1,4 +1,5 @@
-// Four sockets send messages of 60 KB that mean nothing, and four others messages of 64 KiB and a little more, as fast as they are taken.
+// Four sockets send messages of 60 KB that mean nothing, and four others messages of 64 KiB and a little more, as fast as they
+// are taken.
 import { lanes } from '../loops.mjs';
 import { text } from '../payloads.mjs';
 import { Session, frame } from '../wire.mjs';

@@ -1,4 +1,5 @@
-// Four members of another room take all locks of the name of an honest room for five minutes; 256 sockets wait for them; then all vanish.
+// Four members of another room take all locks of the name of an honest room for five minutes; 256 sockets wait for them; then all
+// vanish.
 import { Session } from '../wire.mjs';
 
 export const bound = 'locks of a name held by one socket';

@@ -1,4 +1,5 @@
-// Packets that are none, on both transports: every type with wrong lengths, namespaces, acknowledgement numbers, nesting and bytes.
+// Packets that are none, on both transports: every type with wrong lengths, namespaces, acknowledgement numbers, nesting and
+// bytes.
 import { randomBytes, randomInt } from 'node:crypto';
 
 import { lanes } from '../loops.mjs';
@@ -8,12 +9,14 @@ import { Session, frame, openPolling, post, request } from '../wire.mjs';
 export const bound = 'bad input is refused or closes its connection; events per socket and second; handshakes per address and second';
 
 const PACKETS = [
-  () => '', () => '4', () => '9', () => '42', () => '42[', () => '42[]', () => '42{}', () => '42[1]', () => '42[null,{}]', () => '42[["a"]]',
-  () => '4299999999999999999999["presence:join",{}]', () => '42-1["presence:join",{}]', () => '4200["presence:heartbeat",{}]',
-  () => `40/${text(60_000)},`, () => '40/other,{}', () => '41/other,', () => '43', () => '431[]', () => '4399999999999999999999[1]', () => '44{}',
-  () => '451-["a",{"_placeholder":true,"num":9}]', () => '45999999-["a"]', () => '45-["a"]', () => '461-1[]', () => '4\0', () => '42["\ud800"]',
+  () => '', () => '4', () => '9', () => '42', () => '42[', () => '42[]', () => '42{}', () => '42[1]', () => '42[null,{}]',
+  () => '42[["a"]]', () => '4299999999999999999999["presence:join",{}]', () => '42-1["presence:join",{}]',
+  () => '4200["presence:heartbeat",{}]', () => `40/${text(60_000)},`, () => '40/other,{}', () => '41/other,', () => '43',
+  () => '431[]', () => '4399999999999999999999[1]', () => '44{}', () => '451-["a",{"_placeholder":true,"num":9}]',
+  () => '45999999-["a"]', () => '45-["a"]', () => '461-1[]', () => '4\0', () => '42["\ud800"]',
   () => `42["presence:join",${'['.repeat(30_000)}`, () => `42["presence:join",${'{"a":'.repeat(9000)}1${'}'.repeat(9000)}]`,
-  () => `420["presence:join",{"roomId":1e999}]`, () => `420["${text(60_000)}",{}]`, () => '2probe', () => '3', () => '5', () => '6', () => '1',
+  () => '420["presence:join",{"roomId":1e999}]', () => `420["${text(60_000)}",{}]`, () => '2probe', () => '3', () => '5',
+  () => '6', () => '1',
 ];
 const pick = () => PACKETS[randomInt(PACKETS.length)]();
 

@@ -1,4 +1,5 @@
-// Four sockets that never read ask for one channel of 255 KB, a hundred times a second each: under 0.5 MiB in, gigabytes to be sent.
+// Four sockets that never read ask for one channel of 255 KB, a hundred times a second each: under 0.5 MiB in, gigabytes to be
+// sent.
 import { lanes } from '../loops.mjs';
 import { fillChannel } from '../payloads.mjs';
 import { Session } from '../wire.mjs';

@@ -1,11 +1,11 @@
-// Four sockets join and leave 4,000 rooms in a loop: a subscription, a member and two events each time.
+// 16 sockets join and leave 4,000 rooms in a loop: a subscription, a member and two events each time.
 import { lanes } from '../loops.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'events per socket and second';
 
 const ROOMS = 4000;
-const SOCKETS = 4;
+const SOCKETS = 16;
 
 export async function attack({ gateways, tally, ...time }) {
   const sockets = await Session.openMany(gateways[0], tally, SOCKETS);

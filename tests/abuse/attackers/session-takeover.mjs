@@ -1,5 +1,5 @@
-// A member of a room uses what it is shown of the others, their connId, as the id of their sessions, on both transports: to write, to
-// read, to upgrade, to end them. All of it is refused with 400, and the victims notice nothing.
+// A member of a room uses what it is shown of the others, their connId, as the id of their sessions, on both transports: to
+// write, to read, to upgrade, to end them. All of it is refused with 400, and the victims notice nothing.
 import { Session, get, openPolling, post, request } from '../wire.mjs';
 
 export const bound = 'connId is an id of its own and opens nothing';
@@ -31,7 +31,7 @@ export async function attack({ gateways: [gateway], tally, rest, ended }) {
   await rest(200);
   const announced = seen.length;
 
-  for (const { name, connId } of [{ name: 'long polling', connId: polling.connId }, { name: 'WebSocket', connId: socket.connId }]) {
+  for (const [name, { connId }] of Object.entries({ 'long polling': polling, WebSocket: socket })) {
     for (const packet of ['42["presence:heartbeat",{"patchState":{"safe":false}}]', '42["presence:leave",{}]', '41', '1']) {
       const { status } = await request(gateway, tally, post(at(connId), packet));
       promise(status === 400, `POST ${packet} to a session of ${name} under its connId: ${status}`);
