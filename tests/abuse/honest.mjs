@@ -21,10 +21,6 @@ class Window {
   fail(what) {
     this.errors.set(what, (this.errors.get(what) ?? 0) + 1);
   }
-
-  get failures() {
-    return [...this.errors.values()].reduce((sum, count) => sum + count, 0);
-  }
 }
 
 // What a user does, in turn. Most of it changes a state, which four others are sent.
@@ -37,6 +33,7 @@ export class Honest {
   #auth;
   #over = false;
   #loops = [];
+  #asked = new Set(); // {at}: what is not answered yet
 
   // All of them have joined. `auth(userId)` is what a user connects with.
   static async arrive(system, auth = () => undefined) {
@@ -53,11 +50,17 @@ export class Honest {
     this.#auth = auth;
   }
 
-  // What the one that ends now has is complete.
+  // Returns the one that ends.
   beginWindow() {
     const ended = this.window;
     this.window = new Window();
     return ended;
+  }
+
+  // How long answers have taken in this window so far; what is not answered yet counts with the time that it has waited.
+  answersMs() {
+    const now = performance.now();
+    return [...this.window.answersMs, ...[...this.#asked].map(({ at }) => now - at)];
   }
 
   async leave() {
@@ -112,15 +115,18 @@ export class Honest {
   }
 
   async #ask(client, event, payload) {
-    const began = performance.now();
+    const asked = { at: performance.now() };
+    this.#asked.add(asked);
     try {
       const answer = await client.ask(event, payload);
-      this.window.answersMs.push(performance.now() - began);
+      this.window.answersMs.push(performance.now() - asked.at);
       if (!answer.ok) this.window.fail(`${event}: ${answer.code}`);
       return answer;
     } catch (error) {
       if (!this.#over && client.socket.connected) this.window.fail(`${event}: ${error.message}`);
       return { ok: false };
+    } finally {
+      this.#asked.delete(asked);
     }
   }
 

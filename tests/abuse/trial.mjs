@@ -29,8 +29,7 @@ export async function trial({ system, honest, more }, attacker) {
 
   const tally = attacker ? await run(attacker.name, system, more) : await quiet();
   await sleep(AFTERMATH_MS);
-  const { answersMs, eventsMs } = honest.window;
-  const [answers, events] = [latencies(answersMs), latencies(eventsMs)];
+  const [answers, events] = [latencies(honest.answersMs()), latencies(honest.window.eventsMs)];
   const left = await untilReturned({ system, all, before, was, allows });
   peaks.stop();
   honest.check();
