@@ -21,10 +21,8 @@ fuzz_target!(|body: &[u8]| {
 });
 
 fn packets(pieces: &[&[u8]]) -> Vec<String> {
-    let frames: Vec<_> = pieces
-        .iter()
-        .map(|piece| Ok::<_, Infallible>(http_body::Frame::data(Bytes::copy_from_slice(piece))))
-        .collect();
+    let frames: Vec<_> =
+        pieces.iter().map(|piece| Ok::<_, Infallible>(http_body::Frame::data(Bytes::copy_from_slice(piece)))).collect();
     let packets = payload::decoder(StreamBody::new(stream::iter(frames)), None, ProtocolVersion::V4, MAX_BYTES);
     let mut packets = std::pin::pin!(packets);
     let mut seen = Vec::new();

@@ -18,15 +18,17 @@ fuzz_target!(|text: &str| {
     let (Some(state), Some(patch)) = (read("state", state), read("patchState", patch)) else { return };
     let merged = match merge(&state, &patch) {
         Ok(Some(merged)) => merged,
-        Ok(None) => return assert_eq!(spread(&state, &patch), spread(&state, &state)),
+        Ok(None) => state.clone(),
         Err(fault) => return assert_eq!(fault.code, Code::TooLarge),
     };
     check("the patched state", &merged).expect("a merged state is a state");
-    assert_eq!(spread(&state, &patch), spread(&merged, &merged));
+    if let Some(expected) = spread(&state, &patch) {
+        assert_eq!(spread(&merged, &merged), Some(expected));
+    }
     assert!(merge(&merged, &patch).expect("it fitted before").is_none());
 });
 
-/// `{...state, ...patch}`, where serde can hold all numbers.
+/// `{...state, ...patch}`; `None` if serde cannot hold one of the numbers.
 fn spread(state: &RawValue, patch: &RawValue) -> Option<Map<String, Value>> {
     let mut fields: Map<String, Value> = serde_json::from_str(state.get()).ok()?;
     fields.extend(serde_json::from_str::<Map<String, Value>>(patch.get()).ok()?);
