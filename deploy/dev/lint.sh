@@ -5,6 +5,7 @@
 lint() {
   local verdict=0
   cargo fmt --all --check || verdict=1
+  cargo fmt --manifest-path fuzz/Cargo.toml --check || verdict=1
   cargo clippy --workspace --all-targets -- -D warnings || verdict=1
   check_architecture || verdict=1
   check_modules shared/bus/src "$bus_modules" || verdict=1

@@ -1,13 +1,16 @@
 # ./dev test and ./dev bench.
 
-# run_tests [unit | system [FILE…] | stack [FILE…] | compose [FILE…] | browser [FILE…]]: everything but the stack, the
-# containers and the browser, or one part. Ends with the totals of all runners on one line.
+# run_tests [unit | system [FILE…] | stack [FILE…] | compose [FILE…] | browser [FILE…] | abuse [ATTACKER…]]: everything but the
+# stack, the containers, the browser and the attackers, or one part. Ends with the totals of all runners on one line.
 run_tests() {
   local what=${1:-all}
   [ $# -eq 0 ] || shift
   case $what in
-    all | unit | system | stack | compose | browser) ;;
-    *) die "./dev test takes nothing, unit, system [FILE…], stack [FILE…], compose [FILE…] or browser [FILE…], not '$what'" ;;
+    all | unit | system | stack | compose | browser | abuse) ;;
+    *)
+      die "./dev test takes nothing, unit, system [FILE…], stack [FILE…], compose [FILE…], browser [FILE…] or" \
+        "abuse [ATTACKER…], not '$what'"
+      ;;
   esac
   passed=0 failed=0 skipped=0
   test_logs="$PWD/.dev/test"
@@ -34,6 +37,7 @@ run_tests() {
   fi
   if [ "$what" = compose ]; then compose_tests "$@"; fi
   if [ "$what" = browser ]; then part browser node_tests browser "$@"; fi
+  if [ "$what" = abuse ]; then part abuse abuse_tests "$@"; fi
   printf '%s passed, %s failed' "$passed" "$failed"
   [ "$skipped" = 0 ] || printf ', %s skipped' "$skipped"
   printf '\n'
@@ -56,6 +60,14 @@ node_tests() {
   else
     npm run "$kind"
   fi
+}
+
+# Attackers, all or those of these names, each beside honest users. Judged by the clock too, and so apart from the other tests.
+abuse_tests() {
+  build_services && cd tests && npm ci || return
+  # Thousands of connections, each with a file descriptor on both sides.
+  ulimit -n "$(ulimit -Hn)" 2>/dev/null
+  ROLLCALL_BIN_DIR=$binaries ROLLCALL_ATTACKERS="$*" npm run abuse
 }
 
 # The files alone, and with an engine and all images also the system they start.
@@ -86,8 +98,8 @@ helm_tests() {
   node --test --test-concurrency=2 --test-reporter=spec ./*.test.mjs
 }
 
-# part NAME COMMAND…: runs it and adds the counts of its runners. A part that broke, or found no test, not even a skipped one, counts
-# as a failure.
+# part NAME COMMAND…: runs it and adds the counts of its runners. A part that broke, or found no test, not even a skipped one,
+# counts as a failure.
 part() {
   local name=$1 log="$test_logs/$1.log" status=0 counts
   shift

@@ -41,6 +41,7 @@ export function freePort() {
 }
 
 export class Redis {
+  wrapper = []; // what is put before its command, for a limit
   #client;
 
   // `durable`: every write is on disk before it is answered, so that a killed Redis comes back with its data.
@@ -68,7 +69,8 @@ export class Redis {
       ...this.options,
     };
     const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
-    this.child = new Child(`redis :${this.port}`, findServer(), args);
+    const [command, ...rest] = [...this.wrapper, findServer(), ...args];
+    this.child = new Child(`redis :${this.port}`, command, rest);
     await until(`Redis on port ${this.port} answers`, () => {
       if (this.child.exit) throw new Error(this.child.report());
       return this.command('PING');

@@ -16,13 +16,15 @@ const ONE_ADDRESS = { ADDRESS_HANDSHAKES_PER_S: '0' };
 
 let started = 0;
 
-// The process alone, with nothing from the tests' own environment but the PATH. With `next` it is of a later version.
-export function spawnService(kind, { next, ...env }, args = []) {
+// The process alone, with nothing from the tests' own environment but the PATH. With `next` it is of a later version; `wrapper(kind)`
+// returns what to put before its command, for a limit.
+export function spawnService(kind, { next, wrapper = () => [], ...env }, args = []) {
   const binary = join(next ? NEXT : BINARIES, kind);
   if (!existsSync(binary)) throw new Error(`${binary} is missing: build the workspace in release first`);
   const defaults = { PATH: process.env.PATH, PORT: '0', ADMIN_PORT: '0', LOG_FORMAT: 'json', RUST_LOG: 'info', ...ONE_ADDRESS };
   started += 1;
-  return new Child(`${kind} #${started}`, binary, args, { env: { ...defaults, ...env } });
+  const [command, ...rest] = [...wrapper(kind), binary, ...args];
+  return new Child(`${kind} #${started}`, command, rest, { env: { ...defaults, ...env } });
 }
 
 function listeningAddress(line) {

@@ -18,6 +18,8 @@ mod backoff;
 mod config;
 mod count;
 mod due_queue;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod listener;
 mod liveness;

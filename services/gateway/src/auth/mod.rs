@@ -20,6 +20,8 @@ mod claims;
 mod config;
 mod fetch;
 mod file;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod header;
 mod jwk;
 mod jwks;

@@ -1,0 +1,6 @@
+//! A set of keys, as JWK or PEM, from a file or a URL.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| gateway::fuzzing::keys(text));

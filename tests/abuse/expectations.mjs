@@ -1,0 +1,51 @@
+// What must hold whatever one client does. Nothing here measures or waits.
+import { MIB } from './measure.mjs';
+
+const P99_MS = 100;
+const MEMORY_FACTOR = 1.5;
+// Of its limit. Who gets further in seconds kills it in minutes.
+const PEAK_SHARE = 0.5;
+// The allocator's and Redis' own ups and downs.
+const REDIS_SLACK_BYTES = 4 * MIB;
+// Honest newcomers come and go.
+const KEYS_SLACK = 4;
+// Some five times what honest users alone export.
+const EXPORT_BYTES_PER_S = MIB / 3;
+// Kinds of keys that a client may leave behind: metadata lives for METADATA_TTL_MS.
+const LASTING = ['meta', 'revisions'];
+
+const mib = (bytes) => `${Math.round(bytes / MIB)} MiB`;
+
+// Whether a process that had `before` bytes has given back what it took. Redis keeps what the attacker may leave behind.
+export function isReturned(name, before, now, allows) {
+  const stays = name === 'redis' ? allows.bytes + REDIS_SLACK_BYTES : 0;
+  return now <= MEMORY_FACTOR * before + stays;
+}
+
+// What is in Redis that was not there before: {keys, bytes, wrong: what of it may not be, in words}.
+export function leftovers(before, now, allows) {
+  const grown = Object.keys(now.kinds).map((kind) => [kind, now.kinds[kind] - (before.kinds[kind] ?? 0)]);
+  const tooMany = grown.filter(([kind, more]) => more > KEYS_SLACK + (LASTING.includes(kind) ? allows.keys : 0));
+  const wrong = tooMany.map(([kind, more]) => `${more} keys more of ${kind}`);
+  const bytes = now.bytes - before.bytes;
+  if (bytes > allows.bytes + REDIS_SLACK_BYTES) wrong.push(`${mib(bytes)} more`);
+  return { keys: grown.reduce((sum, [, more]) => sum + Math.max(0, more), 0), bytes: Math.max(0, bytes), wrong };
+}
+
+// What did not hold: [{kind, text}].
+export function failuresOf({ dead, errors, tolerates, answers, events, peaks, kept, left, exportedPerS, broken }) {
+  const failures = dead.map((child) => ({ kind: 'death', text: child.report() }));
+  const fail = (kind, text) => failures.push({ kind, text });
+  for (const [what, times] of errors) if (!tolerates.includes(what)) fail('errors', `${times} × ${what}`);
+  for (const [what, { p99 }] of Object.entries({ answer: answers, event: events })) {
+    if (!(p99 < P99_MS)) fail('p99', `p99 of an honest ${what} ${p99?.toFixed(0)} ms, not under ${P99_MS} ms`);
+  }
+  for (const { name, peak, limit } of peaks.filter(({ peak, limit }) => peak > PEAK_SHARE * limit)) {
+    fail('peak', `${name} had up to ${mib(peak)} of ${mib(limit)}`);
+  }
+  for (const { name, before, now } of kept) fail('memory', `${name} had ${mib(before)} and still has ${mib(now)}`);
+  if (left.wrong.length) fail('leftovers', `Redis has ${left.wrong.join(', ')}`);
+  if (exportedPerS > EXPORT_BYTES_PER_S) fail('telemetry', `${Math.round(exportedPerS / 1024)} KiB of telemetry a second`);
+  for (const text of broken) fail('broken', text);
+  return failures;
+}

@@ -1,0 +1,48 @@
+// The system that is attacked at the moment, with its honest users. It serves one attacker after the other until it is broken, or
+// another kind of system is needed.
+import { readFileSync } from 'node:fs';
+
+import { haproxy } from './edge.mjs';
+import { Honest } from './honest.mjs';
+import { startIssuer } from './issuer.mjs';
+import { startSystem, stopSystem } from './system.mjs';
+
+const settings = readFileSync(new URL('../../services/gateway/default.toml', import.meta.url), 'utf8');
+const hasSetting = (name) => new RegExp(`^${name} = `, 'm').test(settings);
+
+// How a system is set up: `prepare` returns settings of the services (`env`) and of Redis, what an honest user connects with,
+// what attackers are told (`more`), and what to close in the end.
+export const profiles = {
+  open: { prepare: async () => ({}) },
+  small: { prepare: async () => ({ redis: { maxmemory: '64mb' } }) },
+  edge: {
+    missing: !haproxy && 'haproxy is not installed',
+    prepare: async () => ({ behindEdge: true, env: { TRUSTED_PROXIES: '127.0.0.1' } }),
+  },
+  jwt: { missing: !hasSetting('auth') && 'the gateway has no setting AUTH yet', prepare: startIssuer },
+};
+
+export class Stage {
+  #now = null;
+
+  async open(profile = 'open') {
+    if (this.#now?.profile === profile) return this.#now;
+    await this.clear();
+    const prepared = await profiles[profile].prepare();
+    const system = await startSystem(prepared);
+    this.#now = { profile, system, more: prepared.more, close: prepared.close };
+    this.#now.honest = await Honest.arrive(system, prepared.auth);
+    return this.#now;
+  }
+
+  async clear() {
+    const then = this.#now;
+    if (!then) return;
+    this.#now = null;
+    // Nobody waits for answers of what may be dead.
+    for (const { socket } of then.honest?.users ?? []) socket.disconnect();
+    await then.honest?.leave();
+    await stopSystem(then.system);
+    then.close?.();
+  }
+}
