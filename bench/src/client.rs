@@ -41,6 +41,11 @@ pub(crate) struct Sender {
 impl Client {
     /// Opens a WebSocket, Engine.IO and the namespace `/`.
     pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
+        Self::connect_as(address, "").await
+    }
+
+    /// The same with the JSON of `auth`, or nothing.
+    pub(crate) async fn connect_as(address: SocketAddr, auth: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (reader, mut writer) = stream.into_split();
@@ -49,7 +54,7 @@ impl Client {
         let mut client = Self { reader, sender, inbox: vec![0; 2048], start: 0, end: 0 };
         client.upgraded().await?;
         client.expect(&Packet::Open).await?;
-        client.sender.send_text(b"40").await?;
+        client.sender.send_text(format!("40{auth}").as_bytes()).await?;
         client.expect(&Packet::Connected).await?;
         Ok(client)
     }

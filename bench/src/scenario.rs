@@ -1,5 +1,6 @@
 //! The list of scenarios and what they share. Each one starts its own servers, measures, and hands in its part of the report.
 
+mod auth;
 mod channels;
 mod closed_loop;
 mod everyday;
@@ -24,7 +25,7 @@ use crate::report::Report;
 use crate::servers::{Servers, Telemetry};
 
 /// All scenarios by name, in the order of the table, each with what it measures.
-pub(crate) const ALL: [(&str, &str); 11] = [
+pub(crate) const ALL: [(&str, &str); 12] = [
     ("closed-loop", "plain heartbeats of 200 clients in a closed loop, against the echo"),
     ("everyday", "4,000 connections with one heartbeat a second each, against the echo"),
     ("patches", "every heartbeat a patch, rooms of two, 200 clients, against the echo"),
@@ -35,6 +36,7 @@ pub(crate) const ALL: [(&str, &str); 11] = [
     ("loud-room", "p99 in 20 rooms of two next to a room of 200 where one writes 60 KB as fast as it is answered"),
     ("channels", "updates of metadata and locks of 200 clients, against patches; a lock that 20 want"),
     ("growth", "CPU of a plain heartbeat with few and many rooms, with small and large rooms"),
+    ("auth", "what tokens and budgets cost: a connect with a join, and the everyday load"),
     ("telemetry", "what tracing costs: off, as in production, as in development (not in --quick)"),
 ];
 
@@ -63,6 +65,7 @@ impl Bench {
             "loud-room" => loud_room::run(self).await,
             "channels" => channels::run(self).await,
             "growth" => growth::run(self).await,
+            "auth" => auth::run(self).await,
             "telemetry" => telemetry::run(self).await,
             other => Err(io::Error::other(format!("there is no scenario {other}"))),
         }

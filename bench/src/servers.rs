@@ -50,12 +50,22 @@ impl Servers {
 
     /// Redis, presence-state, the reaper and the gateway, ready to serve. Traces go to `sink`.
     pub(crate) async fn rollcall(telemetry: Telemetry, sink: SocketAddr) -> io::Result<Self> {
+        Self::rollcall_with(telemetry, sink, &[]).await
+    }
+
+    /// The same with further settings, which win.
+    pub(crate) async fn rollcall_with(
+        telemetry: Telemetry,
+        sink: SocketAddr,
+        settings: &[(&'static str, String)],
+    ) -> io::Result<Self> {
         let folder = Folder::new()?;
         let (redis, redis_address) = redis::start(&folder).await?;
         let mut processes = vec![redis];
         let mut address = redis_address;
         for name in ["presence-state", "presence-reaper", "presence-gateway"] {
-            let variables = variables(telemetry, sink, redis_address);
+            let mut variables = variables(telemetry, sink, redis_address);
+            variables.extend_from_slice(settings);
             let mut service = Process::start(name, &program(name)?, &[], &variables, &folder)?;
             address = service.listening(READY_WITHIN).await?;
             service.until("is not ready", READY_WITHIN, || ready(address)).await?;

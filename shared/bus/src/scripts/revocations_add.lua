@@ -20,7 +20,7 @@ end
 local last = tonumber(redis.call('ZRANGE', order, -1, -1, 'WITHSCORES')[2] or 0)
 local count = redis.call('ZCARD', order)
 for i = 3, #ARGV, 2 do
-  if not redis.call('HEXISTS', moments, ARGV[i]) then count = count + 1 end
+  if redis.call('HEXISTS', moments, ARGV[i]) == 0 then count = count + 1 end
 end
 if count > most then return 0 end
 
