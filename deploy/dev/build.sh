@@ -20,7 +20,7 @@ build_stand_in() { cargo build --release -p bench --bin stand-in; }
 next_binaries="$PWD/.dev/next/bin"
 build_next() {
   local next="$PWD/.dev/next" target=${binaries%/release} name
-  rm -rf "$next" && mkdir -p "$next/src" "$next_binaries" && cp -R Cargo.toml Cargo.lock shared services bench "$next/src/" || return
+  rm -rf "$next" && mkdir -p "$next/src" "$next_binaries" && cp -R Cargo.toml Cargo.lock shared services bench tools "$next/src/" || return
   sed 's/^ *serde_json::to_string(self)$/serde_json::to_string(self).map(|text| {\
       text.replace("{\\"ids\\":", "{\\"later\\":{\\"a\\":[1]},\\"ids\\":").replacen("{", "{\\"later\\":[{}],", 1)\
     })/' shared/protocol/src/envelope.rs >"$next/src/shared/protocol/src/envelope.rs" || return

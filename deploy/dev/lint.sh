@@ -55,6 +55,7 @@ gateway: protocol telemetry service bus testkit
 presence-state: protocol telemetry service bus keyspace testkit
 reaper: protocol telemetry service bus keyspace testkit
 bench: protocol telemetry service bus
+rollcall-token:
 '
 
 check_architecture() {
@@ -81,7 +82,7 @@ protocol_shared='limits fault ids json position info state'
 gateway_modules='backoff count due_queue liveness translate auth http config pending reassert relay socket listener stop revoke'
 http_modules='address connections timed refusals gate requests origins proxies transports slot rate sessions affinity slim overflow server'
 relay_modules='tries room member inbox registry dirty delivery dispatch entering lock_subscription own'
-auth_modules='pattern rights strict rejection algorithm key jwk pem store_log fetch jwks file store header claims outsiders config verifier permit access sessions tokens'
+auth_modules='pattern rights strict rejection algorithm key jwk pem fetch jwks file store header claims outsiders config verifier permit access sessions tokens'
 room_modules='position roster shown sink publication resync subscriber channels lock_board backlog joins recovery events admission repair reconcile'
 socket_modules='task pending_acks outlet ack held op session client verbs member worker disconnect events'
 
@@ -172,7 +173,7 @@ check_licences() {
     ' - "$file" || verdict=1
   done
   if grep -rnE --exclude='*.md' --exclude-dir=node_modules "github\.com/$never_built([^a-z-]|\$)" \
-    .ci bench deploy dev services shared tests ./*.toml ./*.yml ./*.yaml >&2; then
+    .ci bench deploy dev services shared tests tools ./*.toml ./*.yml ./*.yaml >&2; then
     echo "licences: the lines above name a module that is under the AGPL and must not be built" >&2
     verdict=1
   fi

@@ -2,7 +2,7 @@
 
 up() {
   local data
-  gateways=1 states=1 reapers=1 observe=no
+  gateways=1 states=1 reapers=1 observe=no auth=no
   up_options "$@"
   need_rust
   need_compiler
@@ -11,6 +11,7 @@ up() {
   need_redis
   open_run
   build
+  if [ $auth = yes ]; then use_auth; fi
   data="$PWD/.dev/$PORT"
   [ "$any_port" = no ] || data="$run/redis-data"
   if [ $observe = yes ]; then start_observing "$data"; fi
@@ -27,12 +28,13 @@ up_options() {
   while [ $# -gt 0 ]; do
     case $1 in
       --observe) observe=yes && shift && continue ;;
+      --auth) auth=yes && shift && continue ;;
       --*=*) option=${1%%=*} value=${1#*=} && shift ;;
       *) option=$1 value=${2:-} && shift $(($# > 1 ? 2 : 1)) ;;
     esac
     case $option in
       --gateways | --states | --reapers) ;;
-      *) die "./dev up accepts --gateways N, --states N, --reapers N and --observe, not '$option'" ;;
+      *) die "./dev up accepts --gateways N, --states N, --reapers N, --observe and --auth, not '$option'" ;;
     esac
     case $value in
       [1-9] | [1-9][0-9]) ;;
@@ -127,6 +129,7 @@ greet() {
   local port
   for ((port = PORT; port < PORT + gateways; port++)); do printf 'ready %s\n' "$(url "$port")"; done
   if [ $observe = yes ]; then tell_addresses; fi
+  tell_auth
   cat <<EOF
   Try it:  point a Socket.IO client at $(url "$PORT") and emit presence:join (README.md has ten lines to paste)
   Look:    $(url "$PORT")/readyz tells how it is; kill -9 one of the pids above and watch what its users notice

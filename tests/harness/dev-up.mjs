@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { Child } from './child.mjs';
 import { until, withTimeout } from './until.mjs';
 
-const DEV = fileURLToPath(new URL('../../dev', import.meta.url));
+export const DEV = fileURLToPath(new URL('../../dev', import.meta.url));
 // It builds first, which takes a moment even when there is nothing to build.
 export const START_MS = 120_000;
 export const STOP_MS = 20_000;

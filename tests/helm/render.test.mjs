@@ -51,6 +51,21 @@ test('an older Kubernetes is refused by name', () => {
   assert.match(stderr, /requires kubeVersion: >=1\.30/);
 });
 
+test('gateways, and no one else, have the keys for tokens', () => {
+  const { spec, container } = rendered.everything.pod('gateway');
+  const { data } = rendered.everything.one('ConfigMap', 'gateway');
+  const [mount] = container.volumeMounts;
+  assert.equal(data.AUTH, 'jwt');
+  assert.equal(data.JWT_KEYS_FILE, `${mount.mountPath}/keys`);
+  assert.deepEqual(JSON.parse(data.JWT_DEFAULT_ROOMS), [{ room: 'lobby:**', allow: ['join', 'metadata:read'] }]);
+  assert.deepEqual(spec.volumes, [{ name: mount.name, secret: { secretName: 'keys-of-the-team', items: [{ key: 'jwks.json', path: 'keys' }] } }]);
+  const secret = Rendered.of('default', ['--set', 'auth.mode=jwt,auth.hmacSecret.name=x']);
+  assert.equal(secret.one('ConfigMap', 'gateway').data.JWT_SECRET_FILE, data.JWT_KEYS_FILE);
+  each((chart, component, where) => {
+    if (component !== 'gateway' || chart !== rendered.everything) assert.equal(chart.pod(component).spec.volumes, undefined, where);
+  });
+});
+
 test('names are unique, short enough, and carry the release', () => {
   for (const name of CASES) {
     const names = rendered[name].all.map(({ kind, metadata }) => `${kind}/${metadata.name}`);
@@ -133,7 +148,9 @@ test('nothing is root, writes, gains or keeps what it does not need', () => each
     { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } }, where);
   assert.equal(spec.automountServiceAccountToken, false, where);
   assert.equal(spec.enableServiceLinks, false, where);
-  for (const key of ['hostNetwork', 'hostPID', 'hostIPC', 'volumes']) assert.equal(spec[key], undefined, where);
+  for (const key of ['hostNetwork', 'hostPID', 'hostIPC']) assert.equal(spec[key], undefined, where);
+  for (const { secret } of spec.volumes ?? []) assert.ok(secret, where);
+  for (const { readOnly } of container.volumeMounts ?? []) assert.equal(readOnly, true, where);
   assert.ok(container.resources.requests.cpu && container.resources.requests.memory && container.resources.limits.memory, where);
 }));
 

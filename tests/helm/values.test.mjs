@@ -82,7 +82,7 @@ function settings(component) {
 }
 
 test('each setting of each service is a value, with the same default but where a cluster wants another', () => {
-  const cluster = { HOST: '0.0.0.0', LOG_FORMAT: 'json', DEPLOYMENT_ENVIRONMENT: 'production', DRAIN_MS: '10000' };
+  const cluster = { HOST: '0.0.0.0', LOG_FORMAT: 'json', DEPLOYMENT_ENVIRONMENT: 'production', DRAIN_MS: '10000', AUTH: 'off' };
   const chart = Rendered.of('no-telemetry', ['--set', 'gateway.drainMs=10000']);
   for (const component of COMPONENTS) {
     const defaults = settings(component);
@@ -97,6 +97,12 @@ test('each setting of each service is a value, with the same default but where a
 const REFUSED = [
   ['no Redis', null, [], /Redis is missing: set redis\.existingSecret\.name/],
   ['two of them', 'default', ['redis.existingSecret.name=x'], /both set: give one of them/],
+  ['no decision about tokens', 'default', ['auth.mode='], /auth\.mode is not decided: set it to jwt, .* or to off, with which anyone may be anyone/],
+  ['tokens without keys', 'default', ['auth.mode=jwt'], /auth\.mode=jwt needs one of auth\.keysSecret\.name, auth\.jwksUrl and auth\.hmacSecret\.name/],
+  ['tokens with keys from two places', 'everything', ['auth.hmacSecret.name=x'], /and only one/],
+  ['keys that nobody would use', 'default', ['auth.keysSecret.name=x'], /auth names keys, but auth\.mode is off/],
+  ['another way of authentication', 'default', ['auth.mode=basic'], /at '\/auth\/mode': value must be one of/],
+  ['keys over plain HTTP', 'existing-secret', ['auth.jwksUrl=http://id.example.com'], /at '\/auth\/jwksUrl'/],
   ['a URL of something else', null, ['redis.url=http://:hunter2@redis'], /redis\.url is no Redis URL/],
   ['a URL that is a list', null, ['redis.url={hunter2}'], /at '\/redis\/url': got array, want string/],
   ['an unknown value', 'default', ['gateway.drain=5'], /at '\/gateway': additional properties 'drain' not allowed/],

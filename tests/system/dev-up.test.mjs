@@ -1,10 +1,12 @@
 // `./dev up` for a newcomer: one command, ready lines, and no process left behind, whatever ends it.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 
 import { Client } from '../harness/client.mjs';
-import { START_MS, STOP_MS, devUp, ended, nothingLeft, ready } from '../harness/dev-up.mjs';
+import { DEV, START_MS, STOP_MS, devUp, ended, nothingLeft, ready } from '../harness/dev-up.mjs';
 import { until, withTimeout } from '../harness/until.mjs';
 
 function scenario(name, body) {
@@ -12,8 +14,8 @@ function scenario(name, body) {
     const clients = [];
     let dev;
     const up = (args, env) => (dev = devUp(args, env));
-    const connect = async (url) => {
-      clients.push(await Client.connect(url));
+    const connect = async (url, options) => {
+      clients.push(await Client.connect(url, options));
       return clients.at(-1);
     };
     try {
@@ -37,7 +39,7 @@ scenario('two gateways and two states: all work, also without a killed state; SI
   assert.equal(urls.length, 2);
   for (const url of urls) assert.equal((await fetch(`${url}/readyz`)).status, 200);
   const greeting = dev.lines.filter((line) => /^(ready|  [A-Z])/.test(line)).map((line) => line.trim().split(' ')[0]);
-  assert.deepEqual(greeting, ['ready', 'ready', 'Try', 'Look:', 'Stop:'], 'ready lines, then a hint of three lines');
+  assert.deepEqual(greeting, ['ready', 'ready', 'Auth:', 'Try', 'Look:', 'Stop:'], 'ready lines, then a hint of four lines');
 
   const [ann, ben] = [await connect(urls[0]), await connect(urls[1])];
   await ann.join('hall', 'ann');
@@ -51,6 +53,25 @@ scenario('two gateways and two states: all work, also without a killed state; SI
   await ben.receives({ type: 'update' });
 
   assert.equal(dev.exit, null);
+  dev.signal('SIGTERM');
+  assert.deepEqual(await ended(dev), { code: 0, signal: null });
+  await nothingLeft(dev);
+});
+
+scenario('with --auth clients need a token: the printed one, or one of ./dev token', async ({ up, connect }) => {
+  const dev = up(['--auth']);
+  await ready(dev);
+  const client = dev.lines.find((line) => line.startsWith('  Client:'));
+  const [, url, token] = client.match(/io\('([^']+)', \{ auth: \{ token: '([^']+)' \} \}\)$/);
+  const ann = await connect(url, { auth: { token } });
+  await ann.join('doc:1', 'ann');
+  const options = ['token', '--sub', 'ben', '--room', 'doc:*=join', '--info', '{"name":"Ben"}', '--ttl', '60'];
+  const { stdout } = await promisify(execFile)(DEV, options);
+  const ben = await connect(url, { auth: { token: stdout.trim() } });
+  await ben.join('doc:1', 'ben');
+  assert.deepEqual((await ann.receives({ type: 'join', userId: 'ben' })).info, { name: 'Ben' });
+  await assert.rejects(connect(url), /UNAUTHENTICATED/);
+  await assert.rejects(promisify(execFile)(DEV, ['token', '--sub', 'ben', '--room', 'doc']), /--room must be like/);
   dev.signal('SIGTERM');
   assert.deepEqual(await ended(dev), { code: 0, signal: null });
   await nothingLeft(dev);

@@ -64,6 +64,8 @@ OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 {{- end }}
 {{- if eq .key "gateway" }}
 PORT: {{ include "rollcall.port" . | quote }}
+{{ include "rollcall.authConfig" .root }}
+METADATA_OUTSIDERS: {{ .service.metadataOutsiders | quote }}
 CORS_ORIGINS: {{ .service.corsOrigins | quote }}
 TRUSTED_PROXIES: {{ .service.trustedProxies | quote }}
 MAX_SESSIONS: {{ .service.maxSessions | int64 | quote }}
@@ -81,6 +83,33 @@ METADATA_TTL_MS: {{ .service.metadataTtlMs | int64 | quote }}
 {{- end }}
 {{- if eq .key "reaper" }}
 PRESENCE_REAPER_INTERVAL_MS: {{ .service.intervalMs | int64 | quote }}
+{{- end }}
+{{- end }}
+
+{{/* YAML reads off without quotes as false. */}}
+{{- define "rollcall.authMode" -}}
+{{ kindIs "bool" .Values.auth.mode | ternary "off" .Values.auth.mode }}
+{{- end }}
+
+{{/* The Secret that is mounted with keys, if any: its name and key. */}}
+{{- define "rollcall.authSecret" -}}
+{{- with .Values.auth }}
+{{- if .keysSecret.name }}{{ toYaml .keysSecret }}{{ else if .hmacSecret.name }}{{ toYaml .hmacSecret }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* The gateways' variables about tokens. The file is the only one in the volume "auth". */}}
+{{- define "rollcall.authConfig" -}}
+{{- $file := "/run/rollcall/auth/keys" -}}
+{{- with .Values.auth -}}
+AUTH: {{ include "rollcall.authMode" $ | quote }}
+JWT_KEYS_FILE: {{ empty .keysSecret.name | ternary "" $file | quote }}
+JWT_JWKS_URL: {{ .jwksUrl | quote }}
+JWT_SECRET_FILE: {{ empty .hmacSecret.name | ternary "" $file | quote }}
+JWT_ISSUER: {{ .issuer | quote }}
+JWT_AUDIENCE: {{ .audience | quote }}
+JWT_MAX_AGE_S: {{ .maxAgeS | int64 | quote }}
+JWT_DEFAULT_ROOMS: {{ empty .defaultRooms | ternary "" (toJson .defaultRooms) | quote }}
 {{- end }}
 {{- end }}
 
@@ -130,6 +159,18 @@ PRESENCE_REAPER_INTERVAL_MS: {{ .service.intervalMs | int64 | quote }}
 {{- end }}
 {{- if and $redis.url (not (regexMatch "^(redis|rediss|valkey|valkeys)(-cluster|-sentinel)?://[^\\s]+$" $redis.url)) }}
 {{- fail "redis.url is no Redis URL: it begins with redis://, rediss://, redis-cluster://, redis-sentinel:// or valkey://" }}
+{{- end }}
+{{- $auth := .Values.auth }}
+{{- $mode := include "rollcall.authMode" . }}
+{{- $keys := compact (list $auth.jwksUrl $auth.keysSecret.name $auth.hmacSecret.name) }}
+{{- if not $mode }}
+{{- fail "auth.mode is not decided: set it to jwt, with auth.keysSecret.name, auth.jwksUrl or auth.hmacSecret.name; or to off, with which anyone may be anyone" }}
+{{- end }}
+{{- if and (eq $mode "jwt") (ne (len $keys) 1) }}
+{{- fail "auth.mode=jwt needs one of auth.keysSecret.name, auth.jwksUrl and auth.hmacSecret.name, and only one" }}
+{{- end }}
+{{- if and (eq $mode "off") $keys }}
+{{- fail "auth names keys, but auth.mode is off: set it to jwt, or name none" }}
 {{- end }}
 {{- range $key := list "gateway" "presenceState" }}
 {{- with (index $.Values $key).autoscaling }}

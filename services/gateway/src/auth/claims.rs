@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap};
 
 use protocol::{Info, UserId, ids::check_id};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{Identity, LEEWAY_S, rejection::Rejection, rights::Rights, strict};
 
@@ -32,10 +32,11 @@ impl Rules {
         let issued_at = claims.seconds("iat")?;
         claims.seconds("nbf")?;
         claims.text("iss")?;
+        claims.check_audience()?;
         self.check_age(issued_at, expires_at, now)?;
         let user = claims.id("sub")?.ok_or_else(|| Rejection::missing("sub"))?;
         let rights = match claims.0.get("rooms") {
-            Some(rooms) => Rights::parse(rooms.get()).map_err(|what| Rejection::wrong("rooms", &what))?,
+            Some(rooms) => Rights::parse(rooms.get()).map_err(Rejection::rooms)?,
             None => self.default_rights.clone(),
         };
         Ok(Identity {
@@ -85,6 +86,16 @@ impl<'a> Claims<'a> {
         self.read(name, "be a text")
     }
 
+    /// The library lets an `aud` of a wrong type pass where no audience is set.
+    fn check_audience(&self) -> Result<(), Rejection> {
+        const MUST: &str = "be a text or a list of texts";
+        match self.read("aud", MUST)? {
+            None | Some(Value::String(_)) => Ok(()),
+            Some(Value::Array(all)) if all.iter().all(Value::is_string) => Ok(()),
+            Some(_) => Err(Rejection::wrong("aud", MUST)),
+        }
+    }
+
     /// A text that may name something.
     fn id(&self, name: &'static str) -> Result<Option<String>, Rejection> {
         let id = self.text(name)?;
@@ -103,7 +114,7 @@ impl<'a> Claims<'a> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use protocol::limits::MAX_INFO_BYTES;
 
@@ -155,8 +166,11 @@ mod tests {
 
     #[test]
     fn missing_and_wrong_claims_are_named() {
-        assert_eq!(sentence(identify(r#"{"sub":"ann"}"#)), "the token must have the claim exp");
-        assert_eq!(sentence(identify(r#"{"exp":1800000600}"#)), "the token must have the claim sub");
+        assert_eq!(
+            sentence(identify(r#"{"sub":"ann"}"#)),
+            "the token must have the claim exp, a number of seconds since 1970"
+        );
+        assert_eq!(sentence(identify(r#"{"exp":1800000600}"#)), "the token must have the claim sub, a text");
         for exp in [r#""1800000600""#, "null", "true", "[1800000600]", "-1", "1e300"] {
             let refused = sentence(identify(&format!(r#"{{"sub":"ann","exp":{exp}}}"#)));
             assert_eq!(refused, "the token's exp must be a number of seconds since 1970", "{exp}");

@@ -8,7 +8,7 @@ use super::{
     claims::Rules,
     fetch::Endpoint,
     file::{Content, KeyFile},
-    jwks::Jwks,
+    jwks::{Jwks, MIN_PERIOD},
     outsiders::Outsiders,
     rights::Rights,
     store::Store,
@@ -54,8 +54,10 @@ impl Config {
                 Some(Self::Jwt(Box::new(Settings { store, issuer, audience, rules })))
             }
             ("jwt", _) => {
-                reader
-                    .problem("auth", "=jwt needs one of JWT_KEYS_FILE, JWT_JWKS_URL and JWT_SECRET_FILE, and only one");
+                reader.problem(
+                    "auth",
+                    "is jwt, which needs exactly one of JWT_KEYS_FILE, JWT_JWKS_URL and JWT_SECRET_FILE",
+                );
                 None
             }
             ("", []) if is_loopback(reader) => outsiders.map(Self::Off),
@@ -98,7 +100,7 @@ fn store(reader: &mut Reader, key: &str) -> Option<Store> {
         "jwt_jwks_url" => {
             let endpoint =
                 reader.parse(key, Endpoint::parse, "must be an https:// URL (http:// on this machine only)")?;
-            return Some(Store::Url(Arc::new(Jwks::new(endpoint))));
+            return Some(Store::Url(Arc::new(Jwks::new(endpoint, MIN_PERIOD))));
         }
         "jwt_secret_file" => Content::Secret,
         _ => Content::Keys,
@@ -106,3 +108,6 @@ fn store(reader: &mut Reader, key: &str) -> Option<Store> {
     let file = KeyFile::open(value.into(), content).map_err(|what| reader.problem(key, what)).ok()?;
     Some(Store::File(Arc::new(file)))
 }
+
+#[cfg(test)]
+mod tests;

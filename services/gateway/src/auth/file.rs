@@ -15,7 +15,6 @@ use super::{
     jwk,
     key::{BadKey, Key, KeySet},
     pem,
-    store::log_keys,
 };
 
 /// How often it is looked whether the file has changed.
@@ -59,7 +58,7 @@ impl KeyFile {
 
     /// Reads the file again whenever it changes, forever. A file that is bad leaves the keys as they are.
     pub(super) async fn follow(self: Arc<Self>) {
-        log_keys(&self.keys());
+        self.keys().log();
         let mut last = self.first;
         loop {
             sleep(PERIOD).await;
@@ -70,7 +69,7 @@ impl KeyFile {
             last = current;
             match read(&self.path, self.content) {
                 Ok(keys) => {
-                    log_keys(&keys);
+                    keys.log();
                     *self.keys.write() = Arc::new(keys);
                 }
                 Err(error) => tracing::error!(error, "the changed key file is not used, the keys before it are"),
@@ -117,5 +116,39 @@ fn public_keys(bytes: &[u8]) -> Result<KeySet, BadKey> {
         Some(reason) if set.keys.is_empty() => Err(BadKey(reason)),
         None if set.keys.is_empty() => Err(BadKey("it must have at least one key")),
         _ => Ok(set),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service::Tasks;
+
+    use super::*;
+    use crate::auth::testing::{Issuer, TempFile};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_file_is_read_again_and_a_bad_one_is_not_used() {
+        let kids = |ids: &[&'static str]| {
+            let keys: Vec<_> = ids.iter().map(|id| Issuer::ed25519(id).jwk()).collect();
+            serde_json::json!({ "keys": keys }).to_string()
+        };
+        let on_disk = TempFile::with(kids(&["a"]).as_bytes());
+        let file = Arc::new(KeyFile::open(on_disk.0.clone(), Content::Keys).unwrap());
+        let tasks = Tasks::default();
+        tasks.spawn_permanent("key file", Arc::clone(&file).follow());
+        // Each has another size: two writes may have the same time.
+        for (content, expected) in [
+            (Some(kids(&["b", "c"])), &["b", "c"][..]),
+            (Some("{".to_owned()), &["b", "c"]),
+            (None, &["b", "c"]),
+            (Some(kids(&["d", "e", "f"])), &["d", "e", "f"]),
+        ] {
+            match content {
+                Some(text) => fs::write(&on_disk.0, text).unwrap(),
+                None => fs::remove_file(&on_disk.0).unwrap(),
+            }
+            sleep(PERIOD * 2).await;
+            assert_eq!(file.keys().ids(), expected);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     time::{Instant, sleep, timeout},
 };
 
@@ -13,7 +13,6 @@ use super::{
     jwk,
     key::KeySet,
     rejection::Rejection,
-    store::log_keys,
 };
 use crate::backoff::{Backoff, jitter};
 
@@ -21,22 +20,23 @@ use crate::backoff::{Backoff, jitter};
 const REFRESH: Duration = Duration::from_mins(10);
 /// The longest time between two fetches that fail.
 const RETRY: Duration = Duration::from_secs(30);
-/// The shortest time between fetches for keys that are not known, whoever asks for whichever.
-const MIN_PERIOD: Duration = Duration::from_secs(30);
+/// So often may tokens with unknown keys cause a fetch.
+pub(super) const MIN_PERIOD: Duration = Duration::from_secs(30);
 
 /// The keys of a JWKS URL.
 pub(super) struct Jwks {
     endpoint: Endpoint,
+    /// The shortest time between fetches for keys that are not known, whoever asks for whichever.
+    min_period: Duration,
     /// `None`: no fetch has succeeded yet.
     keys: RwLock<Option<Arc<KeySet>>>,
     fetches: watch::Sender<Fetches>,
-    /// A token named a key that is not known.
-    wanted: Notify,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Fetches {
-    begun: u64,
+    /// One is wanted or has begun. Whoever wants one meanwhile waits for it.
+    is_under_way: bool,
     done: u64,
     /// When the last one began.
     last: Option<Instant>,
@@ -44,16 +44,9 @@ struct Fetches {
     has_failed: bool,
 }
 
-impl Fetches {
-    /// Whether a key that is not known is worth a fetch, or the one that is under way.
-    fn may_help(&self) -> bool {
-        self.begun > self.done || self.last.is_none_or(|last| last.elapsed() >= MIN_PERIOD)
-    }
-}
-
 impl Jwks {
-    pub(super) fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, keys: RwLock::default(), fetches: watch::Sender::default(), wanted: Notify::new() }
+    pub(super) fn new(endpoint: Endpoint, min_period: Duration) -> Self {
+        Self { endpoint, min_period, keys: RwLock::default(), fetches: watch::Sender::default() }
     }
 
     /// The keys for a token with this `kid`. If it is not known, waits for one fetch, which all such calls share.
@@ -72,15 +65,16 @@ impl Jwks {
 
     /// Waits for a fetch if one may help. Returns whether the last one succeeded.
     async fn refresh(&self) -> bool {
-        let mut fetches = self.fetches.subscribe();
-        let before = *fetches.borrow_and_update();
-        if before.may_help() {
-            self.wanted.notify_one();
-            // A fetch ends in time; this ends also if the gateway stops.
-            let next = timeout(FETCH_TIMEOUT * 2, fetches.wait_for(|fetches| fetches.done > before.done));
-            if next.await.is_err() {
-                return false;
-            }
+        let (mut fetches, mut done) = (self.fetches.subscribe(), 0);
+        let may_help = self.fetches.send_if_modified(|fetches| {
+            done = fetches.done;
+            fetches.is_under_way |= fetches.last.is_none_or(|last| last.elapsed() >= self.min_period);
+            fetches.is_under_way
+        });
+        // A fetch ends in time; this ends also if the gateway stops.
+        let next = fetches.wait_for(|fetches| fetches.done > done);
+        if may_help && timeout(FETCH_TIMEOUT * 2, next).await.is_err() {
+            return false;
         }
         !self.fetches.borrow().has_failed
     }
@@ -98,26 +92,17 @@ impl Jwks {
                 }
                 Err(_) => backoff.next(),
             };
+            let mut fetches = self.fetches.subscribe();
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.asked() => {}
-            }
-        }
-    }
-
-    /// Resolves when a key is wanted and the last fetch is long enough ago.
-    async fn asked(&self) {
-        loop {
-            self.wanted.notified().await;
-            if self.fetches.borrow().may_help() {
-                return;
+                _ = fetches.wait_for(|fetches| fetches.is_under_way) => {}
             }
         }
     }
 
     async fn fetch(&self) -> Result<Arc<KeySet>, FetchError> {
         self.fetches.send_modify(|fetches| {
-            fetches.begun += 1;
+            fetches.is_under_way = true;
             fetches.last = Some(Instant::now());
         });
         let text = self.endpoint.fetch().await;
@@ -126,7 +111,8 @@ impl Jwks {
             *self.keys.write() = Some(Arc::clone(set));
         }
         self.fetches.send_modify(|fetches| {
-            fetches.done = fetches.begun;
+            fetches.is_under_way = false;
+            fetches.done += 1;
             fetches.has_failed = result.is_err();
         });
         result
@@ -149,7 +135,7 @@ impl Log {
                 }
                 let ids = Some(set.ids());
                 if self.ids != ids {
-                    log_keys(set);
+                    set.log();
                     self.ids = ids;
                 }
             }
@@ -161,3 +147,6 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

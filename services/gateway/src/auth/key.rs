@@ -105,6 +105,14 @@ impl KeySet {
         })
     }
 
+    /// Logs which keys are used from now on: their names, never the keys.
+    pub(super) fn log(&self) {
+        tracing::info!(keys = self.keys.len(), kids = ?self.ids(), "keys for tokens loaded");
+        if let Some(first) = self.skipped.first() {
+            tracing::warn!(keys = self.skipped.len(), first, "keys for tokens skipped");
+        }
+    }
+
     /// The names of the keys, for the log: those of ten, each shortened to 64 characters.
     pub(super) fn ids(&self) -> Vec<String> {
         let id = |key: &Key| key.id.as_deref().unwrap_or("-").chars().take(64).collect();

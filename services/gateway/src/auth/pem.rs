@@ -69,8 +69,8 @@ const SEQUENCE: u8 = 0x30;
 const BIT_STRING: u8 = 0x03;
 const INTEGER: u8 = 0x02;
 
-/// The content of the element at the start of `der`, if it has this tag, and what follows it. DER: X.690; no key needs lengths of more
-/// than two bytes.
+/// The content of the element at the start of `der`, if it has this tag, and what follows it (DER, X.690). No key needs
+/// lengths of more than two bytes.
 fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     match der {
         [first, rest @ ..] if *first == tag => match rest {

@@ -43,14 +43,24 @@ pub(super) enum Rejection {
 }
 
 impl Rejection {
-    /// `claim` must be there.
+    /// `claim` must be there, and of its type.
     pub(super) fn missing(claim: &str) -> Self {
-        Self::Claim(format!("the token must have the claim {claim}").into())
+        let kind = match claim {
+            "exp" | "nbf" => "a number of seconds since 1970",
+            "aud" => "a text or a list of texts",
+            _ => "a text",
+        };
+        Self::Claim(format!("the token must have the claim {claim}, {kind}").into())
     }
 
     /// `claim` is there and is not what it `must` be.
     pub(super) fn wrong(claim: &str, must: &str) -> Self {
         Self::Claim(format!("the token's {claim} must {must}").into())
+    }
+
+    /// `what` is wrong with the claim `rooms`.
+    pub(super) fn rooms(what: String) -> Self {
+        Self::Claim(format!("the token's rooms {what}").into())
     }
 
     fn sentence(self) -> Cow<'static, str> {
@@ -93,7 +103,8 @@ impl From<Error> for Rejection {
             ErrorKind::InvalidAudience => Self::Audience,
             ErrorKind::InvalidSignature => Self::Signature,
             ErrorKind::InvalidAlgorithm => Self::OtherAlgorithm,
-            ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => Self::missing(&claim),
+            ErrorKind::MissingRequiredClaim(claim) => Self::missing(&claim),
+            ErrorKind::InvalidClaimFormat(claim) => Self::wrong(&claim, "be a number of seconds since 1970"),
             ErrorKind::Json(_) | ErrorKind::Utf8(_) => Self::Payload,
             _ => Self::Form,
         }

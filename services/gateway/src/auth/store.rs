@@ -30,11 +30,3 @@ impl Store {
         }
     }
 }
-
-/// Names the keys that are used from now on, never the keys themselves.
-pub(super) fn log_keys(set: &KeySet) {
-    tracing::info!(keys = set.keys.len(), kids = ?set.ids(), "keys for tokens loaded");
-    if let Some(first) = set.skipped.first() {
-        tracing::warn!(keys = set.skipped.len(), first, "keys for tokens skipped");
-    }
-}

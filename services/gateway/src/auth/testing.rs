@@ -1,5 +1,14 @@
 //! An issuer of tokens for tests. It signs any text, so that tokens can be wrong in every way.
 
+pub(super) mod server;
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
 use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64_URL},
@@ -132,8 +141,38 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
     let head = match length {
         ..=0x7f => vec![tag, length as u8],
-        ..=0xff => vec![tag, 0x81, length as u8],
+        0x80..=0xff => vec![tag, 0x81, length as u8],
         _ => vec![tag, 0x82, (length >> 8) as u8, length as u8],
     };
     [head, content.to_vec()].concat()
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Claims of `ann` that are valid now.
+pub(super) fn claims() -> Value {
+    json!({ "sub": "ann", "iat": now(), "exp": now() + 600 })
+}
+
+/// A file in a folder of its own, which goes with it.
+pub(super) struct TempFile(pub(super) PathBuf);
+
+impl TempFile {
+    pub(super) fn with(content: &[u8]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("rollcall-auth-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("keys"), content).unwrap();
+        Self(folder.join("keys"))
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.0.parent().unwrap());
+    }
 }

@@ -23,7 +23,7 @@ use super::{
 pub(crate) struct Verifier {
     store: Store,
     /// One for each algorithm, so that a token's header never chooses it.
-    validations: [Validation; Algorithm::ALL.len()],
+    validations: Box<[Validation; Algorithm::ALL.len()]>,
     rules: Rules,
 }
 
@@ -31,7 +31,7 @@ impl Verifier {
     pub(super) fn start(settings: Settings, tasks: &Tasks) -> Self {
         algorithm::install();
         settings.store.start(tasks);
-        let validations = Algorithm::ALL.map(|algorithm| validation(algorithm, &settings));
+        let validations = Box::new(Algorithm::ALL.map(|algorithm| validation(algorithm, &settings)));
         Self { store: settings.store, validations, rules: settings.rules }
     }
 
@@ -96,3 +96,6 @@ fn validation(algorithm: Algorithm, settings: &Settings) -> Validation {
     validation.set_required_spec_claims(&required);
     validation
 }
+
+#[cfg(test)]
+mod tests;
