@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use service::Reader;
 
-use crate::{auth, http::proxies::Proxies, liveness::Mode};
+use crate::{auth, flow::budgets::Budgets, http::proxies::Proxies, liveness::Mode};
 
 /// The settings, validated.
 pub struct Config {
@@ -25,6 +25,8 @@ pub struct Config {
     pub pings: Pings,
     /// `drain_ms`
     pub drain: Duration,
+    /// `socket_events_per_s` and the other budgets
+    pub(crate) budgets: Budgets,
 }
 
 /// Engine.IO's pings, which detect connections that broke without being closed.
@@ -49,10 +51,21 @@ impl Config {
             interval: Duration::from_millis(reader.within("ping_interval_ms", 1_000..=300_000)),
             timeout: Duration::from_millis(reader.within("ping_timeout_ms", 1_000..=300_000)),
         };
+        let budgets = Budgets::read(reader);
         let drain = Duration::from_millis(reader.within("drain_ms", 0..=600_000));
         let auth = auth::Config::read(reader);
         let redis = bus::redis::Config::read(reader)?;
-        Some(Self { redis, port, origins: origins?, auth: auth?, proxies: proxies?, liveness: liveness?, pings, drain })
+        Some(Self {
+            redis,
+            port,
+            origins: origins?,
+            auth: auth?,
+            proxies: proxies?,
+            liveness: liveness?,
+            pings,
+            drain,
+            budgets: budgets?,
+        })
     }
 }
 

@@ -9,6 +9,7 @@
 //! - `relay`: rooms: delivers events to sockets and repairs gaps. `listener`: receives from the bus.
 //! - `translate`: converts between internal messages and those of clients.
 //! - `liveness`: silent clients. `pending`: leaves and lock releases that are sent until they are carried out.
+//! - `flow`: what one socket may send, and the bytes that wait for it and for all.
 //! - `due_queue`: work that is due at a time. `backoff`: waits between retries. `count`: counters made of guards.
 //! - `reassert`: restores what Redis lost, and audits it once a minute. `stop`: closes sockets when the gateway stops.
 
@@ -19,6 +20,7 @@ mod backoff;
 mod config;
 mod count;
 mod due_queue;
+mod flow;
 mod http;
 mod listener;
 mod liveness;
@@ -41,6 +43,7 @@ pub use liveness::Mode;
 
 use crate::{
     auth::Auth,
+    flow::backlog::Backlog,
     http::{
         connections::{Connections, Peer},
         gate::Gate,
@@ -81,7 +84,9 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     liveness.start(&tasks);
 
     let (connections, open) = Connections::new(listener);
-    let transports = Transports::new(Arc::clone(&open));
+    let backlog = Backlog::new(config.budgets.outward_bytes);
+    backlog.start(&tasks);
+    let transports = Transports::new(Arc::clone(&open), backlog);
     let gateway = Arc::new(Gateway::new(
         Arc::clone(&bus),
         relay,
@@ -89,6 +94,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         liveness,
         Arc::clone(&pending),
         Arc::clone(&transports),
+        &config.budgets,
     ));
     gateway.register_metrics();
     let health = Health::new(context)

@@ -9,10 +9,10 @@ use std::{
     os::fd::{AsRawFd as _, RawFd},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -27,6 +27,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,
 };
+
+use super::traffic::Traffic;
+use crate::flow::Flow;
 
 /// The pause after `accept` failed, most often because there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -49,12 +52,15 @@ pub(crate) struct Open {
 
 struct Entry {
     descriptor: RawFd,
+    flow: Arc<OnceLock<Arc<Flow>>>,
     /// The Engine.IO id of the session whose WebSocket it is.
     session: Option<Box<str>>,
 }
 
 impl Entry {
     fn close(&self) {
+        // First: a connection that is not read from would not notice that it is closed.
+        self.flow.get().into_iter().for_each(|flow| flow.end());
         let _ = shutdown(self.descriptor, Shutdown::Both);
     }
 }
@@ -95,6 +101,13 @@ impl Open {
         }
     }
 
+    /// Records that a connection is a WebSocket, and whose bytes it carries.
+    pub(super) fn carry(&self, connection: u64, flow: Arc<Flow>) {
+        if let Some(entry) = self.lock().get(&connection) {
+            let _ = entry.flow.set(flow);
+        }
+    }
+
     /// Closes the WebSocket of a session, if it has one. O(connections), but rare.
     pub(super) fn close_session(&self, session: &str) {
         self.lock().values().filter(|entry| entry.session.as_deref() == Some(session)).for_each(Entry::close);
@@ -120,8 +133,10 @@ impl Listener for Connections {
                 Ok((stream, address)) => {
                     let _ = stream.set_nodelay(true);
                     let id = self.open.next.fetch_add(1, Ordering::Relaxed);
-                    self.open.lock().insert(id, Entry { descriptor: stream.as_raw_fd(), session: None });
-                    return (Connection { stream, id, open: Arc::clone(&self.open) }, address);
+                    let connection = Connection { stream, id, open: Arc::clone(&self.open), traffic: Traffic::default() };
+                    let (descriptor, flow) = (connection.stream.as_raw_fd(), connection.traffic.flow());
+                    self.open.lock().insert(id, Entry { descriptor, flow, session: None });
+                    return (connection, address);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
@@ -141,6 +156,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     id: u64,
     open: Arc<Open>,
+    traffic: Traffic,
 }
 
 impl Drop for Connection {
@@ -151,13 +167,16 @@ impl Drop for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.traffic.poll_readable(cx));
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.traffic.wrote(bytes.len(), &written);
+        written
     }
 
     fn poll_write_vectored(
@@ -165,7 +184,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.traffic.wrote(slices.iter().map(|slice| slice.len()).sum(), &written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

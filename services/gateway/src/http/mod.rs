@@ -2,9 +2,11 @@
 
 mod affinity;
 pub(crate) mod connections;
+mod flows;
 pub(crate) mod gate;
 pub(crate) mod proxies;
 mod slim;
+mod traffic;
 pub(crate) mod transports;
 
 use std::sync::Arc;

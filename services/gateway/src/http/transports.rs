@@ -1,36 +1,49 @@
 //! Ends single sessions by closing their transport: a Socket.IO client reconnects when its transport breaks, but not when it
-//! receives a DISCONNECT.
+//! receives a DISCONNECT. Here each session also gets its [`Flow`], at its handshake, and each of its connections learns it.
 
 use std::{collections::HashSet, sync::Arc};
 
 use axum::{
+    body::Body,
     extract::{ConnectInfo, Request, State},
     middleware::Next,
     response::Response,
 };
-use http::StatusCode;
+use futures_util::TryStreamExt as _;
+use http::{Extensions, Method, StatusCode};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
+    affinity,
     connections::{Open, Peer},
+    flows::Flows,
     gate::{is_socket_io, session_of, unavailable},
 };
+use crate::flow::{Flow, backlog::Backlog, outward::Answer};
 
 /// Which sessions were ended here, and which connections carry the others.
 pub(crate) struct Transports {
     open: Arc<Open>,
     /// The Engine.IO ids of sessions that were ended here and are not gone yet.
     ended: Mutex<HashSet<String>>,
+    backlog: Arc<Backlog>,
+    /// The flows of sessions that began with long polling.
+    flows: Mutex<Flows>,
 }
 
 impl Transports {
-    pub(crate) fn new(open: Arc<Open>) -> Arc<Self> {
-        Arc::new(Self { open, ended: Mutex::default() })
+    pub(crate) fn new(open: Arc<Open>, backlog: Arc<Backlog>) -> Arc<Self> {
+        Arc::new(Self { open, ended: Mutex::default(), backlog, flows: Mutex::default() })
     }
 
     /// Records that a connection is the WebSocket of a session.
     pub(crate) fn record_websocket(&self, connection: u64, session: &str) {
         self.open.record_websocket(connection, session);
+    }
+
+    /// The flow of the session whose handshake had these extensions.
+    pub(crate) fn flow(&self, handshake: &Extensions) -> Arc<Flow> {
+        handshake.get::<Arc<Flow>>().map_or_else(|| Flow::new(&self.backlog), Arc::clone)
     }
 
     /// Ends a session: closes its WebSocket and rejects its next poll, until [`forget`](Self::forget) is called.
@@ -53,20 +66,64 @@ impl Transports {
     }
 }
 
-/// Rejects a request if its session has ended, and records the connection of one that becomes a WebSocket.
+/// Rejects a request if its session has ended. Gives a session that begins its flow, and a request that carries messages has to
+/// wait while its session pauses.
 pub(super) async fn track(State(transports): State<Arc<Transports>>, request: Request, next: Next) -> Response {
     let uri = request.uri();
-    let session = session_of(uri).filter(|_| is_socket_io(uri)).map(ToOwned::to_owned);
-    let Some(session) = session else { return next.run(request).await };
-    if transports.has_ended(&session) {
-        return unavailable("this session has ended");
+    if !is_socket_io(uri) {
+        return next.run(request).await;
     }
-    let connection = request.extensions().get::<ConnectInfo<Peer>>().map(|peer| peer.0.connection);
-    let response = next.run(request).await;
-    if let (Some(connection), StatusCode::SWITCHING_PROTOCOLS) = (connection, response.status()) {
-        transports.record_websocket(connection, &session);
+    match session_of(uri).map(ToOwned::to_owned) {
+        Some(session) => transports.go_on(&session, request, next).await,
+        None => transports.begin(request, next).await,
     }
-    response
+}
+
+impl Transports {
+    async fn begin(&self, mut request: Request, next: Next) -> Response {
+        let flow = Flow::new(&self.backlog);
+        request.extensions_mut().insert(Arc::clone(&flow));
+        let connection = connection(&request);
+        let response = next.run(request).await;
+        if let (Some(connection), StatusCode::SWITCHING_PROTOCOLS) = (connection, response.status()) {
+            self.open.carry(connection, flow);
+        } else if let Some(session) = affinity::session_header(&response) {
+            self.flows.lock().insert(session, Arc::downgrade(&flow));
+        }
+        response
+    }
+
+    async fn go_on(&self, session: &str, request: Request, next: Next) -> Response {
+        let flow = self.flows.lock().get(session);
+        let polls = request.method() == Method::GET;
+        if let Some(flow) = flow.as_ref().filter(|_| !polls) {
+            Arc::clone(flow).readable().await;
+        }
+        if self.has_ended(session) {
+            return unavailable("this session has ended");
+        }
+        let connection = connection(&request);
+        let response = next.run(request).await;
+        let Some(flow) = flow else { return response };
+        match (connection, response.status()) {
+            (Some(connection), StatusCode::SWITCHING_PROTOCOLS) => {
+                self.record_websocket(connection, session);
+                self.open.carry(connection, flow);
+                response
+            }
+            (_, StatusCode::OK) if polls => counted(response, flow),
+            _ => response,
+        }
+    }
+}
+
+fn connection(request: &Request) -> Option<u64> {
+    request.extensions().get::<ConnectInfo<Peer>>().map(|peer| peer.0.connection)
+}
+
+/// Counts the answer of a poll as taken by the client when it was written.
+fn counted(response: Response, flow: Arc<Flow>) -> Response {
+    response.map(|body| Body::from_stream(body.into_data_stream().map_ok(move |bytes| Answer::counted(bytes, Arc::clone(&flow)))))
 }
 
 #[cfg(test)]
@@ -75,7 +132,7 @@ mod tests {
 
     #[test]
     fn requests_of_an_ended_session_are_rejected_until_it_is_gone() {
-        let transports = Transports::new(Arc::default());
+        let transports = Transports::new(Arc::default(), Backlog::new(0));
         transports.end("a");
         assert!(transports.has_ended("a") && !transports.has_ended("b"));
         transports.forget("a");

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bus::Bus;
-use protocol::{ConnId, Fault, client::HeartbeatAnswer};
+use protocol::{ConnId, Fault, RoomId, client::HeartbeatAnswer};
 use socketioxide::{TransportType, socket::Socket};
 use telemetry::{
     LogLimit,
@@ -20,6 +20,12 @@ use telemetry::{
 use super::{outlet::Outlet, session::Session};
 use crate::{
     count::Count,
+    flow::{
+        Limits,
+        budgets::Budgets,
+        keyed::Buckets,
+        rate::{Bucket, Quota},
+    },
     http::transports::Transports,
     liveness::{Liveness, now_ms},
     pending::Pending,
@@ -32,6 +38,8 @@ use crate::{
 const LEASE_TOO_OLD: Duration = Duration::from_secs(2);
 /// The log limit for malformed packets, which a client can send as fast as it can connect.
 const MALFORMED_EVERY: Duration = Duration::from_secs(5);
+/// The most spans of events that are rejected unread, in a second and at once.
+pub(super) const REJECTED_SPANS: Quota = Quota::new(100, 1);
 
 /// What clients share.
 pub(crate) struct Gateway {
@@ -41,6 +49,12 @@ pub(crate) struct Gateway {
     pub(super) liveness: Arc<Liveness<Client>>,
     pub(super) pending: Arc<Pending>,
     pub(super) transports: Arc<Transports>,
+    /// What one socket may send.
+    pub(super) limits: Limits,
+    /// The writes of each channel name.
+    pub(super) channel_writes: Buckets<RoomId>,
+    /// Limits the spans of events that are rejected unread: a client can send them at any rate.
+    pub(super) rejected_spans: Bucket,
     /// Sessions whose end is not carried out yet.
     pub(super) sessions: Count,
     /// Locks that clients hold.
@@ -59,6 +73,7 @@ impl Gateway {
         liveness: Arc<Liveness<Client>>,
         pending: Arc<Pending>,
         transports: Arc<Transports>,
+        budgets: &Budgets,
     ) -> Self {
         Self {
             bus,
@@ -67,6 +82,9 @@ impl Gateway {
             liveness,
             pending,
             transports,
+            limits: budgets.socket,
+            channel_writes: Buckets::new(budgets.channel_writes),
+            rejected_spans: Bucket::default(),
             sessions: Count::default(),
             held: Count::default(),
             waiting: Count::default(),
@@ -117,7 +135,7 @@ impl Client {
         Arc::new(Self {
             conn,
             gateway: Arc::clone(gateway),
-            session: Session::new(gateway.sessions.one_more()),
+            session: Session::new(gateway.sessions.one_more(), Arc::clone(outlet.flow())),
             outlet,
             connect_trace,
             connected_at: Instant::now(),

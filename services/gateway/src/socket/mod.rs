@@ -113,7 +113,11 @@ fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, auth: Option<Auth>) {
     let span = telemetry::span::socket_connect(conn.as_str(), transport, &address);
     let clients = auth.and_then(|auth| auth.traceparent);
     TraceContext::read(clients.as_deref(), None).link(&span);
-    let outlet = Outlet::new(conn.clone(), Arc::downgrade(socket), socket.id, Arc::clone(&gateway.transports));
+    let flow = gateway.transports.flow(&socket.req_parts().extensions);
+    // A client that leaves the namespace and enters it again in a loop pays for it like for events.
+    let _ = flow.admit(&gateway.limits, 0, false);
+    let transports = Arc::clone(&gateway.transports);
+    let outlet = Outlet::new(conn.clone(), Arc::downgrade(socket), socket.id, transports, flow);
     let client = Client::new(gateway, conn, outlet, TraceContext::of(&span));
     gateway.liveness.watch(&client);
     let last = LastReference { client: Arc::clone(&client), transport };

@@ -16,11 +16,19 @@ use super::{
     verbs,
 };
 use crate::{
+    flow::{Limits, backlog::Backlog, budgets::Budgets, rate::Quota},
     http::transports::Transports,
     liveness::{Liveness, Mode},
     pending::Pending,
     reassert::Reassert,
     relay::Relay,
+};
+
+const UNLIMITED: Quota = Quota::new(0, 1);
+const BUDGETS: Budgets = Budgets {
+    socket: Limits { events: UNLIMITED, bytes: UNLIMITED },
+    channel_writes: UNLIMITED,
+    outward_bytes: 0,
 };
 
 struct Nothing;
@@ -33,13 +41,14 @@ fn gateway(server: &Redis) -> Arc<Gateway> {
     let pending = Pending::new(Arc::clone(&bus));
     let reassert = Reassert::new(Arc::clone(&bus), Arc::clone(&pending));
     let relay = Relay::new(Arc::clone(&bus), Arc::clone(&reassert));
-    let transports = Transports::new(Arc::default());
-    Arc::new(Gateway::new(bus, relay, reassert, Liveness::new(Mode::Transport), pending, transports))
+    let transports = Transports::new(Arc::default(), Backlog::new(0));
+    Arc::new(Gateway::new(bus, relay, reassert, Liveness::new(Mode::Transport), pending, transports, &BUDGETS))
 }
 
 /// A client whose socket is gone.
 fn client(gateway: &Arc<Gateway>) -> Arc<Client> {
-    let outlet = Outlet::new("c1".into(), Weak::new(), Sid::new(), Arc::clone(&gateway.transports));
+    let flow = gateway.transports.flow(&http::Extensions::new());
+    let outlet = Outlet::new("c1".into(), Weak::new(), Sid::new(), Arc::clone(&gateway.transports), flow);
     Client::new(gateway, "c1".into(), outlet, TraceContext::default())
 }
 

@@ -26,7 +26,7 @@ use crate::{
 
 pub use answer::{
     ChannelAnswer, ChannelItem, DONE, Done, HeartbeatAnswer, HeldRejection, JoinAnswer, ListedLock, LockAnswer,
-    LocksAnswer, Member, OwnConn, Rejection,
+    LocksAnswer, Member, OwnConn, RateRejection, Rejection,
 };
 pub use lock::LockAsk;
 pub use message::{
