@@ -26,7 +26,8 @@ impl Budgets {
         let mut quota = |key, burst| Quota::new(reader.within(key, 0..=MOST_PER_S), burst);
         let socket = Limits { events: quota("socket_events_per_s", 4), bytes: quota("socket_bytes_per_s", 2) };
         let channel_writes = quota("channel_writes_per_s", 2);
-        let outward_bytes = reader.parse("outward_bytes", outward_bytes, "must be auto or a number of bytes from 8388608 on");
+        let outward_bytes =
+            reader.parse("outward_bytes", outward_bytes, "must be auto or a number of bytes from 8388608 on");
         Some(Self { socket, channel_writes, outward_bytes: outward_bytes? })
     }
 }

@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn a_burst_then_the_rate_and_a_rest_fills_it_again() {
         let (quota, bucket) = (Quota::new(50, 4), Bucket::default());
-        let taken = |at_ms: u64, tries: usize| (0..tries).filter(|_| bucket.take_at(quota, 1, at_ms * MS).is_ok()).count();
+        let taken =
+            |at_ms: u64, tries: usize| (0..tries).filter(|_| bucket.take_at(quota, 1, at_ms * MS).is_ok()).count();
         assert_eq!(taken(5_000, 1_000), 200);
         assert_eq!(taken(5_019, 10), 0);
         assert_eq!(taken(5_020, 10), 1);

@@ -133,7 +133,8 @@ impl Listener for Connections {
                 Ok((stream, address)) => {
                     let _ = stream.set_nodelay(true);
                     let id = self.open.next.fetch_add(1, Ordering::Relaxed);
-                    let connection = Connection { stream, id, open: Arc::clone(&self.open), traffic: Traffic::default() };
+                    let connection =
+                        Connection { stream, id, open: Arc::clone(&self.open), traffic: Traffic::default() };
                     let (descriptor, flow) = (connection.stream.as_raw_fd(), connection.traffic.flow());
                     self.open.lock().insert(id, Entry { descriptor, flow, session: None });
                     return (connection, address);
@@ -168,7 +169,14 @@ impl Drop for Connection {
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(self.traffic.poll_readable(cx));
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Ready(result) => {
+                self.traffic.read(&buffer.filled()[before..]);
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.traffic.poll_overdue(cx).map(Err),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod affinity;
 pub(crate) mod connections;
 mod flows;
+mod frames;
 pub(crate) mod gate;
 pub(crate) mod proxies;
 mod slim;

@@ -123,7 +123,9 @@ fn connection(request: &Request) -> Option<u64> {
 
 /// Counts the answer of a poll as taken by the client when it was written.
 fn counted(response: Response, flow: Arc<Flow>) -> Response {
-    response.map(|body| Body::from_stream(body.into_data_stream().map_ok(move |bytes| Answer::counted(bytes, Arc::clone(&flow)))))
+    response.map(|body| {
+        Body::from_stream(body.into_data_stream().map_ok(move |bytes| Answer::counted(bytes, Arc::clone(&flow))))
+    })
 }
 
 #[cfg(test)]

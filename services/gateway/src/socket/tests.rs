@@ -25,11 +25,8 @@ use crate::{
 };
 
 const UNLIMITED: Quota = Quota::new(0, 1);
-const BUDGETS: Budgets = Budgets {
-    socket: Limits { events: UNLIMITED, bytes: UNLIMITED },
-    channel_writes: UNLIMITED,
-    outward_bytes: 0,
-};
+const BUDGETS: Budgets =
+    Budgets { socket: Limits { events: UNLIMITED, bytes: UNLIMITED }, channel_writes: UNLIMITED, outward_bytes: 0 };
 
 struct Nothing;
 impl Listener for Nothing {}

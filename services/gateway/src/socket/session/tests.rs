@@ -33,7 +33,8 @@ fn info(name: &str) -> Option<Info> {
 
 /// Whether a worker has to be started; `None` if the queue is full.
 fn push(session: &Session, request: Request) -> Option<bool> {
-    let outlet = Outlet::new("c".into(), Weak::new(), Sid::new(), Transports::new(Arc::default(), Backlog::new(0)), flow());
+    let outlet =
+        Outlet::new("c".into(), Weak::new(), Sid::new(), Transports::new(Arc::default(), Backlog::new(0)), flow());
     session.push_event(request, Ack::new(outlet, None, Span::none(), Operation::Leave)).ok()
 }
 
