@@ -41,6 +41,7 @@ pub(crate) fn app(
         .allow_credentials(are_named)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([CONTENT_TYPE]);
+    transports.set_engine(socket_io.clone());
     let pages: Router = health.router();
     pages
         .layer(socket_io)

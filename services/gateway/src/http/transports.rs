@@ -1,9 +1,13 @@
 //! Ends single sessions by closing their transport: a Socket.IO client reconnects when its transport breaks, but not when it
 //! receives a DISCONNECT. Here each session also gets its [`Flow`], at its handshake, and each of its connections learns it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
+    Router,
     body::Body,
     extract::{ConnectInfo, Request, State},
     middleware::Next,
@@ -12,6 +16,8 @@ use axum::{
 use futures_util::TryStreamExt as _;
 use http::{Extensions, Method, StatusCode};
 use parking_lot::{Mutex, MutexGuard};
+use socketioxide::layer::SocketIoLayer;
+use tower::Service as _;
 
 use super::{
     affinity,
@@ -29,11 +35,18 @@ pub(crate) struct Transports {
     backlog: Arc<Backlog>,
     /// The flows of sessions that began with long polling.
     flows: Mutex<Flows>,
+    /// The Socket.IO server.
+    engine: OnceLock<Router>,
 }
 
 impl Transports {
     pub(crate) fn new(open: Arc<Open>, backlog: Arc<Backlog>) -> Arc<Self> {
-        Arc::new(Self { open, ended: Mutex::default(), backlog, flows: Mutex::default() })
+        Arc::new(Self { open, ended: Mutex::default(), backlog, flows: Mutex::default(), engine: OnceLock::new() })
+    }
+
+    /// Sets the Socket.IO server, which closes long-polling sessions.
+    pub(super) fn set_engine(&self, layer: SocketIoLayer) {
+        let _ = self.engine.set(Router::new().layer(layer));
     }
 
     /// Records that a connection is the WebSocket of a session.
@@ -50,6 +63,16 @@ impl Transports {
     pub(crate) fn end(&self, session: &str) {
         self.ended().insert(session.to_owned());
         self.open.close_session(session);
+        self.close_polling(session);
+    }
+
+    /// Closes a session that polls, as its client would: it has no connection that could be closed, and would keep what waits for it
+    /// until its next ping. The server refuses this for a session with a WebSocket.
+    fn close_polling(&self, session: &str) {
+        let uri = format!("/socket.io/?EIO=4&transport=polling&sid={session}");
+        if let (Some(mut engine), Ok(request)) = (self.engine.get().cloned(), Request::post(uri).body(Body::from("1"))) {
+            tokio::spawn(async move { drop(engine.call(request).await) });
+        }
     }
 
     /// The session is gone and needs no entry any more.
