@@ -89,6 +89,7 @@ test('leaving the namespace does not renew a budget', async ({ system }) => {
   await until('every answer', () => packets.filter(isAnswer).length === BURST - 10, { within: 10_000 });
   ws.send('41');
   ws.send('40');
+  await until('the namespace again', () => packets.filter((packet) => packet.startsWith('40')).length === 2);
   for (let n = 0; n < BURST - 10; n += 1) ws.send(`42${n}["presence:heartbeat",{}]`);
   await comes('a refusal', (packet) => isAnswer(packet) && packet.includes('RATE_LIMITED'));
   ws.close();

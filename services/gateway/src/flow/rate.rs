@@ -30,7 +30,10 @@ pub(crate) struct Quota {
 impl Quota {
     /// `per_second` units a second, and `seconds` times as many at once. 0 is no limit.
     pub(crate) const fn new(per_second: u64, seconds: u64) -> Self {
-        let unit_ns = if per_second == 0 { 0 } else { SECOND_NS / per_second };
+        let unit_ns = match per_second {
+            0 => 0,
+            _ => SECOND_NS / per_second,
+        };
         Self { unit_ns, burst_ns: per_second * seconds * unit_ns }
     }
 }

@@ -70,7 +70,8 @@ impl Transports {
     /// until its next ping. The server refuses this for a session with a WebSocket.
     fn close_polling(&self, session: &str) {
         let uri = format!("/socket.io/?EIO=4&transport=polling&sid={session}");
-        if let (Some(mut engine), Ok(request)) = (self.engine.get().cloned(), Request::post(uri).body(Body::from("1"))) {
+        if let (Some(mut engine), Ok(request)) = (self.engine.get().cloned(), Request::post(uri).body(Body::from("1")))
+        {
             tokio::spawn(async move { drop(engine.call(request).await) });
         }
     }
@@ -122,7 +123,8 @@ impl Transports {
         if let Some(flow) = flow.as_ref().filter(|_| !polls) {
             Arc::clone(flow).readable().await;
         }
-        if self.has_ended(session) {
+        // The flow knows it as long as the session exists: a DISCONNECT that waits in it must not be delivered.
+        if self.has_ended(session) || flow.as_ref().is_some_and(|flow| flow.has_ended()) {
             return unavailable("this session has ended");
         }
         let connection = connection(&request);
