@@ -109,6 +109,11 @@ fn variables(telemetry: Telemetry, sink: SocketAddr, redis: SocketAddr) -> Vec<(
         ("MAX_SESSIONS", "1000000".to_owned()),
         ("DEPLOYMENT_ENVIRONMENT", environment.to_owned()),
     ];
+    // A scenario sends more through one socket than a person's client.
+    for budget in ["SOCKET_EVENTS_PER_S", "SOCKET_BYTES_PER_S", "CHANNEL_WRITES_PER_S"] {
+        variables.push((budget, "0".to_owned()));
+    }
+    variables.push(("OUTWARD_BYTES", (1_u64 << 40).to_string()));
     if telemetry != Telemetry::Off {
         variables.push(("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{sink}")));
     }

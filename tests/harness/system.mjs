@@ -13,6 +13,9 @@ export const REAPER = 'presence-reaper';
 // So short that expiry can be watched; for the tests in which connections do expire.
 export const SHORT_LIVES = { PRESENCE_LIVENESS: 'heartbeat', PRESENCE_TTL_MS: '3000', PRESENCE_REAPER_INTERVAL_MS: '300' };
 
+// No test is as slow as a client that a person uses. Tests of these budgets set them (budgets.test.mjs).
+const UNLIMITED = { SOCKET_EVENTS_PER_S: '0', SOCKET_BYTES_PER_S: '0', CHANNEL_WRITES_PER_S: '0' };
+
 // Every system of a test run on a Redis Cluster: `npm run cluster`.
 const KIND = process.env.ROLLCALL_TEST_CLUSTER === '1' ? RedisCluster : Redis;
 
@@ -43,7 +46,7 @@ export class System {
 
   constructor(redis, env) {
     this.redis = redis;
-    this.env = { REDIS_URL: redis.url, ...env };
+    this.env = { REDIS_URL: redis.url, ...UNLIMITED, ...env };
   }
 
   get services() {

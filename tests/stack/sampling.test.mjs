@@ -1,4 +1,5 @@
-// What is kept at production's 10 %: every error, every failed join, everything slow, and about a tenth of the rest.
+// What is kept at production's 10 %: every failure, every refused join, everything slow, and about a tenth of the rest, to which
+// refusals belong.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
@@ -25,7 +26,7 @@ after(async () => {
   await stack?.close();
 });
 
-test('refused joins are all kept and found by error=true, with what went wrong', async () => {
+test('refused joins are all kept and found by their code, with what went wrong', async () => {
   const ann = await system.connect();
   await ann.join('home', 'ann');
   const REFUSED = 12; // all of them at 10 %: one chance in 10^12
@@ -34,7 +35,7 @@ test('refused joins are all kept and found by error=true, with what went wrong',
     assert.equal(answer.code, 'ROOM_CONFLICT');
   }
   const found = await until('Jaeger to have every refused join', async () => {
-    const traces = await stack.jaeger.traces({ operation: JOIN, tags: { error: 'true' }, limit: 50 });
+    const traces = await stack.jaeger.traces({ operation: JOIN, tags: { 'error.type': 'ROOM_CONFLICT' }, limit: 50 });
     return traces.length === REFUSED && traces;
   }, { within: 30_000, every: 300 });
   for (const spans of found) {
@@ -42,6 +43,18 @@ test('refused joins are all kept and found by error=true, with what went wrong',
     assert.equal(span.tags['error.type'], 'ROOM_CONFLICT', JSON.stringify(span.tags));
     assert.ok(span.logs.some(({ event }) => event === 'exception'), JSON.stringify(span.logs));
   }
+});
+
+test('events that a client got wrong are kept like any others, about a tenth', async () => {
+  const client = await system.connect();
+  const WRONG = 600;
+  for (let n = 0; n < WRONG; n += 1) assert.equal((await client.ask('presence:heartbeat', { epoch: -1 })).code, 'INVALID_PAYLOAD');
+  const marker = await system.connect();
+  await system.redis.command('CLIENT', 'PAUSE', '250', 'ALL');
+  await marker.join('the-end-of-wrong', 'wrong-marker');
+  await stack.jaeger.find('the last trace', { tags: { 'presence.user_id': 'wrong-marker' }, operation: JOIN });
+  const kept = await stack.jaeger.traces({ tags: { 'error.type': 'INVALID_PAYLOAD' }, limit: 1500 });
+  assert.ok(kept.length > 0 && kept.length <= MOST, `${kept.length} of ${WRONG} were kept`);
 });
 
 test('slow joins are all kept and found by their duration', async () => {

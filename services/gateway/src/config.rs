@@ -6,6 +6,7 @@ use service::Reader;
 
 use crate::{
     auth,
+    flow::budgets::Budgets,
     http::{origins::Origins, proxies::Proxies, sessions::Limits},
     liveness::Mode,
 };
@@ -30,6 +31,8 @@ pub struct Config {
     pub pings: Pings,
     /// `drain_ms`
     pub drain: Duration,
+    /// `socket_events_per_s` and the other budgets
+    pub(crate) budgets: Budgets,
 }
 
 /// Engine.IO's pings, which detect connections that broke without being closed.
@@ -58,11 +61,12 @@ impl Config {
             interval: Duration::from_millis(reader.within("ping_interval_ms", 1_000..=300_000)),
             timeout: Duration::from_millis(reader.within("ping_timeout_ms", 1_000..=300_000)),
         };
+        let budgets = Budgets::read(reader);
         let drain = Duration::from_millis(reader.within("drain_ms", 0..=600_000));
         let auth = auth::Config::read(reader);
         let redis = bus::redis::Config::read(reader)?;
-        let (origins, auth, proxies, liveness) = (origins?, auth?, proxies?, liveness?);
-        Some(Self { redis, port, origins, auth, proxies, limits, liveness, pings, drain })
+        let (origins, auth, proxies, liveness, budgets) = (origins?, auth?, proxies?, liveness?, budgets?);
+        Some(Self { redis, port, origins, auth, proxies, limits, liveness, pings, drain, budgets })
     }
 }
 

@@ -9,6 +9,7 @@
 //! - `relay`: rooms: delivers events to sockets and repairs gaps. `listener`: receives from the bus.
 //! - `translate`: converts between internal messages and those of clients.
 //! - `liveness`: silent clients. `pending`: leaves and lock releases that are sent until they are carried out.
+//! - `flow`: what one socket may send, and the bytes that wait for it and for all.
 //! - `due_queue`: work that is due at a time. `backoff`: waits between retries. `count`: counters made of guards.
 //! - `reassert`: restores what Redis lost, and audits it once a minute. `stop`: closes sockets when the gateway stops.
 //! - `revoke`: a command for operators, apart from the service.
@@ -18,6 +19,7 @@ mod backoff;
 mod config;
 mod count;
 mod due_queue;
+mod flow;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http;
@@ -43,6 +45,7 @@ pub use liveness::Mode;
 
 use crate::{
     auth::Auth,
+    flow::backlog::Backlog,
     http::{
         Checks,
         gate::Gate,
@@ -56,7 +59,7 @@ use crate::{
     pending::Pending,
     reassert::Reassert,
     relay::Relay,
-    socket::client::Gateway,
+    socket::client::{Gateway, Parts},
     stop::Stop,
 };
 
@@ -86,18 +89,21 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     liveness.start(&tasks);
 
     let open = server::connections(config.limits);
-    let transports = Transports::new(Arc::clone(&open));
+    let backlog = Backlog::new(config.budgets.outward_bytes);
+    backlog.start(&tasks);
+    let transports = Transports::new(Arc::clone(&open), backlog);
     let sessions = Sessions::new(config.limits, Arc::clone(&transports));
     sessions.start(&tasks);
-    let gateway = Arc::new(Gateway::new(
-        Arc::clone(&bus),
+    let parts = Parts {
+        bus: Arc::clone(&bus),
         relay,
         reassert,
         liveness,
-        Arc::clone(&pending),
-        Arc::clone(&transports),
+        pending: Arc::clone(&pending),
+        transports: Arc::clone(&transports),
         auth,
-    ));
+    };
+    let gateway = Arc::new(Gateway::new(parts, &config.budgets));
     gateway.register_metrics();
     let health = Health::new(context)
         .part("redis", {

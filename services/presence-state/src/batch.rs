@@ -200,9 +200,7 @@ async fn joins(store: &Arc<Store>, batch: &[Incoming]) -> Vec<Addressed> {
             if let Some(one) = batch.first().filter(|_| fault.code == Code::Internal) {
                 first.in_scope(|| log_failure(&one.command, &fault));
             }
-            for span in &spans {
-                telemetry::span::fail(span, fault.code.as_str(), &fault.message);
-            }
+            spans.iter().for_each(|span| mark(span, &fault));
             Outcome::Fault(fault)
         }
     };
@@ -231,8 +229,13 @@ fn failed(span: &Span, command: &Command, fault: Fault) -> Outcome {
     if fault.code == Code::Internal {
         span.in_scope(|| log_failure(command, &fault));
     }
-    telemetry::span::fail(span, fault.code.as_str(), &fault.message);
+    mark(span, &fault);
     Outcome::Fault(fault)
+}
+
+fn mark(span: &Span, fault: &Fault) {
+    let mark = if fault.code.is_refusal() { telemetry::span::refuse } else { telemetry::span::fail };
+    mark(span, fault.code.as_str(), &fault.message);
 }
 
 /// Logs what an operator needs to find a broken room.

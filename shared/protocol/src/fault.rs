@@ -66,6 +66,14 @@ impl Code {
     }
 }
 
+impl Code {
+    /// Whether the system did what it should, and the client, or all clients together, wanted what they may not have. Otherwise it
+    /// is a fault of ours.
+    pub fn is_refusal(self) -> bool {
+        !matches!(self, Code::Unavailable | Code::Timeout | Code::Internal)
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

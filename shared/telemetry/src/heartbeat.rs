@@ -60,8 +60,13 @@ impl HeartbeatSpan {
 
     /// Marks the span as failed, as [`fail`](crate::span::fail) does.
     pub fn fail(&mut self, kind: &'static str, message: &str) {
+        self.started().set_status(Status::error(""));
+        self.refuse(kind, message);
+    }
+
+    /// Marks the span as refused, as [`refuse`](crate::span::refuse) does.
+    pub fn refuse(&mut self, kind: &'static str, message: &str) {
         let span = self.started();
-        span.set_status(Status::error(""));
         span.set_attribute(KeyValue::new("error.type", kind));
         let message = KeyValue::new("exception.message", message.to_owned());
         span.add_event("exception", vec![KeyValue::new("exception.type", kind), message]);
@@ -113,7 +118,7 @@ mod tests {
     use tracing_subscriber::{layer::SubscriberExt as _, registry};
 
     use super::*;
-    use crate::span::fail;
+    use crate::span::{fail, refuse};
 
     #[derive(Debug, Default, Clone)]
     struct Kept(Arc<Mutex<Vec<SpanData>>>);
@@ -177,6 +182,14 @@ mod tests {
             assert_eq!((expected.attributes.len(), expected.events.len()), (6, 1));
             let mut beat = arrived();
             beat.fail("UNAVAILABLE", "try again");
+            beat.end();
+            assert_eq!(kept.only(), expected);
+
+            refuse(&arrived().into_tracing(), "NOT_JOINED", "join first");
+            let expected = kept.only();
+            assert_eq!(expected.status, Status::Unset);
+            let mut beat = arrived();
+            beat.refuse("NOT_JOINED", "join first");
             beat.end();
             assert_eq!(kept.only(), expected);
 

@@ -143,10 +143,18 @@ pub fn reaper_cycle() -> Span {
 
 /// Marks `span` as failed: status Error, `error.type`, an exception event.
 pub fn fail(span: &Span, kind: &str, message: &str) {
+    span.record("otel.status_code", "ERROR");
+    refuse(span, kind, message);
+}
+
+/// Marks the span of a request that was refused for what its client sent: `error.type`, an exception event, and no status. As in
+/// OpenTelemetry's conventions for HTTP, what a client does wrong is no failure of the server; the collector keeps all failures,
+/// and a client could make it keep any number of spans.
+pub fn refuse(span: &Span, kind: &str, message: &str) {
     if span.is_disabled() {
         return;
     }
-    span.record("otel.status_code", "ERROR").record("error.type", kind);
+    span.record("error.type", kind);
     span.add_event(
         "exception",
         vec![KeyValue::new("exception.type", kind.to_owned()), KeyValue::new("exception.message", message.to_owned())],

@@ -74,6 +74,10 @@ PRESENCE_LIVENESS: {{ .service.liveness | quote }}
 PRESENCE_TTL_MS: {{ $values.config.presenceTtlMs | int64 | quote }}
 PING_INTERVAL_MS: {{ .service.pingIntervalMs | int64 | quote }}
 PING_TIMEOUT_MS: {{ .service.pingTimeoutMs | int64 | quote }}
+SOCKET_EVENTS_PER_S: {{ .service.socketEventsPerS | int64 | quote }}
+SOCKET_BYTES_PER_S: {{ .service.socketBytesPerS | int64 | quote }}
+CHANNEL_WRITES_PER_S: {{ .service.channelWritesPerS | int64 | quote }}
+OUTWARD_BYTES: {{ if kindIs "string" .service.outwardBytes }}{{ .service.outwardBytes | quote }}{{ else }}{{ .service.outwardBytes | int64 | quote }}{{ end }}
 DRAIN_MS: {{ .service.drainMs | int64 | quote }}
 {{- else }}
 ADMIN_PORT: {{ include "rollcall.port" . | quote }}

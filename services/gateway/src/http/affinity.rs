@@ -36,6 +36,11 @@ pub(super) async fn add_session_header(request: Request, next: Next) -> Response
     Response::from_parts(head, Body::from(bytes))
 }
 
+/// The session that a response begins.
+pub(super) fn session_header(response: &Response) -> Option<&str> {
+    response.headers().get(SESSION)?.to_str().ok()
+}
+
 /// The id in an opening packet, `0{"sid":"…",…}`.
 fn session(packet: &[u8]) -> Option<&[u8]> {
     let id = packet.strip_prefix(b"0{\"sid\":\"")?;

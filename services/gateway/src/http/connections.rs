@@ -8,10 +8,10 @@ use std::{
     os::fd::{AsRawFd as _, RawFd},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -24,7 +24,11 @@ use tokio::{
     time::sleep,
 };
 
-use super::address::{CountByAddress, CountedAddress, Source};
+use super::{
+    address::{CountByAddress, CountedAddress, Source},
+    traffic::Traffic,
+};
+use crate::flow::Flow;
 
 /// The steps in which all connections are closed.
 const STEPS: u32 = 100;
@@ -51,6 +55,7 @@ struct Listed {
 
 struct Entry {
     descriptor: RawFd,
+    flow: Arc<OnceLock<Arc<Flow>>>,
     /// The session whose WebSocket it is.
     session: Option<Sid>,
     /// Counts it for its address.
@@ -59,6 +64,8 @@ struct Entry {
 
 impl Entry {
     fn close(&self) {
+        // First: a connection that is not read from would not notice that it is closed.
+        self.flow.get().into_iter().for_each(|flow| flow.end());
         let _ = shutdown(self.descriptor, Shutdown::Both);
     }
 }
@@ -94,10 +101,12 @@ impl Open {
             return Err((stream, TooMany::OfAddress));
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let entry = Entry { descriptor: stream.as_raw_fd(), session: None, counted: counted.flatten() };
+        let traffic = Traffic::default();
+        let (descriptor, flow) = (stream.as_raw_fd(), traffic.flow());
+        let entry = Entry { descriptor, flow, session: None, counted: counted.flatten() };
         listed.connections.insert(id, entry);
         drop(listed);
-        Ok(Connection { stream, id, open: Arc::clone(self) })
+        Ok(Connection { stream, id, open: Arc::clone(self), traffic })
     }
 
     /// The share of the most connections that is open.
@@ -136,6 +145,13 @@ impl Open {
         }
     }
 
+    /// Records that a connection is a WebSocket, and whose bytes it carries.
+    pub(super) fn carry(&self, connection: u64, flow: Arc<Flow>) {
+        if let Some(entry) = self.lock().connections.get(&connection) {
+            let _ = entry.flow.set(flow);
+        }
+    }
+
     /// Closes the WebSockets of a session. O(connections), but rare.
     pub(super) fn close_session(&self, session: Sid) {
         let listed = self.lock();
@@ -167,6 +183,7 @@ pub(super) struct Connection {
     stream: TcpStream,
     id: u64,
     open: Arc<Open>,
+    traffic: Traffic,
 }
 
 impl Connection {
@@ -184,13 +201,23 @@ impl Drop for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        ready!(self.traffic.poll_readable(cx));
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Ready(result) => {
+                self.traffic.read(&buffer.filled()[before..]);
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.traffic.poll_overdue(cx).map(Err),
+        }
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.traffic.wrote(bytes.len(), &written);
+        written
     }
 
     fn poll_write_vectored(
@@ -198,7 +225,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.traffic.wrote(slices.iter().map(|slice| slice.len()).sum(), &written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -3,6 +3,7 @@
 //! - `address`: addresses as limits count them. `connections`: the TCP connections. `timed`: time limits of one.
 //! - `refusals`: counts, logs and answers what is refused.
 //! - `gate`, `requests`, `origins`: which requests pass. `proxies`: whose they are.
+//! - `frames`, `traffic`, `flows`: what a WebSocket reads and writes, and whose bytes a long poll carries.
 //! - `transports`: ends single sessions. `slot`, `rate`, `sessions`: how many sessions there may be.
 //! - `affinity`, `slim`: what a load balancer learns, what engineioxide keeps.
 //! - `overflow`, `server`: accepts connections and serves them.
@@ -10,6 +11,8 @@
 mod address;
 mod affinity;
 pub(crate) mod connections;
+mod flows;
+mod frames;
 pub(crate) mod gate;
 pub(crate) mod origins;
 pub(crate) mod overflow;
@@ -22,6 +25,7 @@ pub(crate) mod sessions;
 mod slim;
 pub(crate) mod slot;
 mod timed;
+mod traffic;
 pub(crate) mod transports;
 
 use std::sync::Arc;
@@ -50,6 +54,7 @@ pub(crate) struct Checks {
 pub(crate) fn app(pages: Router, socket_io: SocketIoLayer, checks: Checks) -> Router {
     let Checks { gate, proxies, origins, sessions, transports } = checks;
     let cors = cors(&origins);
+    transports.set_engine(socket_io.clone());
     pages
         .layer(socket_io)
         .layer(map_request(slim::slim))

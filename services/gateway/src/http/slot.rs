@@ -173,6 +173,7 @@ impl Drop for Inside {
 
 #[cfg(test)]
 mod tests {
+    use crate::flow::backlog::Backlog;
     use std::net::{IpAddr, Ipv4Addr};
 
     use tokio::time::advance;
@@ -186,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn sessions_outside_are_bounded_in_all_and_for_each_address() {
-        let outside = Outside::new(Transports::new(Arc::default()));
+        let outside = Outside::new(Transports::new(Arc::default(), Backlog::new(0)));
         let slots = [slot(&outside).unwrap(), slot(&outside).unwrap()];
         assert!(slot(&outside).is_err_and(|why| why.contains("of this address")));
         let inside = slots[0].enter(Sid::ZERO);
@@ -202,7 +203,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_session_that_left_is_closed_unless_it_enters_again() {
-        let transports = Transports::new(Arc::default());
+        let transports = Transports::new(Arc::default(), Backlog::new(0));
         let outside = Outside::new(Arc::clone(&transports));
         let (sid, slot) = (Sid::ZERO, slot(&outside).unwrap());
         let step = async |seconds| {

@@ -70,9 +70,12 @@ impl Ack {
     /// Answers with an error that has more fields.
     pub(super) fn reject_with(mut self, fault: &Fault, answer: &impl Serialize) {
         metrics::error(self.operation.name(), fault.code.as_str());
-        telemetry::span::fail(&self.span, fault.code.as_str(), &fault.message);
-        if let Some(heartbeat) = &mut self.heartbeat {
-            heartbeat.fail(fault.code.as_str(), &fault.message);
+        let (code, message) = (fault.code.as_str(), &fault.message);
+        match &mut self.heartbeat {
+            Some(heartbeat) if fault.code.is_refusal() => heartbeat.refuse(code, message),
+            Some(heartbeat) => heartbeat.fail(code, message),
+            None if fault.code.is_refusal() => telemetry::span::refuse(&self.span, code, message),
+            None => telemetry::span::fail(&self.span, code, message),
         }
         self.send(answer);
     }

@@ -24,6 +24,12 @@ use super::{outlet::Outlet, session::Session};
 use crate::{
     auth::{Auth, Identity, Right, access::Access, now_s},
     count::Count,
+    flow::{
+        Limits,
+        budgets::Budgets,
+        keyed::Buckets,
+        rate::{Bucket, Quota},
+    },
     http::transports::Transports,
     liveness::{Liveness, now_ms},
     pending::Pending,
@@ -36,6 +42,8 @@ use crate::{
 const LEASE_TOO_OLD: Duration = Duration::from_secs(2);
 /// The log limit for what a client can cause as fast as it can connect.
 const REFUSED_EVERY: Duration = Duration::from_secs(5);
+/// The most spans of events that are rejected unread, in a second and at once.
+pub(super) const REJECTED_SPANS: Quota = Quota::new(100, 1);
 
 /// What clients share.
 pub(crate) struct Gateway {
@@ -46,6 +54,12 @@ pub(crate) struct Gateway {
     pub(super) pending: Arc<Pending>,
     pub(super) transports: Arc<Transports>,
     pub(super) auth: Auth,
+    /// What one socket may send.
+    pub(super) limits: Limits,
+    /// The writes of each channel name.
+    pub(super) channel_writes: Buckets<RoomId>,
+    /// Limits the spans of events that are rejected unread: a client can send them at any rate.
+    pub(super) rejected_spans: Bucket,
     /// Sessions whose end is not carried out yet.
     pub(super) sessions: Count,
     /// Locks that clients hold.
@@ -58,16 +72,20 @@ pub(crate) struct Gateway {
     unauthenticated: LogLimit,
 }
 
+/// What a [`Gateway`] is made of.
+pub(crate) struct Parts {
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) reassert: Arc<Reassert>,
+    pub(crate) liveness: Arc<Liveness<Client>>,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) transports: Arc<Transports>,
+    pub(crate) auth: Auth,
+}
+
 impl Gateway {
-    pub(crate) fn new(
-        bus: Arc<Bus>,
-        relay: Arc<Relay>,
-        reassert: Arc<Reassert>,
-        liveness: Arc<Liveness<Client>>,
-        pending: Arc<Pending>,
-        transports: Arc<Transports>,
-        auth: Auth,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts, budgets: &Budgets) -> Self {
+        let Parts { bus, relay, reassert, liveness, pending, transports, auth } = parts;
         Self {
             bus,
             relay,
@@ -76,6 +94,9 @@ impl Gateway {
             pending,
             transports,
             auth,
+            limits: budgets.socket,
+            channel_writes: Buckets::new(budgets.channel_writes),
+            rejected_spans: Bucket::default(),
             sessions: Count::default(),
             held: Count::default(),
             waiting: Count::default(),
@@ -147,7 +168,7 @@ impl Client {
         Arc::new(Self {
             conn,
             gateway: Arc::clone(gateway),
-            session: Session::new(gateway.sessions.one_more()),
+            session: Session::new(gateway.sessions.one_more(), Arc::clone(outlet.flow())),
             outlet,
             access,
             reads_channels: AtomicBool::new(true),

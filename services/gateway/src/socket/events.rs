@@ -4,22 +4,27 @@
 use std::sync::Arc;
 
 use protocol::{
-    Fault,
-    client::{self, LockAsk, MetadataAsk, RejectedEvent, Request},
+    Code, Fault,
+    client::{self, LockAsk, MetadataAsk, RateRejection, RejectedEvent, Request},
 };
 use socketioxide::{
+    TransportType,
     adapter::LocalAdapter,
     handler::{MessageHandler, Value},
     socket::Socket,
 };
-use telemetry::{heartbeat::HeartbeatSpan, metrics::Operation};
+use telemetry::{
+    heartbeat::HeartbeatSpan,
+    metrics::{self, Operation, Refusal},
+};
 use tracing::Span;
 
 use super::{
     ack::Ack,
-    client::{Client, transport},
+    client::{Client, REJECTED_SPANS, transport},
     disconnect::LastReference,
 };
+use crate::flow::{Excess, outward::Buffer};
 
 /// The handler of all events of one socket. It lives as long as the socket.
 pub(super) struct Events(pub(super) LastReference);
@@ -31,6 +36,9 @@ impl MessageHandler<LocalAdapter, Verbatim> for Events {
     fn call(&self, socket: Arc<Socket>, arguments: Value, ack_id: Option<i64>) {
         let client = &self.0.client;
         client.record_event();
+        if let Err(excess) = admit(client, &socket, &arguments) {
+            return reject_excess(client, ack_id, &excess);
+        }
         let request = match &arguments {
             Value::Str(text, None) => client::parse(text),
             _ => Err(Fault::invalid("binary attachments are not taken")),
@@ -54,6 +62,31 @@ impl MessageHandler<LocalAdapter, Verbatim> for Events {
             Err(fault) => ack.reject(&fault),
         }
     }
+}
+
+/// Counts an event against the limits of its socket.
+fn admit(client: &Client, socket: &Socket, arguments: &Value) -> Result<(), Excess> {
+    let (bytes, is_join) = match arguments {
+        Value::Str(text, attachments) => {
+            let attached = attachments.iter().flatten().map(|bytes| bytes.len()).sum::<usize>();
+            (text.len() + attached, text.starts_with("[\"presence:join\""))
+        }
+        Value::Bytes(bytes) => (bytes.len(), false),
+    };
+    let flow = client.outlet.flow();
+    if socket.transport_type() == TransportType::Websocket {
+        flow.has_buffer(Buffer::Read, bytes);
+    }
+    flow.admit(&client.gateway.limits, bytes, is_join)
+}
+
+/// Answers an event over a limit. It has no span: a flood costs no more than its answers.
+fn reject_excess(client: &Client, ack_id: Option<i64>, excess: &Excess) {
+    metrics::refused(excess.refusal);
+    let what = if excess.refusal == Refusal::SocketBytes { "bytes" } else { "events" };
+    let fault = Fault::new(Code::RateLimited, format!("this socket sent too many {what}; see retryAfterMs"));
+    let answer = RateRejection::new(&fault, excess.retry_after);
+    Ack::new(Arc::clone(&client.outlet), ack_id, Span::none(), Operation::Invalid).reject_with(&fault, &answer);
 }
 
 /// The operation of a request, for metrics, and the name of its event.
@@ -88,6 +121,9 @@ fn heartbeat_span(client: &Client, socket: &Socket) -> Option<HeartbeatSpan> {
 
 /// The span of an event that cannot be read, with its name and the ids that can be read.
 fn rejected_span(client: &Client, socket: &Socket, arguments: &Value) -> Span {
+    if client.gateway.rejected_spans.take(REJECTED_SPANS, 1).is_err() {
+        return Span::none();
+    }
     let RejectedEvent { event, room, user } = match arguments {
         Value::Str(text, _) => RejectedEvent::read(text),
         Value::Bytes(_) => RejectedEvent::default(),

@@ -124,7 +124,11 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
     let (conn, transport) = (random_id(), client::transport(socket));
     let span = telemetry::span::socket_connect(conn.as_str(), transport, &address);
     TraceContext::read(handshake.traceparent.as_deref(), None).link(&span);
-    let outlet = Outlet::new(conn.clone(), Arc::downgrade(socket), socket.id, Arc::clone(&gateway.transports));
+    let flow = gateway.transports.flow(&socket.req_parts().extensions);
+    // A client that leaves the namespace and enters it again in a loop pays for it like for events.
+    let _ = flow.admit(&gateway.limits, 0, false);
+    let transports = Arc::clone(&gateway.transports);
+    let outlet = Outlet::new(conn.clone(), Arc::downgrade(socket), socket.id, transports, flow);
     let client = Client::new(gateway, conn, outlet, Access::new(identity), TraceContext::of(&span));
     gateway.watch(&client);
     let last = LastReference { client: Arc::clone(&client), transport };

@@ -20,11 +20,15 @@ use socketioxide::{
     handler::{FromMessageParts as _, Value},
     socket::{Sid, Socket},
 };
-use telemetry::metrics;
+use telemetry::metrics::{self, Refusal};
 use tokio::time::sleep;
 
 use super::{pending_acks::PendingAcks, task::OwnedTask};
-use crate::{backoff::jitter, http::transports::Transports};
+use crate::{
+    backoff::jitter,
+    flow::{Flow, backlog::Debtor},
+    http::transports::Transports,
+};
 
 const FLUSH_EVERY: Duration = Duration::from_millis(20);
 /// A socket whose queue stays full for this long is closed.
@@ -50,6 +54,7 @@ pub(super) struct Outlet {
     /// The Engine.IO id of the connection, which may carry one session after the other.
     sid: Sid,
     transports: Arc<Transports>,
+    flow: Arc<Flow>,
     /// A [`Phase`].
     phase: AtomicU8,
     /// Whether acknowledgements are pending.
@@ -66,12 +71,19 @@ struct Pending {
 }
 
 impl Outlet {
-    pub(super) fn new(conn: ConnId, socket: Weak<Socket>, sid: Sid, transports: Arc<Transports>) -> Arc<Self> {
+    pub(super) fn new(
+        conn: ConnId,
+        socket: Weak<Socket>,
+        sid: Sid,
+        transports: Arc<Transports>,
+        flow: Arc<Flow>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             conn,
             socket,
             sid,
             transports,
+            flow,
             phase: AtomicU8::new(Phase::Open as u8),
             is_behind: AtomicBool::new(false),
             pending: Mutex::default(),
@@ -80,38 +92,63 @@ impl Outlet {
     }
 
     /// Sends an event; returns whether there was room for it. An event for a client that is gone is dropped.
-    pub(super) fn emit(&self, event: &str, payload: &(impl Serialize + ?Sized)) -> bool {
-        self.socket().is_none_or(|socket| {
-            !self.is_behind.load(Ordering::Relaxed)
-                && !matches!(socket.emit(event, payload), Err(SendError::Socket(SocketError::InternalChannelFull)))
-        })
+    pub(super) fn emit(self: &Arc<Self>, event: &str, message: &RawValue) -> bool {
+        let Some(socket) = self.socket() else { return true };
+        let bytes = event.len() + message.get().len();
+        !self.is_behind.load(Ordering::Relaxed) && self.send(bytes, || socket.emit(event, message))
     }
 
     /// Sends an acknowledgement, now or as soon as there is room.
     pub(super) fn acknowledge(self: &Arc<Self>, ack_id: i64, answer: &impl Serialize) {
-        if !self.is_open() || (!self.is_behind.load(Ordering::Relaxed) && self.try_acknowledge(ack_id, answer)) {
+        if !self.is_open() {
             return;
         }
         match to_raw_value(answer) {
+            Ok(answer) if !self.is_behind.load(Ordering::Relaxed) && self.try_acknowledge(ack_id, &answer) => {}
             Ok(answer) => self.keep(ack_id, answer),
             Err(_) => self.close_slow_consumer("an acknowledgement could not be encoded"),
         }
     }
 
     /// Returns whether there was room.
-    fn try_acknowledge(&self, ack_id: i64, answer: &impl Serialize) -> bool {
+    fn try_acknowledge(self: &Arc<Self>, ack_id: i64, answer: &RawValue) -> bool {
         let Some(socket) = self.socket() else { return true };
         let Ok(ack) = AckSender::from_message_parts(&socket, &mut Value::Str("".into(), None), &Some(ack_id));
-        !matches!(ack.send(answer), Err(SendError::Socket(SocketError::InternalChannelFull)))
+        self.send(answer.get().len(), || ack.send(answer))
+    }
+
+    /// Returns whether there was room for so many bytes, and for a packet more.
+    fn send(self: &Arc<Self>, bytes: usize, send: impl FnOnce() -> Result<(), SendError>) -> bool {
+        if !self.flow.has_room_for(bytes) {
+            return false;
+        }
+        // Before it is sent: it may be written at once.
+        self.flow.sends(bytes);
+        let sent = send();
+        if sent.is_err() {
+            self.flow.did_not_send(bytes);
+        }
+        self.list();
+        !matches!(sent, Err(SendError::Socket(SocketError::InternalChannelFull)))
+    }
+
+    /// Lists the client as a debtor once it owes much.
+    fn list(self: &Arc<Self>) {
+        if self.flow.list() {
+            let debtor: Weak<Self> = Arc::downgrade(self);
+            self.flow.backlog().list(&self.flow, debtor);
+        }
     }
 
     fn keep(self: &Arc<Self>, ack_id: i64, answer: Box<RawValue>) {
+        let bytes = answer.get().len();
         let mut pending = self.pending.lock();
         if !pending.acks.push(ack_id, answer) {
             drop(pending);
             return self.close_slow_consumer("too many acknowledgements are pending");
         }
         self.is_behind.store(true, Ordering::Relaxed);
+        self.flow.keeps(bytes);
         if pending.flusher.is_none() {
             pending.flusher = Some(OwnedTask::spawn(flush(Arc::downgrade(self))));
         }
@@ -119,9 +156,14 @@ impl Outlet {
 
     /// Closes the transport of a client that does not take what it must not miss, so that it reconnects.
     pub(super) fn close_slow_consumer(&self, why: &'static str) {
+        self.close_debtor(Refusal::SocketBacklog, why);
+    }
+
+    fn close_debtor(&self, refusal: Refusal, why: &'static str) {
         if self.leave_open(Phase::Closing) {
             metrics::slow_reader();
-            tracing::warn!(conn = %self.conn, why, "closing slow client");
+            metrics::refused(refusal);
+            tracing::warn!(conn = %self.conn, owed = self.flow.owed(), why, "closing slow client");
             self.close_transport();
         }
     }
@@ -134,7 +176,8 @@ impl Outlet {
     }
 
     fn close_transport(&self) {
-        *self.pending.lock() = Pending::default();
+        self.drop_pending();
+        self.flow.end();
         self.transports.end(self.sid.as_str());
         *self.close.lock() = Some(OwnedTask::spawn(disconnect(Weak::clone(&self.socket))));
         // The session may have ended meanwhile, before there was anything to undo.
@@ -151,15 +194,38 @@ impl Outlet {
             return false;
         }
         self.transports.forget(self.sid.as_str());
-        *self.pending.lock() = Pending::default();
+        self.drop_pending();
+        self.flow.unlist();
         *self.close.lock() = None;
         true
+    }
+
+    fn drop_pending(&self) {
+        let mut pending = self.pending.lock();
+        *pending = Pending::default();
+        self.flow.keeps_only(None);
     }
 
     /// The socket, unless its session has ended or is closing. socketioxide would still send an acknowledgement of an ended
     /// session, although another session may have begun on the same connection.
     fn socket(&self) -> Option<Arc<Socket>> {
         if self.is_open() { self.socket.upgrade() } else { None }
+    }
+
+    /// Resolves when the client may be answered more, or is not sent anything any more.
+    pub(super) async fn writable(&self) {
+        loop {
+            let changed = self.flow.change();
+            if !self.is_open() || !self.flow.is_blocked() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// The flow of its session.
+    pub(super) fn flow(&self) -> &Arc<Flow> {
+        &self.flow
     }
 
     /// Whether the client is sent anything.
@@ -176,6 +242,16 @@ impl Outlet {
     }
 }
 
+impl Debtor for Outlet {
+    fn close(&self, refusal: Refusal) {
+        let why = match refusal {
+            Refusal::ProcessBacklog => "the process is over its budget, and this is one of the largest debtors",
+            _ => "it took nothing for 10 s",
+        };
+        self.close_debtor(refusal, why);
+    }
+}
+
 async fn flush(outlet: Weak<Outlet>) {
     let mut moved_at = Instant::now();
     loop {
@@ -184,7 +260,9 @@ async fn flush(outlet: Weak<Outlet>) {
         // Dropped after the lock: dropping the last reference to a socket ends its session, which locks `pending`.
         let _socket = outlet.socket.upgrade();
         let mut pending = outlet.pending.lock();
-        match pending.acks.flush(|ack_id, answer| outlet.try_acknowledge(ack_id, &answer)) {
+        let flushed = pending.acks.flush(|ack_id, answer| outlet.try_acknowledge(ack_id, answer));
+        outlet.flow.keeps_only(flushed.map(|_| pending.acks.bytes()));
+        match flushed {
             None => {
                 outlet.is_behind.store(false, Ordering::Relaxed);
                 pending.flusher = None;

@@ -32,6 +32,11 @@ impl PendingAcks {
         has_room
     }
 
+    /// The bytes of all.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Sends what can be sent. Returns `None` if nothing is left, otherwise whether anything was sent.
     pub(super) fn flush(&mut self, send: impl Fn(i64, &RawValue) -> bool) -> Option<bool> {
         let mut has_sent = false;

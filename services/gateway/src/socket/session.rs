@@ -5,7 +5,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
 use protocol::{Code, ConnId, Fault, Info, RoomId, UserId, client::Request, command::Restored};
@@ -17,10 +17,13 @@ use super::{
     held::{Locks, TakenLocks},
     op::Op,
 };
-use crate::count::Counted;
+use crate::{count::Counted, flow::Flow};
 
 /// The most events of one client that may wait; further ones are answered `OVERLOADED`.
 const QUEUE: usize = 64;
+/// Reading pauses when so many wait: what was read already, some 17 events, still has room. It goes on when a few are left.
+const NEARLY_FULL: usize = 40;
+const NEARLY_EMPTY: usize = 8;
 
 /// A connection's membership of a room, as the gateway knows it.
 #[derive(Debug, Clone)]
@@ -67,6 +70,7 @@ struct State {
     locks: Option<Box<Locks>>,
     /// Counts the session until its end is carried out.
     count: Option<Counted>,
+    flow: Arc<Flow>,
 }
 
 impl State {
@@ -95,7 +99,7 @@ impl State {
 }
 
 impl Session {
-    pub(super) fn new(count: Counted) -> Self {
+    pub(super) fn new(count: Counted, flow: Arc<Flow>) -> Self {
         Self(Mutex::new(State {
             queue: VecDeque::new(),
             busy: false,
@@ -106,6 +110,7 @@ impl Session {
             unanswered: None,
             locks: None,
             count: Some(count),
+            flow,
         }))
     }
 
@@ -125,7 +130,14 @@ impl Session {
     /// acknowledgement as the error.
     pub(super) fn push_event(&self, request: Request, ack: Ack) -> Result<bool, Ack> {
         let mut state = self.lock();
-        if state.has_room_for(&request) { Ok(state.push(Op::Request(request, ack))) } else { Err(ack) }
+        if !state.has_room_for(&request) {
+            return Err(ack);
+        }
+        let starts = state.push(Op::Request(request, ack));
+        if state.queue.len() == NEARLY_FULL {
+            state.flow.queue_is_full();
+        }
+        Ok(starts)
     }
 
     /// Queues an operation even if the queue is full. Returns whether a worker has to be started.
@@ -145,6 +157,9 @@ impl Session {
         let mut state = self.lock();
         let op = state.queue.pop_front();
         state.busy = op.is_some();
+        if state.queue.len() <= NEARLY_EMPTY {
+            state.flow.queue_has_room();
+        }
         if op.is_none() {
             // An idle session keeps no memory for the queue.
             state.queue = VecDeque::new();

@@ -10,19 +10,24 @@ use testkit::{Redis, until};
 use tracing::Span;
 
 use super::{
-    client::{Client, Gateway},
+    client::{Client, Gateway, Parts},
     op::Op,
     outlet::Outlet,
     verbs,
 };
 use crate::{
     auth::{Auth, Outsiders, access::Access},
+    flow::{Limits, backlog::Backlog, budgets::Budgets, rate::Quota},
     http::transports::Transports,
     liveness::{Liveness, Mode},
     pending::Pending,
     reassert::Reassert,
     relay::Relay,
 };
+
+const UNLIMITED: Quota = Quota::new(0, 1);
+const BUDGETS: Budgets =
+    Budgets { socket: Limits { events: UNLIMITED, bytes: UNLIMITED }, channel_writes: UNLIMITED, outward_bytes: 0 };
 
 struct Nothing;
 impl Listener for Nothing {}
@@ -34,21 +39,16 @@ fn gateway(server: &Redis) -> Arc<Gateway> {
     let pending = Pending::new(Arc::clone(&bus));
     let reassert = Reassert::new(Arc::clone(&bus), Arc::clone(&pending));
     let relay = Relay::new(Arc::clone(&bus), Arc::clone(&reassert));
-    let transports = Transports::new(Arc::default());
-    Arc::new(Gateway::new(
-        bus,
-        relay,
-        reassert,
-        Liveness::new(Mode::Transport),
-        pending,
-        transports,
-        Auth::Off(Outsiders::Allow),
-    ))
+    let transports = Transports::new(Arc::default(), Backlog::new(0));
+    let liveness = Liveness::new(Mode::Transport);
+    let parts = Parts { bus, relay, reassert, liveness, pending, transports, auth: Auth::Off(Outsiders::Allow) };
+    Arc::new(Gateway::new(parts, &BUDGETS))
 }
 
 /// A client whose socket is gone.
 fn client(gateway: &Arc<Gateway>) -> Arc<Client> {
-    let outlet = Outlet::new("c1".into(), Weak::new(), Sid::new(), Arc::clone(&gateway.transports));
+    let flow = gateway.transports.flow(&http::Extensions::new());
+    let outlet = Outlet::new("c1".into(), Weak::new(), Sid::new(), Arc::clone(&gateway.transports), flow);
     Client::new(gateway, "c1".into(), outlet, Access::new(None), TraceContext::default())
 }
 

@@ -6,7 +6,10 @@ use protocol::{
     Code, Fault,
     client::{DONE, Request},
 };
-use telemetry::{metrics, propagation::TraceContext};
+use telemetry::{
+    metrics::{self, Refusal},
+    propagation::TraceContext,
+};
 
 use super::{
     ack::Ack,
@@ -21,6 +24,7 @@ impl Client {
     pub(super) fn accept(self: &Arc<Self>, request: Request, mut ack: Ack) {
         if let Request::Heartbeat { epoch, patch: None } = &request
             && self.session.is_idle()
+            && !self.outlet.flow().is_blocked()
         {
             let trace = |epoch| drop(ack.heartbeat().map(|span| span.accept(epoch)));
             match self.plain_heartbeat(*epoch, trace) {
@@ -31,7 +35,10 @@ impl Client {
         }
         match self.session.push_event(request, ack.deferred()) {
             Ok(starts) => self.start(starts),
-            Err(ack) => ack.reject(&Fault::new(Code::Overloaded, "too many events are waiting; slow down")),
+            Err(ack) => {
+                metrics::refused(Refusal::Queue);
+                ack.reject(&Fault::new(Code::Overloaded, "too many events are waiting; slow down"));
+            }
         }
     }
 
@@ -81,6 +88,8 @@ impl liveness::Client for Client {
 async fn work(client: Arc<Client>) {
     let guard = Guard(&client);
     while let Some(op) = client.session.next() {
+        // Nothing is carried out whose answer would only wait. A client that takes nothing is closed, and then all is.
+        client.outlet.writable().await;
         carry_out(&client, op).await;
     }
     // Idle: the next push starts another worker.

@@ -203,10 +203,38 @@ impl<'a> From<&'a Fault> for Rejection<'a> {
     }
 }
 
+/// The answer of an event over a limit.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RateRejection<'a> {
+    /// The code and the sentence.
+    #[serde(flatten)]
+    pub rejection: Rejection<'a>,
+    /// When to try again, in milliseconds from now; at least 1.
+    pub retry_after_ms: u64,
+}
+
+impl<'a> RateRejection<'a> {
+    /// An answer that asks to try again after `wait`.
+    pub fn new(fault: &'a Fault, wait: Duration) -> Self {
+        let whole = wait.as_nanos().div_ceil(1_000_000).max(1);
+        Self { rejection: Rejection::from(fault), retry_after_ms: u64::try_from(whole).unwrap_or(u64::MAX) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::client::Object;
+
+    #[test]
+    fn an_event_over_a_limit_is_told_when_to_try_again() {
+        let fault = Fault::new(crate::fault::Code::RateLimited, "slow down");
+        let answer = |wait| serde_json::to_string(&RateRejection::new(&fault, wait)).unwrap();
+        let expected = r#"{"ok":false,"error":"slow down","code":"RATE_LIMITED","retryAfterMs":2}"#;
+        assert_eq!(answer(Duration::from_micros(1_001)), expected);
+        assert!(answer(Duration::ZERO).ends_with(r#""retryAfterMs":1}"#));
+    }
 
     #[test]
     fn a_channel_is_an_object_of_its_items() {

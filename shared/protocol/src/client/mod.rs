@@ -27,7 +27,7 @@ use crate::{
 
 pub use answer::{
     ChannelAnswer, ChannelItem, DONE, Done, HeartbeatAnswer, HeldRejection, JoinAnswer, ListedLock, LockAnswer,
-    LocksAnswer, Member, OwnConn, RefreshAnswer, Rejection,
+    LocksAnswer, Member, OwnConn, RateRejection, RefreshAnswer, Rejection,
 };
 pub use auth::Token;
 pub use lock::LockAsk;

@@ -15,6 +15,8 @@ pub enum Reading {
     LocksHeld,
     /// Locks that sockets of this gateway wait for.
     LocksWaiting,
+    /// Bytes of a gateway that wait for its clients, with the buffers that stay as large as a client's largest message.
+    OutwardWaiting,
     /// Commands that wait or are being carried out.
     CommandsWaiting,
     /// Requests that are not answered yet.
@@ -69,6 +71,7 @@ impl Reading {
             Reading::RoomsActive => (Gauge, "presence.rooms.active", "{room}", "Rooms that have members or locks."),
             Reading::LocksHeld => (Gauge, "lock.held", "{lock}", "Locks that sockets of this gateway hold."),
             Reading::LocksWaiting => (Gauge, "lock.waiting", "{lock}", "Locks that sockets of this gateway wait for."),
+            Reading::OutwardWaiting => (Gauge, "presence.outward.waiting", "By", "Bytes that wait for clients."),
             Reading::CommandsWaiting => (Gauge, "presence.commands.waiting", "{command}", "Commands not yet answered."),
             Reading::RequestsPending => (Gauge, "bus.requests.pending", "{request}", "Requests not yet answered."),
             Reading::SubscriptionStale => {

@@ -9,13 +9,18 @@ use tracing::Span;
 use super::*;
 use crate::{
     count::Count,
+    flow::{Flow, backlog::Backlog},
     http::transports::Transports,
     socket::{ack::Ack, outlet::Outlet},
 };
 
+fn flow() -> Arc<Flow> {
+    Flow::new(&Backlog::new(0))
+}
+
 fn session() -> (Session, Count) {
     let count = Count::default();
-    (Session::new(count.one_more()), count)
+    (Session::new(count.one_more(), flow()), count)
 }
 
 fn state() -> Box<RawValue> {
@@ -28,7 +33,8 @@ fn info(name: &str) -> Option<Info> {
 
 /// Whether a worker has to be started; `None` if the queue is full.
 fn push(session: &Session, request: Request) -> Option<bool> {
-    let outlet = Outlet::new("c".into(), Weak::new(), Sid::new(), Transports::new(Arc::default()));
+    let outlet =
+        Outlet::new("c".into(), Weak::new(), Sid::new(), Transports::new(Arc::default(), Backlog::new(0)), flow());
     session.push_event(request, Ack::new(outlet, None, Span::none(), Operation::Leave)).ok()
 }
 
@@ -71,7 +77,7 @@ fn a_session_counts_until_its_end_is_carried_out_or_it_is_dropped() {
     assert_eq!(count.get(), 1);
     drop(guard);
     assert_eq!(count.get(), 0);
-    drop(Session::new(count.one_more()));
+    drop(Session::new(count.one_more(), flow()));
     assert_eq!(count.get(), 0);
 }
 

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::waiter::Waiter;
 use crate::socket::{ack::Ack, client::Client, session::not_joined};
 
-/// The most locks that one socket may hold or wait for.
-const MOST: usize = 64;
+/// The most locks that one socket may hold or wait for, together: a wait may become a lock at any time.
+const MOST: usize = 16;
 
 pub(super) async fn acquire(client: &Arc<Client>, lock: LockId, ttl_ms: u64, wait_ms: u64, ack: Ack) {
     let Some(user) = client.session.joined_user() else { return ack.reject(&not_joined()) };

@@ -8,6 +8,7 @@ use protocol::{
     client::{ExpiringMessage, RefreshAnswer, Token},
     event::Reason,
 };
+use serde_json::value::to_raw_value;
 use telemetry::{
     metrics::{self, Refusal},
     propagation::TraceContext,
@@ -61,7 +62,8 @@ impl Session for Client {
             Due::Warning(expires_at) => {
                 let message = ExpiringMessage { expires_at: expires_at.saturating_mul(1_000) };
                 // Without room for it, it is sent at the next check.
-                if self.outlet.emit("auth:expiring", &message) {
+                let sent = to_raw_value(&message).is_ok_and(|message| self.outlet.emit("auth:expiring", &message));
+                if sent {
                     self.access.was_warned(expires_at);
                 }
             }

@@ -3,14 +3,17 @@
 
 use protocol::{
     ChannelId, Code, Fault,
-    client::{MetadataAsk, Write},
+    client::{MetadataAsk, RateRejection, Write},
     command::{
         Command, Outcome,
         metadata::{Act, Change, Metadata, Rejection},
     },
     limits::{MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES},
 };
-use telemetry::propagation::TraceContext;
+use telemetry::{
+    metrics::{self, Refusal},
+    propagation::TraceContext,
+};
 
 use crate::{
     socket::{ack::Ack, client::Client},
@@ -18,6 +21,13 @@ use crate::{
 };
 
 pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, ask: MetadataAsk, ack: Ack) {
+    if !matches!(ask, MetadataAsk::Get)
+        && let Err(wait) = client.gateway.channel_writes.take(&channel.name)
+    {
+        metrics::refused(Refusal::ChannelWrites);
+        let fault = Fault::new(Code::RateLimited, "too many writes to channels of this name; see retryAfterMs");
+        return ack.reject_with(&fault, &RateRejection::new(&fault, wait));
+    }
     let act = match ask {
         MetadataAsk::Set(write) => Act::Set(change(client, write)),
         MetadataAsk::Update(write) => Act::Update(change(client, write)),

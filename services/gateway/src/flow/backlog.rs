@@ -1,0 +1,149 @@
+//! The bytes that wait for all sessions, and which sessions are closed: one that takes nothing for 10 s while it is over its
+//! budget, and the largest debtors while the process is over its own.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use service::Tasks;
+use telemetry::metrics::{self, Reading, Refusal};
+use tokio::{select, sync::Notify, time::sleep};
+
+use super::{Flow, outward::DEBTOR_BYTES};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The pause between two looks while the process is over its budget.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// A session that is over its budget and takes nothing for this long is closed.
+const STUCK: Duration = Duration::from_secs(10);
+
+/// Someone for whom bytes wait.
+pub(crate) trait Debtor: Send + Sync {
+    /// Closes the transport.
+    fn close(&self, refusal: Refusal);
+}
+
+/// The bytes of all sessions.
+pub(crate) struct Backlog {
+    /// The most of them.
+    most: usize,
+    waiting: AtomicUsize,
+    exceeded: Notify,
+    debtors: Mutex<Debtors>,
+}
+
+#[derive(Default)]
+struct Debtors {
+    open: Vec<Listed>,
+    /// Were closed, and still have memory.
+    closing: Vec<Weak<Flow>>,
+}
+
+struct Listed {
+    flow: Weak<Flow>,
+    debtor: Weak<dyn Debtor>,
+    /// What the kernel had taken when that last changed.
+    taken: u64,
+    since: Instant,
+}
+
+impl Backlog {
+    /// With a budget of `most` bytes.
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, waiting: AtomicUsize::new(0), exceeded: Notify::new(), debtors: Mutex::default() })
+    }
+
+    /// Starts to look for sessions that have to be closed, and registers the metric.
+    pub(crate) fn start(self: &Arc<Self>, tasks: &Tasks) {
+        let backlog = Arc::clone(self);
+        metrics::observe(Reading::OutwardWaiting, move || Some(backlog.waiting() as f64));
+        let backlog = Arc::clone(self);
+        tasks.spawn_permanent("backlog", async move {
+            loop {
+                select! { () = sleep(LOOK_EVERY) => {}, () = backlog.exceeded.notified() => {} }
+                backlog.look(Instant::now());
+                sleep(LOOK_AGAIN).await;
+            }
+        });
+    }
+
+    /// The bytes that wait now.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, bytes: usize) {
+        if bytes > 0 && self.waiting.fetch_add(bytes, Ordering::AcqRel) + bytes > self.most {
+            self.exceeded.notify_one();
+        }
+    }
+
+    pub(super) fn remove(&self, bytes: usize) {
+        self.waiting.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Lists a session that owes much.
+    pub(crate) fn list(&self, flow: &Arc<Flow>, debtor: Weak<dyn Debtor>) {
+        let taken = flow.outward.taken();
+        self.debtors.lock().open.push(Listed { flow: Arc::downgrade(flow), debtor, taken, since: Instant::now() });
+    }
+
+    pub(super) fn look(&self, now: Instant) {
+        self.choose(now).into_iter().for_each(|(debtor, refusal)| debtor.close(refusal));
+    }
+
+    /// Removes from the list and returns who has to be closed. Closing is done without the lock.
+    fn choose(&self, now: Instant) -> Vec<(Arc<dyn Debtor>, Refusal)> {
+        let mut debtors = self.debtors.lock();
+        let mut open: Vec<(usize, Arc<Flow>, Listed)> = Vec::with_capacity(debtors.open.len());
+        for listed in std::mem::take(&mut debtors.open) {
+            let Some(flow) = listed.flow.upgrade() else { continue };
+            let owed = flow.owed();
+            if owed < DEBTOR_BYTES {
+                flow.unlist();
+                // It may have become a debtor again meanwhile.
+                if !flow.list() {
+                    continue;
+                }
+            }
+            open.push((owed, flow, listed));
+        }
+        debtors.closing.retain(|flow| flow.strong_count() > 0);
+        let closing = debtors.closing.iter().filter_map(Weak::upgrade).map(|flow| flow.owed()).sum::<usize>();
+        let mut excess = self.waiting().saturating_sub(closing).saturating_sub(self.most);
+        open.sort_unstable_by_key(|(owed, ..)| std::cmp::Reverse(*owed));
+        let mut closed = Vec::new();
+        for (owed, flow, mut listed) in open {
+            let Some(debtor) = listed.debtor.upgrade() else { continue };
+            let refusal = if excess > 0 {
+                Some(Refusal::ProcessBacklog)
+            } else {
+                listed.is_stuck(&flow, now).then_some(Refusal::SocketBacklog)
+            };
+            let Some(refusal) = refusal else {
+                debtors.open.push(listed);
+                continue;
+            };
+            excess = excess.saturating_sub(owed);
+            debtors.closing.push(Arc::downgrade(&flow));
+            closed.push((debtor, refusal));
+        }
+        closed
+    }
+}
+
+impl Listed {
+    /// Whether the session is over its budget and took nothing for too long.
+    fn is_stuck(&mut self, flow: &Flow, now: Instant) -> bool {
+        let taken = flow.outward.taken();
+        if taken != self.taken || !flow.is_blocked() {
+            (self.taken, self.since) = (taken, now);
+        }
+        now.duration_since(self.since) >= STUCK
+    }
+}

@@ -1,0 +1,184 @@
+use std::time::Instant;
+
+use axum::body::Bytes;
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use super::{
+    backlog::Debtor,
+    outward::{Answer, Buffer, MOST_WAITING},
+    *,
+};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Few events and bytes, so that a test does not wait.
+fn limits(events: u64, bytes: u64) -> Limits {
+    Limits { events: Quota::new(events, 4), bytes: Quota::new(bytes, 2) }
+}
+
+async fn is_readable_within(flow: &Arc<Flow>, time: Duration) -> bool {
+    timeout(time, Arc::clone(flow).readable()).await.is_ok()
+}
+
+#[tokio::test]
+async fn reading_pauses_after_the_first_event_over_a_limit() {
+    let flow = Flow::new(&Backlog::new(MIB));
+    let limits = limits(5, 0);
+    assert_eq!((0..100).filter(|_| flow.admit(&limits, 100, false).is_ok()).count(), 20);
+    let excess = flow.admit(&limits, 100, false).unwrap_err();
+    assert_eq!((excess.refusal, excess.retry_after), (Refusal::SocketEvents, PAUSE));
+    assert!(!flow.is_readable() && !is_readable_within(&flow, PAUSE / 2).await);
+    assert!(is_readable_within(&flow, PAUSE).await);
+    assert!(flow.admit(&limits, 100, false).is_ok(), "a pause is long enough for another event");
+}
+
+#[test]
+fn bytes_are_limited_and_zero_is_no_limit() {
+    let flow = Flow::new(&Backlog::new(MIB));
+    let kib = |flow: &Flow, limits| (0..100).filter(|_| flow.admit(&limits, KIB, false).is_ok()).count();
+    assert_eq!(kib(&flow, limits(0, 10 * 1024)), 20);
+    assert_eq!(flow.admit(&limits(0, 1024), KIB, false).unwrap_err().refusal, Refusal::SocketBytes);
+    assert_eq!(kib(&Flow::new(&Backlog::new(MIB)), limits(0, 0)), 100);
+}
+
+#[test]
+fn one_join_a_second_is_accepted_beyond_the_rate() {
+    let flow = Flow::new(&Backlog::new(MIB));
+    let limits = limits(1, 0);
+    while flow.admit(&limits, 1, false).is_ok() {}
+    assert!(flow.admit(&limits, 1, true).is_ok());
+    assert!(flow.admit(&limits, 1, true).is_err(), "but no second one");
+}
+
+#[tokio::test]
+async fn a_queue_pauses_reading_for_a_limited_time() {
+    let flow = Flow::new(&Backlog::new(MIB));
+    flow.queue_is_full();
+    let waits = tokio::spawn(Arc::clone(&flow).readable());
+    tokio::task::yield_now().await;
+    assert!(!waits.is_finished());
+    flow.queue_has_room();
+    timeout(QUEUE_PAUSE / 2, waits).await.unwrap().unwrap();
+    flow.queue_is_full();
+    assert!(is_readable_within(&flow, 2 * QUEUE_PAUSE).await, "pongs are read");
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_is_read_so_that_its_end_is_noticed() {
+    let flow = Flow::new(&Backlog::new(MIB));
+    flow.keeps(1);
+    let waits = tokio::spawn(Arc::clone(&flow).readable());
+    tokio::task::yield_now().await;
+    assert!(flow.is_blocked() && !waits.is_finished());
+    flow.end();
+    waits.await.unwrap();
+}
+
+#[test]
+fn one_packet_may_be_larger_than_the_budget_of_a_socket() {
+    let flow = Flow::new(&Backlog::new(MIB));
+    assert!(flow.has_room_for(MOST_WAITING) && flow.has_room_for(8 * MIB));
+    flow.sends(MOST_WAITING - 10);
+    assert!(flow.has_room_for(10) && !flow.has_room_for(11) && flow.has_room_for(8 * MIB) && !flow.is_blocked());
+    flow.sends(8 * MIB);
+    assert!(!flow.has_room_for(1) && !flow.has_room_for(8 * MIB) && flow.is_blocked());
+    flow.took(8 * MIB);
+    assert!(flow.has_room_for(10) && !flow.is_blocked());
+}
+
+#[test]
+fn all_bytes_are_counted_once_in_the_process_and_none_are_left() {
+    let backlog = Backlog::new(MIB);
+    let flow = Flow::new(&backlog);
+    flow.sends(100);
+    flow.did_not_send(100);
+    flow.sends(1_000);
+    flow.keeps(300);
+    flow.keeps(200);
+    assert_eq!((backlog.waiting(), flow.owed()), (1_500, 1_500));
+    flow.keeps_only(Some(200));
+    assert!(flow.is_blocked());
+    flow.keeps_only(None);
+    assert!(!flow.is_blocked());
+    let answer = Answer::counted(Bytes::from(vec![0; 900]), Arc::clone(&flow));
+    let rest = answer.slice(890..);
+    drop(answer);
+    assert_eq!(backlog.waiting(), 1_000, "hyper still has a part of it");
+    drop(rest);
+    assert_eq!(backlog.waiting(), 100);
+    // Pings were written too.
+    flow.took(150);
+    assert_eq!(backlog.waiting(), 0);
+    flow.has_buffer(Buffer::Write, 100);
+    assert_eq!(backlog.waiting(), 0, "a small buffer is a part of any connection");
+    flow.has_buffer(Buffer::Write, 8 * MIB);
+    flow.has_buffer(Buffer::Write, MIB);
+    flow.has_buffer(Buffer::Read, 64 * KIB);
+    assert_eq!(backlog.waiting(), 8 * MIB + 64 * KIB);
+    drop(flow);
+    assert_eq!(backlog.waiting(), 0);
+}
+
+/// A debtor that keeps its memory for a while after it was closed.
+#[derive(Default)]
+struct Client(Mutex<Option<Refusal>>);
+
+impl Debtor for Client {
+    fn close(&self, refusal: Refusal) {
+        *self.0.lock() = Some(refusal);
+    }
+}
+
+fn debtor(backlog: &Arc<Backlog>, bytes: usize) -> (Arc<Flow>, Arc<Client>) {
+    let (flow, client) = (Flow::new(backlog), Arc::<Client>::default());
+    flow.sends(bytes);
+    if flow.list() {
+        let client: Arc<dyn Debtor> = Arc::clone(&client) as _;
+        backlog.list(&flow, Arc::downgrade(&client));
+    }
+    (flow, client)
+}
+
+#[test]
+fn the_largest_debtors_are_closed_first_and_no_more_than_needed() {
+    let backlog = Backlog::new(MIB);
+    let debtors: Vec<_> = [100, 500, 300, 200, 1].map(|kib| debtor(&backlog, kib * KIB)).into();
+    let closed = || debtors.iter().map(|(_, client)| client.0.lock().is_some()).collect::<Vec<_>>();
+    backlog.look(Instant::now());
+    assert_eq!(closed(), [false, true, false, false, false]);
+    backlog.look(Instant::now());
+    assert_eq!(closed(), [false, true, false, false, false], "its memory is not free yet");
+    debtors[0].0.sends(600 * KIB);
+    backlog.look(Instant::now());
+    assert_eq!(closed(), [true, true, false, false, false]);
+    assert_eq!(*debtors[0].1.0.lock(), Some(Refusal::ProcessBacklog));
+}
+
+#[test]
+fn a_session_over_its_budget_is_closed_when_it_takes_nothing() {
+    let backlog = Backlog::new(100 * MIB);
+    let (within, over, slow) =
+        (debtor(&backlog, MOST_WAITING), debtor(&backlog, MOST_WAITING + 1), debtor(&backlog, 3 * MIB));
+    let later = |seconds| Instant::now() + Duration::from_secs(seconds);
+    backlog.look(later(1));
+    slow.0.took(1);
+    backlog.look(later(9));
+    assert!(over.1.0.lock().is_none());
+    backlog.look(later(12));
+    assert_eq!(*over.1.0.lock(), Some(Refusal::SocketBacklog));
+    assert!(within.1.0.lock().is_none() && slow.1.0.lock().is_none());
+}
+
+#[test]
+fn a_session_that_owes_little_again_is_forgotten_and_may_be_listed_again() {
+    let backlog = Backlog::new(MIB);
+    let (flow, client) = debtor(&backlog, 100 * KIB);
+    assert!(!flow.list(), "it is listed");
+    flow.took(100 * KIB);
+    backlog.look(Instant::now());
+    assert!(client.0.lock().is_none());
+    flow.sends(100 * KIB);
+    assert!(flow.list());
+}
