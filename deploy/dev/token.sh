@@ -10,8 +10,23 @@ make_token() { "$binaries/rollcall-token" --secret-file "$auth_secret" "$@"; }
 token() {
   need_rust
   need_compiler
+  if [ "${1:-}" = revoke ]; then
+    revoke_token "$@"
+    return
+  fi
   build_token || die "the build failed; see cargo's output above"
   make_token "$@"
+}
+
+# Where ./dev up runs, unless REDIS_URL names another Redis.
+revoke_token() {
+  local known=".dev/${PORT:-3000}/redis-url"
+  if [ -z "${REDIS_URL:-}" ]; then
+    [ -r "$known" ] || die "there is no ./dev up on port ${PORT:-3000}; set PORT, or REDIS_URL"
+    REDIS_URL=$(cat "$known")
+  fi
+  build_services || die "the build failed; see cargo's output above"
+  REDIS_URL=$REDIS_URL "$binaries/presence-gateway" "$@"
 }
 
 # Gateways that are started from here on ask for tokens. A setting of the user's own wins.

@@ -10,6 +10,7 @@ use crate::claims::{Claims, Grant};
 
 const USAGE: &str = "\
 Usage: ./dev token --sub USER [--room 'PATTERN=RIGHT,…']… [--info JSON] [--ttl SECONDS] [--jti ID]
+       ./dev token revoke --sub USER | --jti ID
 
   --sub    the user
   --room   what the token allows in the rooms of a pattern: join, observe, metadata:read, metadata:write, lock; may be repeated
