@@ -21,8 +21,10 @@ fuzz_target!(|body: &[u8]| {
 });
 
 fn packets(pieces: &[&[u8]]) -> Vec<String> {
+    // hyper hands over no empty piece, for which the decoder is not made (docs/internals/libraries.md: an empty piece of a body).
+    let frames = pieces.iter().filter(|piece| !piece.is_empty());
     let frames: Vec<_> =
-        pieces.iter().map(|piece| Ok::<_, Infallible>(http_body::Frame::data(Bytes::copy_from_slice(piece)))).collect();
+        frames.map(|piece| Ok::<_, Infallible>(http_body::Frame::data(Bytes::copy_from_slice(piece)))).collect();
     let packets = payload::decoder(StreamBody::new(stream::iter(frames)), None, ProtocolVersion::V4, MAX_BYTES);
     let mut packets = std::pin::pin!(packets);
     let mut seen = Vec::new();

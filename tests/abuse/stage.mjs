@@ -1,14 +1,9 @@
 // The system that is attacked at the moment, with its honest users. It serves one attacker after the other until it is broken, or
 // another kind of system is needed.
-import { readFileSync } from 'node:fs';
-
 import { haproxy } from './edge.mjs';
 import { Honest } from './honest.mjs';
 import { startIssuer } from './issuer.mjs';
-import { startSystem, stopSystem } from './system.mjs';
-
-const settings = readFileSync(new URL('../../services/gateway/default.toml', import.meta.url), 'utf8');
-const hasSetting = (name) => new RegExp(`^${name} = `, 'm').test(settings);
+import { hasSetting, startSystem, stopSystem } from './system.mjs';
 
 // How a system is set up: `prepare` returns settings of the services (`env`) and of Redis, what an honest user connects with,
 // what attackers are told (`more`), and what to close in the end.
@@ -19,7 +14,7 @@ export const profiles = {
     missing: !haproxy && 'haproxy is not installed',
     prepare: async () => ({ behindEdge: true, env: { TRUSTED_PROXIES: '127.0.0.1' } }),
   },
-  jwt: { missing: !hasSetting('auth') && 'the gateway has no setting AUTH yet', prepare: startIssuer },
+  jwt: { missing: !hasSetting('AUTH') && 'the gateway has no setting AUTH yet', prepare: startIssuer },
 };
 
 export class Stage {

@@ -1,5 +1,6 @@
 // What is attacked: two gateways, two presence-states and a reaper, a Redis with docker-compose.yml's settings, each with its
 // memory limit; telemetry as in production, sent to a sink.
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 import { Child } from '../harness/child.mjs';
@@ -17,6 +18,15 @@ const REDIS = {
 };
 
 export const limits = new MemoryLimits();
+
+// The gateway's settings and their defaults. Other tests switch budgets off; here all are as they are without configuration, but for
+// what makes a test a test.
+const settings = readFileSync(new URL('../../services/gateway/default.toml', import.meta.url), 'utf8');
+const names = [...settings.matchAll(/^([a-z_]+) = /gm)].map(([, name]) => name.toUpperCase());
+const OF_TESTS = ['REDIS_URL', 'HOST', 'PORT', 'RUST_LOG', 'LOG_FORMAT'];
+// A variable that is undefined is not passed on.
+const unset = Object.fromEntries(names.filter((name) => !OF_TESTS.includes(name)).map((name) => [name, undefined]));
+export const hasSetting = (name) => names.includes(name);
 
 const limitedRedis = (settings) => ({
   start: async () => {
@@ -41,7 +51,7 @@ export async function startSystem({ env, redis, behindEdge = false } = {}) {
   const system = await System.start({
     gateways: 2, states: 2, reapers: 1, redis: limitedRedis(redis),
     env: {
-      OTEL_EXPORTER_OTLP_ENDPOINT: sink.url, DEPLOYMENT_ENVIRONMENT: 'production', ...env,
+      ...unset, OTEL_EXPORTER_OTLP_ENDPOINT: sink.url, DEPLOYMENT_ENVIRONMENT: 'production', ...env,
       wrapper: (kind) => limits.around(LIMITS[kind]),
     },
   });

@@ -18,7 +18,7 @@ const NOTHING = { keys: 0, bytes: 0 };
 
 // Without an attacker: what honest users notice on this machine anyway.
 export async function trial({ system, honest, more }, attacker) {
-  const { allows = NOTHING, tolerates = [] } = attacker ?? {};
+  const { allows = NOTHING, tolerates = [], isRefused = false } = attacker ?? {};
   const all = processes(system);
   const before = new Map(all.map((process) => [process, resident(process)]));
   const was = await stored(system.redis);
@@ -43,7 +43,7 @@ export async function trial({ system, honest, more }, attacker) {
     memory: memoryOf(all, before, peaks),
     failures: failuresOf({
       dead: all.map(({ child }) => child).filter(({ exit }) => exit),
-      errors: [...errors], tolerates, answers, events, left, broken: tally.broken,
+      errors: [...errors], tolerates, answers, events, left, isRefused, broken: tally.broken,
       peaks: all.map((process) => ({ name: process.child.name, peak: peaks.of(process), limit: process.limit })),
       kept: kept.map((process) => ({ name: process.child.name, before: before.get(process), now: resident(process) })),
       exportedPerS: (exported * 1000) / (Date.now() - began),

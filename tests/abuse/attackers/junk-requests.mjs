@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Line, countStatuses, get, post } from '../wire.mjs';
 
 export const bound = 'requests are cheap to refuse';
+export const isRefused = true;
 
 const PATH = '/socket.io/?EIO=4&transport=';
 const requests = [

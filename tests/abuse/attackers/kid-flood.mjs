@@ -6,6 +6,7 @@ import { encode } from '../issuer.mjs';
 import { tokenStorm } from '../token-storm.mjs';
 
 export const bound = 'the key set is fetched again at most every 30 s';
+export const isRefused = true;
 export const profile = 'jwt';
 
 const MOST_FETCHES = 2; // by each gateway

@@ -5,6 +5,7 @@ import { text } from '../payloads.mjs';
 import { Session, frame } from '../wire.mjs';
 
 export const bound = 'bytes per socket and second, the longest message';
+export const isRefused = true;
 
 const large = frame(`42["presence:join",{"roomId":"${text(60_000)}"}]`);
 const tooLarge = frame(`42["presence:join",{"roomId":"${text(66_000)}"}]`);

@@ -7,6 +7,7 @@ import { text } from '../payloads.mjs';
 import { Session, frame, openPolling, post, request } from '../wire.mjs';
 
 export const bound = 'bad input is refused or closes its connection; events per socket and second; handshakes per address and second';
+export const isRefused = true;
 
 const PACKETS = [
   () => '', () => '4', () => '9', () => '42', () => '42[', () => '42[]', () => '42{}', () => '42[1]', () => '42[null,{}]',

@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Session, frame } from '../wire.mjs';
 
 export const bound = 'events per socket and second, which entering counts towards';
+export const isRefused = true;
 
 const TOGETHER = 64;
 const batch = Buffer.concat(Array.from({ length: TOGETHER / 2 }, () => [frame('41'), frame('40')]).flat());

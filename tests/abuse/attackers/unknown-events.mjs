@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Session, frame } from '../wire.mjs';
 
 export const bound = 'events per socket and second; spans of what is refused are sampled';
+export const isRefused = true;
 
 const TOGETHER = 64;
 const batch = Buffer.concat(Array.from({ length: TOGETHER }, (_, index) => frame(`42${index}["no:such:event",{}]`)));
