@@ -1,6 +1,6 @@
 // Four connections try to enter the namespace again and again, each time with another token, which must never let them in.
 import { lanes } from './loops.mjs';
-import { Session, frame } from './wire.mjs';
+import { Session, frame, refusalOf } from './wire.mjs';
 
 const CONNECTIONS = 4;
 const TOGETHER = 16;
@@ -8,7 +8,7 @@ const TOGETHER = 16;
 export async function tokenStorm({ gateways, tally, ...time }, token) {
   const judge = (packet) => {
     if (packet.startsWith('40')) tally.broken.push('a bad token was accepted');
-    else tally.refuse(packet.match(/"code":"([A-Z_]+)"/)?.[1] ?? 'CLOSED');
+    else tally.refuse(refusalOf(packet));
   };
   const sessions = [];
   await lanes(CONNECTIONS, time, async (lane) => {

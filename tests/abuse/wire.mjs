@@ -133,6 +133,9 @@ function frameReader(onText) {
   };
 }
 
+// The code in a packet that refuses to let a client in: 44{"message":"A_CODE: a sentence"}
+export const refusalOf = (packet) => packet.match(/"([A-Z_]+): /)?.[1] ?? 'CONNECT_ERROR';
+
 const event = (ack, name, payload) => `42${ack}${JSON.stringify(payload === undefined ? [name] : [name, payload])}`;
 
 // A WebSocket session. `namespace: false` never enters one. `deaf` stops to read once that is done.
@@ -256,7 +259,7 @@ export class Session {
     this.send(auth ? `40${JSON.stringify(auth)}` : '40');
     const packet = await entered;
     if (packet?.startsWith('40')) return true;
-    this.#tally.refuse(packet?.match(/"code":"([A-Z_]+)"/)?.[1] ?? 'CLOSED');
+    this.#tally.refuse(packet ? refusalOf(packet) : 'CLOSED');
     this.close();
     return false;
   }
