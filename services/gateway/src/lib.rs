@@ -118,6 +118,10 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
             let bus = Arc::clone(&bus);
             move || bus.check_states()
         })
+        .part("tokens", {
+            let gateway = Arc::clone(&gateway);
+            move || gateway.check_tokens()
+        })
         .part("running", {
             let shutdown = shutdown.clone();
             move || shutdown.check()

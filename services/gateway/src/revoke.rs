@@ -52,10 +52,9 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Revocation, String>
             "--jti" if subject.is_none() => subject = value().map(Subject::Token),
             "--issued-before" => {
                 let moment = value().and_then(|text| text.parse().ok()).filter(|moment| *moment <= latest());
-                issued_before =
-                    Some(moment.ok_or_else(|| {
-                        wrong("--issued-before must be a time that has passed, in seconds since 1970")
-                    })?);
+                issued_before = Some(moment.ok_or_else(|| {
+                    wrong("--issued-before must be a time in seconds since 1970, at most a minute from now")
+                })?);
             }
             _ => return Err(wrong(&format!("{name} is not understood"))),
         }
@@ -71,9 +70,9 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Revocation, String>
     }
 }
 
-/// The end of this second: later tokens cannot be told from those that are still to be issued.
+/// A minute from now: the clock of an issuer may be ahead, and a moment far away would lock the user out.
 fn latest() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() + 1)
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() + 60)
 }
 
 fn revoke(defaults: &str, revocation: &Revocation) -> Result<(), String> {

@@ -46,6 +46,8 @@ pub(super) enum FetchError {
     Timeout,
     /// The answer is no JWK set.
     NoJwkSet,
+    /// The set has no key that can be used.
+    NoKey,
 }
 
 impl fmt::Display for FetchError {
@@ -58,6 +60,7 @@ impl fmt::Display for FetchError {
             Self::TooLarge => write!(f, "the answer is larger than {MAX_BYTES} bytes"),
             Self::Timeout => write!(f, "no whole answer within {} s", FETCH_TIMEOUT.as_secs()),
             Self::NoJwkSet => f.write_str("the answer is not a JWK set"),
+            Self::NoKey => f.write_str("the JWK set has no key that can be used"),
         }
     }
 }

@@ -107,6 +107,8 @@ impl Jwks {
         });
         let text = self.endpoint.fetch().await;
         let result = text.and_then(|text| jwk::parse(&text).map(Arc::new).map_err(|_| FetchError::NoJwkSet));
+        // A set without any key that can be used is a mistake of its server: the keys before it stay.
+        let result = result.and_then(|set| if set.keys.is_empty() { Err(FetchError::NoKey) } else { Ok(set) });
         if let Ok(set) = &result {
             *self.keys.write() = Some(Arc::clone(set));
         }

@@ -109,6 +109,17 @@ impl Auth {
         }
     }
 
+    /// Whether tokens can be checked: a readiness check.
+    ///
+    /// # Errors
+    /// Handshakes are answered `UNAVAILABLE`.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Off(_) => Ok(()),
+            Self::Jwt(tokens) => tokens.check_list(),
+        }
+    }
+
     /// Ends a session with its token, if it has one.
     pub(crate) fn watch(&self, session: &Arc<impl Session>) {
         if let Self::Jwt(tokens) = self {

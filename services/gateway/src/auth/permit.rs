@@ -2,21 +2,26 @@
 
 use protocol::{
     Code, Fault,
-    client::{MetadataAsk, Request},
+    client::{LockAsk, MetadataAsk, Request},
 };
 
-use super::{Identity, Right};
+use super::{Identity, LEEWAY_S, Right};
 
-/// Whether the identity allows a request at `now`, in seconds since 1970. An identity that has ended allows only what takes nothing
-/// from anyone: a heartbeat that changes nothing, a leave, and a new token.
+/// Whether the identity allows a request at `now`, in seconds since 1970. What takes nothing from anyone is always allowed: a
+/// heartbeat that changes nothing, a leave, the release of a lock, and a new token.
 ///
 /// # Errors
 /// `UNAUTHENTICATED`: the token has ended. `FORBIDDEN`: it does not allow this.
 pub(crate) fn permit(identity: &Identity, request: &Request, now: u64) -> Result<(), Fault> {
-    if matches!(request, Request::Refresh(_) | Request::Leave | Request::Heartbeat { patch: None, .. }) {
+    let always = match request {
+        Request::Refresh(_) | Request::Leave | Request::Heartbeat { patch: None, .. } => true,
+        Request::Lock(ask) => matches!(**ask, LockAsk::Release { .. }),
+        Request::Join { .. } | Request::Heartbeat { .. } | Request::Metadata(_) => false,
+    };
+    if always {
         return Ok(());
     }
-    if now >= identity.expires_at {
+    if now >= identity.expires_at + LEEWAY_S {
         return Err(unauthenticated("the token has expired; send a new one with auth:refresh"));
     }
     let (right, room) = match request {
@@ -103,12 +108,16 @@ mod tests {
 
     #[test]
     fn a_token_that_ended_allows_only_to_stay_to_leave_and_to_refresh() {
-        let identity = identity(r#"[{"room":"**","allow":["join","lock","metadata:read","metadata:write"]}]"#, NOW);
+        let identity =
+            identity(r#"[{"room":"**","allow":["join","lock","metadata:read","metadata:write"]}]"#, NOW - LEEWAY_S);
         for request in [JOIN, READ, SET, CLEAR, LOCK, PATCH] {
             assert_eq!(refused(&identity, request, NOW - 1), None, "{request}");
             assert_eq!(refused(&identity, request, NOW), Some(Code::Unauthenticated), "{request}");
         }
-        for request in [r#"["presence:heartbeat"]"#, r#"["presence:leave"]"#, r#"["auth:refresh",{"token":"t"}]"#] {
+        let release = r#"["lock:release",{"channelName":"a","channelType":"T","lockName":"l","fence":1}]"#;
+        for request in
+            [release, r#"["presence:heartbeat"]"#, r#"["presence:leave"]"#, r#"["auth:refresh",{"token":"t"}]"#]
+        {
             assert_eq!(refused(&identity, request, NOW + 60), None, "{request}");
         }
     }

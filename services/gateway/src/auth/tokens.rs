@@ -48,6 +48,11 @@ impl Tokens {
         Ok(identity)
     }
 
+    /// Whether it is known what is revoked.
+    pub(super) fn check_list(&self) -> Result<(), String> {
+        if self.revocations.are_known() { Ok(()) } else { Err("revoked tokens are not known yet".to_owned()) }
+    }
+
     /// Watches a session that began with a token, which may have been revoked since it was checked.
     pub(crate) fn watch(&self, session: &Arc<impl Session>) {
         self.sessions.watch(Arc::downgrade(session) as _);

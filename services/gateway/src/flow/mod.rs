@@ -35,6 +35,8 @@ use self::{
 /// Reading pauses for this long after an event was refused, or until the refused event would be accepted if that is later. What
 /// was read already is refused too: 17 heartbeats fit into the read buffer of 512 bytes.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Reading pauses for at most this long at a time: while it pauses, no pong is read.
+const MOST_PAUSE: Duration = Duration::from_secs(5);
 /// Reading pauses for at most this long because of a session's queue: while it pauses, no pong is read.
 const QUEUE_PAUSE: Duration = Duration::from_secs(2);
 /// One join a second is accepted beyond the rate: a client that sends what it buffered while offline joins last.
@@ -88,7 +90,7 @@ impl Flow {
         &self.backlog
     }
 
-    /// Counts an event of so many bytes. If it is over a limit, it is not counted, and reading pauses.
+    /// Counts an event of so many bytes. If it is over a limit, reading pauses; the other limit may have counted it.
     pub(crate) fn admit(&self, limits: &Limits, bytes: usize, is_join: bool) -> Result<(), Excess> {
         let refused = match (self.events.take(limits.events, 1), self.bytes.take(limits.bytes, bytes)) {
             (Ok(()), Ok(())) => return Ok(()),
@@ -97,7 +99,8 @@ impl Flow {
         };
         let (refusal, wait) = refused;
         let retry_after = wait.max(PAUSE);
-        self.pause_ends_ns.fetch_max(now_ns() + retry_after.as_nanos() as u64, Ordering::AcqRel);
+        let pause = retry_after.min(MOST_PAUSE);
+        self.pause_ends_ns.fetch_max(now_ns() + pause.as_nanos() as u64, Ordering::AcqRel);
         if is_join && self.joins.take(JOINS, 1).is_ok() { Ok(()) } else { Err(Excess { refusal, retry_after }) }
     }
 

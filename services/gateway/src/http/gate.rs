@@ -11,7 +11,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use http::{StatusCode, Uri, header};
+use http::{HeaderValue, StatusCode, Uri, header};
 use service::Shutdown;
 
 /// Open to everyone; once a shutdown was requested only to existing sessions; once shut to no one.
@@ -57,10 +57,15 @@ pub(super) fn unavailable(why: &'static str) -> Response {
 
 /// Lets a request pass, or rejects it.
 pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    if !gate.rejects(request.uri()) {
-        return next.run(request).await;
+    if gate.rejects(request.uri()) {
+        return unavailable("this gateway is stopping");
     }
-    unavailable("this gateway is stopping")
+    let mut response = next.run(request).await;
+    // Connections are being closed: no client may send its next request on this one.
+    if gate.shutdown.is_asked() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 #[cfg(test)]

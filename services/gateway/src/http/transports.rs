@@ -78,6 +78,13 @@ impl Transports {
         }
     }
 
+    /// Closes the transport of a session that entered no namespace.
+    pub(crate) fn abandon(&self, session: Sid, flow: &Flow) {
+        flow.end();
+        self.open.close_session(session);
+        self.close_polling(session.as_str());
+    }
+
     /// The session is gone and needs no entry any more.
     pub(crate) fn forget(&self, session: &str) {
         self.ended().remove(session);
@@ -133,6 +140,10 @@ impl Transports {
         let connection = connection(&request);
         let response = next.run(request).await;
         let Some(flow) = flow else { return response };
+        // A poll that waited while its session was ended has the DISCONNECT, after which the official client stays away.
+        if polls && flow.has_ended() {
+            return unavailable("this session has ended");
+        }
         match (connection, response.status()) {
             (Some(connection), StatusCode::SWITCHING_PROTOCOLS) => {
                 if let Ok(session) = session.parse() {

@@ -120,11 +120,18 @@ impl Gateway {
     /// Who a connecting client is; `None` if anyone may be anyone.
     pub(super) async fn identify(&self, token: Option<&Token>) -> Result<Option<Identity>, Fault> {
         self.auth.identify(token).await.inspect_err(|fault| {
-            metrics::refused(Refusal::Unauthenticated);
+            if fault.code == Code::Unauthenticated {
+                metrics::refused(Refusal::Unauthenticated);
+            }
             if let Some(suppressed) = self.unauthenticated.admit() {
                 tracing::info!(why = fault.message, suppressed, "handshake refused");
             }
         })
+    }
+
+    /// Whether tokens can be checked.
+    pub(crate) fn check_tokens(&self) -> Result<(), String> {
+        self.auth.check()
     }
 
     /// Watches a new client.

@@ -31,6 +31,11 @@ pub(super) struct HeldLock {
 }
 
 impl HeldLock {
+    /// The lock and its fencing token.
+    pub(super) fn held(&self) -> &Held {
+        &self.held
+    }
+
     pub(super) fn new(held: Held, subscription: LockSubscription, count: Counted, timer: OwnedTask) -> Self {
         Self { held, _guards: (subscription, count, timer) }
     }
@@ -140,6 +145,15 @@ impl Locks {
             Some(expires_at_ms) if expires_at_ms > now_ms => Expiry::In(expires_at_ms - now_ms),
             _ => self.held.remove(lock).map_or(Expiry::NotHeld, Expiry::Expired),
         }
+    }
+
+    /// Removes the locks in rooms that are not allowed any more, and ends the waits there.
+    #[must_use]
+    pub(super) fn forbid(&mut self, allows: impl Fn(&RoomId) -> bool) -> Vec<HeldLock> {
+        for (_, waiting) in self.waiting.iter().filter(|(lock, _)| !allows(&lock.channel.name)) {
+            waiting.wait.until.send_replace(Instant::now());
+        }
+        self.held.extract_if(|lock, _| !allows(&lock.channel.name)).map(|(_, held)| held).collect()
     }
 
     /// Removes a lock that is held under this fencing token.

@@ -27,10 +27,10 @@ use std::{convert::Infallible, sync::Arc};
 
 use axum::extract::ConnectInfo;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use protocol::{ConnId, Fault, client::Token};
-use serde::Deserialize;
+use protocol::{Code, ConnId, Fault, client::Token};
+use serde::{Deserialize, Deserializer};
 use socketioxide::{
-    ParserConfig, SocketIo, TransportType,
+    ParserConfig, SocketIo,
     adapter::LocalAdapter,
     extract::{SocketRef, TryData},
     handler::{ConnectHandler as _, FromConnectParts, Value},
@@ -96,10 +96,16 @@ pub(crate) fn layer(gateway: Arc<Gateway>, pings: Pings) -> (SocketIoLayer, Sock
 /// The `auth` object of a connecting client. It is never logged.
 #[derive(Default, Deserialize)]
 struct Handshake {
-    /// The trace of the application's own operation.
+    /// The trace of the application's own operation; anything but a text counts as absent.
+    #[serde(default, deserialize_with = "text")]
     traceparent: Option<String>,
     /// Who the client is.
     token: Option<Token>,
+}
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(value.as_str().map(ToOwned::to_owned))
 }
 
 /// Extracts the socket as an `Arc`: sessions hold it weakly, which socketioxide's own extractor does not allow.
@@ -115,18 +121,26 @@ impl FromConnectParts<LocalAdapter> for Incoming {
 
 /// Begins a session. The error is the message of the client's `connect_error`.
 async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handshake) -> Result<(), Fault> {
-    let identity = gateway.identify(handshake.token.as_ref()).await?;
+    let flow = gateway.transports.flow(&socket.req_parts().extensions);
+    // A client that connects again and again pays for it like for events: the next CONNECT is not read before this one may go on.
+    if flow.admit(&gateway.limits, 0, false).is_err() {
+        Arc::clone(&flow).readable().await;
+    }
+    let identity = gateway.identify(handshake.token.as_ref()).await.inspect_err(|fault| {
+        // After a connect_error the official client does not try again; after a broken transport it does.
+        if fault.code == Code::Unavailable {
+            gateway.transports.abandon(socket.id, &flow);
+        }
+    })?;
     let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|info| info.0);
     let address = peer.map(|peer| peer.address.ip().to_string()).unwrap_or_default();
-    if let Some(peer) = peer.filter(|_| socket.transport_type() == TransportType::Websocket) {
+    // A session that was upgraded since has another connection, which is recorded at the upgrade.
+    if let Some(peer) = peer.filter(|_| began_as_websocket(socket)) {
         gateway.transports.record_websocket(peer.connection, socket.id);
     }
     let (conn, transport) = (random_id(), client::transport(socket));
     let span = telemetry::span::socket_connect(conn.as_str(), transport, &address);
     TraceContext::read(handshake.traceparent.as_deref(), None).link(&span);
-    let flow = gateway.transports.flow(&socket.req_parts().extensions);
-    // A client that leaves the namespace and enters it again in a loop pays for it like for events.
-    let _ = flow.admit(&gateway.limits, 0, false);
     let transports = Arc::clone(&gateway.transports);
     let outlet = Outlet::new(conn.clone(), Arc::downgrade(socket), socket.id, transports, flow);
     let client = Client::new(gateway, conn, outlet, Access::new(identity), TraceContext::of(&span));
@@ -137,6 +151,12 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
     let inside = slot.map(|slot| slot.enter(socket.id));
     socket.on_disconnect(OnDisconnect { client, _inside: inside });
     Ok(())
+}
+
+/// Whether the connection of the session's handshake is its WebSocket.
+fn began_as_websocket(socket: &Socket) -> bool {
+    let query = socket.req_parts().uri.query().unwrap_or_default();
+    query.split('&').any(|pair| pair == "transport=websocket")
 }
 
 /// 96 random bits in 16 characters.

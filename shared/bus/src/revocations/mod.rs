@@ -134,32 +134,32 @@ impl Revocations {
         loop {
             tick.tick().await;
             // Why Redis does not answer is reported by the lease.
-            if matches!(self.read().await, Ok(true)) {
-                on_new(&self);
-            }
+            let _ = self.read(&on_new).await;
         }
     }
 
-    /// Reads what is new, and returns whether there was any. Writes again what Redis lost.
-    async fn read(&self) -> Result<bool, Error> {
-        let mut is_new = false;
+    /// Reads what is new, and calls `on_new` after each page of it. Writes again what Redis lost.
+    async fn read(&self, on_new: &(dyn Fn(&Self) + Send + Sync)) -> Result<(), Error> {
         loop {
             let args = vec![self.known.read().last().to_string().into(), PAGE.to_string().into()];
             let run = READ.run::<Page>(&self.commands, self.keys.clone(), args);
             let (now, recorded, page) = redis::observed(Span::none(), "evalsha", READ.name(), run).await?;
             let is_last = page.len() < 3 * PAGE;
-            let lost = {
+            let (is_new, lost) = {
                 let mut known = self.known.write();
-                is_new |= known.apply(&page);
+                let is_new = known.apply(&page);
                 known.end_before(now.saturating_sub(self.kept.as_secs()));
-                if is_last { known.complete(recorded) } else { None }
+                (is_new, if is_last { known.complete(recorded) } else { None })
             };
+            if is_new {
+                on_new(self);
+            }
             if let Some(lost) = lost {
                 tracing::warn!(count = lost.len(), "Redis lost revocations; writing them again");
                 let _ = self.write(lost.into_iter()).await;
             }
             if is_last {
-                return Ok(is_new);
+                return Ok(());
             }
         }
     }

@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use bus::revocations::Revocations;
 use protocol::{
-    Fault, RoomId,
+    Code, Fault, RoomId,
     client::{ExpiringMessage, RefreshAnswer, Token},
+    command::{
+        Command,
+        lock::{Lock, Release},
+    },
     event::Reason,
 };
 use serde_json::value::to_raw_value;
@@ -27,7 +31,9 @@ pub(in crate::socket) async fn refresh(client: &Arc<Client>, token: Token, ack: 
             ack.send(&RefreshAnswer { ok: true, expires_at: expires_at.saturating_mul(1_000), left: left.as_ref() });
         }
         Err(fault) => {
-            metrics::refused(Refusal::Unauthenticated);
+            if fault.code == Code::Unauthenticated {
+                metrics::refused(Refusal::Unauthenticated);
+            }
             ack.reject(&fault);
         }
     }
@@ -52,7 +58,18 @@ async fn renew(client: &Arc<Client>, token: &Token) -> Result<u64, Fault> {
 fn leave_forbidden(client: &Arc<Client>, trace: TraceContext) -> Option<RoomId> {
     let room = client.session.membership()?.room;
     client.learn_rights(&room);
+    release_forbidden(client, &trace);
     if client.access.allows(Right::Join, &room) { None } else { remove(client, Reason::Forbidden, trace) }
+}
+
+/// Releases the locks in rooms where the token allows none any more.
+fn release_forbidden(client: &Arc<Client>, trace: &TraceContext) {
+    for lock in client.session.locks(|locks| locks.forbid(|room| client.access.allows(Right::Lock, room))) {
+        let held = lock.held();
+        let op = client.session.next_op_number();
+        let release = Release { lock: held.lock.clone(), conn: client.conn.clone(), op, fence: held.fence };
+        client.gateway.pending.send(Command::Lock(Lock::Release(release)), None, trace.clone());
+    }
 }
 
 impl Session for Client {

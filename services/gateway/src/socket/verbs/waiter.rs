@@ -24,6 +24,7 @@ use super::{
     timer::{AFTER_EXPIRY, hold},
 };
 use crate::{
+    auth::Right,
     backoff::jitter,
     relay::{LockSubscription, LockUpdate},
     socket::{
@@ -184,12 +185,12 @@ impl Waiter {
             .record("lock.retries", i64::from(self.asked.saturating_sub(1)));
         let acks = self.wait.take_acks();
         match outcome {
-            Ok(Locked::Held(held)) if self.client.session.joined_user().is_some() => {
+            Ok(Locked::Held(held)) if self.may_hold() => {
                 self.span.record("lock.fence", held.fence as i64);
                 acks.into_iter().for_each(|ack| ack.send(&translate::answer::lock(&held)));
                 hold(&self.client, held, self.subscription.clone());
             }
-            // The client left its room before the grant came.
+            // The client left its room, or its token lost the right, before the grant came.
             Ok(Locked::Held(_)) => {
                 self.give_up();
                 reject_all(acks, &not_joined());
@@ -209,6 +210,11 @@ impl Waiter {
             }
             other => reject_all(acks, &rejection(other)),
         }
+    }
+
+    fn may_hold(&self) -> bool {
+        self.client.session.joined_user().is_some()
+            && self.client.access.allows(Right::Lock, &self.acquire.lock.channel.name)
     }
 
     fn forget(&self) {
