@@ -2,7 +2,7 @@
 //! one: if the connection is closed rather than the Socket.IO session, clients reconnect by themselves.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
     os::fd::{AsRawFd as _, RawFd},
@@ -51,6 +51,15 @@ struct Listed {
     connections: HashMap<u64, Entry>,
     /// The first WebSocket of each session. A session may have one; a client that opens more keeps them in its address' count.
     websockets: HashMap<Sid, u64>,
+    /// Sessions for which a client opened more. Only they are looked for among all connections.
+    doubled: HashSet<Sid>,
+}
+
+impl Listed {
+    /// All connections of a session. O(connections).
+    fn of_session(&self, session: Sid) -> impl Iterator<Item = &Entry> {
+        self.connections.values().filter(move |entry| entry.session == Some(session))
+    }
 }
 
 struct Entry {
@@ -137,11 +146,13 @@ impl Open {
     /// Records that a connection is the WebSocket of a session.
     pub(super) fn record_websocket(&self, connection: u64, session: Sid) {
         let mut listed = self.lock();
-        let Listed { connections, websockets } = &mut *listed;
+        let Listed { connections, websockets, doubled } = &mut *listed;
         let Some(entry) = connections.get_mut(&connection) else { return };
         entry.session = Some(session);
         if *websockets.entry(session).or_insert(connection) == connection {
             entry.counted = None;
+        } else {
+            doubled.insert(session);
         }
     }
 
@@ -152,19 +163,24 @@ impl Open {
         }
     }
 
-    /// Closes the WebSockets of a session. O(connections), but rare.
+    /// Closes the WebSockets of a session. Many sessions may end at once, when the token that they share is revoked.
     pub(super) fn close_session(&self, session: Sid) {
         let listed = self.lock();
-        listed.connections.values().filter(|entry| entry.session == Some(session)).for_each(Entry::close);
+        if listed.doubled.contains(&session) {
+            listed.of_session(session).for_each(Entry::close);
+        } else if let Some(first) = listed.websockets.get(&session) {
+            listed.connections.get(first).into_iter().for_each(Entry::close);
+        }
     }
 
     fn remove(&self, connection: u64) {
         let mut listed = self.lock();
-        let session = listed.connections.remove(&connection).and_then(|entry| entry.session);
-        if let Some(session) = session
-            && listed.websockets.get(&session) == Some(&connection)
-        {
+        let Some(session) = listed.connections.remove(&connection).and_then(|entry| entry.session) else { return };
+        if listed.websockets.get(&session) == Some(&connection) {
             listed.websockets.remove(&session);
+        }
+        if listed.doubled.contains(&session) && listed.of_session(session).next().is_none() {
+            listed.doubled.remove(&session);
         }
     }
 
@@ -271,6 +287,7 @@ mod tests {
         let second = add(Some(source)).await.unwrap();
         assert_eq!(add(Some(source)).await.err(), Some(TooMany::OfAddress));
         open.record_websocket(first.id(), Sid::ZERO);
+        assert!(open.lock().doubled.contains(&Sid::ZERO), "both are closed with the session");
         // One session frees one place, however many WebSockets it opens.
         open.record_websocket(second.id(), Sid::ZERO);
         let third = add(Some(source)).await.unwrap();
@@ -278,6 +295,7 @@ mod tests {
         let proxy = add(None).await.unwrap();
         assert_eq!(add(None).await.err(), Some(TooMany::InAll));
         drop((first, second, third, proxy));
-        assert!(open.lock().websockets.is_empty() && open.lock().connections.is_empty());
+        let listed = open.lock();
+        assert!(listed.websockets.is_empty() && listed.doubled.is_empty() && listed.connections.is_empty());
     }
 }
