@@ -1,6 +1,8 @@
 // An issuer of tokens: HS256, as small as RFC 7515 allows. Everything about a token can be made wrong.
-import { createHmac, randomBytes } from 'node:crypto';
+import { createHmac, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -43,5 +45,35 @@ export class Issuer {
 
   close() {
     rmSync(this.#folder, { recursive: true });
+  }
+}
+
+// A server of a JWK set, which may be down, and an issuer of tokens that its one key has signed.
+export class KeyServer {
+  isUp = true;
+  #key = generateKeyPairSync('ed25519');
+
+  static async start() {
+    const keys = new KeyServer();
+    keys.server = createServer((_, response) => {
+      if (!keys.isUp) return response.writeHead(503).end();
+      const key = { ...keys.#key.publicKey.export({ format: 'jwk' }), kid: 'one', use: 'sig', alg: 'EdDSA' };
+      return response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ keys: [key] }));
+    });
+    keys.server.listen(0, '127.0.0.1');
+    await once(keys.server, 'listening');
+    keys.url = `http://127.0.0.1:${keys.server.address().port}/keys.json`;
+    return keys;
+  }
+
+  token(sub, { ttlS = 600, rooms = EVERYTHING } = {}) {
+    const claims = { sub, iat: nowS(), exp: nowS() + ttlS, rooms };
+    const signed = `${encode({ alg: 'EdDSA', kid: 'one' })}.${encode(claims)}`;
+    return `${signed}.${sign(null, Buffer.from(signed), this.#key.privateKey).toString('base64url')}`;
+  }
+
+  close() {
+    this.server.close();
+    this.server.closeAllConnections();
   }
 }

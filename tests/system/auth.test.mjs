@@ -10,7 +10,7 @@ import { temporaryFolder } from '../harness/child.mjs';
 import { Client, TRANSPORTS } from '../harness/client.mjs';
 import { scenario, sharedSystem } from '../harness/scenario.mjs';
 import { spawnService } from '../harness/service.mjs';
-import { Issuer, nowS } from '../harness/tokens.mjs';
+import { Issuer, KeyServer, nowS } from '../harness/tokens.mjs';
 import { holds, until, withTimeout } from '../harness/until.mjs';
 
 const issuer = new Issuer();
@@ -292,4 +292,22 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
 test('the command to revoke names what it does not understand', async ({ system }) => {
   const { lines } = await revoke(system, '--user', 'ann');
   assert.match(lines.join('\n'), /--user is not understood[\s\S]*Usage/);
+});
+
+scenario('a client whose token cannot be judged loses its connection, tries again, and is let in once it can be', {}, async ({ system }) => {
+  const keys = await KeyServer.start();
+  try {
+    keys.isUp = false;
+    const gateway = await system.addGateway({ AUTH: 'jwt', JWT_JWKS_URL: keys.url });
+    const socket = io(gateway.url, { forceNew: true, transports: TRANSPORTS.websocket, reconnectionDelay: 100, reconnectionDelayMax: 300, auth: { token: keys.token('ann') } });
+    const refusals = [];
+    socket.on('connect_error', ({ message }) => refusals.push(message));
+    await holds('it is not let in', () => !socket.connected, { ms: 1000 });
+    keys.isUp = true;
+    await until('it is let in', () => socket.connected, { within: 45_000 });
+    socket.disconnect();
+    assert.ok(!refusals.some((message) => message.startsWith('UNAUTHENTICATED')), refusals.join());
+  } finally {
+    keys.close();
+  }
 });

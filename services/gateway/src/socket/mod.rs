@@ -121,6 +121,12 @@ impl FromConnectParts<LocalAdapter> for Incoming {
 
 /// Begins a session. The error is the message of the client's `connect_error`.
 async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handshake) -> Result<(), Fault> {
+    let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|info| info.0);
+    let address = peer.map(|peer| peer.address.ip().to_string()).unwrap_or_default();
+    // A session that was upgraded since has another connection, which is recorded at the upgrade.
+    if let Some(peer) = peer.filter(|_| began_as_websocket(socket)) {
+        gateway.transports.record_websocket(peer.connection, socket.id);
+    }
     let flow = gateway.transports.flow(&socket.req_parts().extensions);
     // A client that connects again and again pays for it like for events: the next CONNECT is not read before this one may go on.
     if flow.admit(&gateway.limits, 0, false).is_err() {
@@ -132,12 +138,6 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
             gateway.transports.abandon(socket.id, &flow);
         }
     })?;
-    let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|info| info.0);
-    let address = peer.map(|peer| peer.address.ip().to_string()).unwrap_or_default();
-    // A session that was upgraded since has another connection, which is recorded at the upgrade.
-    if let Some(peer) = peer.filter(|_| began_as_websocket(socket)) {
-        gateway.transports.record_websocket(peer.connection, socket.id);
-    }
     let (conn, transport) = (random_id(), client::transport(socket));
     let span = telemetry::span::socket_connect(conn.as_str(), transport, &address);
     TraceContext::read(handshake.traceparent.as_deref(), None).link(&span);
