@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Replaces containers of docker-compose one by one without downtime: it starts the new one, and stops the old one when the new one is
-# ready. Build or pull the new images first. If a new container does not get ready, nothing changes.
+# ready. Build or pull the new images first. If a new container does not get ready, nothing changes. Redis gets the users of this
+# version first (deploy/redis/users.acl).
 #
 #   deploy/upgrade.sh                     presence-states, then reapers, then gateways
 #   deploy/upgrade.sh gateway             only these
@@ -30,6 +31,23 @@ fi
 compose() { $COMPOSE "$@"; }
 
 running() { compose ps -q "$1"; }
+
+# Rules that changed after Redis was started are unknown to it. They are loaded only then: before 7.4 that closes every connection.
+# shellcheck disable=SC2016
+load_users='
+  export REDISCLI_AUTH=$(cat /run/rollcall/redis_password)
+  up=$(redis-cli --user admin info server | sed -n "s/^uptime_in_seconds:\([0-9]*\).*/\1/p")
+  [ -n "$up" ] || exit 1
+  age=$(($(date +%s) - $(stat -c %Y /run/rollcall/users.acl)))
+  [ "$age" -ge "$up" ] || [ "$(redis-cli --user admin ACL LOAD)" = OK ]'
+
+users() {
+  compose run --rm -T setup >/dev/null || die "the users of Redis cannot be made; nothing was changed"
+  # Another Redis (REDIS_URL) has users of its own.
+  [ -n "$(running redis)" ] || return 0
+  compose exec -T redis sh -c "$load_users" >/dev/null ||
+    die "Redis does not take its users, perhaps because the password of admin is a new one: $COMPOSE restart redis, then try again"
+}
 
 health() { docker inspect --format '{{.State.Status}}/{{if .State.Health}}{{.State.Health.Status}}{{end}}' "$1"; }
 
@@ -76,4 +94,5 @@ for service in "$@"; do
     *) die "presence-state, reaper and gateway are replaced one by one, '$service' is not" ;;
   esac
 done
+users
 for service in "$@"; do upgrade "$service"; done

@@ -1,4 +1,4 @@
-# Runs once before Redis, in its image: makes the users of users.acl, and writes each one's password where only its service and
+# Runs before Redis, in its image: makes the users of users.acl, and writes each one's password where only its service and
 # this script can read it. The password of a service is made at the first start, and kept. That of admin, for people, is the line of
 # deploy/secrets/redis_password if there is one, else the previous one, else a new one.
 set -eu
@@ -29,9 +29,10 @@ password_of() {
 hash_of() { printf '%s' "$1" | sha256sum | cut -d' ' -f1; }
 
 # An unreadable file is an error, not a missing password.
-[ -x "$root/given" ] || fail " cannot be entered by user $(id -u): chmod 755 deploy/secrets"
+[ -x "$root/given" ] || fail " cannot be entered: chown it to the user as which the containers' root runs"
 if [ -e "$given" ]; then
-  [ -r "$given" ] || fail "/redis_password cannot be read by user $(id -u): chmod 644 it"
+  # It may read the files of every user that Docker does not map away.
+  [ -r "$given" ] || fail "/redis_password cannot be read: chown it to the user as which the containers' root runs"
   IFS= read -r admin <"$given" || : # it may end without a newline
   [ -n "$admin" ] || fail "/redis_password must have one line"
 else
@@ -53,4 +54,9 @@ awk -v hashes="$hashes" -v prefix="$REDIS_KEY_PREFIX" '
   { gsub(/PREFIX/, prefix); sub(/PASSWORD/, hash[user]); sub(/^ +/, " "); printf "%s", $0 }
   END { print "" }
 ' "$root/users.acl" >"$root/secrets/redis/users.acl.new"
-mv "$root/secrets/redis/users.acl.new" "$root/secrets/redis/users.acl"
+# deploy/upgrade.sh sees by its time whether Redis has read it.
+if cmp -s "$root/secrets/redis/users.acl.new" "$root/secrets/redis/users.acl"; then
+  rm "$root/secrets/redis/users.acl.new"
+else
+  mv "$root/secrets/redis/users.acl.new" "$root/secrets/redis/users.acl"
+fi

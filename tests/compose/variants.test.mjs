@@ -1,10 +1,11 @@
-// The files next to docker-compose.yml: without telemetry, and with TLS at the edge; and a password that was given. Started
-// by nothing but "up".
+// The files next to docker-compose.yml: without telemetry, and with TLS at the edge; a password that was given, and one that is
+// replaced; Redis' users after a change. Started by nothing but "up".
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 
 import { certificates } from '../harness/certificates.mjs';
 import { TRANSPORTS, Client } from '../harness/client.mjs';
@@ -18,14 +19,18 @@ const FILES = ['docker-compose.yml', 'deploy/compose/without-telemetry.yml', 'de
 
 const PASSWORD = 'of our own, with $ and # and 100 %';
 
-// What an operator writes: a password in place of deploy/secrets, and a Redis that reads its file as slowly as one that has
-// a hundred times as much to read.
+// What an operator writes: a password in place of deploy/secrets that no one else can read, and a Redis that reads its file as
+// slowly as one that has a hundred times as much to read.
 const folder = mkdtempSync(join(tmpdir(), 'rollcall-given-'));
-chmodSync(folder, 0o755); // Redis' image has a user of its own
-writeFileSync(join(folder, 'redis_password'), `${PASSWORD}\n`);
+writeFileSync(join(folder, 'redis_password'), `${PASSWORD}\n`, { mode: 0o400 });
+const RULES = readFileSync(fileURLToPath(new URL('../../deploy/redis/users.acl', import.meta.url)), 'utf8');
+const users = join(folder, 'users.acl');
+writeFileSync(users, RULES);
+// Not root, who may read its own files in any case. Only root may give files away.
+if (process.getuid() === 0) for (const path of [folder, join(folder, 'redis_password')]) chownSync(path, 1000, 1000);
 const OWN = join(folder, 'own.yml');
 writeFileSync(OWN, `services:
-  setup: {volumes: ["${folder}:/given:ro"]}
+  setup: {volumes: ["${folder}:/given:ro", "${users}:/users.acl:ro"]}
   redis: {command: [redis-server, /etc/redis/rollcall.conf, --maxmemory, 512mb, --key-load-delay, "30"]}
 `);
 
@@ -74,16 +79,20 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
   });
 }
 
-test('a given password is that of admin', MINUTES, async () => {
+async function redisAs(password, ...words) {
   const [{ Id }] = await system.containers('redis');
-  const who = async (password) => (await docker('exec', '-e', `REDISCLI_AUTH=${password}`, Id, 'redis-cli', '--user', 'admin', 'ACL', 'WHOAMI')).split('\n').pop();
+  return docker('exec', '-e', `REDISCLI_AUTH=${password}`, Id, 'redis-cli', '--user', 'admin', ...words);
+}
+
+test('a given password is that of admin', MINUTES, async () => {
+  const who = async (password) => (await redisAs(password, 'ACL', 'WHOAMI')).split('\n').pop();
   assert.equal(await who(PASSWORD), 'admin');
   assert.notEqual(await who('another'), 'admin');
 });
 
 test('every service waits for a Redis that has much to read', MINUTES, async (t) => {
   const [{ Id }] = await system.containers('redis');
-  const redis = (...words) => docker('exec', '-e', `REDISCLI_AUTH=${PASSWORD}`, Id, 'redis-cli', '--user', 'admin', ...words);
+  const redis = (...words) => redisAs(PASSWORD, ...words);
   await redis('EVAL', "for i = 1, 60000 do redis.call('SET', 'filler:' .. i, i) end", '0');
   await system.compose('stop');
   const up = system.compose('up', '-d', '--no-build');
@@ -110,6 +119,28 @@ test('every service waits for a Redis that has much to read', MINUTES, async (t)
   } finally {
     client.close();
   }
+});
+
+test('an upgrade gives Redis the rules that changed, and leaves it alone otherwise', MINUTES, async () => {
+  const loads = async () => Number((await redisAs(PASSWORD, 'INFO', 'commandstats')).match(/cmdstat_acl\|load:calls=(\d+)/)?.[1] ?? 0);
+  await system.script('deploy/upgrade.sh', ['reaper']);
+  assert.equal(await loads(), 0);
+  writeFileSync(users, RULES.replace('+smembers', '+smembers +zrandmember'));
+  await system.script('deploy/upgrade.sh', ['reaper']);
+  assert.equal(await loads(), 1);
+  assert.match(await redisAs(PASSWORD, 'ACL', 'LIST'), /\+zrandmember/);
+  await system.healthy('gateway', 1);
+});
+
+test('the password of a service is replaced', MINUTES, async () => {
+  const hash = async () => (await redisAs(PASSWORD, 'ACL', 'LIST')).match(/user gateway on .*?(#\w+)/)[1];
+  const before = await hash();
+  // docs/operate/redis-acl.md
+  await system.compose('run', '--rm', '--entrypoint', 'rm', 'setup', '/secrets/gateway/redis_password');
+  await system.compose('run', '--rm', 'setup');
+  await system.compose('restart', 'redis', 'gateway');
+  await system.healthy('gateway', 1);
+  assert.notEqual(await hash(), before);
 });
 
 test('an upgrade to what never gets ready changes nothing', MINUTES, async () => {

@@ -15,25 +15,28 @@ const readNodes = (text) => text.trim().split('\n').map((line) => {
 });
 
 // Concurrent tests may choose the same port at the same moment: the second one chooses again.
-async function startNode(durable, timeoutMs, tries = 3) {
+async function startNode(settings, tries = 3) {
+  const { durable, timeoutMs, options, credentials } = settings;
   const node = new Redis(durable, await freePort(), {
     'cluster-enabled': 'yes', 'cluster-node-timeout': String(timeoutMs), 'cluster-config-file': 'nodes.conf',
     // Its bus would else be ten thousand ports further up, where systems take ports by themselves.
     'cluster-port': await freePort(),
-  });
+    ...options,
+  }, credentials);
   try {
     await node.restart();
     return node;
   } catch (error) {
-    if (tries > 1 && node.child.exit) return startNode(durable, timeoutMs, tries - 1);
+    if (tries > 1 && node.child.exit) return startNode(settings, tries - 1);
     throw error;
   }
 }
 
 export class RedisCluster {
-  // `timeoutMs`: how long a node is away until it counts as failed.
-  static async start({ durable = false, timeoutMs = 1500 } = {}) {
-    const nodes = await Promise.all(Array.from({ length: MASTERS * 2 }, () => startNode(durable, timeoutMs)));
+  // `timeoutMs`: how long a node is away until it counts as failed. `options` and `credentials` are those of each node (redis.mjs).
+  static async start({ durable = false, timeoutMs = 1500, options, credentials } = {}) {
+    const settings = { durable, timeoutMs, options, credentials };
+    const nodes = await Promise.all(Array.from({ length: MASTERS * 2 }, () => startNode(settings)));
     const cluster = new RedisCluster(nodes);
     try {
       await cluster.#form();

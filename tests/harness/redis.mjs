@@ -10,7 +10,7 @@ import { Child, temporaryFolder } from './child.mjs';
 import { RespClient } from './resp.mjs';
 import { until } from './until.mjs';
 
-function findServer() {
+export function findServer() {
   for (const name of ['redis-server', 'valkey-server']) {
     try {
       execFileSync(name, ['--version'], { stdio: 'ignore' });
@@ -68,7 +68,7 @@ export class Redis {
       appendonly: this.durable ? 'yes' : 'no', appendfsync: 'always',
       ...this.options,
     };
-    const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
+    const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, ...[value].flat().map(String)]);
     const [command, ...rest] = [...this.wrapper, findServer(), ...args];
     this.child = new Child(`redis :${this.port}`, command, rest);
     await until(`Redis on port ${this.port} answers`, () => {

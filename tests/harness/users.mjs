@@ -5,15 +5,19 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { temporaryFolder } from './child.mjs';
+import { RedisCluster } from './cluster.mjs';
 import { Redis, freePort } from './redis.mjs';
 import { RespClient } from './resp.mjs';
 
 const DEPLOY = fileURLToPath(new URL('../../deploy/redis', import.meta.url));
 
+export const SERVICES = ['gateway', 'presence-state', 'reaper'];
+const AT_SENTINEL = '-@all +auth +ping +client|id +info +sentinel|get-master-addr-by-name +sentinel|sentinels';
+
 export class Users {
   constructor(prefix = 'prs') {
     this.root = temporaryFolder('users');
-    for (const user of ['redis', 'gateway', 'presence-state', 'reaper']) mkdirSync(join(this.root, 'secrets', user), { recursive: true });
+    for (const user of ['redis', ...SERVICES]) mkdirSync(join(this.root, 'secrets', user), { recursive: true });
     mkdirSync(join(this.root, 'given'));
     cpSync(join(DEPLOY, 'users.acl'), join(this.root, 'users.acl'));
     this.prefix = prefix;
@@ -37,16 +41,38 @@ export class Users {
     return readFileSync(this.passwordFile(folder), 'utf8').trim();
   }
 
-  // A Redis with these users.
-  async startRedis({ durable = false } = {}) {
-    const redis = new Redis(durable, await freePort(), { aclfile: this.aclFile }, ['admin', this.password('redis')]);
+  // A Redis with these users; `options` of redis-server in addition.
+  async startRedis({ durable = false, options } = {}) {
+    const redis = new Redis(durable, await freePort(), { aclfile: this.aclFile, ...options }, this.#admin);
     await redis.restart();
     return redis;
   }
 
-  // What tells a service its user.
+  // A cluster, each server of it with these users.
+  startCluster() {
+    return RedisCluster.start({ options: { aclfile: this.aclFile, ...this.replication }, credentials: this.#admin });
+  }
+
+  // As whom a replica follows its master.
+  get replication() {
+    const [masteruser, masterauth] = this.#admin;
+    return { masteruser, masterauth };
+  }
+
+  // How a Sentinel that watches the Redis of this name logs in there, and its own users: services show the same name and password to it
+  // (docs/operate/redis-acl.md).
+  sentinelLines = (name) => [
+    `sentinel auth-user ${name} admin`, `sentinel auth-pass ${name} ${this.password('redis')}`,
+    ...SERVICES.map((user) => `user ${user} on >${this.password(user)} ${AT_SENTINEL}`),
+  ];
+
+  get #admin() {
+    return ['admin', this.password('redis')];
+  }
+
+  // What names a service its user.
   env(redis, user) {
-    return { REDIS_URL: redis.url.replace('redis://', `redis://${user}@`), REDIS_PASSWORD_FILE: this.passwordFile(user), REDIS_KEY_PREFIX: this.prefix };
+    return { REDIS_URL: redis.url.replace('://', `://${user}@`), REDIS_PASSWORD_FILE: this.passwordFile(user), REDIS_KEY_PREFIX: this.prefix };
   }
 
   // A connection as that user.

@@ -7,14 +7,15 @@ import { test } from 'node:test';
 
 import { assertAgreement } from '../harness/agreement.mjs';
 import { membersKey, roomKey } from '../harness/keys.mjs';
+import { Sentinel } from '../harness/sentinel.mjs';
 import { System } from '../harness/system.mjs';
 import { until } from '../harness/until.mjs';
-import { Users } from '../harness/users.mjs';
+import { SERVICES, Users } from '../harness/users.mjs';
 
 const GONE_MS = 30_000;
 
-async function start(t, users, options) {
-  const redis = await users.startRedis(options);
+async function start(t, users, given) {
+  const redis = given ?? (await users.startRedis());
   const system = new System(redis, {});
   t.after(() => system.close());
   await system.addState(users.env(redis, 'presence-state'));
@@ -26,9 +27,9 @@ async function start(t, users, options) {
   return { redis, system };
 }
 
-// What was refused, as "user: command or key".
-async function refusals(redis) {
-  const entries = await redis.command('ACL', 'LOG');
+// What any of these servers refused, as "user: reason command or key".
+async function refusals(...servers) {
+  const entries = (await Promise.all(servers.map((server) => server.command('ACL', 'LOG')))).flat();
   const named = entries.map((flat) => Object.fromEntries(flat.flatMap((name, at) => (at % 2 ? [] : [[name, flat[at + 1]]]))));
   return named.map(({ username, reason, object }) => `${username}: ${reason} ${object}`);
 }
@@ -84,6 +85,43 @@ test('with a user for each service everything works, and nothing is refused', as
   assert.deepEqual(system.complaints(), []);
 }, { timeout: 120_000 });
 
+// ASKING is sent only while slots move.
+const BY_THE_LIBRARY = [['CLUSTER', 'INFO'], ['CLUSTER', 'SLOTS'], ['ASKING'], ['ROLE']];
+
+test('on a cluster nothing is refused, before and after a master is lost', async (t) => {
+  const users = new Users();
+  const redis = await users.startCluster();
+  const { system } = await start(t, users, redis);
+  for (const user of SERVICES) {
+    for (const command of BY_THE_LIBRARY) assert.equal(await redis.nodes[0].command('ACL', 'DRYRUN', user, ...command), 'OK', `${user}: ${command}`);
+  }
+  const living = () => redis.nodes.filter(({ child }) => !child.exit);
+  await everyOperation(await Promise.all([0, 0, 1].map((gateway) => system.connect(gateway))), 'room');
+
+  await redis.lose(await redis.masterOf(membersKey('room')));
+  await Promise.all(system.services.map((service) => service.ready(GONE_MS)));
+  await everyOperation(await Promise.all([0, 0, 1].map((gateway) => system.connect(gateway))), 'another');
+  assert.deepEqual(await refusals(...living()), []);
+}, { timeout: 120_000 });
+
+test('behind Sentinel nothing is refused, before and after a failover', async (t) => {
+  const users = new Users();
+  const first = await users.startRedis({ options: users.replication });
+  const second = await users.startRedis({ options: { ...users.replication, replicaof: ['127.0.0.1', first.port], 'repl-diskless-sync-delay': 0 } });
+  t.after(() => Promise.all([first, second].map((server) => server.kill())));
+  const sentinel = await Sentinel.start({ primary: first.port, replica: second.port, lines: users.sentinelLines });
+  const { system } = await start(t, users, sentinel);
+  await everyOperation(await Promise.all([0, 0, 1].map((gateway) => system.connect(gateway))), 'room');
+  assert.deepEqual(await refusals(first, second), []);
+
+  await first.command('WAIT', 1, 5000);
+  await first.kill();
+  await sentinel.names(second.port);
+  await Promise.all(system.services.map((service) => service.ready(GONE_MS)));
+  await everyOperation(await Promise.all([0, 0, 1].map((gateway) => system.connect(gateway))), 'another');
+  assert.deepEqual(await refusals(second), []);
+}, { timeout: 120_000 });
+
 test('no user may do what it does not need', async (t) => {
   const users = new Users();
   const { redis, system } = await start(t, users);
@@ -106,7 +144,7 @@ test('no user may do what it does not need', async (t) => {
 
 test('passwords are kept, one for each user, and the given one is that of admin', async (t) => {
   const users = new Users('own.prefix');
-  const names = ['redis', 'gateway', 'presence-state', 'reaper'];
+  const names = ['redis', ...SERVICES];
   const before = names.map((name) => users.password(name));
   assert.equal(new Set(before).size, 4);
   users.setUp();

@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { certificates } from '../harness/certificates.mjs';
 import { Child, temporaryFolder } from '../harness/child.mjs';
 import { freePort } from '../harness/redis.mjs';
+import { Sentinel } from '../harness/sentinel.mjs';
 import { System } from '../harness/system.mjs';
 import { until } from '../harness/until.mjs';
 
@@ -76,24 +77,18 @@ test('rediss:// speaks TLS with servers that the certificates of SSL_CERT_FILE v
 });
 
 test('behind Sentinel the services follow the master', async (t) => {
-  const [first, second, watcher] = [await freePort(), await freePort(), await freePort()];
+  const [first, second] = [await freePort(), await freePort()];
   const auth = { requirepass: PASSWORD, masterauth: PASSWORD, 'repl-diskless-sync-delay': 0 };
   const servers = [new Server(t, 'master', { port: first, ...auth }), new Server(t, 'replica', { port: second, replicaof: ['127.0.0.1', first], ...auth })];
   await answers(first);
   await until('the replica to follow', () => cli(second, 'INFO', 'replication').includes('master_link_status:up'), { within: 15_000, every: 100 });
-  const file = join(temporaryFolder('sentinel'), 'sentinel.conf');
-  writeFileSync(file, [`port ${watcher}`, 'bind 127.0.0.1', `dir ${temporaryFolder('sentinel')}`, `sentinel monitor presence 127.0.0.1 ${first} 1`,
-    `sentinel auth-pass presence ${PASSWORD}`, 'sentinel down-after-milliseconds presence 1000', 'sentinel failover-timeout presence 5000', ''].join('\n'));
-  const sentinel = { child: new Child('sentinel', 'redis-server', [file, '--sentinel']) };
-  t.after(() => sentinel.child.kill());
-  const primary = () => execFileSync('redis-cli', ['-p', watcher, 'SENTINEL', 'get-master-addr-by-name', 'presence'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')[1];
-  await until('Sentinel to know the replica', () => execFileSync('redis-cli', ['-p', watcher, 'SENTINEL', 'replicas', 'presence'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).includes(String(second)), { within: 15_000 });
-  const url = `redis-sentinel://127.0.0.1:${watcher}/?sentinelServiceName=presence`;
-  await works(t, url, { REDIS_PASSWORD_FILE: secret() }, [...servers, sentinel], async (system, ann) => {
+  const sentinel = await Sentinel.start({ primary: first, replica: second, lines: (name) => [`sentinel auth-pass ${name} ${PASSWORD}`] });
+  t.after(() => sentinel.kill());
+  await works(t, sentinel.url, { REDIS_PASSWORD_FILE: secret() }, [...servers, sentinel], async (system, ann) => {
     // Replication is asynchronous; nothing else waits for it.
     assert.equal(cli(first, 'WAIT', 1, 5000), '1');
     await servers[0].child.kill();
-    await until('Sentinel to name the other', () => primary() === String(second), { within: 20_000 });
+    await sentinel.names(second);
     await Promise.all(system.services.map((service) => service.ready(20_000)));
     const channel = await ann.metadata('getChannel', 'room', 'T');
     assert.equal(channel.metadata.k.value, 1);
