@@ -160,7 +160,7 @@ observe_with_docker() {
       -config.file=/etc/loki/loki.yaml -config.expand-env=true
   else
     # A program on the PATH would not be in the containers' network.
-    leave_out_loki "to have it beside the other images, run: docker pull $(image_of loki)"
+    leave_out_loki "to have it with the other images, run: docker pull $(image_of loki)"
   fi
   contain alertmanager alertmanager "$alertmanager_port:9093" \
     -v "$folder/alertmanager/alertmanager.yml:/etc/alertmanager/alertmanager.yml:ro" \

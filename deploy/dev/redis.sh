@@ -67,7 +67,6 @@ start_redis() {
     start redis 1 "$@" --save '60 1' >"$log" 2>&1
     if await_redis "$log"; then
       export REDIS_URL="redis://127.0.0.1:$first_port"
-      printf '%s\n' "$REDIS_URL" >"$data/redis-url"
       say "redis is ready at 127.0.0.1:$first_port (data and log in $data)"
       return 0
     fi

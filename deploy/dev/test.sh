@@ -62,7 +62,7 @@ node_tests() {
   fi
 }
 
-# Attackers, all or those of these names, each beside honest users. Judged by the clock too, and so apart from the other tests.
+# Attackers, all or those of these names, each next to honest users. Judged by the clock too, and so apart from the other tests.
 abuse_tests() {
   build_services && cd tests && npm ci || return
   # Thousands of connections, each with a file descriptor on both sides.

@@ -18,24 +18,26 @@ token() {
   make_token "$@"
 }
 
-# Where ./dev up runs, unless REDIS_URL names another Redis.
+# In the Redis of the ./dev up on PORT, unless REDIS_URL names another one.
 revoke_token() {
-  local known=".dev/${PORT:-3000}/redis-url"
+  local known
   if [ -z "${REDIS_URL:-}" ]; then
-    [ -r "$known" ] || die "there is no ./dev up on port ${PORT:-3000}; set PORT, or REDIS_URL"
-    REDIS_URL=$(cat "$known")
+    for known in .dev/run.*/redis-url-"${PORT:-3000}"; do [ ! -r "$known" ] || REDIS_URL=$(cat "$known"); done
+    [ -n "${REDIS_URL:-}" ] || die "there is no ./dev up on port ${PORT:-3000}; set PORT, or REDIS_URL"
   fi
   build_services || die "the build failed; see cargo's output above"
   REDIS_URL=$REDIS_URL "$binaries/presence-gateway" "$@"
 }
 
-# Gateways that are started from here on ask for tokens. A setting of the user's own wins.
+# In the folder of the run, which goes with it.
+remember_redis() { printf '%s\n' "$REDIS_URL" >"$run/redis-url-$PORT"; }
+
+# Gateways that are started from here on ask for tokens of this secret. Other settings of tokens would refuse those.
 use_auth() {
   build_token || die "the build failed; see cargo's output above"
   user_token=$(make_token --sub ann --room '**=join,observe,metadata:read,metadata:write,lock' --ttl 86400) ||
     die "cannot make a token; see above"
-  export AUTH=jwt JWT_SECRET_FILE="$auth_secret"
-  unset JWT_KEYS_FILE JWT_JWKS_URL
+  export AUTH=jwt JWT_SECRET_FILE="$auth_secret" JWT_KEYS_FILE='' JWT_JWKS_URL='' JWT_ISSUER='' JWT_AUDIENCE='' JWT_MAX_AGE_S=86400
 }
 
 tell_auth() {

@@ -16,6 +16,7 @@ up() {
   [ "$any_port" = no ] || data="$run/redis-data"
   if [ $observe = yes ]; then start_observing "$data"; fi
   start_redis "$data"
+  remember_redis
   start_behind state presence-state "$states"
   start_behind reaper presence-reaper "$reapers"
   start_gateways

@@ -3,7 +3,7 @@ import { MIB } from './measure.mjs';
 
 const P99_MS = 100;
 const MEMORY_FACTOR = 1.5;
-// Of its limit. Who gets further in seconds kills it in minutes.
+// Of its limit. An attack that gets further in seconds kills it in minutes.
 const PEAK_SHARE = 0.5;
 // The allocator's and Redis' own ups and downs.
 const REDIS_SLACK_BYTES = 4 * MIB;

@@ -1,20 +1,20 @@
 // The system that is attacked at the moment, with its honest users. It serves one attacker after the other until it is broken, or
 // another kind of system is needed.
-import { haproxy } from './edge.mjs';
+import { missing } from '../harness/edge.mjs';
 import { Honest } from './honest.mjs';
 import { startIssuer } from './issuer.mjs';
-import { hasSetting, startSystem, stopSystem } from './system.mjs';
+import { startSystem, stopSystem } from './system.mjs';
 
 // How a system is set up: `prepare` returns settings of the services (`env`) and of Redis, what an honest user connects with,
-// what attackers are told (`more`), and what to close in the end.
+// what attackers get to know (`more`), and what to close in the end.
 export const profiles = {
   open: { prepare: async () => ({}) },
   small: { prepare: async () => ({ redis: { maxmemory: '64mb' } }) },
   edge: {
-    missing: !haproxy && 'haproxy is not installed',
+    missing,
     prepare: async () => ({ behindEdge: true, env: { TRUSTED_PROXIES: '127.0.0.1' } }),
   },
-  jwt: { missing: !hasSetting('AUTH') && 'the gateway has no setting AUTH yet', prepare: startIssuer },
+  jwt: { prepare: startIssuer },
 };
 
 export class Stage {
@@ -34,7 +34,7 @@ export class Stage {
     const then = this.#now;
     if (!then) return;
     this.#now = null;
-    // Nobody waits for answers of what may be dead.
+    // Answers of what may be dead are not waited for.
     for (const { socket } of then.honest?.users ?? []) socket.disconnect();
     await then.honest?.leave();
     await stopSystem(then.system);

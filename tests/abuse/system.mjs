@@ -4,9 +4,9 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 import { Child } from '../harness/child.mjs';
+import { Edge } from '../harness/edge.mjs';
 import { Redis, freePort } from '../harness/redis.mjs';
 import { GATEWAY, REAPER, STATE, System } from '../harness/system.mjs';
-import { startEdge } from './edge.mjs';
 import { MemoryLimits } from './memory-limits.mjs';
 
 const MIB = 1024 * 1024;
@@ -17,6 +17,9 @@ const REDIS = {
   'client-output-buffer-limit': 'pubsub 128mb 64mb 60',
 };
 
+// In proportion: honest users here send something each second, real ones that are idle each 20 s.
+const EDGE = { env: { EDGE_MAX_CONNECTIONS: '8000', GATEWAY_MAX_CONNECTIONS: '7000' }, entries: '4k' };
+
 export const limits = new MemoryLimits();
 
 // The gateway's settings and their defaults. Other tests switch budgets off; here all are as they are without configuration, but for
@@ -26,7 +29,6 @@ const names = [...settings.matchAll(/^([a-z_]+) = /gm)].map(([, name]) => name.t
 const OF_TESTS = ['REDIS_URL', 'HOST', 'PORT', 'RUST_LOG', 'LOG_FORMAT'];
 // A variable that is undefined is not passed on.
 const unset = Object.fromEntries(names.filter((name) => !OF_TESTS.includes(name)).map((name) => [name, undefined]));
-export const hasSetting = (name) => names.includes(name);
 
 const limitedRedis = (settings) => ({
   start: async () => {
@@ -56,7 +58,7 @@ export async function startSystem({ env, redis, behindEdge = false } = {}) {
     },
   });
   system.sink = sink;
-  if (behindEdge) system.edge = await startEdge(system.gateways, limits.around(LIMITS.edge));
+  if (behindEdge) system.edge = await Edge.start(system.gateways, { ...EDGE, wrapper: limits.around(LIMITS.edge) });
   // Where clients connect.
   system.entrances = system.edge ? [system.edge.url] : system.gateways.map(({ url }) => url);
   return system;

@@ -92,7 +92,7 @@ step('the gateways share the sockets, and each long-polling session stays on its
   for (let round = 0; round < 5; round += 1) await Promise.all(clients.map((client) => client.patch({ round })));
   const sees = clients.map((_, index) => `user-${index}`);
   for (const client of clients) await client.sees(sees);
-  // Eight of the 24 nomads and four of these on each, if they are spread; WebSockets alone are told by their open files.
+  // Eight of the 24 nomads and four of these on each, if they are spread; WebSockets alone are recognized by their open files.
   const gateways = await system.containers('gateway');
   const sockets = gateways.map(({ State }) => readdirSync(`/proc/${State.Pid}/fd`).length);
   assert.ok(Math.min(...sockets) > 0.5 * Math.max(...sockets), `open files of the gateways: ${sockets}`);

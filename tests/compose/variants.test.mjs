@@ -79,9 +79,11 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
   });
 }
 
+const redisIn = (id, password, ...words) => docker('exec', '-e', `REDISCLI_AUTH=${password}`, id, 'redis-cli', '--user', 'admin', ...words);
+
 async function redisAs(password, ...words) {
   const [{ Id }] = await system.containers('redis');
-  return docker('exec', '-e', `REDISCLI_AUTH=${password}`, Id, 'redis-cli', '--user', 'admin', ...words);
+  return redisIn(Id, password, ...words);
 }
 
 test('a given password is that of admin', MINUTES, async () => {
@@ -92,7 +94,7 @@ test('a given password is that of admin', MINUTES, async () => {
 
 test('every service waits for a Redis that has much to read', MINUTES, async (t) => {
   const [{ Id }] = await system.containers('redis');
-  const redis = (...words) => redisAs(PASSWORD, ...words);
+  const redis = (...words) => redisIn(Id, PASSWORD, ...words);
   await redis('EVAL', "for i = 1, 60000 do redis.call('SET', 'filler:' .. i, i) end", '0');
   await system.compose('stop');
   const up = system.compose('up', '-d', '--no-build');

@@ -1,36 +1,39 @@
 // The edge of docker-compose.yml as a process: HAProxy with deploy/edge/haproxy.cfg, before gateways of a test instead of those that
 // Docker's DNS names.
-import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { Child, temporaryFolder } from './child.mjs';
+import { freePort } from './redis.mjs';
 import { until } from './until.mjs';
 
 const CONFIG = fileURLToPath(new URL('../../deploy/edge/haproxy.cfg', import.meta.url));
 const VARIABLES = { EDGE_MAX_CONNECTIONS: '1000', GATEWAY_MAX_CONNECTIONS: '500', ADDRESS_HANDSHAKES_PER_S: '100' };
 
-export const missing = spawnSync('haproxy', ['-v']).error ? 'haproxy is not installed' : false;
+// Debian installs it where only root's PATH leads.
+const PLACES = [...process.env.PATH.split(':'), '/usr/sbin', '/usr/local/sbin'];
+const haproxy = PLACES.map((folder) => join(folder, 'haproxy')).find((path) => {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+});
 
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
+export const missing = haproxy ? false : 'haproxy is not installed';
 
 export class Edge {
-  // `change` edits the configuration before it is used.
-  static async start(gateways, { env = {}, change = (text) => text } = {}) {
+  // `entries`: how many long-polling sessions its table has room for. `wrapper`: what is put before its command, for a limit.
+  static async start(gateways, { env = {}, entries = '1m', wrapper = [] } = {}) {
     const [port, health] = [await freePort(), await freePort()];
     const servers = gateways.map(({ url }, index) => `    server gateway${index + 1} ${new URL(url).host}`).join('\n');
     const edits = [
       [/^ {4}bind :3000$/m, `    bind 127.0.0.1:${port}`],
       [/^ {4}bind 127\.0\.0\.1:8404$/m, `    bind 127.0.0.1:${health}`],
       [/^ {4}server-template .*$/m, servers],
+      [/(?<=^ {4}stick-table type string .*size )\S+/m, entries],
     ];
     const text = edits.reduce((config, [what, by]) => {
       if (!what.test(config)) throw new Error(`deploy/edge/haproxy.cfg has no ${what}`);
@@ -38,8 +41,9 @@ export class Edge {
     }, readFileSync(CONFIG, 'utf8'));
     const edge = new Edge();
     const file = join(temporaryFolder('edge'), 'haproxy.cfg');
-    writeFileSync(file, change(text));
-    edge.child = new Child('haproxy', 'haproxy', ['-db', '-f', file], { env: { PATH: process.env.PATH, ...VARIABLES, ...env } });
+    writeFileSync(file, text);
+    const [command, ...args] = [...wrapper, haproxy, '-db', '-f', file];
+    edge.child = new Child('haproxy', command, args, { env: { PATH: process.env.PATH, ...VARIABLES, ...env } });
     edge.url = `http://127.0.0.1:${port}`;
     try {
       await until('the edge and a gateway', async () => (await edge.get('/readyz')).status === 200, { within: 10_000 });

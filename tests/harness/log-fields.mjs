@@ -10,7 +10,7 @@ const named = (kind) => rows.map((row) => row.split('|')[2].trim()).filter((cell
 export const LABELS = named('label');
 export const FIELDS = named('field');
 
-// The resource attributes of which Loki makes labels unless it is told otherwise (distributor.otlp_config in its
+// The resource attributes of which Loki makes labels unless its configuration says otherwise (distributor.otlp_config in its
 // documentation), as far as services of ours may have them.
 export const INDEXED = ['service.name', 'service.namespace', 'service.instance.id', 'deployment.environment', 'deployment.environment.name'];
 

@@ -1,5 +1,5 @@
 // A receiver of traces, metrics and logs as any collector would be: OTLP over HTTP, protobuf. It keeps the bytes for what
-// must never be in them, and lets a test wait for what is told. Below /otlp it takes them as Loki does.
+// must never be in them, and lets a test wait for what is exported. Below /otlp it takes them as Loki does.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { gunzipSync } from 'node:zlib';

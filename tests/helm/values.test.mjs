@@ -100,7 +100,7 @@ const REFUSED = [
   ['no decision about tokens', 'default', ['auth.mode='], /auth\.mode is not decided: set it to jwt, .* or to off, with which anyone may be anyone/],
   ['tokens without keys', 'default', ['auth.mode=jwt'], /auth\.mode=jwt needs one of auth\.keysSecret\.name, auth\.jwksUrl and auth\.hmacSecret\.name/],
   ['tokens with keys from two places', 'everything', ['auth.hmacSecret.name=x'], /and only one/],
-  ['keys that nobody would use', 'default', ['auth.keysSecret.name=x'], /auth names keys, but auth\.mode is off/],
+  ['keys that no one would use', 'default', ['auth.keysSecret.name=x'], /auth names keys, but auth\.mode is off/],
   ['another way of authentication', 'default', ['auth.mode=basic'], /at '\/auth\/mode': value must be one of/],
   ['keys over plain HTTP', 'existing-secret', ['auth.jwksUrl=http://id.example.com'], /at '\/auth\/jwksUrl'/],
   ['a URL of something else', null, ['redis.url=http://:hunter2@redis'], /redis\.url is no Redis URL/],

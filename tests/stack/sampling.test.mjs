@@ -79,7 +79,7 @@ test('slow joins are all kept and found by their duration', async () => {
 test('of the rest, about a tenth', async () => {
   const client = await system.connect();
   for (let n = 0; n < READS; n += 1) await client.metadata('getChannel', `channel-${n}`, 'T');
-  // The last ones kept are told by their neighbours: what is decided later is found later.
+  // The last ones kept are recognized by their neighbours: what is decided later is found later.
   const marker = await system.connect();
   await system.redis.command('CLIENT', 'PAUSE', '250', 'ALL');
   await marker.join('the-end', 'marker');

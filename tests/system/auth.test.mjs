@@ -167,20 +167,20 @@ test('a lock in a room where the new token allows none is released, and may alwa
   assert.equal(await code(ann.lock('release', room, 'pen', { fence })), 'LOCK_LOST', 'not FORBIDDEN');
 });
 
-test('a client is told before its token ends, is refused after that, and may still refresh', async ({ system, room }) => {
+test('a client is warned before its token ends, is refused after that, and may still refresh', async ({ system, room }) => {
   const exp = nowS() + 4;
   const ann = await withToken(system, issuer.token('ann', { exp }));
-  const told = [];
-  ann.socket.on('auth:expiring', (message) => told.push(message));
+  const warnings = [];
+  ann.socket.on('auth:expiring', (message) => warnings.push(message));
   await ann.join(room, 'ann');
-  await until('it is told', () => told.length > 0);
-  assert.deepEqual(told, [{ expiresAt: exp * 1000 }]);
+  await until('the warning', () => warnings.length > 0);
+  assert.deepEqual(warnings, [{ expiresAt: exp * 1000 }]);
   await until('the token ended', async () => (await code(ann.ask('presence:heartbeat', { patchState: { n: nowS() } }))) === 'UNAUTHENTICATED', { every: 200, within: 20_000 });
   assert.equal(await code(ann.ask('metadata:getChannel', { channelName: room, channelType: 'T' })), 'UNAUTHENTICATED');
   assert.equal((await ann.beat()).ok, true, 'it is still a member');
   assert.equal((await ann.ask('auth:refresh', { token: issuer.token('ann') })).ok, true);
   await ann.patch({ back: true });
-  assert.equal(told.length, 1);
+  assert.equal(warnings.length, 1);
 });
 
 scenario('30 s after its token ended, a client is disconnected and comes back with a new one', { issuer }, async ({ system, room }) => {
@@ -198,8 +198,8 @@ scenario('30 s after its token ended, a client is disconnected and comes back wi
 });
 
 test('without a room in its token a client may nothing, and says so', async ({ system, room }) => {
-  const nobody = await withToken(system, issuer.token('ann', { rooms: [] }));
-  const answer = await nobody.ask('presence:join', { roomId: room });
+  const guest = await withToken(system, issuer.token('ann', { rooms: [] }));
+  const answer = await guest.ask('presence:join', { roomId: room });
   assert.deepEqual([answer.code, answer.error], ['FORBIDDEN', 'the token does not allow join in this room']);
 });
 

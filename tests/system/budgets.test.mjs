@@ -1,5 +1,5 @@
 // What one client may cost: events and bytes a second, writes of a channel, locks, and the bytes that wait for it. Beyond a
-// budget it is told so, not read for a while, or closed; no one else notices.
+// budget it is refused, not read for a while, or closed; no one else notices.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 
@@ -95,7 +95,7 @@ test('leaving the namespace does not renew a budget', async ({ system }) => {
   ws.close();
 });
 
-scenario('the channels of one name have a rate of writes, whoever writes, and other names have their own', { env: { CHANNEL_WRITES_PER_S: '5' } }, async ({ system, room }) => {
+scenario('the channels of one name have a rate of writes for all clients together, and other names have their own', { env: { CHANNEL_WRITES_PER_S: '5' } }, async ({ system, room }) => {
   const sockets = await system.connectMany(4);
   const data = [{ key: 'k', value: 1 }];
   const write = (socket, name) => socket.ask('metadata:setChannel', { channelName: name, channelType: 'T', data });

@@ -58,8 +58,9 @@ scenario('two gateways and two states: all work, also without a killed state; SI
   await nothingLeft(dev);
 });
 
-scenario('with --auth clients need a token: the printed one, or one of ./dev token', async ({ up, connect }) => {
-  const dev = up(['--auth']);
+scenario('with --auth clients need a token: the printed one, or one of ./dev token, which can be revoked', async ({ up, connect }) => {
+  // Settings for other tokens.
+  const dev = up(['--auth'], { JWT_ISSUER: 'elsewhere', JWT_AUDIENCE: 'others', JWT_MAX_AGE_S: '60' });
   await ready(dev);
   const client = dev.lines.find((line) => line.startsWith('  Client:'));
   const [, url, token] = client.match(/io\('([^']+)', \{ auth: \{ token: '([^']+)' \} \}\)$/);
@@ -72,9 +73,13 @@ scenario('with --auth clients need a token: the printed one, or one of ./dev tok
   assert.deepEqual((await ann.receives({ type: 'join', userId: 'ben' })).info, { name: 'Ben' });
   await assert.rejects(connect(url), /UNAUTHENTICATED/);
   await assert.rejects(promisify(execFile)(DEV, ['token', '--sub', 'ben', '--room', 'doc']), /--room must be like/);
+  const revoke = () => promisify(execFile)(DEV, ['token', 'revoke', '--sub', 'ben'], { env: { ...process.env, PORT: new URL(url).port } });
+  await revoke();
+  await until('the sockets of ben to be closed', () => ben.disconnects.length > 0);
   dev.signal('SIGTERM');
   assert.deepEqual(await ended(dev), { code: 0, signal: null });
   await nothingLeft(dev);
+  await assert.rejects(revoke(), /there is no \.\/dev up on port/);
 });
 
 scenario('Ctrl-C, which reaches the whole process group; logs as JSON', async ({ up }) => {

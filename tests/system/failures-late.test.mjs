@@ -101,7 +101,7 @@ scenario('what is asked while Redis hangs is refused and does not happen when it
   system.redis.pause();
   const pausedAt = Date.now();
   const channel = { channelName: room, channelType: TYPE };
-  // The client keeps what it was told, and not what it asked for.
+  // The client keeps what it was answered, and not what it asked for.
   const answers = await Promise.all([
     member.ask('presence:heartbeat', { patchState: { n: 'while it hangs' } }),
     member.ask('metadata:setChannel', { ...channel, data: [{ key: 'k', value: 'while it hangs' }] }),

@@ -16,7 +16,7 @@ async function allBackWithin(members, ms) {
   await Promise.all(members.map((member) => until('a patch to be answered well', async () => (await tryPatch(member)).ok, { within: ms })));
 }
 
-function assertNobodyLeft(system, members) {
+function assertNoOneLeft(system, members) {
   for (const service of system.services) assert.ok(service.running, `${service.child.name} has ended`);
   assert.deepEqual(members.flatMap(({ disconnects }) => disconnects), []);
   assert.deepEqual(members.flatMap(({ events }) => events.filter(({ type }) => type === 'leave')), []);
@@ -50,7 +50,7 @@ scenario('Redis paused for 5 s: UNAVAILABLE, then everything is back and no one 
   await load.stop();
   await holds('no leave comes late', () => members.every((member) => member.count({ type: 'leave' }) === 0), { ms: 3000 });
   await load.assertNothingLost();
-  assertNobodyLeft(system, members);
+  assertNoOneLeft(system, members);
 });
 
 scenario('Redis killed and restarted with its data: all is as it was', { gateways: 2, states: 2, durable: true }, async ({ system, room }) => {
@@ -68,7 +68,7 @@ scenario('Redis killed and restarted with its data: all is as it was', { gateway
   await Promise.all(system.services.map((service) => service.ready(BACK_MS)));
   await holds('no leave comes late', () => members.every((member) => member.count({ type: 'leave' }) === 0), { ms: 2000 });
   for (const { roster } of members) assert.equal(roster.members.size, 2);
-  assertNobodyLeft(system, members);
+  assertNoOneLeft(system, members);
 });
 
 for (const backAfterMs of [0, 3000]) {
@@ -121,7 +121,7 @@ scenario('subscribers dropped while events flow: nothing is missing afterwards',
   await load.stop();
   await load.assertNothingLost();
   await until('every member to be settled', () => members.every(({ roster }) => !roster.unsettled));
-  assertNobodyLeft(system, members);
+  assertNoOneLeft(system, members);
 });
 
 scenario('SCRIPT FLUSH in the middle of everything is not noticed', { gateways: 2, states: 2 }, async ({ system, room }) => {
@@ -138,7 +138,7 @@ scenario('SCRIPT FLUSH in the middle of everything is not noticed', { gateways: 
   await load.stop();
   load.assertNoFailures();
   await load.assertNothingLost();
-  assertNobodyLeft(system, members);
+  assertNoOneLeft(system, members);
 });
 
 scenario('a leave whose answer is lost is still carried out', {}, async ({ system, room }) => {

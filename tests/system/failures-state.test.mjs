@@ -9,7 +9,7 @@ import { holds, until } from '../harness/until.mjs';
 const ONE_RETRY_MS = 3500;
 const ROOMS = 12;
 
-function assertNobodyLeft(members) {
+function assertNoOneLeft(members) {
   assert.deepEqual(members.flatMap(({ disconnects }) => disconnects), []);
   assert.deepEqual(members.flatMap(({ events }) => events.filter(({ type }) => type === 'leave')), []);
 }
@@ -26,7 +26,7 @@ scenario('kill -9 of one state under load is at most one retry', { gateways: 2, 
   load.assertNoFailures();
   assert.ok(load.slowestMs() < ONE_RETRY_MS, `the slowest answer took ${load.slowestMs()} ms`);
   await load.assertNothingLost();
-  assertNobodyLeft(members);
+  assertNoOneLeft(members);
 });
 
 scenario('requests that die with their presence-state are sent again', { gateways: 2, states: 2 }, async ({ system, room }) => {
@@ -42,7 +42,7 @@ scenario('requests that die with their presence-state are sent again', { gateway
   assert.ok(answers.every(({ changed }) => changed));
   const all = () => members.every(({ roster }) => [...roster.members.values()].every(({ state }) => state.n === 1));
   await until('every patch to be seen by everyone', all);
-  assertNobodyLeft(members);
+  assertNoOneLeft(members);
 });
 
 scenario('SIGTERM of one presence-state under load is not noticed', { gateways: 2, states: 2 }, async ({ system, room }) => {
@@ -57,7 +57,7 @@ scenario('SIGTERM of one presence-state under load is not noticed', { gateways: 
   load.assertNoFailures();
   assert.ok(load.slowestMs() < 1500, `the slowest answer took ${load.slowestMs()} ms`);
   await load.assertNothingLost();
-  assertNobodyLeft(members);
+  assertNoOneLeft(members);
 });
 
 scenario('a state that joins takes rooms without harm', { gateways: 2, states: 1 }, async ({ system, room }) => {
@@ -102,5 +102,5 @@ scenario('without any state: UNAVAILABLE within 2 s, sockets stay, healthy withi
   await newcomer.join(room, 'new');
   await load.stop();
   await load.assertNothingLost();
-  assertNobodyLeft(members);
+  assertNoOneLeft(members);
 });

@@ -140,7 +140,7 @@ gateway('256 sessions of one address may be in no namespace, each for 10 s', PRO
   assert.equal((await handshake(service, one)).status, 503);
   assert.equal(await websocket(service, one), 503);
   assert.equal((await handshake(service, other)).status, 200);
-  // Whoever enters makes room.
+  // A session that enters makes room.
   assert.equal((await post(service, all[0].sid, ENTER)).status, 200);
   const ws = await until('a place', async () => {
     const answer = await websocket(service, one);

@@ -1,5 +1,5 @@
 // A room of 200 members in which one writes 60 KB as fast as it is answered: 12 MB for the gateway to send each time. Quiet rooms
-// beside it go on. How fast is measured by the bench (loud-room); here no time counts.
+// next to it go on. How fast is measured by the bench (loud-room); here no time counts.
 import assert from 'node:assert/strict';
 
 import { RawMembers, each } from '../harness/raw-members.mjs';
@@ -12,7 +12,7 @@ const PATCHES = 25;
 // A state has at most 16 KiB, so the 60 KB are metadata: they take the same way through the relay.
 const ITEMS = Array.from({ length: 4 }, (_, n) => ({ key: `k${n}`, value: 'x'.repeat(15_000) }));
 
-scenario('quiet rooms go on beside a loud one', {}, async ({ system, room }) => {
+scenario('quiet rooms go on next to a loud one', {}, async ({ system, room }) => {
   const crowd = await RawMembers.connect(system.gateways[0], LOUD_MEMBERS, (index) => [`${room}-loud`, `loud-${index}`]);
   const writer = await system.connect(0, { follow: false });
   const quiet = await each(QUIET_ROOMS, async (n) => {

@@ -1,5 +1,5 @@
-// One socket that joined nothing fills 40 channel types of the name of a room with honest members, 255 KB each. Whoever of them
-// misses an event is to be sent all of it.
+// One socket that joined nothing fills 40 channel types of the name of a room with honest members, 255 KB each. A
+// member that misses an event is to be sent all of it.
 import { lanes } from '../loops.mjs';
 import { fillChannel } from '../payloads.mjs';
 import { Session } from '../wire.mjs';

@@ -44,7 +44,7 @@ export async function attack({ gateways: [gateway], tally, rest, ended }) {
   }
 
   await rest(500);
-  promise(seen.length === announced, `members were told: ${seen.slice(announced).join(' ')}`);
+  promise(seen.length === announced, `members received: ${seen.slice(announced).join(' ')}`);
   promise((await socket.ask('presence:heartbeat', {})).ok, 'the WebSocket is no member any more');
   promise((await polling.write('422["presence:heartbeat",{}]')).status === 200, 'the session of long polling has ended');
   const { snapshot = [] } = await attacker.join(ROOM, 'attacker');

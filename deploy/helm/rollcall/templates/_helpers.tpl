@@ -139,7 +139,7 @@ JWT_DEFAULT_ROOMS: {{ empty .defaultRooms | ternary "" (toJson .defaultRooms) | 
 {{- empty .Values.redis.existingSecret.name | ternary "redis-url" .Values.redis.existingSecret.key }}
 {{- end }}
 
-{{/* Names that the chart sets itself cannot be set beside it: with two of them it would be chance who wins. */}}
+{{/* Names that the chart sets itself cannot be set a second time: which of the two wins would be chance. */}}
 {{- define "rollcall.extraEnv" -}}
 {{- $taken := list "REDIS_URL" "POD_NAME" "POD_NAMESPACE" "NODE_NAME" "OTEL_RESOURCE_ATTRIBUTES" }}
 {{- $taken = concat $taken (include "rollcall.config" . | fromYaml | keys) }}
