@@ -1,9 +1,10 @@
 // Memory limits as containers have them: a memory cgroup for each process where this user may make one (v2, else v1), else a
 // limit of its private memory (RLIMIT_DATA). The kernel kills a process that exceeds the first; an allocation fails under the
 // second.
-import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+
+import { hasPrlimit } from '../harness/memory.mjs';
 
 const NAME = 'rollcall-abuse-';
 
@@ -36,15 +37,6 @@ function isUsable({ root, limit, prepare }) {
     return false;
   } finally {
     removeQuietly(probe);
-  }
-}
-
-function hasPrlimit() {
-  try {
-    execFileSync('prlimit', ['--version'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
   }
 }
 

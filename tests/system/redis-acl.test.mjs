@@ -55,7 +55,7 @@ async function everyOperation([ann, bob, cyd], room) {
   await cyd.leave();
 }
 
-test('with a user for each service everything works, and nothing is refused', async (t) => {
+test('with a user for each service everything works, and nothing is refused', { timeout: 120_000 }, async (t) => {
   const { redis, system } = await start(t, new Users());
   const members = [await system.connect(0), await system.connect(0), await system.connect(1)];
   await everyOperation(members, 'room');
@@ -83,7 +83,7 @@ test('with a user for each service everything works, and nothing is refused', as
   assert.deepEqual(await refusals(redis), []);
   await assertAgreement(system);
   assert.deepEqual(system.complaints(), []);
-}, { timeout: 120_000 });
+});
 
 // ASKING is sent only while slots move.
 const BY_THE_LIBRARY = [['CLUSTER', 'INFO'], ['CLUSTER', 'SLOTS'], ['ASKING'], ['ROLE']];

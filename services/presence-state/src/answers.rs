@@ -1,7 +1,9 @@
 //! The answers on their way out. What may wait is bounded in bytes: a command is carried out when there is space for its answer.
 //!
 //! - `space`: the bound. Answers for one inbox collect while a message to it is being sent, and the next message carries them.
+//! - `sizes`: the sizes of the rooms that were listed last, which say how much space to take.
 
+mod sizes;
 mod space;
 
 use std::{
@@ -29,11 +31,19 @@ pub(crate) struct Addressed {
     pub(crate) open: Vec<Arc<Open>>,
 }
 
+impl Addressed {
+    /// Whether it lists a room, so that its size is the room's. Others, such as `Unchanged` and faults, say nothing about that.
+    pub(crate) fn lists_room(&self) -> bool {
+        matches!(&*self.outcome, Outcome::Joined(_) | Outcome::Snapshot(_))
+    }
+}
+
 /// Takes the answers of a batch.
 pub(crate) trait Outlet: Sync {
     /// The bound of what may wait.
     fn spaces(&self) -> &Spaces;
-    /// Sends answers, and keeps their space until they are sent. Returns their bytes.
+    /// Sends answers, and keeps their space until they are sent. Returns the bytes of the largest outcome, even if it was too large to
+    /// be sent.
     fn send(&self, answers: Vec<Addressed>, space: Space) -> usize;
 }
 
@@ -96,7 +106,7 @@ impl Outlet for Arc<Answers> {
     }
 
     fn send(&self, answers: Vec<Addressed>, mut space: Space) -> usize {
-        let (mut replies, mut open, mut bytes) = (Vec::with_capacity(answers.len()), Vec::new(), 0);
+        let (mut replies, mut open, mut bytes, mut largest) = (Vec::with_capacity(answers.len()), Vec::new(), 0, 0);
         let mut last: Option<(Arc<Outcome>, Body)> = None;
         for mut answer in answers {
             open.append(&mut answer.open);
@@ -108,6 +118,7 @@ impl Outlet for Arc<Answers> {
             let Some(body) = body else { continue };
             last = Some((answer.outcome, body.clone()));
             bytes += body.bytes();
+            largest = largest.max(body.outcome_bytes());
             replies.push((answer.reply_to, Reply { ids: answer.ids, body }));
         }
         space.fit(bytes);
@@ -123,6 +134,6 @@ impl Outlet for Arc<Answers> {
                 self.tasks.spawn("answers", Arc::clone(self).empty(inbox));
             }
         }
-        bytes
+        largest
     }
 }

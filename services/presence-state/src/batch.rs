@@ -4,7 +4,10 @@
 mod panics;
 mod shared;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use futures_util::future;
 use protocol::{
@@ -37,6 +40,13 @@ pub(crate) struct Incoming {
     pub(crate) open: Arc<Open>,
 }
 
+impl Incoming {
+    /// Whether its sender has given up.
+    fn is_late(&self, now_ms: u64) -> bool {
+        self.deadline_ms < now_ms
+    }
+}
+
 /// Carries out a batch, and sends the answers of each call as soon as they are there. Rooms that have only heartbeats share script
 /// calls, and so do rooms that have only metadata commands.
 pub(crate) async fn carry_out(store: &Arc<Store>, outlet: &impl Outlet, batch: Vec<Incoming>) {
@@ -48,7 +58,7 @@ pub(crate) async fn carry_out(store: &Arc<Store>, outlet: &impl Outlet, batch: V
     let (sharing, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|room| shared::kind_of(room).is_some());
     let calls = shared::group(store, sharing).into_iter();
     let shared = future::join_all(calls.map(|call| shared::carry_out(store, outlet, call)));
-    let others = future::join_all(others.iter().map(|room| in_order(store, outlet, room)));
+    let others = future::join_all(others.into_iter().map(|room| in_order(store, outlet, room)));
     future::join(shared, others).await;
 }
 
@@ -134,37 +144,49 @@ fn by_room(batch: impl Iterator<Item = Incoming>) -> Vec<Vec<Incoming>> {
 }
 
 /// Carries out commands one after the other. Consecutive joins share a call, and so do consecutive metadata commands.
-async fn in_order(store: &Arc<Store>, outlet: &impl Outlet, commands: &[Incoming]) {
-    let mut rest = commands;
-    while let Some((first, others)) = rest.split_first() {
-        if first.deadline_ms < wall_clock_ms() {
-            // Its sender has given up. Carrying it out now could undo what was done since.
-            rest = others;
+async fn in_order(store: &Arc<Store>, outlet: &impl Outlet, commands: Vec<Incoming>) {
+    let mut rest = VecDeque::from(commands);
+    while let Some(first) = rest.front() {
+        if first.is_late(wall_clock_ms()) {
+            rest.pop_front();
             continue;
         }
-        let joins = leading(rest, |one| shared_join(one).is_some());
-        let channels = leading(rest, |one| matches!(one.command, Command::Metadata(_)));
-        let now = &rest[..joins.max(channels).max(1)];
         let space = outlet.spaces().take(&first.command).await;
+        let mut now = next_call(&mut rest);
+        // After the wait for space, which may have been long. Carrying out what was given up could undo what was done since, and a
+        // call is late as a whole.
+        let now_ms = wall_clock_ms();
+        now.retain(|incoming| !incoming.is_late(now_ms));
+        let Some(first) = now.first() else { continue };
         // Boxed: this future is as large as the largest command's.
         let work = Box::pin(async {
-            if joins > 1 {
-                Done::all(now, self::joins(store, now).await)
-            } else if channels > 1 {
-                shared::channels(store, now).await
-            } else {
-                Done::all(now, vec![single(store, first).await])
+            match &now[..] {
+                [one] => Done::all(&now, vec![single(store, one).await]),
+                [Incoming { command: Command::Join(_), .. }, ..] => Done::all(&now, joins(store, &now).await),
+                _ => shared::channels(store, &now).await,
             }
         });
-        let done = panics::catch(now, work).await;
-        rest = &rest[done.count..];
+        let done = panics::catch(&now, work).await;
+        let (count, lists_room) = (done.count, done.answers.first().is_some_and(Addressed::lists_room));
         let bytes = outlet.send(done.answers, space);
-        outlet.spaces().remember(&first.command, bytes);
+        if lists_room {
+            outlet.spaces().remember(&first.command, bytes);
+        }
+        // What the call left out comes first.
+        now.drain(count..).rev().for_each(|left_out| rest.push_front(left_out));
     }
 }
 
+/// Takes the next command, with those behind it that can share its call.
+fn next_call(rest: &mut VecDeque<Incoming>) -> Vec<Incoming> {
+    let joins = leading(rest, |one| shared_join(one).is_some());
+    let channels = leading(rest, |one| matches!(one.command, Command::Metadata(_)));
+    let count = joins.max(channels).max(1);
+    rest.drain(..count).collect()
+}
+
 /// How many of the first commands are of a kind; no more than share a call.
-fn leading(commands: &[Incoming], is_of_kind: impl Fn(&Incoming) -> bool) -> usize {
+fn leading(commands: &VecDeque<Incoming>, is_of_kind: impl Fn(&Incoming) -> bool) -> usize {
     commands.iter().take(SHARED).take_while(|one| is_of_kind(one)).count()
 }
 

@@ -1,5 +1,7 @@
 //! The commands that wait for a worker. Rooms take turns, so a room with many commands does not delay others, and one room's
 //! commands keep their order. A gateway sends one command of a connection at a time, so within a room connections take turns too.
+//! A room may have as many commands waiting as there is still space for, so it fills at most half of the queue, and when space is
+//! short the rooms with the most are refused first (dynamic thresholds: Choudhury and Hahne, 1998).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,7 +24,7 @@ pub(crate) struct Queue<K, T> {
     added: Notify,
 }
 
-/// The queue has no space.
+/// The queue has no space for more of this room.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -54,27 +56,34 @@ impl<K: Hash + Eq + Clone, T> Queue<K, T> {
 }
 
 struct Lanes<K, T> {
-    /// The commands of each room that has any, with their sizes.
-    lanes: HashMap<K, VecDeque<(T, usize)>>,
+    /// The rooms that have commands.
+    lanes: HashMap<K, Lane<T>>,
     /// Those rooms, in the order of their turns.
     turns: VecDeque<K>,
     count: usize,
     bytes: usize,
 }
 
+struct Lane<T> {
+    /// With their sizes.
+    commands: VecDeque<(T, usize)>,
+    bytes: usize,
+}
+
 impl<K: Hash + Eq + Clone, T> Lanes<K, T> {
     fn push(&mut self, room: K, command: T, bytes: usize) -> Result<(), Full> {
-        if self.count >= MOST || self.bytes + bytes > MOST_BYTES {
+        let (count, of_room) = self.lanes.get(&room).map_or((0, 0), |lane| (lane.commands.len(), lane.bytes));
+        if self.count + 1 + count >= MOST || self.bytes + bytes + of_room + bytes > MOST_BYTES {
             return Err(Full);
         }
         self.count += 1;
         self.bytes += bytes;
-        if let Some(lane) = self.lanes.get_mut(&room) {
-            lane.push_back((command, bytes));
-        } else {
+        let lane = self.lanes.entry(room).or_insert_with_key(|room| {
             self.turns.push_back(room.clone());
-            self.lanes.insert(room, VecDeque::from([(command, bytes)]));
-        }
+            Lane { commands: VecDeque::new(), bytes: 0 }
+        });
+        lane.commands.push_back((command, bytes));
+        lane.bytes += bytes;
         Ok(())
     }
 
@@ -84,12 +93,13 @@ impl<K: Hash + Eq + Clone, T> Lanes<K, T> {
             && let Some(room) = self.turns.pop_front()
             && let Some(lane) = self.lanes.get_mut(&room)
         {
-            for (command, bytes) in lane.drain(..lane.len().min(TURN).min(most - taken.len())) {
+            for (command, bytes) in lane.commands.drain(..lane.commands.len().min(TURN).min(most - taken.len())) {
                 self.count -= 1;
                 self.bytes -= bytes;
+                lane.bytes -= bytes;
                 taken.push(command);
             }
-            if lane.is_empty() {
+            if lane.commands.is_empty() {
                 self.lanes.remove(&room);
             } else {
                 self.turns.push_back(room);
@@ -121,14 +131,35 @@ mod tests {
     #[tokio::test]
     async fn commands_and_their_bytes_are_bounded() {
         let queue = Queue::default();
-        for n in 0..MOST {
-            queue.push(n, n, 1).unwrap();
-        }
-        assert_eq!(queue.push(0, 0, 1), Err(Full));
-        assert_eq!(queue.take(MOST).await.len(), MOST);
-        queue.push(0, 0, MOST_BYTES).unwrap();
-        assert_eq!(queue.push(1, 0, 1), Err(Full));
+        let rooms = (0..).take_while(|n| queue.push(*n, *n, 1).is_ok()).count();
+        assert_eq!(rooms, MOST - 1);
+        assert_eq!(queue.take(MOST).await.len(), rooms);
+        let full = (0..).take_while(|n| queue.push(*n, *n, MOST_BYTES / 8).is_ok()).count();
+        assert_eq!(full, 7);
+        assert_eq!(queue.push(7, 0, MOST_BYTES / 8), Err(Full));
         queue.take(1).await;
-        assert_eq!(queue.push(1, 0, 1), Ok(()), "what was taken counts no more");
+        assert_eq!(queue.push(7, 0, MOST_BYTES / 8), Ok(()), "what was taken counts no more");
+    }
+
+    #[tokio::test]
+    async fn a_room_fills_at_most_half_of_it() {
+        for bytes in [1, MOST_BYTES / 1_024] {
+            let queue = Queue::default();
+            let loud = (0..).take_while(|n| queue.push("loud", *n, bytes).is_ok()).count();
+            assert!(loud == MOST / 2 || loud * bytes == MOST_BYTES / 2, "{loud} of {bytes}");
+            assert_eq!(queue.push("quiet", 0, bytes), Ok(()));
+            assert_eq!(queue.push("loud", 0, bytes), Err(Full), "the largest is refused first");
+        }
+    }
+
+    /// As after an outage of Redis, when every gateway restores its members.
+    #[tokio::test]
+    async fn restores_of_many_rooms_leave_space_for_ordinary_commands() {
+        const RESTORE: usize = 2 * 1024 * 1024;
+        let queue = Queue::default();
+        let restores = (0..64).filter(|room| queue.push(*room, 0, RESTORE).is_ok()).count();
+        assert!((1..=7).contains(&restores), "{restores}");
+        let others = (64..1_064).filter(|room| queue.push(*room, 0, 1_024).is_ok()).count();
+        assert_eq!(others, 1_000);
     }
 }

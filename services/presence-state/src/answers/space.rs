@@ -1,15 +1,15 @@
 //! Space for answers that are not sent yet. Each call takes what its answer is expected to need before it asks Redis, and
 //! corrects it when the answer is there.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
 use protocol::{
-    RoomId,
     command::Command,
     limits::{MAX_CHANNEL_BYTES, MAX_ROOM_BYTES},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::sizes::Sizes;
 
 /// What may wait, in bytes.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -19,14 +19,13 @@ const UNIT_BYTES: usize = 1024;
 const USUAL_BYTES: usize = 16 * 1024;
 /// The script of channels begins no other channel after 1 MiB; a page of a channel sync ends there too.
 const CHANNELS_BYTES: usize = 1024 * 1024 + MAX_CHANNEL_BYTES;
-/// How many large rooms are remembered.
-const MOST_LARGE: usize = 4_096;
+/// For a room whose size is not known: at most eight of them are read at a time, whatever they turn out to have.
+const UNKNOWN_BYTES: usize = 2 * 1024 * 1024;
 
 /// The space of a process.
 pub(crate) struct Spaces {
     free: Arc<Semaphore>,
-    /// The last answer that listed a room, for rooms where it was larger than usual.
-    large: Mutex<HashMap<RoomId, usize>>,
+    rooms: Sizes,
 }
 
 /// Space that one call takes. Dropping it makes it free.
@@ -39,7 +38,7 @@ pub(crate) struct Space {
 
 impl Default for Spaces {
     fn default() -> Self {
-        Self { free: Arc::new(Semaphore::new(MOST_BYTES / UNIT_BYTES)), large: Mutex::default() }
+        Self { free: Arc::new(Semaphore::new(MOST_BYTES / UNIT_BYTES)), rooms: Sizes::default() }
     }
 }
 
@@ -61,23 +60,17 @@ impl Spaces {
         match command {
             Command::Metadata(_) | Command::Catchup(_) => CHANNELS_BYTES,
             Command::Join(_) | Command::Snapshot(_) => {
-                command.room().and_then(|room| self.large.lock().get(room).copied()).unwrap_or(USUAL_BYTES)
+                let known = command.room().and_then(|room| self.rooms.get(room));
+                known.map_or(UNKNOWN_BYTES, |bytes| bytes.clamp(USUAL_BYTES, MAX_ROOM_BYTES))
             }
             _ => USUAL_BYTES,
         }
     }
 
-    /// Records how large the answer to a call was that began with `command`.
+    /// Records how large the answer was that listed the room of `command`.
     pub(crate) fn remember(&self, command: &Command, bytes: usize) {
-        let (Command::Join(_) | Command::Snapshot(_), Some(room)) = (command, command.room()) else { return };
-        let mut large = self.large.lock();
-        if bytes <= USUAL_BYTES {
-            large.remove(room);
-        } else {
-            if large.len() >= MOST_LARGE {
-                large.clear();
-            }
-            large.insert(room.clone(), bytes.min(MAX_ROOM_BYTES));
+        if let Some(room) = command.room() {
+            self.rooms.insert(room, bytes);
         }
     }
 }
@@ -117,8 +110,12 @@ mod tests {
         Command::Metadata(Metadata { channel: ChannelId { name: "c".into(), kind: "T".into() }, act: Act::Get })
     }
 
+    fn snapshot_of(room: &str) -> Command {
+        Command::Snapshot(SnapshotQuery { room: room.into(), known: None })
+    }
+
     fn snapshot() -> Command {
-        Command::Snapshot(SnapshotQuery { room: "lobby".into(), known: None })
+        snapshot_of("lobby")
     }
 
     #[tokio::test]
@@ -148,14 +145,25 @@ mod tests {
         assert_eq!(spaces.free.available_permits(), MOST_BYTES / UNIT_BYTES - 1);
     }
 
+    fn snapshots(spaces: &Spaces, room: impl Fn(usize) -> String) -> usize {
+        let take = |n| spaces.take(&snapshot_of(&room(n))).now_or_never();
+        let all: Vec<_> = (0..).map_while(take).collect();
+        all.len()
+    }
+
     #[tokio::test]
     async fn a_room_that_was_large_is_expected_to_be_large_again() {
         let spaces = Spaces::default();
+        let of_one_room = || snapshots(&spaces, |_| "lobby".to_owned());
         spaces.remember(&snapshot(), MOST_BYTES);
-        let all: Vec<_> = std::iter::from_fn(|| spaces.take(&snapshot()).now_or_never()).collect();
-        assert_eq!(all.len(), MOST_BYTES / MAX_ROOM_BYTES);
-        drop(all);
+        assert_eq!(of_one_room(), MOST_BYTES / MAX_ROOM_BYTES);
         spaces.remember(&snapshot(), 100);
         assert_eq!(spaces.expected(&snapshot()), USUAL_BYTES);
+    }
+
+    #[tokio::test]
+    async fn few_rooms_are_read_at_a_time_whose_size_is_not_known() {
+        let spaces = Spaces::default();
+        assert_eq!(snapshots(&spaces, |n| format!("room {n}")), 8);
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn carry_out(store: &Arc<Store>, outlet: &impl Outlet, mut call
         let mut now = std::mem::replace(&mut call, later);
         // Before every call: the earlier ones may have taken long. Redis rejects what reaches it too late.
         let now_ms = wall_clock_ms();
-        now.retain(|incoming| now_ms <= incoming.deadline_ms);
+        now.retain(|incoming| !incoming.is_late(now_ms));
         if now.is_empty() {
             continue;
         }

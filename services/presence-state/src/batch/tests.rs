@@ -2,11 +2,12 @@
 
 use bus::{Bus, Listener, Role, redis};
 use fred::interfaces::{ClientLike as _, HashesInterface as _, KeysInterface as _};
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use protocol::{
     ChannelId, LockId,
     command::{
-        Audit, Heartbeat, Leave, Reap, Restore, Restored,
+        Audit, Heartbeat, Leave, Reap, Restore, Restored, SnapshotQuery,
         lock::{Acquire, Lock},
         metadata::{Act, Change, ItemChange, Metadata, WriteOptions},
     },
@@ -58,13 +59,14 @@ impl Outlet for Kept {
     }
 
     fn send(&self, answers: Vec<Addressed>, mut space: Space) -> usize {
-        let bytes = answers.iter().map(|answer| serde_json::to_string(&answer.outcome).unwrap().len()).sum();
+        let bytes = answers.iter().map(|answer| serde_json::to_string(&answer.outcome).unwrap().len());
+        let (all, largest) = (bytes.clone().sum(), bytes.max().unwrap_or(0));
         self.answers.lock().extend(answers);
         if let Some(unsent) = &self.unsent {
-            space.fit(bytes);
+            space.fit(all);
             unsent.lock().push(space);
         }
-        bytes
+        largest
     }
 }
 
@@ -319,6 +321,61 @@ async fn no_more_is_read_than_answers_may_wait() {
     })
     .await;
     assert_eq!(count(), 128);
+}
+
+/// Takes all space there is for snapshots of a room; returns it.
+fn take_all(spaces: &Spaces, snapshot: &Command) -> Vec<Space> {
+    std::iter::from_fn(|| spaces.take(snapshot).now_or_never()).collect()
+}
+
+#[tokio::test]
+async fn what_its_asker_gave_up_while_it_waited_for_space_is_not_read() {
+    let server = Redis::start();
+    let (_bus, store) = open(&server).await;
+    let snapshot = || Command::Snapshot(SnapshotQuery { room: "room".into(), known: None });
+    carry_out(&store, [(join("room", "first"), 1)].into_iter().map(incoming)).await;
+    let kept = Arc::new(Kept::default());
+    let all = take_all(&kept.spaces, &snapshot());
+    // Joins of one room share a call: the late one fails no other.
+    let commands = [snapshot(), join("room", "late"), join("room", "in time")].into_iter().zip(1..);
+    let deadlines = [wall_clock_ms() + 100, wall_clock_ms() + 100, u64::MAX];
+    let batch = commands.zip(deadlines).map(|(one, deadline_ms)| Incoming { deadline_ms, ..incoming(one) }).collect();
+    let outlet = Arc::clone(&kept);
+    let working = tokio::spawn(async move { super::carry_out(&store, &*outlet, batch).await });
+    until("the deadline to be over", async || (deadlines[0] < wall_clock_ms()).then_some(())).await;
+    drop(all);
+    working.await.unwrap();
+    let answers = std::mem::take(&mut *kept.answers.lock());
+    assert_eq!(codes(answers), [(3, "done")]);
+}
+
+#[tokio::test]
+async fn how_large_a_room_is_is_learned_from_what_lists_it_alone() {
+    let server = Redis::start();
+    let (bus, store) = open(&server).await;
+    let kept = Kept::default();
+    let state = format!("\"{}\"", "x".repeat(15 * 1024));
+    let large = |conn: &str| match join("large", conn) {
+        Command::Join(one) => Command::Join(Join { state: json(&state), ..one }),
+        other => other,
+    };
+    let joins: Vec<_> = (1..65).map(|id| incoming((large(&id.to_string()), id))).collect();
+    super::carry_out(&store, &kept, joins).await;
+    let snapshot = |known| Command::Snapshot(SnapshotQuery { room: "large".into(), known });
+    let ask = async |known| {
+        super::carry_out(&store, &kept, vec![incoming((snapshot(known), 1))]).await;
+        kept.answers.lock().pop().unwrap().outcome
+    };
+    let Outcome::Snapshot(read) = &*ask(None).await else { panic!("no snapshot") };
+    let fits = || take_all(&kept.spaces, &snapshot(None)).len();
+    assert!((10..18).contains(&fits()), "a room of about 1 MiB: {}", fits());
+    let expected = fits();
+    assert!(matches!(*ask(Some(read.at)).await, Outcome::Unchanged));
+    assert_eq!(fits(), expected, "an answer that lists nothing was taken for the room's size");
+    let base = bus.subjects().partition(RoomId::from("large").partition());
+    let () = bus.commands().set(keyspace::members(&base, &"large".into()), "no hash", None, None, false).await.unwrap();
+    assert!(matches!(*ask(None).await, Outcome::Fault(_)));
+    assert_eq!(fits(), expected, "a fault was taken for the room's size");
 }
 
 #[tokio::test]

@@ -21,23 +21,32 @@ static NOT_SENT: LogLimit = LogLimit::new(Duration::from_secs(10));
 
 /// An outcome as it is sent. Several replies may share it.
 #[derive(Debug, Clone)]
-pub struct Body(Arc<RawValue>);
+pub struct Body {
+    json: Arc<RawValue>,
+    outcome_bytes: usize,
+}
 
 impl Body {
     /// Writes an outcome; one over [`REPLY_LIMIT`] is replaced by `OVERLOADED`. `None` if it cannot be written.
     pub fn of(outcome: &Outcome) -> Option<Self> {
-        let body = serde_json::value::to_raw_value(outcome).ok()?;
-        if body.get().len() <= REPLY_LIMIT {
-            return Some(Self(body.into()));
+        let mut json = serde_json::value::to_raw_value(outcome).ok()?;
+        let outcome_bytes = json.get().len();
+        if outcome_bytes > REPLY_LIMIT {
+            tracing::error!(bytes = outcome_bytes, limit = REPLY_LIMIT, "reply refused: the room is too large");
+            let why = "the room is too large: its members' states are over 8 MiB together";
+            json = serde_json::value::to_raw_value(&Outcome::Fault(Fault::new(Code::Overloaded, why))).ok()?;
         }
-        tracing::error!(bytes = body.get().len(), limit = REPLY_LIMIT, "reply refused: the room is too large");
-        let fault = Fault::new(Code::Overloaded, "the room is too large: its members' states are over 8 MiB together");
-        Some(Self(serde_json::value::to_raw_value(&Outcome::Fault(fault)).ok()?.into()))
+        Some(Self { json: json.into(), outcome_bytes })
     }
 
     /// Its length in bytes.
     pub fn bytes(&self) -> usize {
-        self.0.get().len()
+        self.json.get().len()
+    }
+
+    /// The length of the outcome, which is longer if it was replaced.
+    pub fn outcome_bytes(&self) -> usize {
+        self.outcome_bytes
     }
 }
 
@@ -61,14 +70,14 @@ impl Reply {
 pub(crate) async fn reply(link: &Link, reply_to: &str, replies: &[Reply]) {
     let mut rest = replies;
     while !rest.is_empty() {
-        let (now, later) = rest.split_at(fitting(rest.iter().map(|reply| &*reply.body.0)));
+        let (now, later) = rest.split_at(fitting(rest.iter().map(|reply| &*reply.body.json)));
         rest = later;
         let items = now.iter().map(|Reply { ids, body }| Item {
             ids: ids.clone(),
             deadline_ms: None,
             traceparent: None,
             tracestate: None,
-            body: &body.0,
+            body: &body.json,
         });
         if let Err(error) = link.publish(Kind::Reply, reply_to, items.collect()).await
             && let Some(suppressed) = NOT_SENT.admit()
