@@ -24,6 +24,8 @@ before(async () => {
   system = await System.start({
     gateways: 2, states: 2, env: { ...stack.env, ...SHORT_LIVES, DEPLOYMENT_ENVIRONMENT: 'development' },
   });
+  // Without a limit there is no share of it.
+  await system.redis.command('CONFIG', 'SET', 'maxmemory', '512mb');
   usage = everything(system);
   await usage.begin();
 });
