@@ -133,7 +133,7 @@ impl Outlet {
     }
 
     /// Lists the client as a debtor once it owes much.
-    fn list(self: &Arc<Self>) {
+    pub(super) fn list(self: &Arc<Self>) {
         if self.flow.list() {
             let debtor: Weak<Self> = Arc::downgrade(self);
             self.flow.backlog().list(&self.flow, debtor);
