@@ -12,7 +12,7 @@ const BOUND = 256 * MIB;
 const READERS = 1200;
 const CHANNELS = 60; // 15 MiB in Redis
 const ITEMS = 16;
-const FEWEST_PATCHES = 5;
+const FEWEST_PATCHES = 3;
 const VALUE = 'x'.repeat(255 * 64); // a 16th of 255 KiB
 
 const channel = (n) => ({ channelName: 'large', channelType: `T${n}` });
