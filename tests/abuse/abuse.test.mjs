@@ -18,6 +18,7 @@ assert.deepEqual(unknown, [], `no such attackers; there are ${names.join(', ')}`
 const noLinux = !existsSync('/proc/self/clear_refs') && 'needs Linux: memory is read from /proc, and attackers have 127.0.0.2';
 const load = async (name) => ({ name, ...(await import(new URL(`${name}.mjs`, folder))) });
 const attackers = await Promise.all((wanted.length ? wanted : names).map(load));
+for (const { name, floor } of attackers) assert.ok(floor?.opened > 0 && floor.requests > 0, `${name} does not say what it does at least`);
 // Those of one profile one after the other: they share a system while it stays whole.
 attackers.sort((one, other) => (one.profile ?? '').localeCompare(other.profile ?? ''));
 

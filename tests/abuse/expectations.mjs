@@ -34,7 +34,7 @@ export function leftovers(before, now, allows) {
 }
 
 // What did not hold: [{kind, text}].
-export function failuresOf({ dead, errors, tolerates, answers, events, peaks, kept, left, exportedPerS, isRefused, broken }) {
+export function failuresOf({ dead, errors, tolerates, answers, events, peaks, kept, left, exportedPerS, isRefused, tally, floor }) {
   const failures = dead.map((child) => ({ kind: 'death', text: child.report().split('\n').slice(-LAST_LINES).join('\n') }));
   const fail = (kind, text) => failures.push({ kind, text });
   for (const [what, times] of errors) if (!tolerates.includes(what)) fail('errors', `${times} × ${what}`);
@@ -47,6 +47,9 @@ export function failuresOf({ dead, errors, tolerates, answers, events, peaks, ke
   for (const { name, before, now } of kept) fail('memory', `${name} had ${mib(before)} and still has ${mib(now)}`);
   if (left.wrong.length) fail('leftovers', `Redis has ${left.wrong.join(', ')}`);
   if (isRefused && exportedPerS > EXPORT_BYTES_PER_S) fail('telemetry', `${Math.round(exportedPerS / 1024)} KiB of telemetry a second`);
-  for (const text of broken) fail('broken', text);
+  for (const text of tally.broken) fail('broken', text);
+  // An attack that did less than its floor attacked nothing, and proves nothing.
+  if (tally.opened < floor.opened) fail('idle', `it opened ${tally.opened} connections, not ${floor.opened}`);
+  if (tally.requests < floor.requests) fail('idle', `it sent ${tally.requests} requests, not ${floor.requests}`);
   return failures;
 }

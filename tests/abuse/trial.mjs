@@ -15,10 +15,11 @@ const AFTERMATH_MS = 2000;
 const RETURN_MS = 30_000;
 const LOOK_MS = 500;
 const NOTHING = { keys: 0, bytes: 0 };
+const IDLE = { opened: 0, requests: 0 };
 
 // Without an attacker: what honest users notice on this machine anyway.
 export async function trial({ system, honest, more }, attacker) {
-  const { allows = NOTHING, tolerates = [], isRefused = false } = attacker ?? {};
+  const { allows = NOTHING, tolerates = [], isRefused = false, floor } = attacker ?? { floor: IDLE };
   const all = processes(system);
   const before = new Map(all.map((process) => [process, resident(process)]));
   const was = await stored(system.redis);
@@ -43,7 +44,7 @@ export async function trial({ system, honest, more }, attacker) {
     memory: memoryOf(all, before, peaks),
     failures: failuresOf({
       dead: all.map(({ child }) => child).filter(({ exit }) => exit),
-      errors: [...errors], tolerates, answers, events, left, isRefused, broken: tally.broken,
+      errors: [...errors], tolerates, answers, events, left, isRefused, tally, floor,
       peaks: all.map((process) => ({ name: process.child.name, peak: peaks.of(process), limit: process.limit })),
       kept: kept.map((process) => ({ name: process.child.name, before: before.get(process), now: resident(process) })),
       exportedPerS: (exported * 1000) / (Date.now() - began),

@@ -5,6 +5,7 @@ import { fillChannel } from '../payloads.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'bytes per socket and second, channel types of a name, writes per channel name and second';
+export const floor = { opened: 1, requests: 10 };
 export const allows = { keys: 40, bytes: 24 << 20 };
 
 const TYPES = 40;

@@ -5,6 +5,7 @@ import { fillChannel } from '../payloads.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'bytes of answers not yet sent in presence-state, shared reads, bytes waiting outward';
+export const floor = { opened: 100, requests: 300 };
 export const allows = { keys: 1, bytes: 1 << 20 };
 
 const CHANNEL = { channelName: 'attacked-reads', channelType: 'T' };

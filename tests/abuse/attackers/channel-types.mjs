@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'channel types of a name';
+export const floor = { opened: 8, requests: 700 };
 export const allows = { keys: 64, bytes: 1 << 20 };
 
 const TYPES = 80_000;

@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'handshakes per address and second';
+export const floor = { opened: 100, requests: 200 };
 
 export async function attack({ gateways, tally, ...time }) {
   await lanes(64, time, async (lane, turn) => {

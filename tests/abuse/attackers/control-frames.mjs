@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Session, frame } from '../wire.mjs';
 
 export const bound = 'bytes waiting outward for one socket; a socket that does not read is not read';
+export const floor = { opened: 1, requests: 1000 };
 
 const TOGETHER = 128;
 const batch = Buffer.concat(Array.from({ length: TOGETHER / 2 }, () => [frame('p'.repeat(100), { opcode: 9 }), frame('2')]).flat());

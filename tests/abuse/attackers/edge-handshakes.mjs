@@ -4,6 +4,7 @@ import { Line, countStatuses, pollingHandshake } from '../wire.mjs';
 import { lanes } from '../loops.mjs';
 
 export const bound = 'requests per address at the edge; it needs no memory of sessions, or one that a flood cannot push out';
+export const floor = { opened: 4, requests: 1000 };
 export const profile = 'edge';
 
 const TOGETHER = 16;

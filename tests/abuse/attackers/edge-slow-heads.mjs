@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Line, get } from '../wire.mjs';
 
 export const bound = 'connections per address at the edge, time of a request head';
+export const floor = { opened: 100, requests: 1000 };
 export const profile = 'edge';
 
 const EACH = 1000;

@@ -3,6 +3,7 @@ import { Line, countStatuses, pollingHandshake } from '../wire.mjs';
 import { lanes } from '../loops.mjs';
 
 export const bound = 'addresses are believed of TRUSTED_PROXIES only; handshakes per address and second';
+export const floor = { opened: 40, requests: 1000 };
 
 const TOGETHER = 64;
 

@@ -4,6 +4,7 @@ import { LARGE_MESSAGE } from '../payloads.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'bytes per socket and second; a socket with a full queue is not read';
+export const floor = { opened: 50, requests: 100 };
 // What 200 sockets may write in that time: a burst of 1 MiB and 512 KiB a second each, always to the same channel of 60 KB.
 export const allows = { keys: 200, bytes: 32 << 20 };
 

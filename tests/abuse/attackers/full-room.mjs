@@ -4,6 +4,7 @@ import { text } from '../payloads.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'bytes of states of a room, bytes waiting outward, bytes per socket and second';
+export const floor = { opened: 100, requests: 200 };
 
 const MEMBERS = 511;
 

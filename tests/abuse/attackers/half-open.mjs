@@ -3,6 +3,7 @@
 import { Line, Session, pollingHandshake } from '../wire.mjs';
 
 export const bound = 'time of a request head, sessions without a namespace, pings';
+export const floor = { opened: 100, requests: 70 };
 
 const EACH = 200;
 

@@ -4,6 +4,7 @@ import { text } from '../payloads.mjs';
 import { Session, frame } from '../wire.mjs';
 
 export const bound = 'events and bytes per socket and second';
+export const floor = { opened: 2, requests: 1000 };
 
 const TOGETHER = 64;
 const plain = Buffer.concat(Array.from({ length: TOGETHER }, () => frame('420["presence:heartbeat",{}]')));

@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Line, countStatuses, get, post } from '../wire.mjs';
 
 export const bound = 'requests are cheap to refuse';
+export const floor = { opened: 100, requests: 1000 };
 export const isRefused = true;
 
 const PATH = '/socket.io/?EIO=4&transport=';

@@ -6,6 +6,7 @@ import { encode } from '../issuer.mjs';
 import { tokenStorm } from '../token-storm.mjs';
 
 export const bound = 'the key set is fetched again at most every 30 s';
+export const floor = { opened: 1, requests: 1000 };
 export const isRefused = true;
 export const profile = 'jwt';
 

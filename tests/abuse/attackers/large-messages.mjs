@@ -5,6 +5,7 @@ import { text } from '../payloads.mjs';
 import { Session, frame } from '../wire.mjs';
 
 export const bound = 'bytes per socket and second, the longest message';
+export const floor = { opened: 30, requests: 500 };
 export const isRefused = true;
 
 const large = frame(`42["presence:join",{"roomId":"${text(60_000)}"}]`);

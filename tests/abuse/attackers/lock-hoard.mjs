@@ -3,6 +3,7 @@
 import { Session } from '../wire.mjs';
 
 export const bound = 'locks of a name held by one socket';
+export const floor = { opened: 60, requests: 100 };
 
 const ROOM = 'honest-2';
 

@@ -4,6 +4,7 @@ import { text } from '../payloads.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'the longest URI';
+export const floor = { opened: 100, requests: 100 };
 
 const MOST = 2000;
 

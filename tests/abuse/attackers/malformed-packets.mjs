@@ -7,6 +7,7 @@ import { text } from '../payloads.mjs';
 import { Session, frame, openPolling, post, request } from '../wire.mjs';
 
 export const bound = 'bad input is refused or closes its connection; events per socket and second; handshakes per address and second';
+export const floor = { opened: 100, requests: 700 };
 export const isRefused = true;
 
 const PACKETS = [

@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Session, frame } from '../wire.mjs';
 
 export const bound = 'events per socket and second, which entering counts towards';
+export const floor = { opened: 80, requests: 1000 };
 export const isRefused = true;
 
 const TOGETHER = 64;

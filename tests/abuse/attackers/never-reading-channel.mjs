@@ -5,6 +5,7 @@ import { fillChannel } from '../payloads.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'bytes waiting outward for one socket, and in the process';
+export const floor = { opened: 1, requests: 200 };
 export const allows = { keys: 1, bytes: 1 << 20 };
 
 const CHANNEL = { channelName: 'attacked-never-read', channelType: 'T' };

@@ -4,6 +4,7 @@ import { LARGE_MESSAGE } from '../payloads.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'bytes per socket and second, writes per channel name and second';
+export const floor = { opened: 50, requests: 80 };
 export const allows = { keys: 1, bytes: 1 << 20 };
 
 const ROOM = 'attacked-fan';

@@ -3,6 +3,7 @@ import { Line, countStatuses, pollingHandshake } from '../wire.mjs';
 import { lanes } from '../loops.mjs';
 
 export const bound = 'handshakes per address and second, sessions without a namespace per address';
+export const floor = { opened: 100, requests: 1000 };
 
 const TOGETHER = 64;
 

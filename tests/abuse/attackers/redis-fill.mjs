@@ -4,6 +4,7 @@ import { LARGE_MESSAGE } from '../payloads.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'bytes per socket and second';
+export const floor = { opened: 1, requests: 10 };
 // A burst of 1 MiB and 512 KiB a second, as Redis stores it.
 export const allows = { keys: 128, bytes: 16 << 20 };
 

@@ -4,6 +4,7 @@ import { LARGE_MESSAGE } from '../payloads.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'stored metadata in all: refused when Redis is over 80 % of its maxmemory';
+export const floor = { opened: 10, requests: 100 };
 export const allows = { keys: 4096, bytes: 64 << 20 };
 export const tolerates = ['metadata:updateChannel: OVERLOADED'];
 export const profile = 'small';

@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'events per socket and second';
+export const floor = { opened: 4, requests: 800 };
 
 const ROOMS = 4000;
 const SOCKETS = 16;

@@ -3,6 +3,7 @@
 import { Session, get, openPolling, post, request } from '../wire.mjs';
 
 export const bound = 'connId is an id of its own and opens nothing';
+export const floor = { opened: 5, requests: 2 };
 
 const ROOM = 'attacked-takeover';
 const at = (sid, transport = 'polling') => `/socket.io/?EIO=4&transport=${transport}&sid=${sid}`;

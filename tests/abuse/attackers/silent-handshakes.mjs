@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Session, openPolling } from '../wire.mjs';
 
 export const bound = 'sessions without a namespace per address, closed after 10 s; handshakes per address and second';
+export const floor = { opened: 100, requests: 200 };
 
 const MOST = 4000;
 

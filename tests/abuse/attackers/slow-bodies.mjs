@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Line, countStatuses, openPolling } from '../wire.mjs';
 
 export const bound = 'time of a request body';
+export const floor = { opened: 100, requests: 400 };
 
 const CONNECTIONS = 600;
 

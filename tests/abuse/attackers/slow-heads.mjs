@@ -4,6 +4,7 @@ import { text } from '../payloads.mjs';
 import { Line, countStatuses } from '../wire.mjs';
 
 export const bound = 'time and size of a request head';
+export const floor = { opened: 100, requests: 300 };
 
 const CONNECTIONS = 1000;
 const begun = 'GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: rollcall\r\n';

@@ -4,6 +4,7 @@ import { text } from '../payloads.mjs';
 import { Line, Session, openPolling, post, request } from '../wire.mjs';
 
 export const bound = 'bytes waiting outward for one socket; after 10 s it is closed';
+export const floor = { opened: 30, requests: 40 };
 
 const ROOM = 'attacked-slow';
 

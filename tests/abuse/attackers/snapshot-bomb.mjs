@@ -4,6 +4,7 @@ import { text } from '../payloads.mjs';
 import { Session } from '../wire.mjs';
 
 export const bound = 'bytes waiting outward for one socket, and in the process';
+export const floor = { opened: 10, requests: 90 };
 
 const ROOM = 'attacked-bomb';
 

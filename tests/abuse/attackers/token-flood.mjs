@@ -6,6 +6,7 @@ import { encode } from '../issuer.mjs';
 import { tokenStorm } from '../token-storm.mjs';
 
 export const bound = 'events per socket and second, which entering counts towards; connections without a namespace are closed';
+export const floor = { opened: 1, requests: 1000 };
 export const isRefused = true;
 export const profile = 'jwt';
 

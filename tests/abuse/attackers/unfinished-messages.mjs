@@ -3,6 +3,7 @@ import { text } from '../payloads.mjs';
 import { Session, frame } from '../wire.mjs';
 
 export const bound = 'memory that a connection may pin: partial messages are closed after 10 s, the largest debtors first';
+export const floor = { opened: 100, requests: 200 };
 
 const BEGINNINGS = [
   [frame(text(30_000), { fin: false }), frame(text(30_000), { opcode: 0, fin: false })],

@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Session, frame } from '../wire.mjs';
 
 export const bound = 'events per socket and second; spans of what is refused are sampled';
+export const floor = { opened: 1, requests: 1000 };
 export const isRefused = true;
 
 const TOGETHER = 64;

@@ -3,6 +3,7 @@ import { lanes } from '../loops.mjs';
 import { Session, get, openPolling, post, request } from '../wire.mjs';
 
 export const bound = 'one upgrade of a session; sessions without a namespace per address; handshakes per address and second';
+export const floor = { opened: 100, requests: 100 };
 
 async function upgrade(gateway, tally, sid, packets) {
   const socket = await Session.open(gateway, tally, { namespace: false, query: `&sid=${sid}` });
