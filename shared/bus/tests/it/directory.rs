@@ -135,7 +135,7 @@ async fn the_list_is_read_once_and_then_only_changes_are() {
 }
 
 #[tokio::test]
-async fn an_instance_that_was_found_gone_and_lives_is_back_within_a_second() {
+async fn an_instance_that_was_found_gone_and_lives_is_back_long_before_its_lease_ends() {
     let site = Site::open().await;
     let state = site.start(Role::State, STATE, Manner::Answers).await;
     let channel = site.subjects.inbox(state.name());
@@ -148,7 +148,8 @@ async fn an_instance_that_was_found_gone_and_lives_is_back_within_a_second() {
         })
         .await;
         until("it is back", async || site.gateway.bus.view().is_alive(state.name()).then_some(())).await;
-        assert!(found_gone.elapsed() < Duration::from_millis(1_200), "{:?}", found_gone.elapsed());
+        // A renewal later: 0.75 s, and more on a busy machine. Without the renewal it would be the lease of 5 s.
+        assert!(found_gone.elapsed() < Duration::from_secs(3), "{:?}", found_gone.elapsed());
     }
 }
 
