@@ -98,7 +98,8 @@ test('each request needs its right, in the rooms of the token alone', async ({ s
     const client = await withToken(system, issuer.token('ann', { rooms: [{ room, allow: [right] }] }));
     for (const other of rights) {
       const answer = await ask(client, other);
-      assert.equal(answer.code, right === other ? undefined : 'FORBIDDEN', `with ${right}: ${other}`);
+      const isAllowed = right === other || (right === 'metadata:write' && other === 'metadata:read');
+      assert.equal(answer.code, isAllowed ? undefined : 'FORBIDDEN', `with ${right}: ${other}`);
     }
     client.close();
   }
@@ -284,8 +285,8 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     assert.ok(Date.now() - began < 2000);
     for (const gateway of system.gateways) assert.match((await refusal(gateway.url, { auth: { token: tokens[0] }, transports })).message, /revoked/);
     assert.ok(ben.socket.connected, 'others stay');
-    const later = issuer.token(user, { iat: nowS() + 3, exp: nowS() + 60 });
-    await until('a token that was issued later is valid', () => withToken(system, later, 0, { transports }).then((client) => client.close() ?? true, () => false), { within: 5000, every: 200 });
+    // An issuer's clock may be 10 s ahead.
+        await until('a token that was issued later is valid', () => withToken(system, issuer.token(user, { iat: nowS() + 9, exp: nowS() + 60 }), 0, { transports }).then((client) => client.close() ?? true, () => false), { within: 15_000, every: 500 });
   });
 }
 

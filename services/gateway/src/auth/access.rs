@@ -61,7 +61,14 @@ impl Access {
         }
     }
 
-    /// Whether the client may have this right in a room.
+    /// Whether the client has this right in a room at `now`, in seconds since 1970: its token has not ended, and is not revoked.
+    pub(crate) fn has(&self, right: Right, room: &RoomId, now: u64) -> bool {
+        self.0.lock().as_ref().is_none_or(|held| {
+            !held.is_revoked && !held.identity.has_ended(now) && held.identity.rights.allow(right, room.as_str())
+        })
+    }
+
+    /// Whether the client's token names this right in a room.
     pub(crate) fn allows(&self, right: Right, room: &RoomId) -> bool {
         self.0.lock().as_ref().is_none_or(|held| held.identity.rights.allow(right, room.as_str()))
     }

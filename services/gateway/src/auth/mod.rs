@@ -42,7 +42,7 @@ mod verifier;
 
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bus::{Bus, revocations::Revocations};
@@ -128,7 +128,18 @@ impl Auth {
     }
 }
 
+/// For how long revocations are kept if this is the longest life of a token: a token is accepted a little after its end, and its
+/// issue time may lie a little in the future.
+pub(crate) fn revocations_kept(max_age: Duration) -> Duration {
+    max_age + Duration::from_secs(3 * LEEWAY_S)
+}
+
 impl Identity {
+    /// Whether the token has ended at `now`, in seconds since 1970, however far the issuer's clock is behind.
+    fn has_ended(&self, now: u64) -> bool {
+        now >= self.expires_at.saturating_add(LEEWAY_S)
+    }
+
     fn is_revoked(&self, revocations: &Revocations) -> bool {
         revocations.cover(self.user.as_str(), self.token_id.as_deref(), self.issued_at)
     }

@@ -23,7 +23,7 @@ pub(crate) enum Right {
     /// Read the channels of the room's name.
     #[serde(rename = "metadata:read")]
     MetadataRead,
-    /// Write them.
+    /// Write them, and read them.
     #[serde(rename = "metadata:write")]
     MetadataWrite,
     /// Take and wait for locks.
@@ -86,6 +86,14 @@ impl Right {
     fn bit(self) -> u8 {
         1 << self as u8
     }
+
+    /// The right and what it includes. Each write is answered with the whole channel, so who may write it may read it.
+    fn granted(self) -> u8 {
+        match self {
+            Self::MetadataWrite => self.bit() | Self::MetadataRead.bit(),
+            _ => self.bit(),
+        }
+    }
 }
 
 impl Grant {
@@ -101,7 +109,7 @@ impl Grant {
         check_id("room", &room).map_err(|fault| fault.message)?;
         let rooms =
             Pattern::parse(&room).map_err(|_| "* must be a whole segment of room, and ** its last one".to_owned())?;
-        Ok(Self { rooms, rights: allow.into_iter().fold(0, |rights, right| rights | right.bit()) })
+        Ok(Self { rooms, rights: allow.into_iter().fold(0, |rights, right| rights | right.granted()) })
     }
 }
 

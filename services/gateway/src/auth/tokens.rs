@@ -9,6 +9,7 @@ use service::Tasks;
 use super::{
     Identity, Verifier,
     permit::unauthenticated,
+    revocations_kept,
     sessions::{Session, Sessions},
 };
 
@@ -24,7 +25,7 @@ impl Tokens {
     pub(super) fn start(verifier: Verifier, bus: &Bus, tasks: &Tasks) -> Self {
         let sessions = Arc::<Sessions>::default();
         sessions.start(tasks);
-        let revocations = bus.follow_revocations(verifier.max_age(), {
+        let revocations = bus.follow_revocations(revocations_kept(verifier.max_age()), {
             let sessions = Arc::clone(&sessions);
             move |revocations| sessions.check(revocations)
         });

@@ -46,13 +46,13 @@ impl Known {
         !page.is_empty()
     }
 
-    /// Forgets what was revoked before `moment`, in seconds: no token that was issued before that is valid any more.
+    /// Forgets what was revoked before `moment`, in microseconds: no token that was issued before that is valid any more.
     pub(super) fn end_before(&mut self, moment: u64) {
-        self.revoked.retain(|_, revoked| revoked.number / 1_000_000 >= moment);
+        self.revoked.retain(|_, revoked| revoked.number >= moment);
     }
 
-    /// Everything that Redis has was read; it has `recorded` entries. Returns what has to be written again if Redis lost some.
-    /// Redis removes entries that ended later than this copy does, so it never has fewer by itself.
+    /// Everything that Redis has was read; it has `recorded` entries that have not ended. Returns what has to be written again if
+    /// Redis lost some.
     pub(super) fn complete(&mut self, recorded: usize) -> Option<Vec<(String, u64)>> {
         self.is_complete = true;
         if recorded >= self.revoked.len() {
@@ -90,7 +90,7 @@ mod tests {
     fn what_ended_is_forgotten_and_what_redis_lost_is_kept() {
         let mut known = Known::default();
         known.apply(&page(&[("sub:ann", 100, 5_000_000), ("sub:ben", 100, 9_000_000)]));
-        known.end_before(6);
+        known.end_before(6_000_000);
         assert!(!known.covers("sub:ann", 1) && known.covers("sub:ben", 1));
         assert_eq!(known.complete(0), Some(vec![("sub:ben".to_owned(), 100)]));
         assert_eq!(known.last(), 0, "the list is read from the start");

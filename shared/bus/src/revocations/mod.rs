@@ -57,7 +57,7 @@ impl Subject {
 }
 
 /// A subject, and the moment (in seconds since 1970) before which its tokens were issued. Without a moment: all that were issued
-/// until now, the current second included.
+/// until now by issuers whose clocks are at most 10 s ahead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
     /// Whose tokens.
@@ -75,7 +75,7 @@ pub struct Revocations {
     known: RwLock<Known>,
 }
 
-/// Now, in seconds; how many revocations Redis has; subject, moment and number of each new one.
+/// Now, in microseconds; how many revocations Redis has that have not ended; subject, moment and number of each new one.
 type Page = (u64, usize, Vec<String>);
 
 impl Revocations {
@@ -141,14 +141,15 @@ impl Revocations {
     /// Reads what is new, and calls `on_new` after each page of it. Writes again what Redis lost.
     async fn read(&self, on_new: &(dyn Fn(&Self) + Send + Sync)) -> Result<(), Error> {
         loop {
-            let args = vec![self.known.read().last().to_string().into(), PAGE.to_string().into()];
+            let args = [self.known.read().last().to_string(), PAGE.to_string(), self.kept.as_secs().to_string()];
+            let args = args.map(Into::into).to_vec();
             let run = READ.run::<Page>(&self.commands, self.keys.clone(), args);
-            let (now, recorded, page) = redis::observed(Span::none(), "evalsha", READ.name(), run).await?;
+            let (now_us, recorded, page) = redis::observed(Span::none(), "evalsha", READ.name(), run).await?;
             let is_last = page.len() < 3 * PAGE;
             let (is_new, lost) = {
                 let mut known = self.known.write();
                 let is_new = known.apply(&page);
-                known.end_before(now.saturating_sub(self.kept.as_secs()));
+                known.end_before(now_us.saturating_sub(self.kept.as_secs() * 1_000_000));
                 (is_new, if is_last { known.complete(recorded) } else { None })
             };
             if is_new {

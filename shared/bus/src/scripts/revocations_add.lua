@@ -3,7 +3,7 @@
 -- KEYS  1 moments: hash, subject -> tokens of it that were issued before this moment are revoked, s
 --       2 order: sorted set, subject -> number of its revocation
 -- ARGV  1 how long a revocation is kept, s   2 how many are kept at most
---       then for each: subject; moment, s, 0 for now: what was issued in this second is revoked too
+--       then for each: subject; moment, s, 0 for now: what was issued until now by an issuer whose clock may be 10 s ahead
 -- Returns 1, or 0 if there is no room for all of them: then none was recorded.
 -- A number is the time at which it was issued, in microseconds, and above every earlier one. So it also says when a revocation ends.
 local moments, order, most = KEYS[1], KEYS[2], tonumber(ARGV[2])
@@ -26,7 +26,7 @@ if count > most then return 0 end
 
 for i = 3, #ARGV, 2 do
   local subject, moment = ARGV[i], tonumber(ARGV[i + 1])
-  if moment == 0 then moment = time[1] + 1 end
+  if moment == 0 then moment = time[1] + 11 end
   -- One that is known already keeps its number, so that a gateway can repeat what Redis may have lost.
   if moment > tonumber(redis.call('HGET', moments, subject) or 0) then
     last = math.max(last + 1, now_us)

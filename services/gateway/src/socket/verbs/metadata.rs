@@ -1,5 +1,5 @@
-//! `metadata:*`: one request on the bus, one acknowledgement. A socket that has not joined a room may use it too; its writes
-//! have no author.
+//! `metadata:*`: one request on the bus, one acknowledgement. A socket that has not joined a room may use it too; without
+//! a token its writes have no author.
 
 use protocol::{
     ChannelId, Code, Fault,
@@ -48,7 +48,7 @@ pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, as
 }
 
 fn change(client: &Client, Write { items, options }: Write) -> Change {
-    let author = client.session.joined_user();
+    let author = client.session.joined_user().or_else(|| client.access.identity().map(|one| one.user.clone()));
     let (items, options) = (translate::request::items(items), translate::request::options(options));
     Change { conn: client.conn.clone(), op: client.session.next_op_number(), author, items, options }
 }

@@ -24,7 +24,7 @@ use super::{
     timer::{AFTER_EXPIRY, hold},
 };
 use crate::{
-    auth::Right,
+    auth::{Right, now_s},
     backoff::jitter,
     relay::{LockSubscription, LockUpdate},
     socket::{
@@ -214,7 +214,7 @@ impl Waiter {
 
     fn may_hold(&self) -> bool {
         self.client.session.joined_user().is_some()
-            && self.client.access.allows(Right::Lock, &self.acquire.lock.channel.name)
+            && self.client.access.has(Right::Lock, &self.acquire.lock.channel.name, now_s())
     }
 
     fn forget(&self) {
