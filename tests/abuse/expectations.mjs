@@ -7,6 +7,8 @@ const MEMORY_FACTOR = 1.5;
 const PEAK_SHARE = 0.5;
 // The allocator's and Redis' own ups and downs.
 const REDIS_SLACK_BYTES = 4 * MIB;
+// HAProxy keeps the memory of connections for the next ones: of the 2,000 that one address may have, with two buffers of 16 KiB each.
+const EDGE_POOLS_BYTES = 64 * MIB;
 // Honest newcomers come and go.
 const KEYS_SLACK = 4;
 // Some five times what honest users alone export; for attackers whose input is refused.
@@ -17,10 +19,11 @@ const LASTING = ['meta', 'revisions'];
 
 const mib = (bytes) => `${Math.round(bytes / MIB)} MiB`;
 
-// Whether a process that had `before` bytes has given back what it took. Redis keeps what the attacker may leave behind.
+// Whether a process that had `before` bytes has given back what it took. Redis keeps what the attacker may leave behind, the edge
+// its pools.
 export function isReturned(name, before, now, allows) {
-  const stays = name === 'redis' ? allows.bytes + REDIS_SLACK_BYTES : 0;
-  return now <= MEMORY_FACTOR * before + stays;
+  const stays = { redis: allows.bytes + REDIS_SLACK_BYTES, edge: EDGE_POOLS_BYTES };
+  return now <= MEMORY_FACTOR * before + (stays[name] ?? 0);
 }
 
 // What is in Redis that was not there before: {keys, bytes, wrong: what of it may not be, in words}.
