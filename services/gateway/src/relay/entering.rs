@@ -40,6 +40,16 @@ impl Entering {
         registry.subscribe(&entering.room, span).await.map(|()| entering)
     }
 
+    /// The size of the latest answer to a join of the room here; 0 if there was none.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.room.answer_bytes.load(Ordering::Relaxed)
+    }
+
+    /// An answer has this size.
+    pub(crate) fn will_answer(&self, bytes: usize) {
+        self.room.answer_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Holds events back from a member that joins again, so that its answer comes first.
     pub(crate) fn hold(&self, conn: &ConnId) {
         self.room.lock().hold(conn);

@@ -36,6 +36,8 @@ pub(super) struct RoomHandle {
     pub(super) lock_subscriptions: AtomicUsize,
     /// Leaves of sockets here that are not carried out yet.
     pub(super) leaving: AtomicUsize,
+    /// The size of the latest answer to a join here.
+    pub(super) answer_bytes: AtomicUsize,
     /// How often it became idle.
     idled: AtomicU64,
     /// Events that were received and not delivered yet.
@@ -54,6 +56,7 @@ impl RoomHandle {
             entering: AtomicUsize::new(0),
             lock_subscriptions: AtomicUsize::new(0),
             leaving: AtomicUsize::new(0),
+            answer_bytes: AtomicUsize::new(0),
             idled: AtomicU64::new(0),
             inbox: Mutex::default(),
             catch_up_scheduled: AtomicBool::new(false),

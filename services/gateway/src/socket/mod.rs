@@ -23,11 +23,11 @@ mod tests;
 mod verbs;
 mod worker;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::extract::ConnectInfo;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use protocol::{ConnId, Fault, client::Token};
+use protocol::{Code, ConnId, Fault, client::Token};
 use serde::Deserialize;
 use socketioxide::{
     ParserConfig, SocketIo, TransportType,
@@ -37,7 +37,11 @@ use socketioxide::{
     layer::SocketIoLayer,
     socket::Socket,
 };
-use telemetry::propagation::TraceContext;
+use telemetry::{
+    metrics::{self, Refusal},
+    propagation::TraceContext,
+};
+use tracing::Span;
 
 use self::{
     client::{Client, Gateway},
@@ -59,6 +63,8 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// The most binary attachments of one packet; with more, the socket is closed. The list of attachments, 32 bytes each, is kept
 /// until the last one has come.
 const MAX_ATTACHMENTS: usize = 256;
+/// A client that owes this much for what is no event may not enter the namespace: one POST has room for 10,000 times.
+const MOST_OWED: Duration = Duration::from_secs(10);
 /// Packets that may wait for a slow reader, up to 8.5 MiB with the largest states. The queue's blocks are allocated on use, so
 /// an idle socket does not pay for them.
 const MAX_WAITING_PACKETS: usize = 512;
@@ -115,6 +121,14 @@ impl FromConnectParts<LocalAdapter> for Incoming {
 
 /// Begins a session. The error is the message of the client's `connect_error`.
 async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handshake) -> Result<(), Fault> {
+    let flow = gateway.transports.flow(&socket.req_parts().extensions);
+    // A client that leaves the namespace and enters it again in a loop pays for it, also with its events.
+    let owed = flow.charge(1);
+    if owed > MOST_OWED {
+        metrics::refused(Refusal::SocketEvents);
+        return Err(Fault::new(Code::RateLimited, "this connection enters the namespace too often"));
+    }
+    let _ = flow.admit(&gateway.limits, 0, false);
     let identity = gateway.identify(handshake.token.as_ref()).await?;
     let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|info| info.0);
     let address = peer.map(|peer| peer.address.ip().to_string()).unwrap_or_default();
@@ -122,11 +136,12 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
         gateway.transports.record_websocket(peer.connection, socket.id);
     }
     let (conn, transport) = (random_id(), client::transport(socket));
-    let span = telemetry::span::socket_connect(conn.as_str(), transport, &address);
+    // One that enters too often is read slowly, and leaves no more than that in the traces.
+    let span = match owed.is_zero() {
+        true => telemetry::span::socket_connect(conn.as_str(), transport, &address),
+        false => Span::none(),
+    };
     TraceContext::read(handshake.traceparent.as_deref(), None).link(&span);
-    let flow = gateway.transports.flow(&socket.req_parts().extensions);
-    // A client that leaves the namespace and enters it again in a loop pays for it like for events.
-    let _ = flow.admit(&gateway.limits, 0, false);
     let transports = Arc::clone(&gateway.transports);
     let outlet = Outlet::new(conn.clone(), Arc::downgrade(socket), socket.id, transports, flow);
     let client = Client::new(gateway, conn, outlet, Access::new(identity), TraceContext::of(&span));
