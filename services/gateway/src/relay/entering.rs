@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use protocol::{ConnId, Fault, RoomId, command::Joined};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
 use super::{
@@ -38,6 +39,11 @@ impl Entering {
         let join = room.lock().join_began();
         let entering = Self { registry: Arc::clone(registry), dirty: Arc::clone(dirty), room, join };
         registry.subscribe(&entering.room, span).await.map(|()| entering)
+    }
+
+    /// Waits until the join may be sent. It is under way until the permit is dropped.
+    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room.asking).acquire_owned().await.ok()
     }
 
     /// The size of the latest answer to a join of the room here; 0 if there was none.

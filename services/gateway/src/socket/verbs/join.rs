@@ -65,7 +65,8 @@ pub(in crate::socket) async fn join(
         Err(fault) => return ack.reject(&fault),
     };
     let backlog = client.outlet.flow().backlog();
-    let Ok(room_to_answer) = timeout(ROOM_WITHIN, backlog.reserve(entering.answer_bytes())).await else {
+    let wait = async { (entering.turn().await, backlog.reserve(entering.answer_bytes()).await) };
+    let Ok((_turn, room_to_answer)) = timeout(ROOM_WITHIN, wait).await else {
         metrics::refused(Refusal::ProcessBacklog);
         return ack.reject(&Fault::new(Code::Overloaded, "too many answers as large as this room are under way"));
     };
