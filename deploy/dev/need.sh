@@ -55,6 +55,7 @@ need_compiler() {
     if has dnf; then advice="install it with: sudo dnf install gcc"; fi
     die "a C compiler is missing; $advice"
   fi
+  has make || die "make is missing; install it with your package manager"
 }
 
 need_node() {

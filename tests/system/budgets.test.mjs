@@ -7,7 +7,7 @@ import { WebSocket } from 'ws';
 
 import { TRANSPORTS } from '../harness/client.mjs';
 import { scenario, sharedSystem } from '../harness/scenario.mjs';
-import { until } from '../harness/until.mjs';
+import { holds, until } from '../harness/until.mjs';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -94,6 +94,31 @@ test('leaving the namespace does not renew a budget', async ({ system }) => {
   for (let n = 0; n < BURST - 10; n += 1) ws.send(`42${n}["presence:heartbeat",{}]`);
   await comes('a refusal', (packet) => isAnswer(packet) && packet.includes('RATE_LIMITED'));
   ws.close();
+});
+
+// As the attacker wants it: nothing is read, and everything is written at once.
+async function rawSession(system) {
+  const ws = new WebSocket(`${system.gateways[0].url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`);
+  const packets = [];
+  ws.on('message', (data) => packets.push(String(data)));
+  ws.on('error', () => {});
+  await until('the opening packet', () => packets.some((packet) => packet.startsWith('0')));
+  ws.send('40');
+  await until('the namespace', () => packets.some((packet) => packet.startsWith('40')));
+  return { ws, packets };
+}
+
+test('a socket that pings as fast as it can is not read, and its answers take no memory', async ({ system }) => {
+  const { ws } = await rawSession(system);
+  const [gateway] = system.gateways;
+  const before = residentBytes(gateway.pid);
+  ws.pause();
+  const pings = Buffer.concat(Array.from({ length: 10_000 }, () => Buffer.concat([Buffer.from([0x89, 0xfd, 0, 0, 0, 0]), Buffer.alloc(125, 'p')])));
+  // 65 MB, if they were read.
+  for (let n = 0; n < 50; n += 1) ws._socket.write(pings);
+  await holds('most of them to wait', () => ws._socket.writableLength > 40 * MIB, { ms: 5000 });
+  assert.ok(residentBytes(gateway.pid) - before < 16 * MIB, 'the gateway has grown');
+  ws.terminate();
 });
 
 scenario('the channels of one name have a rate of writes for all clients together, and other names have their own', { env: { CHANNEL_WRITES_PER_S: '5' } }, async ({ system, room }) => {

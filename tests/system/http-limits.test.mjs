@@ -250,3 +250,17 @@ scenario('refusals are counted by reason, and limits are shown', { exports: true
   await otlp.adds('presence.refused.total', { reason: 'request_head' }, 1);
   await otlp.adds('presence.limit.used', { limit: 'sessions' }, 1);
 });
+
+gateway('only a session that polls can be upgraded to a WebSocket', {}, async (service) => {
+  const { sid } = await handshake(service);
+  const upgrade = (id) => websocket(service, { path: `${WEBSOCKET}&sid=${id}` });
+  for (const unknown of ['AAAAAAAAAAAAAAAA', 'no-id', '']) assert.equal(await upgrade(unknown), 400, `sid=${unknown}`);
+  const ws = await upgrade(sid);
+  assert.equal(ws.readyState, WebSocket.OPEN);
+  ws.send('2probe');
+  await until('the answer to the probe', () => ws.packets.includes('3probe'));
+  const own = await websocket(service);
+  await until('the opening packet', () => own.packets.length > 0);
+  assert.equal(await upgrade(JSON.parse(own.packets[0].slice(1)).sid), 400, 'a session with a WebSocket has one');
+  for (const socket of [ws, own]) socket.terminate();
+});

@@ -3,6 +3,11 @@
 use std::process::ExitCode;
 
 use service::Program;
+use tikv_jemallocator::Jemalloc;
+
+/// glibc's allocator keeps what thousands of clients took after they are gone.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let program = Program {

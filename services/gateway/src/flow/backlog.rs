@@ -14,7 +14,7 @@ use service::Tasks;
 use telemetry::metrics::{self, Reading, Refusal};
 use tokio::{select, sync::Notify, time::sleep};
 
-use super::{Flow, outward::DEBTOR_BYTES};
+use super::{Flow, large::Line, outward::DEBTOR_BYTES};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The pause between two looks while the process is over its budget.
@@ -33,6 +33,8 @@ pub(crate) struct Backlog {
     /// The most of them.
     most: usize,
     waiting: AtomicUsize,
+    /// Large answers that are to be built. What they reserve counts as waiting.
+    pub(super) line: Line,
     exceeded: Notify,
     debtors: Mutex<Debtors>,
 }
@@ -55,7 +57,13 @@ struct Listed {
 impl Backlog {
     /// With a budget of `most` bytes.
     pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, waiting: AtomicUsize::new(0), exceeded: Notify::new(), debtors: Mutex::default() })
+        Arc::new(Self {
+            most,
+            waiting: AtomicUsize::new(0),
+            line: Line::default(),
+            exceeded: Notify::new(),
+            debtors: Mutex::default(),
+        })
     }
 
     /// Starts to look for sessions that have to be closed, and registers the metric.
@@ -77,9 +85,29 @@ impl Backlog {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// What is owed to sessions.
+    fn owed(&self) -> usize {
+        self.waiting().saturating_sub(self.line.reserved())
+    }
+
+    /// Whether one message of so many bytes fits. One that is larger than the budget fits while half of it is free.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        let owed = self.owed();
+        owed <= self.most / 2 || owed.saturating_add(bytes) <= self.most
+    }
+
+    /// Looks for sessions that have to be closed, soon.
+    pub(super) fn look_soon(&self) {
+        self.exceeded.notify_one();
+    }
+
     pub(super) fn add(&self, bytes: usize) {
         if bytes > 0 && self.waiting.fetch_add(bytes, Ordering::AcqRel) + bytes > self.most {
-            self.exceeded.notify_one();
+            self.look_soon();
         }
     }
 
@@ -115,7 +143,9 @@ impl Backlog {
         }
         debtors.closing.retain(|flow| flow.strong_count() > 0);
         let closing = debtors.closing.iter().filter_map(Weak::upgrade).map(|flow| flow.owed()).sum::<usize>();
-        let mut excess = self.waiting().saturating_sub(closing).saturating_sub(self.most);
+        // While an answer waits for room, half of the budget is for those that are being built.
+        let most = if self.line.is_short() { self.most / 2 } else { self.most };
+        let mut excess = self.owed().saturating_sub(closing).saturating_sub(most);
         open.sort_unstable_by_key(|(owed, ..)| std::cmp::Reverse(*owed));
         let mut closed = Vec::new();
         for (owed, flow, mut listed) in open {

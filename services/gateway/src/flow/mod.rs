@@ -3,12 +3,14 @@
 //! namespace and enters it again.
 //!
 //! - `rate`: token buckets. `keyed`: one for each of many names. `memory`: the memory limit of the process.
-//! - `budgets`: the settings. `outward`: the bytes that wait for one session. `backlog`: those of all sessions, and who is closed if they are too many.
+//! - `budgets`: the settings. `outward`: the bytes that wait for one session. `backlog`: those of all sessions, and who is closed if
+//!   they are too many. `large`: the line of answers that are large.
 //! - Here: [`Flow`], and when its session is read from.
 
 pub(crate) mod backlog;
 pub(crate) mod budgets;
 pub(crate) mod keyed;
+pub(crate) mod large;
 pub(crate) mod memory;
 pub(crate) mod outward;
 pub(crate) mod rate;
@@ -41,6 +43,9 @@ const MOST_PAUSE: Duration = Duration::from_secs(5);
 const QUEUE_PAUSE: Duration = Duration::from_secs(2);
 /// One join a second is accepted beyond the rate: a client that sends what it buffered while offline joins last.
 const JOINS: Quota = Quota::new(1, 1);
+/// What a client sends that is no event: WebSocket pings, Engine.IO pongs, entering and leaving the namespace. An honest one sends
+/// a few when it connects, and a pong every 25 s.
+const OTHERS: Quota = Quota::new(10, 4);
 
 /// What the client of one socket may send.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +68,7 @@ pub(crate) struct Flow {
     events: Bucket,
     bytes: Bucket,
     joins: Bucket,
+    others: Bucket,
     /// Until when it is not read from because it sent too much; in the process' nanoseconds.
     pause_ends_ns: AtomicU64,
     /// The same, because the queue of its session is nearly full.
@@ -79,6 +85,7 @@ impl Flow {
             events: Bucket::default(),
             bytes: Bucket::default(),
             joins: Bucket::default(),
+            others: Bucket::default(),
             pause_ends_ns: AtomicU64::new(0),
             queue_pause_ends_ns: AtomicU64::new(0),
             has_ended: AtomicBool::new(false),
@@ -99,9 +106,27 @@ impl Flow {
         };
         let (refusal, wait) = refused;
         let retry_after = wait.max(PAUSE);
-        let pause = retry_after.min(MOST_PAUSE);
-        self.pause_ends_ns.fetch_max(now_ns() + pause.as_nanos() as u64, Ordering::AcqRel);
+        self.pause(retry_after.min(MOST_PAUSE));
         if is_join && self.joins.take(JOINS, 1).is_ok() { Ok(()) } else { Err(Excess { refusal, retry_after }) }
+    }
+
+    /// Counts what is no event. If it is too much, reading pauses until it is not. Returns for how long.
+    pub(crate) fn charge(&self, units: usize) -> Duration {
+        let owed = self.others.charge(OTHERS, units);
+        if !owed.is_zero() {
+            self.pause(owed);
+        }
+        owed
+    }
+
+    /// Whether it sent more than it may that is no event.
+    pub(crate) fn owes(&self) -> bool {
+        !self.others.charge(OTHERS, 0).is_zero()
+    }
+
+    fn pause(&self, time: Duration) {
+        let ends = now_ns().saturating_add(time.as_nanos() as u64);
+        self.pause_ends_ns.fetch_max(ends, Ordering::AcqRel);
     }
 
     /// The queue of its session is nearly full: reading pauses until [`queue_has_room`](Self::queue_has_room).

@@ -10,7 +10,7 @@ use std::sync::{
 use axum::body::Bytes;
 use tokio::sync::{Notify, futures::Notified};
 
-use super::Flow;
+use super::{Flow, large::LARGE};
 
 /// The most bytes that wait for one session, plus one message that is larger.
 pub(crate) const MOST_WAITING: usize = 1024 * 1024;
@@ -71,9 +71,13 @@ pub(crate) enum Buffer {
 }
 
 impl Flow {
-    /// Whether a packet of so many bytes may be sent: it fits, or is a larger one and the budget is not exceeded yet.
+    /// Whether a packet of so many bytes may be sent: it fits, or is a larger one and the budget is not exceeded yet. What makes
+    /// much of it has to fit the process' budget too: it takes a while until a debtor that was closed has given its memory back.
     pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
         let waiting = self.outward.packets.load(Ordering::Acquire);
+        if waiting + bytes >= LARGE && !self.backlog.has_room_for(bytes) {
+            return false;
+        }
         waiting + bytes <= MOST_WAITING || (bytes > MOST_WAITING && waiting <= MOST_WAITING)
     }
 

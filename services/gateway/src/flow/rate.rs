@@ -66,6 +66,21 @@ impl Bucket {
         })
     }
 
+    /// Takes `units`, also those that it does not have: what was read already cannot be refused. Returns after how long nothing is
+    /// owed any more.
+    pub(crate) fn charge(&self, quota: Quota, units: usize) -> Duration {
+        self.charge_at(quota, units, now_ns())
+    }
+
+    fn charge_at(&self, quota: Quota, units: usize, now_ns: u64) -> Duration {
+        let cost = quota.unit_ns.saturating_mul(units as u64);
+        let charged = |full_at: u64| full_at.max(now_ns).saturating_add(cost);
+        let before =
+            self.full_at_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| Some(charged(full_at)));
+        let (Ok(before) | Err(before)) = before;
+        Duration::from_nanos(charged(before).saturating_sub(now_ns).saturating_sub(quota.burst_ns))
+    }
+
     /// Whether it is full, as a new one is.
     pub(super) fn is_full(&self) -> bool {
         self.full_at_ns.load(Ordering::Relaxed) <= now_ns()
@@ -107,6 +122,15 @@ mod tests {
         assert_eq!(bucket.take_at(quota, 1, 0), Err(Duration::from_millis(4_001)));
         assert_eq!(bucket.take_at(quota, 5_000, 4_999 * MS), Err(Duration::from_millis(1)));
         assert_eq!(bucket.take_at(quota, 5_000, 5_000 * MS), Ok(()));
+    }
+
+    #[test]
+    fn what_was_charged_is_owed() {
+        let (quota, bucket) = (Quota::new(10, 4), Bucket::default());
+        assert_eq!(bucket.charge_at(quota, 40, 0), Duration::ZERO);
+        assert_eq!(bucket.charge_at(quota, 100, 0), Duration::from_secs(10));
+        assert_eq!(bucket.charge_at(quota, 1, 5_000 * MS), Duration::from_millis(5_100));
+        assert_eq!(bucket.charge_at(quota, 1, 60_000 * MS), Duration::ZERO);
     }
 
     #[test]

@@ -53,6 +53,17 @@ fn one_join_a_second_is_accepted_beyond_the_rate() {
 }
 
 #[tokio::test]
+async fn what_is_no_event_pauses_reading_until_nothing_is_owed() {
+    let flow = Flow::new(&Backlog::new(MIB));
+    assert_eq!(flow.charge(39), Duration::ZERO);
+    assert!(flow.is_readable());
+    let owed = flow.charge(6);
+    assert!(owed > Duration::from_millis(400) && owed <= Duration::from_millis(500), "{owed:?}");
+    assert!(!flow.is_readable() && is_readable_within(&flow, Duration::from_secs(1)).await);
+    assert!(flow.admit(&limits(5, 0), 1, false).is_ok(), "events have their own rate");
+}
+
+#[tokio::test]
 async fn a_queue_pauses_reading_for_a_limited_time() {
     let flow = Flow::new(&Backlog::new(MIB));
     flow.queue_is_full();
@@ -78,7 +89,7 @@ async fn a_session_that_has_ended_is_read_so_that_its_end_is_noticed() {
 
 #[test]
 fn one_packet_may_be_larger_than_the_budget_of_a_socket() {
-    let flow = Flow::new(&Backlog::new(MIB));
+    let flow = Flow::new(&Backlog::new(100 * MIB));
     assert!(flow.has_room_for(MOST_WAITING) && flow.has_room_for(8 * MIB));
     flow.sends(MOST_WAITING - 10);
     assert!(flow.has_room_for(10) && !flow.has_room_for(11) && flow.has_room_for(8 * MIB) && !flow.is_blocked());
@@ -169,6 +180,41 @@ fn a_session_over_its_budget_is_closed_when_it_takes_nothing() {
     backlog.look(later(12));
     assert_eq!(*over.1.0.lock(), Some(Refusal::SocketBacklog));
     assert!(within.1.0.lock().is_none() && slow.1.0.lock().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_answers_are_built_while_there_is_room_and_the_others_wait_in_a_line() {
+    let backlog = Backlog::new(100 * MIB);
+    let (_flow, client) = debtor(&backlog, 60 * MIB);
+    let first = backlog.reserve(8 * MIB).await;
+    assert!(first.suffices(8 * MIB) && !first.suffices(9 * MIB));
+    let reserve = |bytes| timeout(Duration::from_millis(100), backlog.reserve(bytes));
+    assert!(reserve(8 * MIB).await.is_err(), "there is no room for a second one");
+    assert_eq!(backlog.waiting(), 92 * MIB);
+    assert!(reserve(KIB).await.is_ok(), "small ones do not wait");
+    let waits = tokio::spawn({
+        let backlog = Arc::clone(&backlog);
+        async move { backlog.reserve(8 * MIB).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    backlog.look(Instant::now());
+    assert_eq!(*client.0.lock(), Some(Refusal::ProcessBacklog), "debts over half of the budget stand in its way");
+    assert!(!waits.is_finished());
+    drop(first);
+    drop(waits.await.unwrap());
+    assert_eq!(backlog.waiting(), 60 * MIB);
+}
+
+#[tokio::test]
+async fn one_large_answer_may_always_be_built() {
+    let backlog = Backlog::new(MIB);
+    let flow = Flow::new(&backlog);
+    let reserved = backlog.reserve(8 * MIB).await;
+    assert!(flow.has_room_for(8 * MIB));
+    drop(reserved);
+    assert_eq!(backlog.waiting(), 0);
+    flow.sends(MIB);
+    assert!(!Flow::new(&backlog).has_room_for(100 * KIB) && Flow::new(&backlog).has_room_for(KIB));
 }
 
 #[test]

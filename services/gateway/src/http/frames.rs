@@ -1,10 +1,28 @@
-//! Whether a client has begun a message over its WebSocket and not finished it. It reads the heads of frames (RFC 6455, 5.2) and the
-//! first characters of texts, nothing else.
+//! What a client sends over its WebSocket: whether it has begun a message and not finished it, and what of it is no event. It reads
+//! the heads of frames (RFC 6455, 5.2) and the first characters of texts, nothing else.
 
 /// `45255-`: an event with binary attachments, and how many.
 const START: usize = 6;
 /// Two bytes, the length in eight more, and the mask.
 const HEAD: usize = 14;
+
+/// A frame that is no event counts once more for so many bytes.
+const UNIT_BYTES: u64 = 1024;
+/// The opcode of a ping, which is answered with its payload.
+const PING: u8 = 9;
+/// The head of the server's short frames.
+const PONG_HEAD: u64 = 2;
+
+/// What one read brought.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Brought {
+    /// Whether a message was finished.
+    pub(super) has_finished: bool,
+    /// How much of it is no event.
+    pub(super) others: usize,
+    /// The bytes of the answers to pings.
+    pub(super) pongs: usize,
+}
 
 /// What was read of a client's frames.
 #[derive(Debug, Default)]
@@ -12,7 +30,8 @@ pub(super) struct Frames {
     /// The head of the next frame, as far as it was read.
     head: [u8; HEAD],
     head_bytes: u8,
-    /// What is left of the frame's payload.
+    /// The size of the frame's payload, and what is left of it.
+    size: u64,
     left: u64,
     /// The first characters of the text, and how many of them were read.
     start: [u8; START],
@@ -41,9 +60,9 @@ enum Kind {
 }
 
 impl Frames {
-    /// Reads what the client sent next. Returns whether a message was finished.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> bool {
-        let mut has_finished = false;
+    /// Reads what the client sent next.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Brought {
+        let mut brought = Brought::default();
         while let Some((first, rest)) = bytes.split_first() {
             if self.left > 0 {
                 let count = self.left.min(bytes.len() as u64) as usize;
@@ -58,9 +77,11 @@ impl Frames {
                 }
                 self.begin();
             }
-            has_finished |= self.left == 0 && self.end();
+            if self.left == 0 {
+                self.end(&mut brought);
+            }
         }
-        has_finished
+        brought
     }
 
     /// Whether more has to come.
@@ -91,6 +112,7 @@ impl Frames {
             }
             short => short.into(),
         };
+        self.size = self.left;
         let kind = match (self.head[0] & 0x0f, self.message) {
             (0, Message::Open(kind)) => kind,
             (1, _) => Kind::Text,
@@ -121,19 +143,37 @@ impl Frames {
         }
     }
 
-    /// A frame ended; returns whether it was the last one of a message.
-    fn end(&mut self) -> bool {
+    /// A frame ended.
+    fn end(&mut self, brought: &mut Brought) {
         self.head_bytes = 0;
-        let Message::Closing(kind) = self.message else { return false };
+        let opcode = self.head[0] & 0x0f;
+        let start = &self.start[..usize::from(self.start_bytes)];
+        let is_message = opcode < 8;
+        // The client library does not cut its messages: each further frame counts.
+        let is_event = match self.message {
+            Message::Open(_) | Message::Closing(_) if !is_message || opcode == 0 => false,
+            Message::Open(Kind::Text) | Message::Closing(Kind::Text) => is_event(start),
+            _ => is_message && self.attachments > 0,
+        };
+        if !is_event {
+            brought.others += 1 + (self.size / UNIT_BYTES) as usize;
+        }
+        if opcode == PING {
+            brought.pongs += (PONG_HEAD + self.size) as usize;
+        }
+        let Message::Closing(kind) = self.message else { return };
         self.message = Message::None;
         match kind {
             Kind::Binary => self.attachments = self.attachments.saturating_sub(1),
-            Kind::Text => {
-                self.attachments = announced(&self.start[..usize::from(self.start_bytes)]).unwrap_or(self.attachments)
-            }
+            Kind::Text => self.attachments = announced(start).unwrap_or(self.attachments),
         }
-        true
+        brought.has_finished = true;
     }
+}
+
+/// Whether a text is an event, with attachments or without, as far as its start says. Events have a rate of their own.
+fn is_event(start: &[u8]) -> bool {
+    start.starts_with(b"42") || start.starts_with(b"45")
 }
 
 /// The number of attachments that a text announces, if it is the head of an event or an acknowledgement with attachments.
@@ -177,35 +217,53 @@ mod tests {
         for size in [0, 5, 125, 126, 65_535, 65_536] {
             let (bytes, mut frames) = (frame(TEXT, &vec![b'x'; size]), Frames::default());
             assert!(!frames.is_unfinished());
-            assert!(!frames.read(&bytes[..bytes.len() - 1]) && frames.is_unfinished(), "{size}");
-            assert!(frames.read(&bytes[bytes.len() - 1..]) && !frames.is_unfinished(), "{size}");
+            assert!(!frames.read(&bytes[..bytes.len() - 1]).has_finished && frames.is_unfinished(), "{size}");
+            assert!(frames.read(&bytes[bytes.len() - 1..]).has_finished && !frames.is_unfinished(), "{size}");
         }
     }
 
     #[test]
     fn a_message_of_several_frames_is_unfinished_until_the_last_one_whatever_comes_between() {
         let mut frames = Frames::default();
-        assert!(!frames.read(&frame(0x01, b"42[")) && frames.is_unfinished());
-        assert!(!frames.read(&frame(0x8a, b"pong")) && frames.is_unfinished());
-        assert!(!frames.read(&frame(0x00, b"\"x\"")) && frames.is_unfinished());
-        assert!(frames.read(&frame(0x80, b"]")) && !frames.is_unfinished());
-        assert!(!frames.read(&frame(0x89, b"")) && !frames.is_unfinished(), "a ping is no message");
+        assert!(!frames.read(&frame(0x01, b"42[")).has_finished && frames.is_unfinished());
+        assert!(!frames.read(&frame(0x8a, b"pong")).has_finished && frames.is_unfinished());
+        assert!(!frames.read(&frame(0x00, b"\"x\"")).has_finished && frames.is_unfinished());
+        assert!(frames.read(&frame(0x80, b"]")).has_finished && !frames.is_unfinished());
+        assert!(!frames.read(&frame(0x89, b"")).has_finished && !frames.is_unfinished(), "a ping is no message");
     }
 
     #[test]
     fn an_event_is_unfinished_until_its_last_attachment() {
         let mut frames = Frames::default();
-        assert!(frames.read(&frame(TEXT, b"452-[\"x\",{\"_placeholder\":true}]")) && frames.is_unfinished());
-        assert!(frames.read(&frame(TEXT, b"3")) && frames.is_unfinished(), "with a pong between");
-        assert!(frames.read(&frame(BINARY, b"one")) && frames.is_unfinished());
-        assert!(frames.read(&frame(BINARY, b"two")) && !frames.is_unfinished());
+        assert!(
+            frames.read(&frame(TEXT, b"452-[\"x\",{\"_placeholder\":true}]")).has_finished && frames.is_unfinished()
+        );
+        assert!(frames.read(&frame(TEXT, b"3")).has_finished && frames.is_unfinished(), "with a pong between");
+        assert!(frames.read(&frame(BINARY, b"one")).has_finished && frames.is_unfinished());
+        assert!(frames.read(&frame(BINARY, b"two")).has_finished && !frames.is_unfinished());
         frames.read(&frame(0x01, b"4"));
         frames.read(&frame(0x00, b"5"));
-        assert!(frames.read(&frame(0x80, b"1-[]")) && frames.is_unfinished(), "in pieces");
+        assert!(frames.read(&frame(0x80, b"1-[]")).has_finished && frames.is_unfinished(), "in pieces");
         assert_eq!(
             [&b"45256-"[..], b"461-", b"42[4", b"45-", b"4"].map(announced),
             [Some(256), Some(1), None, None, None]
         );
+    }
+
+    #[test]
+    fn what_is_no_event_counts_and_pings_are_answered() {
+        let read = |parts: &[Vec<u8>]| {
+            let Brought { others, pongs, .. } = Frames::default().read(&parts.concat());
+            (others, pongs)
+        };
+        assert_eq!(read(&[frame(TEXT, b"42[\"x\"]"), frame(TEXT, b"421[\"x\"]")]), (0, 0), "events");
+        assert_eq!(read(&[frame(TEXT, b"451-[\"x\"]"), frame(BINARY, b"one")]), (0, 0), "with attachments");
+        assert_eq!(read(&[frame(TEXT, b"3"), frame(TEXT, b"41"), frame(TEXT, b"40"), frame(TEXT, b"")]), (4, 0));
+        assert_eq!(read(&[frame(BINARY, b"x")]), (1, 0));
+        assert_eq!(read(&[frame(0x89, &[0; 100]), frame(0x89, b"")]), (2, 104), "pings");
+        assert_eq!(read(&[frame(0x8a, b"pong")]), (1, 0));
+        assert_eq!(read(&[frame(TEXT, &[b'3'; 60 * 1024])]), (61, 0), "by its size");
+        assert_eq!(read(&[frame(0x01, b"42["), frame(0x00, b""), frame(0x00, b"")]), (2, 0), "pieces");
     }
 
     proptest! {

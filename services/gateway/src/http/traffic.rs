@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::frames::Frames;
+use super::frames::{Brought, Frames};
 use crate::flow::{Flow, outward::Buffer};
 
 /// The time to finish a message. Until then, it and its attachments are kept: up to 139 KiB.
@@ -50,10 +50,15 @@ impl Traffic {
 
     /// These bytes were read.
     pub(super) fn read(&mut self, bytes: &[u8]) {
-        if self.flow.get().is_none() {
-            return;
+        let Some(flow) = self.flow.get() else { return };
+        let Brought { has_finished, others, pongs } = self.frames.read(bytes);
+        if others > 0 {
+            flow.charge(others);
         }
-        let has_finished = self.frames.read(bytes);
+        if pongs > 0 {
+            // The library answers each by itself, into a buffer without a bound.
+            flow.sends(pongs);
+        }
         self.deadline = None;
         if !self.frames.is_unfinished() {
             self.begun = None;

@@ -11,10 +11,10 @@ use axum::{
     body::Body,
     extract::{ConnectInfo, Request, State},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use futures_util::TryStreamExt as _;
-use http::{Extensions, Method, StatusCode};
+use http::{Extensions, Method, StatusCode, Uri, header};
 use parking_lot::{Mutex, MutexGuard};
 use socketioxide::{layer::SocketIoLayer, socket::Sid};
 use tower::Service as _;
@@ -129,6 +129,10 @@ impl Transports {
 
     async fn go_on(&self, session: &str, request: Request, next: Next) -> Response {
         let flow = self.flows.lock().get(session);
+        // Only a session that polls can be upgraded, and each of those is known. engineioxide would answer 101 and look then.
+        if flow.is_none() && is_websocket(request.uri()) {
+            return unknown();
+        }
         let polls = request.method() == Method::GET;
         if let Some(flow) = flow.as_ref().filter(|_| !polls) {
             Arc::clone(flow).readable().await;
@@ -156,6 +160,17 @@ impl Transports {
             _ => response,
         }
     }
+}
+
+/// Whether a request is to become a WebSocket.
+fn is_websocket(uri: &Uri) -> bool {
+    uri.query().unwrap_or_default().split('&').any(|pair| pair == "transport=websocket")
+}
+
+/// What Engine.IO answers to a request that names no session.
+fn unknown() -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::BAD_REQUEST, kind, r#"{"code":"1","message":"Session ID unknown"}"#).into_response()
 }
 
 fn connection(request: &Request) -> Option<u64> {

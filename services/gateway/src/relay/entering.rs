@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use protocol::{ConnId, Fault, RoomId, command::Joined};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
 use super::{
@@ -38,6 +39,21 @@ impl Entering {
         let join = room.lock().join_began();
         let entering = Self { registry: Arc::clone(registry), dirty: Arc::clone(dirty), room, join };
         registry.subscribe(&entering.room, span).await.map(|()| entering)
+    }
+
+    /// Waits until the join may be sent. It is under way until the permit is dropped.
+    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room.asking).acquire_owned().await.ok()
+    }
+
+    /// The size of the latest answer to a join of the room here; 0 if there was none.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.room.answer_bytes.load(Ordering::Relaxed)
+    }
+
+    /// An answer has this size.
+    pub(crate) fn will_answer(&self, bytes: usize) {
+        self.room.answer_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Holds events back from a member that joins again, so that its answer comes first.

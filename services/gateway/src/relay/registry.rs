@@ -13,7 +13,10 @@ use std::{
 use bus::Bus;
 use parking_lot::{Mutex, MutexGuard};
 use protocol::{Fault, Partition, RoomId};
-use tokio::{sync::OnceCell, time::Instant};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    time::Instant,
+};
 use tracing::Span;
 
 use super::{inbox::Inbox, member::Member, room::Room};
@@ -21,6 +24,9 @@ use crate::due_queue::DueQueue;
 
 /// How long a room without sockets stays subscribed.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// The most joins of one room that are carried out at once.
+const MOST_ASKING: usize = 8;
 
 /// A room with connections as its members.
 pub(super) type MemberRoom = Room<Arc<dyn Member>>;
@@ -36,6 +42,10 @@ pub(super) struct RoomHandle {
     pub(super) lock_subscriptions: AtomicUsize,
     /// Leaves of sockets here that are not carried out yet.
     pub(super) leaving: AtomicUsize,
+    /// Joins that wait for presence-state's reply, or for room to be answered: each may have its own reply of 8 MiB.
+    pub(super) asking: Arc<Semaphore>,
+    /// The size of the latest answer to a join here.
+    pub(super) answer_bytes: AtomicUsize,
     /// How often it became idle.
     idled: AtomicU64,
     /// Events that were received and not delivered yet.
@@ -54,6 +64,8 @@ impl RoomHandle {
             entering: AtomicUsize::new(0),
             lock_subscriptions: AtomicUsize::new(0),
             leaving: AtomicUsize::new(0),
+            asking: Arc::new(Semaphore::new(MOST_ASKING)),
+            answer_bytes: AtomicUsize::new(0),
             idled: AtomicU64::new(0),
             inbox: Mutex::default(),
             catch_up_scheduled: AtomicBool::new(false),

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use protocol::{Fault, client::Rejection};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use telemetry::{
     heartbeat::HeartbeatSpan,
     metrics::{self, Operation},
@@ -52,10 +53,19 @@ impl Ack {
     }
 
     /// Sends the answer, if the client asked for an acknowledgement, and ends the span.
-    pub(crate) fn send(mut self, answer: &impl Serialize) {
+    pub(crate) fn send(self, answer: &impl Serialize) {
+        self.end(|outlet, ack_id| outlet.acknowledge(ack_id, answer));
+    }
+
+    /// The same with an answer that is encoded already.
+    pub(super) fn send_encoded(self, answer: Box<RawValue>) {
+        self.end(|outlet, ack_id| outlet.acknowledge_with(ack_id, answer));
+    }
+
+    fn end(mut self, send: impl FnOnce(&Arc<Outlet>, i64)) {
         metrics::operation(self.operation, self.began.elapsed());
         if let Some(ack_id) = self.ack_id {
-            self.outlet.acknowledge(ack_id, answer);
+            send(&self.outlet, ack_id);
         }
         if let Some(heartbeat) = self.heartbeat.take() {
             heartbeat.end();

@@ -23,7 +23,7 @@ mod tests;
 mod verbs;
 mod worker;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::extract::ConnectInfo;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -37,7 +37,11 @@ use socketioxide::{
     layer::SocketIoLayer,
     socket::Socket,
 };
-use telemetry::propagation::TraceContext;
+use telemetry::{
+    metrics::{self, Refusal},
+    propagation::TraceContext,
+};
+use tracing::Span;
 
 use self::{
     client::{Client, Gateway},
@@ -59,6 +63,8 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// The most binary attachments of one packet; with more, the socket is closed. The list of attachments, 32 bytes each, is kept
 /// until the last one has come.
 const MAX_ATTACHMENTS: usize = 256;
+/// A client that owes this much for what is no event may not enter the namespace: one POST has room for 10,000 times.
+const MOST_OWED: Duration = Duration::from_secs(10);
 /// Packets that may wait for a slow reader, up to 8.5 MiB with the largest states. The queue's blocks are allocated on use, so
 /// an idle socket does not pay for them.
 const MAX_WAITING_PACKETS: usize = 512;
@@ -128,7 +134,13 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
         gateway.transports.record_websocket(peer.connection, socket.id);
     }
     let flow = gateway.transports.flow(&socket.req_parts().extensions);
-    // A client that connects again and again pays for it like for events: the next CONNECT is not read before this one may go on.
+    // A client that leaves the namespace and enters it again in a loop pays for it, also with its events. The next CONNECT is not
+    // read before this one may go on.
+    let owed = flow.charge(1);
+    if owed > MOST_OWED {
+        metrics::refused(Refusal::SocketEvents);
+        return Err(Fault::new(Code::RateLimited, "this connection enters the namespace too often"));
+    }
     if flow.admit(&gateway.limits, 0, false).is_err() {
         Arc::clone(&flow).readable().await;
     }
@@ -139,7 +151,11 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
         }
     })?;
     let (conn, transport) = (random_id(), client::transport(socket));
-    let span = telemetry::span::socket_connect(conn.as_str(), transport, &address);
+    // One that enters too often is read slowly, and leaves no more than that in the traces.
+    let span = match owed.is_zero() {
+        true => telemetry::span::socket_connect(conn.as_str(), transport, &address),
+        false => Span::none(),
+    };
     TraceContext::read(handshake.traceparent.as_deref(), None).link(&span);
     let transports = Arc::clone(&gateway.transports);
     let outlet = Outlet::new(conn.clone(), Arc::downgrade(socket), socket.id, transports, flow);

@@ -104,9 +104,15 @@ impl Outlet {
             return;
         }
         match to_raw_value(answer) {
-            Ok(answer) if !self.is_behind.load(Ordering::Relaxed) && self.try_acknowledge(ack_id, &answer) => {}
-            Ok(answer) => self.keep(ack_id, answer),
+            Ok(answer) => self.acknowledge_with(ack_id, answer),
             Err(_) => self.close_slow_consumer("an acknowledgement could not be encoded"),
+        }
+    }
+
+    /// The same with an answer that is encoded already.
+    pub(super) fn acknowledge_with(self: &Arc<Self>, ack_id: i64, answer: Box<RawValue>) {
+        if self.is_open() && (self.is_behind.load(Ordering::Relaxed) || !self.try_acknowledge(ack_id, &answer)) {
+            self.keep(ack_id, answer);
         }
     }
 

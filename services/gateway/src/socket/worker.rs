@@ -10,6 +10,7 @@ use telemetry::{
     metrics::{self, Refusal},
     propagation::TraceContext,
 };
+use tracing::Span;
 
 use super::{
     ack::Ack,
@@ -50,7 +51,10 @@ impl Client {
         let lived = self.connected_at.elapsed();
         metrics::connection_ended(transport, reason, lived);
         let lived_ms = lived.as_millis() as u64;
-        let span = telemetry::span::socket_disconnect(self.conn.as_str(), transport, reason, lived_ms);
+        let span = match self.outlet.flow().owes() {
+            false => telemetry::span::socket_disconnect(self.conn.as_str(), transport, reason, lived_ms),
+            true => Span::none(),
+        };
         self.connect_trace.link(&span);
         self.push(Op::Closed(TraceContext::of(&span)));
     }

@@ -1,6 +1,6 @@
 //! `presence:join`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use protocol::{
     Code, Fault, RoomId, UserId,
@@ -10,10 +10,15 @@ use protocol::{
     limits::{MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
 };
 use serde_json::value::{RawValue, to_raw_value};
-use telemetry::propagation::TraceContext;
+use telemetry::{
+    metrics::{self, Refusal},
+    propagation::TraceContext,
+};
+use tokio::time::timeout;
 
 use super::leave::send_leave;
 use crate::{
+    flow::large::Reserved,
     relay::Entering,
     socket::{
         ack::Ack,
@@ -22,6 +27,11 @@ use crate::{
     },
     translate,
 };
+
+/// How long a join waits for room for its answer, if the room's size is known.
+const ROOM_WITHIN: Duration = Duration::from_secs(1);
+/// What a member takes in an answer beside its state, about.
+const MEMBER_BYTES: usize = 200;
 
 pub(in crate::socket) async fn join(
     client: &Arc<Client>,
@@ -54,6 +64,12 @@ pub(in crate::socket) async fn join(
         Ok(entering) => entering,
         Err(fault) => return ack.reject(&fault),
     };
+    let backlog = client.outlet.flow().backlog();
+    let wait = async { (entering.turn().await, backlog.reserve(entering.answer_bytes()).await) };
+    let Ok((_turn, room_to_answer)) = timeout(ROOM_WITHIN, wait).await else {
+        metrics::refused(Refusal::ProcessBacklog);
+        return ack.reject(&Fault::new(Code::Overloaded, "too many answers as large as this room are under way"));
+    };
     if rejoins {
         entering.hold(&client.conn);
     }
@@ -72,7 +88,7 @@ pub(in crate::socket) async fn join(
                 client.learn_rights(&own.room);
                 client.session.set_membership(Some(Membership { epoch, base_op: op, joined: true, ..own }));
                 client.session.is_back();
-                return admit(client, entering, joined, index, epoch, ack);
+                return admit(client, entering, joined, Own { index, epoch }, room_to_answer, ack).await;
             }
             Some(JoinResult::Full) => (full(), false),
             Some(JoinResult::Overtaken) => {
@@ -94,15 +110,30 @@ pub(in crate::socket) async fn join(
     ack.reject(&fault);
 }
 
-/// Answers the join and adds the client to the room. The answer is encoded before the room is locked.
-fn admit(client: &Arc<Client>, entering: Entering, joined: &Joined, index: usize, epoch: u64, ack: Ack) {
+/// The join that was carried out, among those of its reply.
+struct Own {
+    index: usize,
+    epoch: u64,
+}
+
+/// Answers the join and adds the client to the room, once there is room for the answer, which is encoded before the room is locked.
+async fn admit(client: &Arc<Client>, entering: Entering, joined: &Joined, own: Own, mut reserved: Reserved, ack: Ack) {
+    let Own { index, epoch } = own;
+    let bytes = joined.seen_by(index).map(|member| MEMBER_BYTES + member.state.get().len()).sum();
+    entering.will_answer(bytes);
+    if !reserved.suffices(bytes) {
+        // What it has is given back first: no one waits in the line with a share.
+        drop(reserved);
+        reserved = client.outlet.flow().backlog().reserve(bytes).await;
+    }
     let snapshot: Vec<_> =
         joined.seen_by(index).map(|member| translate::answer::member(member, joined.seen_ms)).collect();
     ack.span().record("presence.snapshot_size", snapshot.len() as i64);
     let own = OwnConn { conn_id: &client.conn, epoch };
     let (seq, generation) = (joined.joins[index].seq, joined.generation);
     let answer = to_raw_value(&JoinAnswer { ok: true, snapshot, own, seq, generation }).unwrap_or_default();
-    entering.admit(Arc::clone(client) as _, joined, index, || ack.send(&answer));
+    entering.admit(Arc::clone(client) as _, joined, index, || ack.send_encoded(answer));
+    drop(reserved);
 }
 
 fn command(client: &Client, own: &Membership) -> Command {

@@ -1,0 +1,92 @@
+//! Room for large answers. A room may have 8 MiB of states, and each join is answered with all of them: the answers of a few hundred
+//! joins, were they built at once, would take more memory than there is before anyone could be closed. So each takes its share of
+//! the process' budget first, and those for whom there is none wait in a line.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Mutex, time::sleep};
+
+use super::backlog::Backlog;
+
+/// Smaller ones do not wait.
+pub(super) const LARGE: usize = 64 * 1024;
+/// What an answer takes while it is built: presence-state's reply, as text and read; the answer; the packet; the write buffer.
+const COPIES: usize = 4;
+const TRY_EVERY: Duration = Duration::from_millis(5);
+
+/// Those that wait for room, and what the others have.
+#[derive(Default)]
+pub(super) struct Line {
+    /// Held by the first in the line.
+    turn: Mutex<()>,
+    reserved: AtomicUsize,
+    is_short: AtomicBool,
+}
+
+impl Line {
+    /// The bytes that answers have which are being built.
+    pub(super) fn reserved(&self) -> usize {
+        self.reserved.load(Ordering::Acquire)
+    }
+
+    /// Whether an answer waits because there is no room.
+    pub(super) fn is_short(&self) -> bool {
+        self.is_short.load(Ordering::Acquire)
+    }
+}
+
+/// There is no room for the first in the line until this is dropped.
+struct Short<'a>(&'a Line);
+
+impl Drop for Short<'_> {
+    fn drop(&mut self) {
+        self.0.is_short.store(false, Ordering::Release);
+    }
+}
+
+/// A share of the process' budget, until it is dropped.
+pub(crate) struct Reserved {
+    backlog: Arc<Backlog>,
+    bytes: usize,
+}
+
+impl Backlog {
+    /// Waits until there is room to build an answer of so many bytes. One may always be built.
+    pub(crate) async fn reserve(self: &Arc<Self>, answer_bytes: usize) -> Reserved {
+        let bytes = if answer_bytes < LARGE { 0 } else { answer_bytes.saturating_mul(COPIES) };
+        if bytes > 0 {
+            let line = &self.line;
+            let _turn = line.turn.lock().await;
+            let mut short = None;
+            while line.reserved() > 0 && self.waiting().saturating_add(bytes) > self.most() {
+                short.get_or_insert_with(|| Short(line));
+                line.is_short.store(true, Ordering::Release);
+                self.look_soon();
+                sleep(TRY_EVERY).await;
+            }
+            line.reserved.fetch_add(bytes, Ordering::AcqRel);
+            self.add(bytes);
+        }
+        Reserved { backlog: Arc::clone(self), bytes }
+    }
+}
+
+impl Reserved {
+    /// Whether it is enough for an answer of so many bytes.
+    pub(crate) fn suffices(&self, answer_bytes: usize) -> bool {
+        answer_bytes < LARGE || answer_bytes.saturating_mul(COPIES) <= self.bytes
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.backlog.line.reserved.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.backlog.remove(self.bytes);
+    }
+}
