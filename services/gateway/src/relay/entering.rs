@@ -16,6 +16,9 @@ use super::{
     room::Join,
 };
 
+/// Smaller answers are bounded by the process' budget alone.
+const HUGE: usize = 1024 * 1024;
+
 /// A join under way. The room is subscribed, and its events are kept for the new member.
 pub(crate) struct Entering {
     registry: Arc<Registry>,
@@ -41,9 +44,19 @@ impl Entering {
         registry.subscribe(&entering.room, span).await.map(|()| entering)
     }
 
-    /// Waits until the join may be sent. It is under way until the permit is dropped.
+    /// Waits until the join may be sent, if its answer may be huge: eight of these are under way at once, each until its permit is
+    /// dropped. Joins of a room that is known to be smaller do not wait, also not those that began to before it was known.
     pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.room.asking).acquire_owned().await.ok()
+        if self.may_be_huge() {
+            let turn = Arc::clone(&self.room.asking).acquire_owned().await.ok();
+            return turn.filter(|_| self.may_be_huge());
+        }
+        None
+    }
+
+    fn may_be_huge(&self) -> bool {
+        let bytes = self.answer_bytes();
+        bytes == 0 || bytes >= HUGE
     }
 
     /// The size of the latest answer to a join of the room here; 0 if there was none.
