@@ -287,9 +287,9 @@ mod tests {
         let second = add(Some(source)).await.unwrap();
         assert_eq!(add(Some(source)).await.err(), Some(TooMany::OfAddress));
         open.record_websocket(first.id(), Sid::ZERO);
-        assert!(open.lock().doubled.contains(&Sid::ZERO), "both are closed with the session");
         // One session frees one place, however many WebSockets it opens.
         open.record_websocket(second.id(), Sid::ZERO);
+        assert!(open.lock().doubled.contains(&Sid::ZERO), "both are closed with the session");
         let third = add(Some(source)).await.unwrap();
         assert_eq!(add(Some(source)).await.err(), Some(TooMany::OfAddress));
         let proxy = add(None).await.unwrap();
