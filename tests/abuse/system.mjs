@@ -17,7 +17,7 @@ const REDIS = {
   'client-output-buffer-limit': 'pubsub 128mb 64mb 60',
 };
 
-// In proportion: honest users here send something each second, real ones that are idle each 20 s.
+// Scaled to the load: honest users here send something every second, idle ones in production every 20 s.
 const EDGE = { env: { EDGE_MAX_CONNECTIONS: '8000', GATEWAY_MAX_CONNECTIONS: '7000' }, entries: '4k' };
 
 export const limits = new MemoryLimits();

@@ -11,7 +11,7 @@ use super::{
     permit::{permit, unauthenticated},
 };
 
-/// How long before its token ends a client is told, in seconds.
+/// How long before its token ends a client is warned, in seconds.
 const WARN_S: u64 = 30;
 /// How long after its token ended a client is disconnected, in seconds.
 const GRACE_S: u64 = 30;
@@ -31,7 +31,7 @@ struct Held {
 pub(crate) enum Due {
     /// Nothing yet.
     Nothing,
-    /// The client has to be told that its token ends at this time, in seconds since 1970.
+    /// The client has to be warned that its token ends at this time, in seconds since 1970.
     Warning(u64),
     /// The client has to be disconnected.
     Close,
@@ -91,7 +91,7 @@ impl Access {
         }
     }
 
-    /// The client was told that its token ends at `expires_at`.
+    /// The client was warned that its token ends at `expires_at`.
     pub(crate) fn was_warned(&self, expires_at: u64) {
         if let Some(held) = self.0.lock().as_mut().filter(|held| held.identity.expires_at == expires_at) {
             held.was_warned = true;

@@ -26,7 +26,7 @@ pub(super) const MIN_PERIOD: Duration = Duration::from_secs(30);
 /// The keys of a JWKS URL.
 pub(super) struct Jwks {
     endpoint: Endpoint,
-    /// The shortest time between fetches for keys that are not known, whoever asks for whichever.
+    /// The shortest time between fetches for keys that are not known, however many tokens name them.
     min_period: Duration,
     /// `None`: no fetch has succeeded yet.
     keys: RwLock<Option<Arc<KeySet>>>,
@@ -35,7 +35,7 @@ pub(super) struct Jwks {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Fetches {
-    /// One is wanted or has begun. Whoever wants one meanwhile waits for it.
+    /// One is wanted or has begun. Tokens that need one meanwhile wait for it.
     is_under_way: bool,
     done: u64,
     /// When the last one began.

@@ -16,7 +16,7 @@ use super::{Flow, large::LARGE};
 pub(crate) const MOST_WAITING: usize = 1024 * 1024;
 /// A session that owes less is not listed as a debtor.
 pub(super) const DEBTOR_BYTES: usize = 4 * 1024;
-/// The buffers of a WebSocket stay as large as its largest messages (docs/internals/libraries.md, S10). From this size on they
+/// The buffers of a WebSocket stay as large as its largest messages (docs/internals/libraries.md, S12). From this size on they
 /// are counted.
 const LARGE_BUFFER: usize = 32 * 1024;
 

@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 
-use super::gate::{is_socket_io, session_of};
+use super::gate::{is_polling, is_socket_io, session_of};
 
 /// The header that a load balancer learns from.
 const SESSION: &str = "x-engine-sid";
@@ -20,8 +20,7 @@ const OPENING_BYTES: usize = 4096;
 /// Adds the header to the answer that begins a long-polling session.
 pub(super) async fn add_session_header(request: Request, next: Next) -> Response {
     let uri = request.uri();
-    let polling = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "transport=polling"));
-    let opens = polling && is_socket_io(uri) && session_of(uri).is_none();
+    let opens = is_polling(uri) && is_socket_io(uri) && session_of(uri).is_none();
     let response = next.run(request).await;
     if !opens || response.status() != StatusCode::OK {
         return response;

@@ -46,7 +46,27 @@ pub(super) fn is_socket_io(uri: &Uri) -> bool {
 
 /// The session of a request; `None` for the first request, which begins it.
 pub(super) fn session_of(uri: &Uri) -> Option<&str> {
-    uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("sid="))
+    parameter(uri, "sid=")
+}
+
+/// Whether a request is of the WebSocket transport.
+pub(crate) fn is_websocket(uri: &Uri) -> bool {
+    transport(uri) == Some("websocket")
+}
+
+/// Whether a request is of the long-polling transport.
+pub(super) fn is_polling(uri: &Uri) -> bool {
+    transport(uri) == Some("polling")
+}
+
+/// The transport as engineioxide reads it: of the first such parameter, up to another `=`.
+fn transport(uri: &Uri) -> Option<&str> {
+    parameter(uri, "transport=")?.split('=').next()
+}
+
+/// The value of a parameter of the query; `name` ends with `=`.
+fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix(name))
 }
 
 /// A 503, which is a failed connection to the official client.
@@ -71,6 +91,22 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is taken for no request of a transport here, and for one there, would escape the checks of that transport.
+    #[test]
+    fn a_transport_is_read_as_engineioxide_reads_it() {
+        for (query, expected) in [
+            ("EIO=4&transport=websocket", [true, false]),
+            ("transport=websocket=x&EIO=4", [true, false]),
+            ("transport=polling&transport=websocket", [false, true]),
+            ("transport=polling=&EIO=4", [false, true]),
+            ("xtransport=websocket", [false, false]),
+            ("", [false, false]),
+        ] {
+            let uri: Uri = format!("/socket.io/?{query}").parse().unwrap();
+            assert_eq!([is_websocket(&uri), is_polling(&uri)], expected, "{query}");
+        }
+    }
 
     #[test]
     fn it_closes_in_two_steps_and_never_to_the_health_pages() {

@@ -96,7 +96,7 @@ impl Outside {
             record(Refusal::Handshakes, "a session stayed in no namespace for 10 s", None);
         }
         self.transports.end(sid.as_str());
-        // A long-polling session lives until its next ping is not answered.
+        // It is gone soon; if it is not, it is closed again.
         self.left.push(now + OUTSIDE_FOR, Arc::downgrade(slot));
     }
 }

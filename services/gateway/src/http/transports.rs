@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures_util::TryStreamExt as _;
-use http::{Extensions, Method, StatusCode, Uri, header};
+use http::{Extensions, Method, StatusCode, header};
 use parking_lot::{Mutex, MutexGuard};
 use socketioxide::{layer::SocketIoLayer, socket::Sid};
 use tower::Service as _;
@@ -23,7 +23,7 @@ use super::{
     affinity,
     connections::{Open, Peer},
     flows::Flows,
-    gate::{is_socket_io, session_of, unavailable},
+    gate::{is_socket_io, is_websocket, session_of, unavailable},
 };
 use crate::flow::{Flow, backlog::Backlog, outward::Answer};
 
@@ -160,11 +160,6 @@ impl Transports {
             _ => response,
         }
     }
-}
-
-/// Whether a request is to become a WebSocket.
-fn is_websocket(uri: &Uri) -> bool {
-    uri.query().unwrap_or_default().split('&').any(|pair| pair == "transport=websocket")
 }
 
 /// What Engine.IO answers to a request that names no session.

@@ -54,6 +54,7 @@ use crate::{
     config::Pings,
     http::{
         connections::Peer,
+        gate::is_websocket,
         slot::{OUTSIDE_FOR, Slot},
     },
 };
@@ -130,7 +131,7 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
     let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|info| info.0);
     let address = peer.map(|peer| peer.address.ip().to_string()).unwrap_or_default();
     // A session that was upgraded since has another connection, which is recorded at the upgrade.
-    if let Some(peer) = peer.filter(|_| began_as_websocket(socket)) {
+    if let Some(peer) = peer.filter(|_| is_websocket(&socket.req_parts().uri)) {
         gateway.transports.record_websocket(peer.connection, socket.id);
     }
     let flow = gateway.transports.flow(&socket.req_parts().extensions);
@@ -167,12 +168,6 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
     let inside = slot.map(|slot| slot.enter(socket.id));
     socket.on_disconnect(OnDisconnect { client, _inside: inside });
     Ok(())
-}
-
-/// Whether the connection of the session's handshake is its WebSocket.
-fn began_as_websocket(socket: &Socket) -> bool {
-    let query = socket.req_parts().uri.query().unwrap_or_default();
-    query.split('&').any(|pair| pair == "transport=websocket")
 }
 
 /// 96 random bits in 16 characters.

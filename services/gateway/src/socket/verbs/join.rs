@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use protocol::{
     Code, Fault, RoomId, UserId,
     client::{JoinAnswer, OwnConn},
-    command::{Command, Join, JoinResult, Joined, Outcome},
+    command::{Command, Join, JoinResult, Joined, Member, Outcome},
     event::Reason,
     limits::{MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
 };
@@ -30,7 +30,7 @@ use crate::{
 
 /// How long a join waits for room for its answer, if the room's size is known.
 const ROOM_WITHIN: Duration = Duration::from_secs(1);
-/// What a member takes in an answer beside its state, about.
+/// About what a member takes in an answer besides its state and info.
 const MEMBER_BYTES: usize = 200;
 
 pub(in crate::socket) async fn join(
@@ -119,7 +119,9 @@ struct Own {
 /// Answers the join and adds the client to the room, once there is room for the answer, which is encoded before the room is locked.
 async fn admit(client: &Arc<Client>, entering: Entering, joined: &Joined, own: Own, mut reserved: Reserved, ack: Ack) {
     let Own { index, epoch } = own;
-    let bytes = joined.seen_by(index).map(|member| MEMBER_BYTES + member.state.get().len()).sum();
+    let info_bytes = |member: &Member| member.info.as_ref().map_or(0, |info| info.as_str().len());
+    let size = |member: &Member| MEMBER_BYTES + info_bytes(member) + member.state.get().len();
+    let bytes = joined.seen_by(index).map(size).sum();
     entering.will_answer(bytes);
     if !reserved.suffices(bytes) {
         // What it has is given back first: no one waits in the line with a share.
