@@ -13,31 +13,28 @@ use super::{Identity, Right};
 /// # Errors
 /// `UNAUTHENTICATED`: the token has ended. `FORBIDDEN`: it does not allow this.
 pub(crate) fn permit(identity: &Identity, request: &Request, now: u64) -> Result<(), Fault> {
-    let always = match request {
-        Request::Refresh(_) | Request::Leave | Request::Heartbeat { patch: None, .. } => true,
-        Request::Lock(ask) => matches!(**ask, LockAsk::Release { .. }),
-        Request::Join { .. } | Request::Heartbeat { .. } | Request::Metadata(_) => false,
+    let needed = match request {
+        Request::Refresh(_) | Request::Leave | Request::Heartbeat { patch: None, .. } => return Ok(()),
+        Request::Lock(ask) if matches!(**ask, LockAsk::Release { .. }) => return Ok(()),
+        Request::Heartbeat { .. } => None,
+        Request::Join { room, .. } => Some((Right::Join, room)),
+        Request::Metadata(asked) => match &asked.1 {
+            MetadataAsk::Get => Some((Right::MetadataRead, &asked.0.name)),
+            MetadataAsk::Set(_) | MetadataAsk::Update(_) | MetadataAsk::Remove(_) | MetadataAsk::Clear(_) => {
+                Some((Right::MetadataWrite, &asked.0.name))
+            }
+        },
+        Request::Lock(ask) => Some((Right::Lock, &ask.channel().name)),
     };
-    if always {
-        return Ok(());
-    }
     if identity.has_ended(now) {
         return Err(unauthenticated("the token has expired; send a new one with auth:refresh"));
     }
-    let (right, room) = match request {
-        Request::Join { user: Some(user), .. } if *user != identity.user => {
-            return Err(forbidden("userId must be the sub of the token, or absent"));
-        }
-        Request::Join { room, .. } => (Right::Join, room),
-        Request::Metadata(asked) => match &asked.1 {
-            MetadataAsk::Get => (Right::MetadataRead, &asked.0.name),
-            MetadataAsk::Set(_) | MetadataAsk::Update(_) | MetadataAsk::Remove(_) | MetadataAsk::Clear(_) => {
-                (Right::MetadataWrite, &asked.0.name)
-            }
-        },
-        Request::Lock(ask) => (Right::Lock, &ask.channel().name),
-        Request::Heartbeat { .. } | Request::Leave | Request::Refresh(_) => return Ok(()),
-    };
+    if let Request::Join { user: Some(user), .. } = request
+        && *user != identity.user
+    {
+        return Err(forbidden("userId must be the sub of the token, or absent"));
+    }
+    let Some((right, room)) = needed else { return Ok(()) };
     if identity.rights.allow(right, room.as_str()) {
         return Ok(());
     }

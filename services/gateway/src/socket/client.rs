@@ -120,9 +120,7 @@ impl Gateway {
     /// Who a connecting client is; `None` if anyone may be anyone.
     pub(super) async fn identify(&self, token: Option<&Token>) -> Result<Option<Identity>, Fault> {
         self.auth.identify(token).await.inspect_err(|fault| {
-            if fault.code == Code::Unauthenticated {
-                metrics::refused(Refusal::Unauthenticated);
-            }
+            count_refusal(fault);
             if let Some(suppressed) = self.unauthenticated.admit() {
                 tracing::info!(why = fault.message, suppressed, "handshake refused");
             }
@@ -205,8 +203,7 @@ impl Client {
             Auth::Jwt(_) => self.access.permit(request, now_s()),
         };
         permitted.inspect_err(|fault| {
-            let unauthenticated = fault.code == Code::Unauthenticated;
-            metrics::refused(if unauthenticated { Refusal::Unauthenticated } else { Refusal::Forbidden });
+            count_refusal(fault);
         })
     }
 
@@ -235,6 +232,15 @@ impl Client {
     ) -> Option<Result<HeartbeatAnswer, Fault>> {
         let is_fresh = || self.gateway.bus.lease_age().is_some_and(|age| age <= LEASE_TOO_OLD);
         self.session.plain_heartbeat(epoch, is_fresh, trace)
+    }
+}
+
+/// Counts what was refused because of a token.
+pub(super) fn count_refusal(fault: &Fault) {
+    match fault.code {
+        Code::Unauthenticated => metrics::refused(Refusal::Unauthenticated),
+        Code::Forbidden => metrics::refused(Refusal::Forbidden),
+        _ => {}
     }
 }
 

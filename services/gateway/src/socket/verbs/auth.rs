@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bus::revocations::Revocations;
 use protocol::{
-    Code, Fault, RoomId,
+    Fault, RoomId,
     client::{ExpiringMessage, RefreshAnswer, Token},
     command::{
         Command,
@@ -13,15 +13,15 @@ use protocol::{
     event::Reason,
 };
 use serde_json::value::to_raw_value;
-use telemetry::{
-    metrics::{self, Refusal},
-    propagation::TraceContext,
-};
+use telemetry::propagation::TraceContext;
 
 use super::leave::remove;
 use crate::{
     auth::{Auth, Right, access::Due, permit::forbidden, sessions::Session},
-    socket::{ack::Ack, client::Client},
+    socket::{
+        ack::Ack,
+        client::{Client, count_refusal},
+    },
 };
 
 pub(in crate::socket) async fn refresh(client: &Arc<Client>, token: Token, ack: Ack) {
@@ -31,9 +31,7 @@ pub(in crate::socket) async fn refresh(client: &Arc<Client>, token: Token, ack: 
             ack.send(&RefreshAnswer { ok: true, expires_at: expires_at.saturating_mul(1_000), left: left.as_ref() });
         }
         Err(fault) => {
-            if fault.code == Code::Unauthenticated {
-                metrics::refused(Refusal::Unauthenticated);
-            }
+            count_refusal(&fault);
             ack.reject(&fault);
         }
     }
