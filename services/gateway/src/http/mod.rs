@@ -14,6 +14,7 @@ pub(crate) mod connections;
 mod flows;
 mod frames;
 pub(crate) mod gate;
+mod linger;
 pub(crate) mod origins;
 pub(crate) mod overflow;
 pub(crate) mod proxies;

@@ -1,7 +1,7 @@
 //! Connections over the limits. Health pages are answered on them too: an orchestrator that gets no answer restarts a gateway
 //! that is merely full, and an edge that gets none closes it for the sessions that it has. All else is refused.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
@@ -15,6 +15,7 @@ use super::{
     connections::TooMany,
     gate::unavailable,
     refusals::record,
+    timed::Timed,
 };
 use crate::count::Count;
 
@@ -58,7 +59,8 @@ impl Overflow {
             let _places = (one, of_address);
             let service = service_fn(move |request: Request<Incoming>| pages.clone().call(request.map(Body::new)));
             let mut http = http1::Builder::new();
-            let http = http.keep_alive(false).max_buf_size(HEAD_BYTES).serve_connection(TokioIo::new(stream), service);
+            let timed = Timed::new(stream, Arc::default());
+            let http = http.keep_alive(false).max_buf_size(HEAD_BYTES).serve_connection(TokioIo::new(timed), service);
             let _ = timeout(WITHIN, http).await;
         });
     }

@@ -17,6 +17,8 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::linger::Linger;
+
 /// The time for the head of a request after its first byte, and on a new connection for the first byte.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection may be idle between two requests. A head that began in the same read as the end of the request before
@@ -88,11 +90,13 @@ pub(super) struct Timed<C> {
     read: Option<(u32, Pin<Box<Sleep>>)>,
     /// Runs while the client takes nothing.
     write: Option<Pin<Box<Sleep>>>,
+    /// Set once the gateway has ended its side.
+    linger: Option<Linger>,
 }
 
 impl<C> Timed<C> {
     pub(super) fn new(connection: C, progress: Arc<Progress>) -> Self {
-        Self { connection, progress, read: None, write: None }
+        Self { connection, progress, read: None, write: None, linger: None }
     }
 
     /// The client has sent nothing more. Ready as soon as it should have: with the end of the connection if no request has begun,
@@ -139,7 +143,7 @@ impl<C: AsyncRead + Unpin> AsyncRead for Timed<C> {
     }
 }
 
-impl<C: AsyncWrite + Unpin> AsyncWrite for Timed<C> {
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<C> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.connection).poll_write(cx, bytes);
         self.check_write(polled, cx)
@@ -163,7 +167,14 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Timed<C> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_shutdown(cx)
+        let Self { connection, progress, linger, .. } = &mut *self;
+        if linger.is_none() {
+            ready!(Pin::new(&mut *connection).poll_shutdown(cx))?;
+        }
+        if progress.stage() != Stage::Upgraded {
+            ready!(linger.get_or_insert_default().poll(connection, cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
