@@ -1,7 +1,7 @@
 # ./dev test and ./dev bench.
 
 # run_tests [unit | system [FILE…] | stack [FILE…] | compose [FILE…] | browser [FILE…] | abuse [ATTACKER…]]: everything but the
-# stack, the containers, the browser and the attackers, or one part. Ends with the totals of all runners on one line.
+# stack, the containers, the browser and the attackers, or one part. Ends with what failed, and the totals of all runners on one line.
 run_tests() {
   local what=${1:-all}
   [ $# -eq 0 ] || shift
@@ -12,7 +12,7 @@ run_tests() {
         "abuse [ATTACKER…], not '$what'"
       ;;
   esac
-  passed=0 failed=0 skipped=0
+  passed=0 failed=0 skipped=0 failures=
   test_logs="$PWD/.dev/test"
   mkdir -p "$test_logs" || die "cannot make the folder $test_logs"
   # In containers everything comes from images.
@@ -38,6 +38,7 @@ run_tests() {
   if [ "$what" = compose ]; then compose_tests "$@"; fi
   if [ "$what" = browser ]; then part browser node_tests browser "$@"; fi
   if [ "$what" = abuse ]; then part abuse abuse_tests "$@"; fi
+  [ -z "$failures" ] || printf '%s\n' "$failures"
   printf '%s passed, %s failed' "$passed" "$failed"
   [ "$skipped" = 0 ] || printf ', %s skipped' "$skipped"
   printf '\n'
@@ -101,23 +102,36 @@ helm_tests() {
 # part NAME COMMAND…: runs it and adds the counts of its runners. A part that broke, or found no test, not even a skipped one,
 # counts as a failure.
 part() {
-  local name=$1 log="$test_logs/$1.log" status=0 counts
+  local name=$1 log="$test_logs/$1.log" status=0 counts reason=
   shift
   say "$name"
-  ("$@") | tee "$log" || status=$?
+  ("$@") 2>&1 | tee "$log" || status=$?
   counts=$(count_tests <"$log")
   # shellcheck disable=SC2086
   set -- $counts
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
-  if [ "$2" -gt 0 ]; then return; fi
-  if [ "$status" != 0 ]; then
-    say "$name failed"
+  if [ "$2" -gt 0 ]; then
+    reason="$name: $2 failed"
+  elif [ "$status" != 0 ]; then
+    reason="$name failed"
   elif [ "$name" != lint ] && [ "$(($1 + $3))" = 0 ]; then
-    say "$name ran no test"
+    reason="$name ran no test"
   else
     return
   fi
-  failed=$((failed + 1))
+  [ "$2" -gt 0 ] || failed=$((failed + 1))
+  failures+="${failures:+$'\n'}--- $reason ---"$'\n'"$(failed_tests <"$log")"
+}
+
+# What a log says about the tests that failed: what the runners repeat at their end, or the last lines if they did not get that far.
+failed_tests() {
+  awk '
+    /^failures:$|failing tests:$/ { inside = 1 }
+    /^test result:/ { inside = 0 }
+    { last[NR % 30] = $0 }
+    inside && ++count <= 200 { print }
+    END { if (!count) for (i = NR < 30 ? 1 : NR - 29; i <= NR; i++) print last[i % 30] }
+  '
 }
 
 # The closing lines of cargo's and of Node's test runners, summed: "PASSED FAILED SKIPPED".
