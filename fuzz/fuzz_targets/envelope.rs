@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use protocol::{
+use rollcall_protocol::{
     command::{Command, Outcome},
     envelope::Envelope,
 };

@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| gateway::fuzzing::keys(text));
+fuzz_target!(|text: &str| rollcall_gateway::fuzzing::keys(text));

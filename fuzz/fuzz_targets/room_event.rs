@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use protocol::event::{RoomEvent, lock::LockEvent, metadata::MetadataEvent};
+use rollcall_protocol::event::{RoomEvent, lock::LockEvent, metadata::MetadataEvent};
 
 fuzz_target!(|text: &str| {
     let (lock, metadata) = (LockEvent::read(text), MetadataEvent::read(text));

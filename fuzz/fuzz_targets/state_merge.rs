@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use protocol::{
+use rollcall_protocol::{
     Code,
     state::{check, merge},
 };

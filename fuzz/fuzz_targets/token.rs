@@ -5,5 +5,5 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let (header, payload) = text.split_once('\n').unwrap_or((text, ""));
-    gateway::fuzzing::token(header, payload);
+    rollcall_gateway::fuzzing::token(header, payload);
 });

@@ -31,7 +31,7 @@ test('versions are those of Cargo.toml, and images those of ./dev up --observe',
   const version = read('Cargo.toml').match(/^version = "(.*)"$/m)[1];
   assert.ok(read('deploy/Dockerfile').includes(`ARG ROLLCALL_VERSION=${version}\n`));
   assert.ok(all.includes(`\${ROLLCALL_VERSION:-${version}}`));
-  const observed = [...read('deploy/dev/observe.sh').matchAll(/echo (\S+\/\S+:\S+) ;;/g)].map(([, image]) => image);
+  const observed = [...read('scripts/observe.sh').matchAll(/echo (\S+\/\S+:\S+) ;;/g)].map(([, image]) => image);
   assert.equal(observed.length, 6);
   for (const image of observed) assert.ok(all.includes(`image: ${image}\n`), `docker-compose.yml has not ${image}`);
 });

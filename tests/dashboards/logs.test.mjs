@@ -10,7 +10,7 @@ import { complaints, linked, queries } from './logql.mjs';
 import { read } from './project.mjs';
 
 test('each query of logs can be read, and names labels and fields that lines have', () => {
-  for (const part of ['docs/telemetry.md', 'docs/runbooks/', 'deploy/grafana/dashboards/', 'datasource Jaeger']) {
+  for (const part of ['docs/telemetry.md', 'docs/runbooks/', 'deploy/telemetry/grafana/dashboards/', 'datasource Jaeger']) {
     assert.ok(queries.some(({ where }) => where.startsWith(part)), `no query was found in ${part}`);
   }
   assert.deepEqual(queries.flatMap(({ where, query }) => complaints(query).map((complaint) => `${where}: ${complaint}`)), []);
@@ -31,7 +31,7 @@ test('a link from a log line to its trace is made of a field that lines have', (
   for (const { matcherType, name } of linked) assert.ok(matcherType === 'label' && [...LABELS, ...FIELDS].includes(name), name);
 });
 
-const text = read('deploy/loki/loki.yaml');
+const text = read('deploy/telemetry/loki/loki.yaml');
 // As Loki's -config.expand-env=true does where no variable is set.
 const loki = parse(text.replace(/\$\{\w+:-?([^}]*)\}/g, '$1'));
 const hours = (duration) => Number(duration.match(/^(\d+)h$/)[1]);

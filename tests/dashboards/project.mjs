@@ -43,8 +43,8 @@ export const isSpan = (name) =>
 export const EVERYWHERE = ['service_name', 'service_namespace', 'service_instance_id', 'service_version', 'deployment_environment_name'];
 
 const rulesOf = (path) => parse(read(path)).groups.flatMap((group) => group.rules);
-export const recordings = rulesOf('deploy/prometheus/rules/recording.yml');
-export const alerts = rulesOf('deploy/prometheus/rules/alerts.yml');
+export const recordings = rulesOf('deploy/telemetry/prometheus/rules/recording.yml');
+export const alerts = rulesOf('deploy/telemetry/prometheus/rules/alerts.yml');
 
 /** Every series that exists, with its labels. */
 export const series = new Map(
@@ -56,13 +56,13 @@ export const series = new Map(
 for (const { record, expr } of recordings) series.set(record, series.get(expr.trim()) ?? []);
 series.set('ALERTS', ['alertname', 'alertstate', 'severity', ...EVERYWHERE]);
 
-export const dashboards = list('deploy/grafana/dashboards', '.json').map((path) => ({ path, board: JSON.parse(read(path)) }));
+export const dashboards = list('deploy/telemetry/grafana/dashboards', '.json').map((path) => ({ path, board: JSON.parse(read(path)) }));
 export const panels = dashboards.flatMap(({ path, board }) =>
   board.panels.map((panel) => ({ path, panel, where: `${path}, "${panel.title}"` })));
 
 /** The datasources, from whichever file provisions them. */
 export function provisioned() {
-  const folder = 'deploy/grafana/provisioning/datasources';
+  const folder = 'deploy/telemetry/grafana/provisioning/datasources';
   const files = [...list(folder, '.yaml'), ...list(folder, '.yml')];
   return files.flatMap((path) => parse(read(path)).datasources ?? []);
 }

@@ -1,4 +1,4 @@
-// Alerts and recording rules. Whether they fire when they must is for promtool (deploy/prometheus/tests): it runs here
+// Alerts and recording rules. Whether they fire when they must is for promtool (deploy/telemetry/prometheus/tests): it runs here
 // when PROMTOOL names it.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -24,7 +24,7 @@ test('each alert says how urgent it is, what happened, and which page helps', ()
 });
 
 test('each alert has a test in which it fires and one in which it is silent', () => {
-  const tests = list('deploy/prometheus/tests', '.test.yml').map(read).join('\n');
+  const tests = list('deploy/telemetry/prometheus/tests', '.test.yml').map(read).join('\n');
   for (const { alert } of alerts) {
     assert.match(tests, new RegExp(`"${alert}", alertstate="firing"|alertname: ${alert}\\n`), `${alert} never fires`);
     const family = alert.startsWith('Subscription') ? 'Subscription.+' : alert;
@@ -35,7 +35,7 @@ test('each alert has a test in which it fires and one in which it is silent', ()
 
 test('promtool: the rules are understood, and fire when they must', () => {
   assert.ok(process.env.PROMTOOL, 'the variable PROMTOOL has to name promtool; ./dev test stack does');
-  for (const [verb, files] of [['check', list('deploy/prometheus/rules', '.yml')], ['test', list('deploy/prometheus/tests', '.test.yml')]]) {
+  for (const [verb, files] of [['check', list('deploy/telemetry/prometheus/rules', '.yml')], ['test', list('deploy/telemetry/prometheus/tests', '.test.yml')]]) {
     const { status, stdout, stderr } = spawnSync(process.env.PROMTOOL, [verb, 'rules', ...files], { cwd: ROOT, encoding: 'utf8' });
     assert.equal(status, 0, stdout + stderr);
   }

@@ -8,7 +8,7 @@ import { Child } from './child.mjs';
 import { until, withTimeout } from './until.mjs';
 
 const BINARIES = process.env.ROLLCALL_BIN_DIR ?? fileURLToPath(new URL('../../target/release', import.meta.url));
-// The same with a field more in everything that they send each other (deploy/dev/build.sh: build_next).
+// The same with a field more in everything that they send each other (scripts/build.sh: build_next).
 const NEXT = process.env.ROLLCALL_NEXT_DIR ?? fileURLToPath(new URL('../../.dev/next/bin', import.meta.url));
 const START_MS = 10_000;
 // All clients of a test come from one address, and many of them at once.

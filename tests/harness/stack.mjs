@@ -19,7 +19,7 @@ const repository = (path) => join(ROOT, path);
 
 export const read = (path) => readFileSync(repository(path), 'utf8');
 
-export const RULES = 'deploy/prometheus/rules';
+export const RULES = 'deploy/telemetry/prometheus/rules';
 export const ruleFiles = () => (existsSync(repository(RULES)) ? readdirSync(repository(RULES)).filter((name) => name.endsWith('.yml')) : []);
 
 // Minutes become seconds: no test waits five minutes for an alert.
@@ -159,7 +159,7 @@ export class Stack {
         .map(async (name) => [name, String(await freePort())])));
     this.pager = await Pager.start();
 
-    this.jaeger = this.#add(new Jaeger('jaeger', 'jaeger', [`--config=${repository('deploy/jaeger/jaeger.yaml')}`], {
+    this.jaeger = this.#add(new Jaeger('jaeger', 'jaeger', [`--config=${repository('deploy/telemetry/jaeger/jaeger.yaml')}`], {
       env: {
         JAEGER_HOST: '127.0.0.1', JAEGER_PORT: ports.jaeger, JAEGER_OTLP_PORT: ports.jaegerOtlp,
         JAEGER_QUERY_GRPC_PORT: ports.jaegerGrpc, JAEGER_DATA: join(folder, 'jaeger'),
@@ -167,7 +167,7 @@ export class Stack {
       port: ports.jaeger, path: '/api/services',
     }));
     if (!logs && !WITHOUT_LOKI) {
-      this.loki = this.#add(new Loki('loki', 'loki', [`-config.file=${repository('deploy/loki/loki.yaml')}`, '-config.expand-env=true'], {
+      this.loki = this.#add(new Loki('loki', 'loki', [`-config.file=${repository('deploy/telemetry/loki/loki.yaml')}`, '-config.expand-env=true'], {
         env: { LOKI_HOST: '127.0.0.1', LOKI_PORT: ports.loki, LOKI_GRPC_PORT: ports.lokiGrpc, LOKI_DATA: join(folder, 'loki') },
         port: ports.loki, path: '/ready',
       }));
@@ -221,7 +221,7 @@ export class Stack {
 
   #prometheusFiles(folder, alertmanagerPort) {
     mkdirSync(join(folder, 'rules'), { recursive: true });
-    writeFileSync(join(folder, 'prometheus.yml'), soon(read('deploy/prometheus/prometheus.yml')));
+    writeFileSync(join(folder, 'prometheus.yml'), soon(read('deploy/telemetry/prometheus/prometheus.yml')));
     writeFileSync(join(folder, 'alertmanagers.yml'), `- targets: ['127.0.0.1:${alertmanagerPort}']\n`);
     for (const name of ruleFiles()) writeFileSync(join(folder, 'rules', name), soon(read(`${RULES}/${name}`)));
     return join(folder, 'prometheus.yml');
@@ -231,7 +231,7 @@ export class Stack {
   #alertmanagerFiles(folder, secrets) {
     mkdirSync(join(folder, 'secrets'), { recursive: true });
     const global = `global:\n  pagerduty_url: ${this.pager.url}/v2/enqueue\n`;
-    writeFileSync(join(folder, 'alertmanager.yml'), global + read('deploy/alertmanager/alertmanager.yml'));
+    writeFileSync(join(folder, 'alertmanager.yml'), global + read('deploy/telemetry/alertmanager/alertmanager.yml'));
     if (secrets) {
       writeFileSync(join(folder, 'secrets/slack_api_url'), `${this.pager.url}/services/T0/B0/x`);
       writeFileSync(join(folder, 'secrets/pagerduty_routing_key'), 'key-of-a-service');

@@ -36,7 +36,7 @@ export function template(name, args = [], { chart = CHART, version = VERSIONS.at
 /** Documents of YAML as `[{thing, complaints}]`; complaints are those of Kubernetes' schemas. */
 export function objects(yaml, versions = []) {
   const python = process.env.VALIDATE_PYTHON ?? 'python3';
-  const hint = `name by VALIDATE_PYTHON a Python with ${read('deploy/tools/kubernetes-validate/requirements.txt').match(/kubernetes-validate==\S+/)}`;
+  const hint = `name by VALIDATE_PYTHON a Python with ${read('scripts/tools/kubernetes-validate/requirements.txt').match(/kubernetes-validate==\S+/)}`;
   const { status, stdout, stderr } = run(python, [OBJECTS, ...versions], { input: yaml }, hint);
   if (status !== 0) throw new Error(/No module named/.test(stderr) ? `${python} lacks packages: ${hint}` : stderr);
   return JSON.parse(stdout);

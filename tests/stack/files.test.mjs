@@ -28,18 +28,18 @@ test('the collector refuses logs to an exporter that does not exist', () => {
   assert.match(stderr, /elsewhere/);
 });
 
-test('Jaeger accepts its file', () => accepts('jaeger', ['validate', '--config=deploy/jaeger/jaeger.yaml']));
+test('Jaeger accepts its file', () => accepts('jaeger', ['validate', '--config=deploy/telemetry/jaeger/jaeger.yaml']));
 
 test('promtool accepts the configuration and every rule', () => {
-  assert.match(accepts('promtool', ['check', 'config', 'deploy/prometheus/prometheus.yml']), /SUCCESS/);
+  assert.match(accepts('promtool', ['check', 'config', 'deploy/telemetry/prometheus/prometheus.yml']), /SUCCESS/);
 });
 
 test('Loki accepts its file', { skip: WITHOUT_LOKI }, () => {
-  accepts('loki', ['-config.file=deploy/loki/loki.yaml', '-config.expand-env=true', '-verify-config']);
+  accepts('loki', ['-config.file=deploy/telemetry/loki/loki.yaml', '-config.expand-env=true', '-verify-config']);
 });
 
 test('every uid that a file of Grafana names is provisioned', () => {
-  const sources = read('deploy/grafana/provisioning/datasources/rollcall.yaml');
+  const sources = read('deploy/telemetry/grafana/provisioning/datasources/rollcall.yaml');
   const uids = [...sources.matchAll(/^ {4}uid: (\S+)$/gm)].map(([, uid]) => uid);
   assert.deepEqual(uids, ['prometheus', 'jaeger', 'loki', 'alertmanager']);
   for (const [, uid] of sources.matchAll(/datasourceUid: (\S+)/g)) assert.ok(uids.includes(uid), uid);

@@ -11,7 +11,7 @@ import { SHORT_LIVES, System } from '../harness/system.mjs';
 import { until } from '../harness/until.mjs';
 import { everything } from '../harness/usage.mjs';
 
-const DASHBOARDS = 'deploy/grafana/dashboards';
+const DASHBOARDS = 'deploy/telemetry/grafana/dashboards';
 // Queries that have nothing to show in a healthy system, by a part of them, and why.
 const MAY_BE_EMPTY = [];
 

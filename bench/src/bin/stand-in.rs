@@ -7,13 +7,13 @@
 
 use std::{env, error::Error, sync::Arc, time::Duration};
 
-use bus::{Answer, Bus, Listener, Role, redis};
-use protocol::{
+use rollcall_bus::{Answer, Bus, Listener, Role, redis};
+use rollcall_protocol::{
     ConnId, InstanceId, RoomId, UserId,
     command::{Command, Join, JoinResult, Outcome},
 };
+use rollcall_telemetry::propagation::TraceContext;
 use serde_json::value::RawValue;
-use telemetry::propagation::TraceContext;
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},

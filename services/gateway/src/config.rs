@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use service::Reader;
+use rollcall_service::Reader;
 
 use crate::{
     auth,
@@ -14,7 +14,7 @@ use crate::{
 /// The settings, validated.
 pub struct Config {
     /// `redis_url`, `redis_password_file`
-    pub redis: bus::redis::Config,
+    pub redis: rollcall_bus::redis::Config,
     /// `port`
     pub port: u16,
     /// `cors_origins`
@@ -64,7 +64,7 @@ impl Config {
         let budgets = Budgets::read(reader);
         let drain = Duration::from_millis(reader.within("drain_ms", 0..=600_000));
         let auth = auth::Config::read(reader);
-        let redis = bus::redis::Config::read(reader)?;
+        let redis = rollcall_bus::redis::Config::read(reader)?;
         let (origins, auth, proxies, liveness, budgets) = (origins?, auth?, proxies?, liveness?, budgets?);
         Some(Self { redis, port, origins, auth, proxies, limits, liveness, pings, drain, budgets })
     }

@@ -37,8 +37,8 @@ mod translate;
 
 use std::{error::Error, net::SocketAddr, sync::Arc};
 
-use bus::{Bus, Role};
-use service::{Context, Health, Shutdown, Tasks};
+use rollcall_bus::{Bus, Role};
+use rollcall_service::{Context, Health, Shutdown, Tasks};
 
 pub use config::{Config, Pings};
 pub use liveness::Mode;
@@ -69,8 +69,10 @@ use crate::{
 /// The address cannot be bound, the Redis settings are invalid, or a permanent task ended. It is not an error if Redis is down.
 pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
     let address = SocketAddr::new(context.host, config.port);
-    let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::Gateway, context.instance.as_str().into());
+    let listener =
+        rollcall_service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let bus =
+        Bus::connect(rollcall_bus::redis::connect(config.redis)?, Role::Gateway, context.instance.as_str().into());
     let pending = Pending::new(Arc::clone(&bus));
     let reassert = Reassert::new(Arc::clone(&bus), Arc::clone(&pending));
     let relay = Relay::new(Arc::clone(&bus), Arc::clone(&reassert));

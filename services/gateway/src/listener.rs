@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::{Bus, Listener};
-use protocol::Partition;
+use rollcall_bus::{Bus, Listener};
+use rollcall_protocol::Partition;
 
 use crate::{pending::Pending, reassert::Reassert, relay::Relay};
 

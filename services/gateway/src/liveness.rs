@@ -7,7 +7,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use service::Tasks;
+use rollcall_service::Tasks;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// The time between two checks of all connections: 1 s, or a tenth of a TTL below 10 s.

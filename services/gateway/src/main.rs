@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use service::Program;
+use rollcall_service::Program;
 use tikv_jemallocator::Jemalloc;
 
 /// glibc's allocator keeps what thousands of clients took after they are gone.
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     };
     let mut args = std::env::args().skip(1);
     if args.next().as_deref() == Some("revoke") {
-        return gateway::revoke::main(program.defaults, args);
+        return rollcall_gateway::revoke::main(program.defaults, args);
     }
-    service::main(program, gateway::Config::load, gateway::run)
+    rollcall_service::main(program, rollcall_gateway::Config::load, rollcall_gateway::run)
 }

@@ -9,14 +9,14 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use bus::Bus;
 use parking_lot::Mutex;
-use protocol::{
+use rollcall_bus::Bus;
+use rollcall_protocol::{
     Fault, Partition,
     command::{Command, Leave},
 };
-use service::Tasks;
-use telemetry::{LogLimit, metrics, propagation::TraceContext};
+use rollcall_service::Tasks;
+use rollcall_telemetry::{LogLimit, metrics, propagation::TraceContext};
 use tokio::time::Instant;
 
 use crate::{

@@ -5,12 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bus::{
+use rollcall_bus::{
     redis,
     revocations::{Revocation, Revocations, Subject},
 };
-use protocol::limits::MAX_SAFE_INTEGER;
-use service::Reader;
+use rollcall_protocol::limits::MAX_SAFE_INTEGER;
+use rollcall_service::Reader;
 use tokio::time::timeout;
 
 use crate::auth::revocations_kept;

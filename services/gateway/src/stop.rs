@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::Bus;
+use rollcall_bus::Bus;
 use socketioxide::SocketIo;
 use tokio::time::sleep;
 

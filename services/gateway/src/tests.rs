@@ -9,17 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::{Bus, Listener, Reply, Role, redis};
-use protocol::{
+use rollcall_bus::{Bus, Listener, Reply, Role, redis};
+use rollcall_protocol::{
     Code, ConnId, Fault, Partition, RoomId,
     command::{Audit, Command, Leave, Outcome, Restore, Restored},
     envelope::{Envelope, Item},
     event::Reason,
 };
+use rollcall_service::Tasks;
+use rollcall_telemetry::propagation::TraceContext;
+use rollcall_testkit::{Redis, until};
 use serde_json::value::RawValue;
-use service::Tasks;
-use telemetry::propagation::TraceContext;
-use testkit::{Redis, until};
 
 use crate::{
     pending::Pending,

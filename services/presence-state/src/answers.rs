@@ -11,10 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use bus::{Body, Bus, Reply};
 use parking_lot::Mutex;
-use protocol::command::Outcome;
-use service::Spawner;
+use rollcall_bus::{Body, Bus, Reply};
+use rollcall_protocol::command::Outcome;
+use rollcall_service::Spawner;
 
 pub(crate) use self::space::{Space, Spaces};
 use crate::open::Open;

@@ -10,12 +10,12 @@ use std::{
 };
 
 use futures_util::future;
-use protocol::{
+use rollcall_protocol::{
     Code, Fault, RoomId,
     command::{Command, Join, Outcome},
     envelope::wall_clock_ms,
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use crate::{
@@ -234,9 +234,9 @@ fn span(incoming: &Incoming) -> Span {
         return Span::none();
     }
     let span = match incoming.command.name() {
-        ("presence", verb) => telemetry::span::presence(verb),
-        ("lock", verb) => telemetry::span::lock(verb),
-        (_, verb) => telemetry::span::metadata(verb),
+        ("presence", verb) => rollcall_telemetry::span::presence(verb),
+        ("lock", verb) => rollcall_telemetry::span::lock(verb),
+        (_, verb) => rollcall_telemetry::span::metadata(verb),
     };
     incoming.trace.adopt(&span);
     if let Command::Join(join) = &incoming.command {
@@ -256,7 +256,7 @@ fn failed(span: &Span, command: &Command, fault: Fault) -> Outcome {
 }
 
 fn mark(span: &Span, fault: &Fault) {
-    let mark = if fault.code.is_refusal() { telemetry::span::refuse } else { telemetry::span::fail };
+    let mark = if fault.code.is_refusal() { rollcall_telemetry::span::refuse } else { rollcall_telemetry::span::fail };
     mark(span, fault.code.as_str(), &fault.message);
 }
 

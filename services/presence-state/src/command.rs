@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use protocol::{
+use rollcall_protocol::{
     Code, Fault,
     command::{Command, Outcome},
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 
 use crate::{
     locks, metadata, presence,

@@ -3,14 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bus::{Bus, Listener};
-use protocol::{
+use rollcall_bus::{Bus, Listener};
+use rollcall_protocol::{
     Code, Fault, Partition, RoomId,
     command::{Command, Outcome},
     envelope::{Envelope, wall_clock_ms},
 };
-use service::Tasks;
-use telemetry::{
+use rollcall_service::Tasks;
+use rollcall_telemetry::{
     LogLimit,
     metrics::{self, Reading},
     propagation::TraceContext,
@@ -143,12 +143,12 @@ async fn work(answers: Arc<Answers>, store: Arc<Store>, queue: Arc<Queue<Lane, I
 
 #[cfg(test)]
 mod tests {
-    use bus::{Role, redis};
-    use protocol::{
+    use rollcall_bus::{Role, redis};
+    use rollcall_protocol::{
         command::SnapshotQuery,
         envelope::{Item, Kind, VERSION},
     };
-    use testkit::Redis;
+    use rollcall_testkit::Redis;
 
     use super::*;
 

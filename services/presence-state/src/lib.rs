@@ -20,8 +20,8 @@ pub mod store;
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use bus::{Bus, Role};
-use service::{Context, Health, Shutdown, Tasks};
+use rollcall_bus::{Bus, Role};
+use rollcall_service::{Context, Health, Shutdown, Tasks};
 
 pub use config::Config;
 
@@ -34,8 +34,9 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// The address cannot be bound, the Redis settings are invalid, or a permanent task ended. It is not an error if Redis is down.
 pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
     let address = SocketAddr::new(context.host, config.admin_port);
-    let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::State, context.instance.as_str().into());
+    let listener =
+        rollcall_service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let bus = Bus::connect(rollcall_bus::redis::connect(config.redis)?, Role::State, context.instance.as_str().into());
     let tasks = Tasks::default();
     let store = Arc::new(store::Store::new(Arc::clone(&bus), config.metadata_ttl_ms, tasks.spawner()));
     let dispatch = dispatch::Dispatch::start(Arc::clone(&bus), &store, &tasks);

@@ -1,6 +1,6 @@
 //! Lock commands: which script each of them runs.
 
-use protocol::{
+use rollcall_protocol::{
     Fault,
     command::{
         Outcome,
@@ -49,7 +49,7 @@ pub(crate) async fn carry_out(store: &Store, caller: Caller<'_>, asked: &Lock) -
     Ok(Outcome::Lock(locked))
 }
 
-fn record_lock(span: &Span, lock: &protocol::LockId, conn: &protocol::ConnId) {
+fn record_lock(span: &Span, lock: &rollcall_protocol::LockId, conn: &rollcall_protocol::ConnId) {
     span.record("lock.channel_type", lock.channel.kind.as_str())
         .record("lock.name", lock.name.as_str())
         .record("presence.conn_id", conn.as_str());

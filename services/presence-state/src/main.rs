@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use service::Program;
+use rollcall_service::Program;
 
 fn main() -> ExitCode {
     let program = Program {
@@ -12,5 +12,5 @@ fn main() -> ExitCode {
         defaults: include_str!("../default.toml"),
         port: "admin_port",
     };
-    service::main(program, presence_state::Config::load, presence_state::run)
+    rollcall_service::main(program, rollcall_presence_state::Config::load, rollcall_presence_state::run)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use protocol::{
+use rollcall_protocol::{
     ChannelId, ChannelType, Fault,
     command::{
         Catchup, Outcome,
@@ -52,8 +52,13 @@ fn outcome(written: Written, act: &Act, span: &Span) -> Outcome {
         }
         Written::Rejected(rejected) => {
             if let Rejection::Conflict { key, expected, actual } = &rejected {
-                telemetry::metrics::metadata_conflict();
-                telemetry::span::metadata_conflict(span, key.as_ref().map(|key| key.as_str()), *expected, *actual);
+                rollcall_telemetry::metrics::metadata_conflict();
+                rollcall_telemetry::span::metadata_conflict(
+                    span,
+                    key.as_ref().map(|key| key.as_str()),
+                    *expected,
+                    *actual,
+                );
             }
             Outcome::Rejected(rejected)
         }

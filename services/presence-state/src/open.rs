@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use telemetry::metrics;
+use rollcall_telemetry::metrics;
 
 /// How many commands are open.
 #[derive(Clone, Default)]

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use telemetry::metrics::{self, Reading};
+use rollcall_telemetry::metrics::{self, Reading};
 
 /// See the module.
 #[derive(Default)]

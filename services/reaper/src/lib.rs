@@ -15,8 +15,8 @@ mod sweep;
 use std::{error::Error, net::SocketAddr, sync::Arc};
 
 use axum::Router;
-use bus::{Bus, Listener, Role};
-use service::{Context, Health, Shutdown, Tasks};
+use rollcall_bus::{Bus, Listener, Role};
+use rollcall_service::{Context, Health, Shutdown, Tasks};
 
 pub use config::Config;
 
@@ -30,8 +30,9 @@ impl Listener for NullListener {}
 /// It cannot listen, the Redis configuration cannot work, or a permanent task has ended. An unreachable Redis is no error.
 pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
     let address = SocketAddr::new(context.host, config.admin_port);
-    let listener = service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    let bus = Bus::connect(bus::redis::connect(config.redis)?, Role::Reaper, context.instance.as_str().into());
+    let listener =
+        rollcall_service::listen::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let bus = Bus::connect(rollcall_bus::redis::connect(config.redis)?, Role::Reaper, context.instance.as_str().into());
     bus.start(Arc::new(NullListener));
     let health = Health::new(context)
         .part("redis", {

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use bus::{Bus, redis, script::Script};
 use fred::{error::Error, interfaces::ClientLike as _, types::cluster::ClusterRouting};
 use futures_util::{StreamExt as _, stream};
-use protocol::{InstanceId, Partition};
+use rollcall_bus::{Bus, redis, script::Script};
+use rollcall_protocol::{InstanceId, Partition};
 use tracing::Span;
 
 /// Partitions per call, and names of gateways per answer: with more gateways a call has fewer partitions, so that no call blocks
@@ -71,7 +71,7 @@ async fn look_at(bus: &Bus, partitions: Vec<Partition>) -> Result<Vec<Seen>, Err
     let found = redis::observed(Span::none(), "evalsha", LOOK.name(), found).await?;
     let seen = partitions.into_iter().zip(found).map(|(partition, (gateways, overdue_ms, rooms, error))| Seen {
         partition,
-        gateways: gateways.iter().map(|code| keyspace::gateway_of(code)).collect(),
+        gateways: gateways.iter().map(|code| rollcall_keyspace::gateway_of(code)).collect(),
         overdue_ms: u64::try_from(overdue_ms).ok(),
         rooms,
         error: Some(error).filter(|error| !error.is_empty()),

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::InstanceId;
+use rollcall_protocol::InstanceId;
 
 /// See the module.
 #[derive(Debug, Default)]

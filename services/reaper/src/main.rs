@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use service::Program;
+use rollcall_service::Program;
 
 fn main() -> ExitCode {
     let program = Program {
@@ -12,5 +12,5 @@ fn main() -> ExitCode {
         defaults: include_str!("../default.toml"),
         port: "admin_port",
     };
-    service::main(program, reaper::Config::load, reaper::run)
+    rollcall_service::main(program, rollcall_reaper::Config::load, rollcall_reaper::run)
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use bus::{Bus, View};
-use protocol::{
+use rollcall_bus::{Bus, View};
+use rollcall_protocol::{
     Code, InstanceId, Partition,
     command::{Command, Outcome, Reap},
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use crate::{look::Seen, sweep::Sweeper};

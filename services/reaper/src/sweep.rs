@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::{Bus, Role, View};
 use futures_util::{TryStreamExt as _, stream};
 use parking_lot::Mutex;
-use protocol::{InstanceId, Partition};
-use telemetry::metrics;
+use rollcall_bus::{Bus, Role, View};
+use rollcall_protocol::{InstanceId, Partition};
+use rollcall_telemetry::metrics;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::Span;
 
@@ -72,7 +72,7 @@ impl Sweeper {
     /// Finds work and, unless evictions are paused, does it.
     async fn cycle(&self, bus: &Arc<Bus>, gauges: &Gauges, paused: bool) {
         let began = Instant::now();
-        let span = telemetry::span::reaper_cycle();
+        let span = rollcall_telemetry::span::reaper_cycle();
         *self.cycle.lock() = Cycle::default();
         let (seen, fault) = self.look(bus).await;
         let scanned = seen.len() as u64;
@@ -171,7 +171,7 @@ impl Sweeper {
                 }
             }
             Err(fault) => {
-                telemetry::span::fail(span, "sweep", &fault);
+                rollcall_telemetry::span::fail(span, "sweep", &fault);
                 if last.as_ref() != Some(&fault) {
                     tracing::warn!(fault, "cycle cut short; the rest is left to the next cycle");
                 }

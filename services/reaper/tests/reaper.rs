@@ -9,18 +9,18 @@ use std::{
     time::Duration,
 };
 
-use bus::{Bus, Listener, Reply, Role, Subjects, redis};
 use fred::{
     clients::Client,
     interfaces::{SetsInterface as _, SortedSetsInterface as _},
 };
-use protocol::{
+use rollcall_bus::{Bus, Listener, Reply, Role, Subjects, redis};
+use rollcall_protocol::{
     Code, Fault, Partition,
     command::{Command, Outcome},
     envelope::{Envelope, Item},
 };
-use service::{Context, Shutdown};
-use testkit::{Redis, until};
+use rollcall_service::{Context, Shutdown};
+use rollcall_testkit::{Redis, until};
 use tokio::{task::JoinHandle, time::sleep};
 
 const ALIVE: &str = "presence-gateway-0000000a";
@@ -103,11 +103,11 @@ async fn fill(redis: &Client, subjects: &Subjects) {
     ] {
         let base = subjects.partition(partition(index));
         let codes: Vec<_> =
-            gateways.iter().map(|gateway| keyspace::gateway_code(&(*gateway).into()).to_owned()).collect();
-        let () = redis.sadd(keyspace::gateways(&base), codes).await.unwrap();
-        let () = redis.sadd(keyspace::rooms(&base), "room").await.unwrap();
+            gateways.iter().map(|gateway| rollcall_keyspace::gateway_code(&(*gateway).into()).to_owned()).collect();
+        let () = redis.sadd(rollcall_keyspace::gateways(&base), codes).await.unwrap();
+        let () = redis.sadd(rollcall_keyspace::rooms(&base), "room").await.unwrap();
     }
-    let due = keyspace::due(&subjects.partition(partition(DUE)));
+    let due = rollcall_keyspace::due(&subjects.partition(partition(DUE)));
     let () = redis.zadd(due, None, None, false, false, (1.0, "room")).await.unwrap();
 }
 
@@ -125,7 +125,8 @@ async fn start_reaper(
     states: &States,
     interval: Duration,
 ) -> (Shutdown, JoinHandle<Result<(), String>>) {
-    let config = reaper::Config { redis: redis::Config::from_url(&server.url()).unwrap(), admin_port: 0, interval };
+    let config =
+        rollcall_reaper::Config { redis: redis::Config::from_url(&server.url()).unwrap(), admin_port: 0, interval };
     let context = Context {
         service: "presence-reaper",
         version: "0",
@@ -135,8 +136,9 @@ async fn start_reaper(
     };
     let end = Shutdown::default();
     let shutdown = end.clone();
-    let running =
-        tokio::spawn(async { reaper::run(config, context, shutdown).await.map_err(|error| error.to_string()) });
+    let running = tokio::spawn(async {
+        rollcall_reaper::run(config, context, shutdown).await.map_err(|error| error.to_string())
+    });
     until("it is there", async || states.bus.view().peers(Role::Reaper).first().cloned()).await;
     (end, running)
 }
@@ -188,7 +190,10 @@ async fn a_gateway_that_has_just_begun_is_not_taken_for_one_that_is_gone() {
         let name = format!("presence-gateway-0000001{n}");
         let newcomer = gateway(&server, &name).await;
         let base = states.bus.subjects().partition(partition(QUIET));
-        let () = client.sadd(keyspace::gateways(&base), keyspace::gateway_code(newcomer.instance())).await.unwrap();
+        let () = client
+            .sadd(rollcall_keyspace::gateways(&base), rollcall_keyspace::gateway_code(newcomer.instance()))
+            .await
+            .unwrap();
         until("the reaper knows it too", async || states.bus.view().is_alive(newcomer.instance()).then_some(())).await;
         sleep(Duration::from_millis(900)).await; // until the reaper has read the list
         assert_eq!(states.was_asked(QUIET, &[&name]), 0);
@@ -200,7 +205,8 @@ async fn a_gateway_that_comes_back_is_reaped_no_further() {
     let server = Redis::start();
     let (states, client) = presence_state(&server);
     let base = states.bus.subjects().partition(partition(ENDLESS));
-    let () = client.sadd(keyspace::gateways(&base), keyspace::gateway_code(&DEAD.into())).await.unwrap();
+    let () =
+        client.sadd(rollcall_keyspace::gateways(&base), rollcall_keyspace::gateway_code(&DEAD.into())).await.unwrap();
     let _reaper = start_reaper(&server, &states, Duration::from_millis(50)).await;
     let first = gateway(&server, ALIVE).await;
     calm(&first).await;

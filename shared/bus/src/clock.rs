@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::envelope::wall_clock_ms;
+use rollcall_protocol::envelope::wall_clock_ms;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::Partition;
-use telemetry::metrics::{self, Reading};
+use rollcall_protocol::Partition;
+use rollcall_telemetry::metrics::{self, Reading};
 
 use crate::{Bus, Role, Truce, View, Why, clock::local_ms, directory::Directory};
 
@@ -85,7 +85,7 @@ impl Bus {
 
     /// Translates a time of the hosts' clock into the clock of a partition's server. Both are milliseconds since 1970.
     pub fn redis_time_ms(&self, partition: Partition, wall_clock_ms: u64) -> u64 {
-        let from_now_ms = wall_clock_ms as i64 - protocol::envelope::wall_clock_ms() as i64;
+        let from_now_ms = wall_clock_ms as i64 - rollcall_protocol::envelope::wall_clock_ms() as i64;
         self.redis_now_ms_of(partition).saturating_add_signed(from_now_ms)
     }
 

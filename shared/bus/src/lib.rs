@@ -34,9 +34,9 @@ use std::{
 
 use fred::{clients::Client, types::ConnectHandle};
 use parking_lot::Mutex;
-use protocol::{Fault, InstanceId, command::Command};
-use service::{TaskFailed, Tasks};
-use telemetry::propagation::TraceContext;
+use rollcall_protocol::{Fault, InstanceId, command::Command};
+use rollcall_service::{TaskFailed, Tasks};
+use rollcall_telemetry::propagation::TraceContext;
 
 pub use directory::{Role, Truce, View, Why};
 pub use inbox::Listener;

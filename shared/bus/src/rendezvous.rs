@@ -1,7 +1,7 @@
 //! Rendezvous hashing (Thaler and Ravishankar, 1998): a key goes to the candidate with the highest score for it, so a
 //! candidate that joins or leaves moves only its own keys.
 
-use protocol::InstanceId;
+use rollcall_protocol::InstanceId;
 
 /// The candidate that serves `key`; the same on every machine and in every build.
 pub fn choose<'a>(key: &str, candidates: impl IntoIterator<Item = &'a InstanceId>) -> Option<&'a InstanceId> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use protocol::{InstanceId, Partition, RoomId};
+use rollcall_protocol::{InstanceId, Partition, RoomId};
 
 /// See the module.
 #[derive(Debug, Clone)]

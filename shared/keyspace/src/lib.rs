@@ -1,7 +1,7 @@
 //! The names of the presence keys. Only presence-state, which writes them, and the reaper, which reads them, may depend on this
 //! crate.
 //!
-//! Every key of a partition begins with the same `base`, such as `prs:{p17}` (`bus::Subjects::partition`), and so shares a hash
+//! Every key of a partition begins with the same `base`, such as `prs:{p17}` (`rollcall_bus::Subjects::partition`), and so shares a hash
 //! slot: one script reads and changes all of them at once. The scripts build the same names from the base.
 //!
 //! | key | type | holds |
@@ -20,7 +20,7 @@
 //!
 //! A gateway is written as its code: its instance name without the service's name.
 
-use protocol::{ChannelId, ConnId, InstanceId, RoomId};
+use rollcall_protocol::{ChannelId, ConnId, InstanceId, RoomId};
 
 const GATEWAY_PREFIX: &str = "presence-gateway-";
 

@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use telemetry::LogFormat;
+use rollcall_telemetry::LogFormat;
 
 use crate::{Reader, Shutdown, Tasks, probe, process_metrics, settings::Problems};
 
@@ -83,7 +83,7 @@ where
             return ExitCode::FAILURE;
         }
     };
-    let guard = telemetry::init(&telemetry);
+    let guard = rollcall_telemetry::init(&telemetry);
     let result =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
             runtime.block_on(async {
@@ -133,12 +133,12 @@ fn host(reader: &mut Reader) -> IpAddr {
 fn settings<C>(
     program: Program,
     load: impl FnOnce(&mut Reader) -> Option<C>,
-) -> Result<(C, Context, telemetry::Settings), Problems> {
+) -> Result<(C, Context, rollcall_telemetry::Settings), Problems> {
     let Program { service, version, defaults, .. } = program;
     let mut reader = Reader::open(defaults)?;
     let host = host(&mut reader);
     let filter: String = reader.get("rust_log");
-    if let Err(error) = telemetry::check_filter(&filter) {
+    if let Err(error) = rollcall_telemetry::check_filter(&filter) {
         reader.problem("rust_log", format!("is not a valid log filter: {error}"));
     }
     let format = reader.parse("log_format", log_format, "must be text or json").unwrap_or(LogFormat::Text);
@@ -146,7 +146,7 @@ fn settings<C>(
     let heartbeat_ratio = heartbeat_ratio(&mut reader, &environment);
     let config = load(&mut reader);
     let instance = instance(service);
-    let telemetry = telemetry::Settings {
+    let telemetry = rollcall_telemetry::Settings {
         service,
         version,
         instance: instance.clone(),

@@ -10,7 +10,7 @@ use nix::sys::{
     resource::{UsageWho, getrusage},
     time::TimeVal,
 };
-use telemetry::metrics::{self, Reading, observe};
+use rollcall_telemetry::metrics::{self, Reading, observe};
 use tokio::{
     runtime::{Handle, RuntimeMetrics},
     time::{Instant as Moment, sleep_until},

@@ -6,7 +6,7 @@ use opentelemetry::{
     KeyValue, global,
     metrics::{Counter, Histogram},
 };
-use telemetry::{TRACE, propagation::TraceContext};
+use rollcall_telemetry::{TRACE, propagation::TraceContext};
 use tracing::{Instrument as _, Span, field::Empty};
 
 /// A room's history is written to the archive: `archive.write`.
@@ -36,7 +36,7 @@ async fn keep(trace: &TraceContext, room: &str, events: &[String]) {
     trace.adopt(&span); // a child of what came over the bus; before it is entered
     match write(events).instrument(span.clone()).await {
         Ok(bytes) => drop(span.record("archive.bytes", bytes as i64)),
-        Err(error) => telemetry::span::fail(&span, "archive", &error.to_string()),
+        Err(error) => rollcall_telemetry::span::fail(&span, "archive", &error.to_string()),
     }
     ARCHIVED.add(events.len() as u64, &[KeyValue::new("kind", "room")]);
     TOOK.record(began.elapsed().as_secs_f64(), &[]);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use bus::revocations::Revocations;
 use parking_lot::Mutex;
-use protocol::{Fault, RoomId, client::Request};
+use rollcall_bus::revocations::Revocations;
+use rollcall_protocol::{Fault, RoomId, client::Request};
 
 use super::{
     Identity, Right,
@@ -109,7 +109,7 @@ impl Access {
 
 #[cfg(test)]
 mod tests {
-    use protocol::Code;
+    use rollcall_protocol::Code;
 
     use super::*;
     use crate::auth::testing::identity;
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn without_a_token_everything_is_allowed_and_nothing_ends() {
         let access = Access::new(None);
-        let join = protocol::client::parse(r#"["presence:join",{"roomId":"r","userId":"u"}]"#).unwrap();
+        let join = rollcall_protocol::client::parse(r#"["presence:join",{"roomId":"r","userId":"u"}]"#).unwrap();
         assert!(access.permit(&join, u64::MAX).is_ok() && access.allows(Right::Lock, &"r".into()));
         assert_eq!((access.due(u64::MAX), access.identity().is_none()), (Due::Nothing, true));
     }
@@ -141,7 +141,7 @@ mod tests {
     fn a_right_is_asked_for_by_room() {
         let access = Access::new(Some(identity(r#"[{"room":"a","allow":["metadata:read"]}]"#, 1_000)));
         assert!(access.allows(Right::MetadataRead, &"a".into()) && !access.allows(Right::MetadataRead, &"b".into()));
-        let join = protocol::client::parse(r#"["presence:join",{"roomId":"a"}]"#).unwrap();
+        let join = rollcall_protocol::client::parse(r#"["presence:join",{"roomId":"a"}]"#).unwrap();
         assert_eq!(access.permit(&join, 1).unwrap_err().code, Code::Forbidden);
     }
 }

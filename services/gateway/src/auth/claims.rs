@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use protocol::{Info, UserId, ids::check_id};
+use rollcall_protocol::{Info, UserId, ids::check_id};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
@@ -116,7 +116,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use protocol::limits::MAX_INFO_BYTES;
+    use rollcall_protocol::limits::MAX_INFO_BYTES;
 
     use super::*;
     use crate::auth::Right;
@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn sentence(result: Result<Identity, Rejection>) -> String {
-        protocol::Fault::from(result.unwrap_err()).message
+        rollcall_protocol::Fault::from(result.unwrap_err()).message
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use service::Reader;
+use rollcall_service::Reader;
 
 use super::{
     claims::Rules,

@@ -121,7 +121,7 @@ fn public_keys(bytes: &[u8]) -> Result<KeySet, BadKey> {
 
 #[cfg(test)]
 mod tests {
-    use service::Tasks;
+    use rollcall_service::Tasks;
 
     use super::*;
     use crate::auth::testing::{Issuer, TempFile};

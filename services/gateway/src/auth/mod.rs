@@ -45,9 +45,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bus::{Bus, revocations::Revocations};
-use protocol::{Fault, Info, UserId, client::Token};
-use service::Tasks;
+use rollcall_bus::{Bus, revocations::Revocations};
+use rollcall_protocol::{Fault, Info, UserId, client::Token};
+use rollcall_service::Tasks;
 
 pub(crate) use self::outsiders::Outsiders;
 pub(crate) use self::{

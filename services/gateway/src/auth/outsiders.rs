@@ -1,6 +1,6 @@
 //! Without authentication: whether metadata and locks of a name are for everyone, or only for members of the room of that name.
 
-use protocol::{Fault, RoomId, client::Request};
+use rollcall_protocol::{Fault, RoomId, client::Request};
 
 use super::permit::forbidden;
 
@@ -43,7 +43,7 @@ impl Outsiders {
 
 #[cfg(test)]
 mod tests {
-    use protocol::client::parse;
+    use rollcall_protocol::client::parse;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! Whether a token allows what its client asks for. The one place that decides.
 
-use protocol::{
+use rollcall_protocol::{
     Code, Fault,
     client::{LockAsk, MetadataAsk, Request},
 };
@@ -52,7 +52,7 @@ pub(crate) fn unauthenticated(sentence: &str) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use protocol::client::parse;
+    use rollcall_protocol::client::parse;
 
     use super::*;
     use crate::auth::LEEWAY_S;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use jsonwebtoken::errors::{Error, ErrorKind};
-use protocol::{Code, Fault};
+use rollcall_protocol::{Code, Fault};
 
 use super::{LEEWAY_S, MAX_TOKEN_BYTES};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::ids::check_id;
+use rollcall_protocol::ids::check_id;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

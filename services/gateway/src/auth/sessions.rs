@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use bus::revocations::Revocations;
 use parking_lot::Mutex;
-use service::Tasks;
+use rollcall_bus::revocations::Revocations;
+use rollcall_service::Tasks;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::now_s;

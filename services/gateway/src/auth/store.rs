@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service::Tasks;
+use rollcall_service::Tasks;
 
 use super::{file::KeyFile, jwks::Jwks, key::KeySet, rejection::Rejection};
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use bus::{Bus, revocations::Revocations};
-use protocol::{Fault, client::Token};
-use service::Tasks;
+use rollcall_bus::{Bus, revocations::Revocations};
+use rollcall_protocol::{Fault, client::Token};
+use rollcall_service::Tasks;
 
 use super::{
     Identity, Verifier,

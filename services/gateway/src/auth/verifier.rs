@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jsonwebtoken::{Validation, decode, errors::ErrorKind};
-use protocol::Fault;
+use rollcall_protocol::Fault;
+use rollcall_service::Tasks;
 use serde_json::value::RawValue;
-use service::Tasks;
 
 use super::{
     Identity, LEEWAY_S,

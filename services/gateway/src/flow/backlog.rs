@@ -10,8 +10,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use service::Tasks;
-use telemetry::metrics::{self, Reading, Refusal};
+use rollcall_service::Tasks;
+use rollcall_telemetry::metrics::{self, Reading, Refusal};
 use tokio::{select, sync::Notify, time::sleep};
 
 use super::{Flow, large::Line, outward::DEBTOR_BYTES};

@@ -1,6 +1,6 @@
 //! The settings: what clients may cost.
 
-use service::Reader;
+use rollcall_service::Reader;
 
 use super::{Limits, memory, rate::Quota};
 

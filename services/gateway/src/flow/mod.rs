@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use telemetry::metrics::Refusal;
+use rollcall_telemetry::metrics::Refusal;
 use tokio::{select, time::sleep};
 
 use self::{

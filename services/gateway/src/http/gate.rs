@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderValue, StatusCode, Uri, header};
-use service::Shutdown;
+use rollcall_service::Shutdown;
 
 /// Open to everyone; once a shutdown was requested only to existing sessions; once shut to no one.
 pub(crate) struct Gate {

@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use telemetry::metrics::Refusal;
+use rollcall_telemetry::metrics::Refusal;
 
 use super::{
     gate::is_socket_io,

@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use telemetry::metrics::Refusal;
+use rollcall_telemetry::metrics::Refusal;
 use tokio::{net::TcpStream, time::timeout};
 use tower::Service as _;
 

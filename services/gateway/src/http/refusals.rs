@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use telemetry::{
+use rollcall_telemetry::{
     LogLimit,
     metrics::{self, Refusal},
 };

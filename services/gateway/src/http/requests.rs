@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::{Method, StatusCode};
-use telemetry::metrics::Refusal;
+use rollcall_telemetry::metrics::Refusal;
 use tokio::time::timeout;
 
 use super::{

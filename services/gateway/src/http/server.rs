@@ -14,7 +14,7 @@ use http::StatusCode;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use nix::sys::resource::{Resource, getrlimit};
-use telemetry::{
+use rollcall_telemetry::{
     LogLimit,
     metrics::{self, Reading, Refusal},
 };

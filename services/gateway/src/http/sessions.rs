@@ -8,8 +8,8 @@ use axum::{
     response::Response,
 };
 use http::StatusCode;
-use service::Tasks;
-use telemetry::metrics::{self, Reading, Refusal};
+use rollcall_service::Tasks;
+use rollcall_telemetry::metrics::{self, Reading, Refusal};
 
 use super::{
     address::Source,

@@ -7,8 +7,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rollcall_telemetry::metrics::Refusal;
 use socketioxide::socket::Sid;
-use telemetry::metrics::Refusal;
 use tokio::time::Instant;
 
 use super::{

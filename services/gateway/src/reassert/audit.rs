@@ -7,11 +7,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use protocol::{
+use rollcall_protocol::{
     Fault, Partition, RoomId,
     command::{Audit, Command, Outcome},
 };
-use telemetry::metrics;
+use rollcall_telemetry::metrics;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Next, Reassert, Work};

@@ -20,14 +20,14 @@ use std::{
     time::{self, Duration},
 };
 
-use bus::Bus;
 use parking_lot::Mutex;
-use protocol::{
+use rollcall_bus::Bus;
+use rollcall_protocol::{
     ConnId, Fault, Partition, RoomId,
     command::{Command, Leave, Outcome, Restored},
 };
-use service::Tasks;
-use telemetry::{
+use rollcall_service::Tasks;
+use rollcall_telemetry::{
     metrics::{self, Reading},
     propagation::TraceContext,
 };

@@ -9,11 +9,11 @@ use std::{
     },
 };
 
-use protocol::{
+use rollcall_protocol::{
     ConnId, RoomId,
     command::{Command, Outcome, Restore, Restored, Strays},
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 use tokio::time::Instant;
 
 use super::{Next, Reassert, Source, Work};

@@ -96,7 +96,7 @@ impl Delivery {
 
 #[cfg(test)]
 mod tests {
-    use protocol::RoomId;
+    use rollcall_protocol::RoomId;
 
     use super::*;
 

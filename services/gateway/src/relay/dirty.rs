@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
-use bus::Bus;
-use protocol::{
+use rollcall_bus::Bus;
+use rollcall_protocol::{
     Fault,
     command::{Command, Outcome, SnapshotQuery},
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 use tokio::{task::yield_now, time::Instant};
 
 use super::{
@@ -79,7 +79,7 @@ impl Dirty {
     /// Events of a room may be missing: begins a repair, or has the one that is under way fetch another snapshot.
     pub(super) fn repair(&self, room: &Arc<RoomHandle>) {
         if self.begin_repair(room) {
-            telemetry::metrics::gap();
+            rollcall_telemetry::metrics::gap();
         }
     }
 

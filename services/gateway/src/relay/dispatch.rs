@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use protocol::event::{RoomEvent, lock::LockEvent, metadata::MetadataEvent};
-use telemetry::{LogLimit, propagation::TraceContext};
+use rollcall_protocol::event::{RoomEvent, lock::LockEvent, metadata::MetadataEvent};
+use rollcall_telemetry::{LogLimit, propagation::TraceContext};
 
 use super::{
     delivery::Deliver,
@@ -53,7 +53,7 @@ impl Dispatch {
         match heard {
             Heard::Gap => self.dirty.repair(room),
             Heard::Delivered(recipients) => {
-                telemetry::metrics::delivered(event.kind.as_str(), recipients);
+                rollcall_telemetry::metrics::delivered(event.kind.as_str(), recipients);
                 trace(room, event.traceparent, recipients);
                 return recipients;
             }
@@ -84,7 +84,7 @@ impl Dispatch {
 /// The span of an event that went to members, if its request is traced.
 fn trace(room: &RoomHandle, traceparent: Option<&str>, recipients: usize) {
     if traceparent.is_some() {
-        let span = telemetry::span::deliver(&room.channel, room.id.as_str(), recipients);
+        let span = rollcall_telemetry::span::deliver(&room.channel, room.id.as_str(), recipients);
         TraceContext::read(traceparent, None).adopt(&span);
     }
 }

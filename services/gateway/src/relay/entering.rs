@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use protocol::{ConnId, Fault, RoomId, command::Joined};
+use rollcall_protocol::{ConnId, Fault, RoomId, command::Joined};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::{ConnId, Fault, LockId, RoomId};
+use rollcall_protocol::{ConnId, Fault, LockId, RoomId};
 use tokio::sync::watch;
 use tracing::Span;
 

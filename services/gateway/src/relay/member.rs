@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::{ConnId, Info, RoomId, command::Restored};
+use rollcall_protocol::{ConnId, Info, RoomId, command::Restored};
 use serde_json::value::RawValue;
 
 use super::room::Sink;

@@ -21,10 +21,10 @@ mod tries;
 
 use std::{sync::Arc, thread, time::Instant};
 
-use bus::Bus;
-use protocol::{ConnId, Fault, Partition, RoomId};
-use service::Tasks;
-use telemetry::LogLimit;
+use rollcall_bus::Bus;
+use rollcall_protocol::{ConnId, Fault, Partition, RoomId};
+use rollcall_service::Tasks;
+use rollcall_telemetry::LogLimit;
 use tracing::Span;
 
 use self::{

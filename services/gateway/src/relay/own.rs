@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use protocol::{
+use rollcall_protocol::{
     ConnId, Partition, RoomId,
     command::{Leave, Restored},
 };
@@ -78,7 +78,7 @@ impl Source for Own {
                     room: room.clone(),
                     conn: conn.clone(),
                     op: *op,
-                    reason: protocol::event::Reason::Disconnected,
+                    reason: rollcall_protocol::event::Reason::Disconnected,
                 }),
             }
         }

@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use bus::Bus;
 use parking_lot::{Mutex, MutexGuard};
-use protocol::{Fault, Partition, RoomId};
+use rollcall_bus::Bus;
+use rollcall_protocol::{Fault, Partition, RoomId};
 use tokio::{
     sync::{OnceCell, Semaphore},
     time::Instant,
@@ -126,8 +126,8 @@ impl Registry {
     /// `UNAVAILABLE`: Redis did not confirm the subscription.
     pub(super) async fn subscribe(&self, room: &RoomHandle, span: &Span) -> Result<(), Fault> {
         let subscribe = || {
-            let span = telemetry::span::command(span, "ssubscribe", &room.channel);
-            bus::redis::observed(span, "ssubscribe", "", self.bus.subscribe(&room.channel))
+            let span = rollcall_telemetry::span::command(span, "ssubscribe", &room.channel);
+            rollcall_bus::redis::observed(span, "ssubscribe", "", self.bus.subscribe(&room.channel))
         };
         let subscribed = room.subscribed.get_or_try_init(subscribe).await;
         subscribed.map(|_| ()).map_err(|error| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::{Code, Fault};
+use rollcall_protocol::{Code, Fault};
 
 use crate::backoff::Backoff;
 

@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Instant};
 
-use protocol::{Fault, client::Rejection};
-use serde::Serialize;
-use serde_json::value::RawValue;
-use telemetry::{
+use rollcall_protocol::{Fault, client::Rejection};
+use rollcall_telemetry::{
     heartbeat::HeartbeatSpan,
     metrics::{self, Operation},
 };
+use serde::Serialize;
+use serde_json::value::RawValue;
 use tracing::Span;
 
 use super::outlet::Outlet;
@@ -84,8 +84,8 @@ impl Ack {
         match &mut self.heartbeat {
             Some(heartbeat) if fault.code.is_refusal() => heartbeat.refuse(code, message),
             Some(heartbeat) => heartbeat.fail(code, message),
-            None if fault.code.is_refusal() => telemetry::span::refuse(&self.span, code, message),
-            None => telemetry::span::fail(&self.span, code, message),
+            None if fault.code.is_refusal() => rollcall_telemetry::span::refuse(&self.span, code, message),
+            None => rollcall_telemetry::span::fail(&self.span, code, message),
         }
         self.send(answer);
     }

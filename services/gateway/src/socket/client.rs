@@ -8,17 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::Bus;
-use protocol::{
+use rollcall_bus::Bus;
+use rollcall_protocol::{
     Code, ConnId, Fault, RoomId,
     client::{HeartbeatAnswer, Request, Token},
 };
-use socketioxide::{TransportType, socket::Socket};
-use telemetry::{
+use rollcall_telemetry::{
     LogLimit,
     metrics::{self, Reading, Refusal},
     propagation::TraceContext,
 };
+use socketioxide::{TransportType, socket::Socket};
 
 use super::{outlet::Outlet, session::Session};
 use crate::{

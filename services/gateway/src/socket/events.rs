@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
-use protocol::{
+use rollcall_protocol::{
     Code, Fault,
     client::{self, LockAsk, MetadataAsk, RateRejection, RejectedEvent, Request},
+};
+use rollcall_telemetry::{
+    heartbeat::HeartbeatSpan,
+    metrics::{self, Operation, Refusal},
 };
 use socketioxide::{
     TransportType,
     adapter::LocalAdapter,
     handler::{MessageHandler, Value},
     socket::Socket,
-};
-use telemetry::{
-    heartbeat::HeartbeatSpan,
-    metrics::{self, Operation, Refusal},
 };
 use tracing::Span;
 
@@ -115,7 +115,7 @@ fn name(request: &Result<Request, Fault>) -> (Operation, &'static str) {
 
 /// The span of a heartbeat without a patch, if it is sampled.
 fn heartbeat_span(client: &Client, socket: &Socket) -> Option<HeartbeatSpan> {
-    telemetry::sample_heartbeat()
+    rollcall_telemetry::sample_heartbeat()
         .then(|| HeartbeatSpan::arrived(client.conn.shared(), transport(socket), &client.connect_trace))
         .flatten()
 }
@@ -129,7 +129,8 @@ fn rejected_span(client: &Client, socket: &Socket, arguments: &Value) -> Span {
         Value::Str(text, _) => RejectedEvent::read(text),
         Value::Bytes(_) => RejectedEvent::default(),
     };
-    let span = telemetry::span::socket_event(event.unwrap_or("invalid"), client.conn.as_str(), transport(socket));
+    let span =
+        rollcall_telemetry::span::socket_event(event.unwrap_or("invalid"), client.conn.as_str(), transport(socket));
     client.connect_trace.link(&span);
     room.map(|room| span.record("presence.room_id", room));
     user.map(|user| span.record("presence.user_id", user));
@@ -137,10 +138,10 @@ fn rejected_span(client: &Client, socket: &Socket, arguments: &Value) -> Span {
 }
 
 fn span(client: &Client, socket: &Socket, request: &Request, event: &'static str) -> Span {
-    if matches!(request, Request::Heartbeat { .. }) && !telemetry::sample_heartbeat() {
+    if matches!(request, Request::Heartbeat { .. }) && !rollcall_telemetry::sample_heartbeat() {
         return Span::none();
     }
-    let span = telemetry::span::socket_event(event, client.conn.as_str(), transport(socket));
+    let span = rollcall_telemetry::span::socket_event(event, client.conn.as_str(), transport(socket));
     if span.is_disabled() {
         return span;
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use protocol::{ConnId, LockId, RoomId, command::lock::Held};
+use rollcall_protocol::{ConnId, LockId, RoomId, command::lock::Held};
 use tokio::{sync::watch, time::Instant};
 
 use super::{ack::Ack, task::OwnedTask};

@@ -27,7 +27,11 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::extract::ConnectInfo;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use protocol::{Code, ConnId, Fault, client::Token};
+use rollcall_protocol::{Code, ConnId, Fault, client::Token};
+use rollcall_telemetry::{
+    metrics::{self, Refusal},
+    propagation::TraceContext,
+};
 use serde::{Deserialize, Deserializer};
 use socketioxide::{
     ParserConfig, SocketIo,
@@ -36,10 +40,6 @@ use socketioxide::{
     handler::{ConnectHandler as _, FromConnectParts, Value},
     layer::SocketIoLayer,
     socket::Socket,
-};
-use telemetry::{
-    metrics::{self, Refusal},
-    propagation::TraceContext,
 };
 use tracing::Span;
 
@@ -154,7 +154,7 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
     let (conn, transport) = (random_id(), client::transport(socket));
     // One that enters too often is read slowly, and leaves no more than that in the traces.
     let span = match owed.is_zero() {
-        true => telemetry::span::socket_connect(conn.as_str(), transport, &address),
+        true => rollcall_telemetry::span::socket_connect(conn.as_str(), transport, &address),
         false => Span::none(),
     };
     TraceContext::read(handshake.traceparent.as_deref(), None).link(&span);

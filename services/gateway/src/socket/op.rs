@@ -1,7 +1,7 @@
 //! An operation in a session's queue.
 
-use protocol::client::Request;
-use telemetry::propagation::TraceContext;
+use rollcall_protocol::client::Request;
+use rollcall_telemetry::propagation::TraceContext;
 
 use super::{ack::Ack, held::TakenLocks};
 

@@ -11,7 +11,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use protocol::ConnId;
+use rollcall_protocol::ConnId;
+use rollcall_telemetry::metrics::{self, Refusal};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::{
@@ -20,7 +21,6 @@ use socketioxide::{
     handler::{FromMessageParts as _, Value},
     socket::{Sid, Socket},
 };
-use telemetry::metrics::{self, Refusal};
 use tokio::time::sleep;
 
 use super::{pending_acks::PendingAcks, task::OwnedTask};

@@ -8,7 +8,7 @@ mod tests;
 use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
-use protocol::{Code, ConnId, Fault, Info, RoomId, UserId, client::Request, command::Restored};
+use rollcall_protocol::{Code, ConnId, Fault, Info, RoomId, UserId, client::Request, command::Restored};
 use serde_json::value::RawValue;
 
 use self::standing::Standing;

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Weak};
 
-use bus::{Bus, Listener, Role, redis};
-use protocol::{ChannelId, LockId, command::lock::Held};
+use rollcall_bus::{Bus, Listener, Role, redis};
+use rollcall_protocol::{ChannelId, LockId, command::lock::Held};
+use rollcall_telemetry::propagation::TraceContext;
+use rollcall_testkit::{Redis, until};
 use socketioxide::socket::Sid;
-use telemetry::propagation::TraceContext;
-use testkit::{Redis, until};
 use tracing::Span;
 
 use super::{

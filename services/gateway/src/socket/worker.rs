@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use protocol::{
+use rollcall_protocol::{
     Code, Fault,
     client::{DONE, Request},
 };
-use telemetry::{
+use rollcall_telemetry::{
     metrics::{self, Refusal},
     propagation::TraceContext,
 };
@@ -52,7 +52,7 @@ impl Client {
         metrics::connection_ended(transport, reason, lived);
         let lived_ms = lived.as_millis() as u64;
         let span = match self.outlet.flow().owes() {
-            false => telemetry::span::socket_disconnect(self.conn.as_str(), transport, reason, lived_ms),
+            false => rollcall_telemetry::span::socket_disconnect(self.conn.as_str(), transport, reason, lived_ms),
             true => Span::none(),
         };
         self.connect_trace.link(&span);

@@ -1,6 +1,6 @@
 //! Builds acknowledgements from presence-state's answers.
 
-use protocol::{
+use rollcall_protocol::{
     ChannelId, Fault, Info,
     client::{
         ChannelAnswer, ChannelItem, HeldRejection, List, ListedLock, LockAnswer, LocksAnswer, Member, Object, Rejection,
@@ -60,7 +60,7 @@ pub(crate) fn lock_held<'a>(fault: &'a Fault, holder: &'a Held) -> HeldRejection
 
 #[cfg(test)]
 mod tests {
-    use protocol::{Code, LockId};
+    use rollcall_protocol::{Code, LockId};
 
     use super::*;
 

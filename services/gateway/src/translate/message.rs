@@ -1,6 +1,6 @@
 //! Builds messages to members from what a script published.
 
-use protocol::{
+use rollcall_protocol::{
     RoomId,
     client::{
         ChangedItem, EventKind, EventMessage, LeaveReason, List, LockChange, LockMessage, MetadataMessage, Operation,

@@ -1,4 +1,4 @@
-//! Converts between messages of services (`protocol::command`, `protocol::event`) and of clients (`protocol::client`). Pure
+//! Converts between messages of services (`rollcall_protocol::command`, `rollcall_protocol::event`) and of clients (`rollcall_protocol::client`). Pure
 //! functions. Requests are moved and answers borrow, so no state or value is copied.
 //!
 //! - `request`: commands from a client's write.

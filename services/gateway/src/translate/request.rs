@@ -1,6 +1,6 @@
 //! Builds commands from a client's write.
 
-use protocol::{
+use rollcall_protocol::{
     client,
     command::metadata::{ItemChange, WriteOptions},
 };

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use parking_lot::Mutex;
-use protocol::RoomId;
+use rollcall_protocol::RoomId;
 
 /// How many rooms there is space for, 16 bytes each.
 const PLACES: usize = 65_536;

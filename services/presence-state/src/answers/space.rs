@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use protocol::{
+use rollcall_protocol::{
     command::Command,
     limits::{MAX_CHANNEL_BYTES, MAX_ROOM_BYTES},
 };
@@ -96,7 +96,7 @@ impl Drop for Space {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
-    use protocol::{
+    use rollcall_protocol::{
         ChannelId,
         command::{
             SnapshotQuery,

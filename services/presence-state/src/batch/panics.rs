@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
-use protocol::{Code, Fault, command::Outcome};
+use rollcall_protocol::{Code, Fault, command::Outcome};
 
 use super::{Done, Incoming, log_failure, to_sender};
 

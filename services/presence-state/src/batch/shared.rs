@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use protocol::{
+use rollcall_protocol::{
     ChannelId, Code,
     command::{Command, metadata::Act},
     envelope::wall_clock_ms,
@@ -86,7 +86,7 @@ async fn heartbeats(store: &Arc<Store>, call: &[Incoming]) -> Vec<Addressed> {
         // One room that cannot be read must not fail the others: carry out each command on its own. Those that were carried out
         // already are repeated, which does no harm.
         Err(fault) if fault.code == Code::Internal && call.len() > 1 => {
-            spans.iter().for_each(|span| telemetry::span::fail(span, fault.code.as_str(), &fault.message));
+            spans.iter().for_each(|span| rollcall_telemetry::span::fail(span, fault.code.as_str(), &fault.message));
             let mut answers = Vec::with_capacity(call.len());
             for one in call {
                 answers.push(Box::pin(single(store, one)).await);

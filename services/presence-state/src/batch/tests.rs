@@ -1,10 +1,10 @@
 //! Order, deadlines and faults of a batch, against a real Redis.
 
-use bus::{Bus, Listener, Role, redis};
 use fred::interfaces::{ClientLike as _, HashesInterface as _, KeysInterface as _};
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
-use protocol::{
+use rollcall_bus::{Bus, Listener, Role, redis};
+use rollcall_protocol::{
     ChannelId, LockId,
     command::{
         Audit, Heartbeat, Leave, Reap, Restore, Restored, SnapshotQuery,
@@ -13,9 +13,9 @@ use protocol::{
     },
     event::Reason,
 };
+use rollcall_service::Tasks;
+use rollcall_testkit::{Redis, until};
 use serde_json::value::RawValue;
-use service::Tasks;
-use testkit::{Redis, until};
 
 use super::*;
 use crate::{
@@ -235,14 +235,14 @@ async fn a_room_that_cannot_be_read_does_not_affect_others() {
     let server = Redis::start();
     let (bus, store) = open(&server).await;
     let base = |room: &RoomId| bus.subjects().partition(room.partition());
-    let record = |room: &RoomId| keyspace::members(&base(room), room);
+    let record = |room: &RoomId| rollcall_keyspace::members(&base(room), room);
     for room in ["before", "after"].map(RoomId::from) {
-        let head = (keyspace::room(&base(&room), &room), ("head", "1 1 1 10 1 00000000"));
+        let head = (rollcall_keyspace::room(&base(&room), &room), ("head", "1 1 1 10 1 00000000"));
         let () = bus.commands().hset(head.0, head.1).await.unwrap();
         let () = bus.commands().hset(record(&room), ("c", "7\n1\nn\nann\n\n{}")).await.unwrap();
     }
     let broken = RoomId::from("broken");
-    for key in [record(&broken), keyspace::revisions(&base(&broken), &broken)] {
+    for key in [record(&broken), rollcall_keyspace::revisions(&base(&broken), &broken)] {
         let () = bus.commands().set(key, "no hash", None, None, false).await.unwrap();
     }
 
@@ -373,7 +373,11 @@ async fn how_large_a_room_is_is_learned_from_what_lists_it_alone() {
     assert!(matches!(*ask(Some(read.at)).await, Outcome::Unchanged));
     assert_eq!(fits(), expected, "an answer that lists nothing was taken for the room's size");
     let base = bus.subjects().partition(RoomId::from("large").partition());
-    let () = bus.commands().set(keyspace::members(&base, &"large".into()), "no hash", None, None, false).await.unwrap();
+    let () = bus
+        .commands()
+        .set(rollcall_keyspace::members(&base, &"large".into()), "no hash", None, None, false)
+        .await
+        .unwrap();
     assert!(matches!(*ask(None).await, Outcome::Fault(_)));
     assert_eq!(fits(), expected, "a fault was taken for the room's size");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::{
+use rollcall_protocol::{
     Code, Fault, RoomId,
     command::{Outcome, Reap},
     envelope::wall_clock_ms,
@@ -25,7 +25,7 @@ pub(super) fn gone(store: &Arc<Store>, span: &Span, room: &RoomId, mut gateways:
     let work = async move {
         let Clearing { store, room } = &clearing;
         if store.refresh_leases().await {
-            gateways.retain(|code| store.is_gone(&keyspace::gateway_of(code)));
+            gateways.retain(|code| store.is_gone(&rollcall_keyspace::gateway_of(code)));
             evict(store, &span, room, &gateways).await;
         }
     };
@@ -37,9 +37,9 @@ async fn evict(store: &Store, span: &Span, room: &RoomId, gateways: &[String]) {
         return;
     }
     let eviction = Eviction { room, gateways, reason: Reason::NodeLost, before_ms: 0, stay: &[], with_locks: true };
-    let caller = Caller { span, deadline_ms: wall_clock_ms() + bus::DEADLINE.as_millis() as u64 };
+    let caller = Caller { span, deadline_ms: wall_clock_ms() + rollcall_bus::DEADLINE.as_millis() as u64 };
     match store.evict(caller, &eviction, None).await {
-        Ok((_, evicted)) => telemetry::metrics::evicted("node_lost", evicted),
+        Ok((_, evicted)) => rollcall_telemetry::metrics::evicted("node_lost", evicted),
         Err(error) => {
             tracing::debug!(%room, %error, "eviction failed; the reaper will evict the connections");
         }
@@ -66,7 +66,7 @@ pub(crate) async fn reap(store: &Arc<Store>, caller: Caller<'_>, reap: &Reap) ->
             break;
         }
     }
-    telemetry::metrics::evicted("node_lost", total.evicted);
+    rollcall_telemetry::metrics::evicted("node_lost", total.evicted);
     caller.span.record("presence.evicted", total.evicted as i64).record("presence.rooms", total.rooms as i64);
     Ok(Outcome::Reaped { evicted: total.evicted, rooms: total.rooms, more: total.more })
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use protocol::{
+use rollcall_protocol::{
     Fault,
     command::{Join, Joined},
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 
 use crate::store::{Caller, Store};
 
@@ -31,7 +31,7 @@ pub(crate) async fn join(
     // A join that replaces its own record is alone in its call, and is an update to the others.
     let is_again = joins.len() == 1 && joined.before.iter().any(|member| member.conn == first.conn);
     let count = joined.joins.iter().filter(|join| join.member.is_some()).count();
-    telemetry::metrics::published(if is_again { "update" } else { "join" }, count as u64);
+    rollcall_telemetry::metrics::published(if is_again { "update" } else { "join" }, count as u64);
     Ok(joined)
 }
 

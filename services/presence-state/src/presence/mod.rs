@@ -8,7 +8,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use protocol::{
+use rollcall_protocol::{
     Code, Fault,
     command::{Heartbeat, Leave, Outcome, SnapshotQuery},
 };
@@ -31,7 +31,7 @@ pub(crate) async fn heartbeats(
     }
     let results = store.heartbeats(deadline_ms, beats).await?;
     let updates = results.iter().filter(|result| matches!(result, Beat::Taken { changed: true, .. })).count();
-    telemetry::metrics::published("update", updates as u64);
+    rollcall_telemetry::metrics::published("update", updates as u64);
     for ((_, span), result) in beats.iter().zip(&results) {
         if let Beat::Taken { epoch, changed, .. } = result {
             span.record("presence.epoch", *epoch as i64).record("presence.state_changed", *changed);
@@ -63,7 +63,7 @@ pub(crate) async fn leave(store: &Store, caller: Caller<'_>, leave: &Leave) -> R
     if let Some(remaining) = remaining {
         span.record("presence.remaining", remaining as i64);
     }
-    telemetry::metrics::published("leave", u64::from(remaining.is_some()));
+    rollcall_telemetry::metrics::published("leave", u64::from(remaining.is_some()));
     Ok(Outcome::Left)
 }
 

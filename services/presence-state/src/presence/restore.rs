@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::{
+use rollcall_protocol::{
     Fault,
     command::{Audit, Outcome, Restore},
 };
@@ -14,7 +14,7 @@ pub(crate) async fn restore(store: &Arc<Store>, caller: Caller<'_>, restore: &Re
     caller.span.record("presence.room_id", restore.room.as_str());
     caller.span.record("presence.connections", restore.members.len() as i64);
     let written = store.restore(caller, restore).await?;
-    telemetry::metrics::published("join", written);
+    rollcall_telemetry::metrics::published("join", written);
     let removed = match &restore.strays {
         Some(strays) => store.prune(caller, restore, strays).await?,
         None => 0,

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use bus::{Bus, Listener, Role, redis};
-use protocol::{
+use rollcall_bus::{Bus, Listener, Role, redis};
+use rollcall_protocol::{
     Fault, InstanceId, RoomId,
     command::{Command, Join, Member, Outcome, Reap, SnapshotQuery},
 };
+use rollcall_service::Tasks;
+use rollcall_telemetry::propagation::TraceContext;
+use rollcall_testkit::{Redis, until};
 use serde_json::value::RawValue;
-use service::Tasks;
-use telemetry::propagation::TraceContext;
-use testkit::{Redis, until};
 use tracing::Span;
 
 use super::evict;
@@ -100,7 +100,7 @@ impl Site {
     /// Clears the room of a gateway that seems to be gone.
     async fn clear(&self, gateway: &str) {
         let gateway = InstanceId::from(gateway);
-        evict::gone(&self.store, &self.span, &self.room, vec![keyspace::gateway_code(&gateway).to_owned()]);
+        evict::gone(&self.store, &self.span, &self.room, vec![rollcall_keyspace::gateway_code(&gateway).to_owned()]);
         self.cleared().await;
     }
 

@@ -1,6 +1,6 @@
 //! What members are shown of a connection, as records have it: its info, or nothing, and on the next line its state.
 
-use protocol::Info;
+use rollcall_protocol::Info;
 use serde_json::value::RawValue;
 
 /// The text, in parts.

@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use bus::script::Script;
-use keyspace::gateway_code;
-use protocol::{
+use rollcall_bus::script::Script;
+use rollcall_keyspace::gateway_code;
+use rollcall_protocol::{
     ConnId, Fault, InstanceId, RoomId,
     command::{Restore, Strays},
     event::Reason,
@@ -55,7 +55,7 @@ impl Store {
         args.extend(eviction.gateways.iter().map(|code| code.as_str().into()));
         args.extend(eviction.stay.iter().map(|conn| conn.as_str().into()));
         let (cursor, evicted, _): (String, u64, u64) = self.write_room(caller, &EVICT, eviction.room, args).await?;
-        telemetry::metrics::published("leave", evicted);
+        rollcall_telemetry::metrics::published("leave", evicted);
         Ok(((cursor != "0").then_some(cursor), evicted))
     }
 

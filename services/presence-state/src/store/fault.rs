@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use bus::redis;
 use fred::error::ErrorKind;
-use protocol::{Code, Fault};
-use telemetry::metrics::{self, Refusal};
+use rollcall_bus::redis;
+use rollcall_protocol::{Code, Fault};
+use rollcall_telemetry::metrics::{self, Refusal};
 use tracing::Span;
 
 use super::Store;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use protocol::{RoomId, command::Member};
+use rollcall_protocol::{RoomId, command::Member};
 
 use super::{Store, member::Stored};
 
@@ -39,7 +39,7 @@ impl Store {
     }
 
     /// Whether a gateway's lease has expired and its members may be evicted.
-    pub fn is_gone(&self, gateway: &protocol::InstanceId) -> bool {
+    pub fn is_gone(&self, gateway: &rollcall_protocol::InstanceId) -> bool {
         self.bus.truce().is_none() && !self.bus.view().is_alive(gateway)
     }
 
@@ -50,7 +50,7 @@ impl Store {
         if !gone.is_empty() && !self.refresh_leases().await {
             gone.clear();
         }
-        gone.retain(|code| self.is_gone(&keyspace::gateway_of(code)));
+        gone.retain(|code| self.is_gone(&rollcall_keyspace::gateway_of(code)));
         stored.retain(|one| !gone.contains(&one.gateway));
         (stored.into_iter().map(|one| one.member).collect(), gone)
     }
@@ -67,7 +67,7 @@ impl Store {
         let is_known = |epoch: u64| epoch < seen_ms || epoch > seen_ms + OWN_EPOCH_MS;
         oldest
             .into_iter()
-            .filter(|(code, epoch)| is_known(*epoch) && self.is_gone(&keyspace::gateway_of(code)))
+            .filter(|(code, epoch)| is_known(*epoch) && self.is_gone(&rollcall_keyspace::gateway_of(code)))
             .map(|(code, _)| code.to_owned())
             .collect()
     }

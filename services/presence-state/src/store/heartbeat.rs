@@ -2,11 +2,11 @@
 
 use std::sync::LazyLock;
 
-use bus::script::Script;
 use fred::bytes_utils::Str;
-use protocol::{Fault, Info, RoomId, command::Heartbeat, limits::MAX_ROOM_BYTES};
+use rollcall_bus::script::Script;
+use rollcall_protocol::{Fault, Info, RoomId, command::Heartbeat, limits::MAX_ROOM_BYTES};
+use rollcall_telemetry::propagation::TraceContext;
 use serde_json::value::RawValue;
-use telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use super::{Caller, Run, Store, args::Args, broken, content, int, shared_span, source::script};
@@ -74,7 +74,7 @@ impl Store {
         }
         let span = shared_span(beats.iter().map(|(_, span)| *span));
         let about = beats.first().zip(bases.first()).map_or_else(String::new, |((beat, _), base)| {
-            if span.is_disabled() { String::new() } else { keyspace::room(base, &beat.room) }
+            if span.is_disabled() { String::new() } else { rollcall_keyspace::room(base, &beat.room) }
         });
         let at = beats.first().map_or_else(|| RoomId::from("").partition(), |(beat, _)| beat.room.partition());
         let run = Run { about: &about, at, bases, args: args.into_values(), batch: beats.len() };

@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use bus::script::Script;
 use fred::types::Value;
-use keyspace::gateway_code;
-use protocol::{
+use rollcall_bus::script::Script;
+use rollcall_keyspace::gateway_code;
+use rollcall_protocol::{
     ChannelId, ConnId, Fault, LockId, LockName, RoomId,
     command::lock::{Acquire, DropAll, Held, Locked, Release, Renew, Withdraw},
 };
@@ -104,7 +104,7 @@ impl Store {
         &self,
         span: &Span,
         room: &RoomId,
-        kind: Option<&protocol::ChannelType>,
+        kind: Option<&rollcall_protocol::ChannelType>,
         name: Option<&LockName>,
     ) -> Result<Vec<Held>, Fault> {
         let args = vec![
@@ -113,7 +113,7 @@ impl Store {
             name.map_or("", |name| name.as_str()).into(),
         ];
         let base = self.base_of(room);
-        let about = keyspace::locks(base, room);
+        let about = rollcall_keyspace::locks(base, room);
         let run = Run { about: &about, at: room.partition(), bases: vec![base.clone()], args, batch: 1 };
         let parts: Vec<String> = self.run(span, &GET, run).await?;
         let lock = |parts: &[String]| {

@@ -1,6 +1,6 @@
 //! Members, parsed from stored records.
 
-use protocol::command::Member;
+use rollcall_protocol::command::Member;
 
 use super::content;
 
@@ -43,7 +43,8 @@ mod tests {
         let Stored { member, gateway } = &read[0];
         assert_eq!((member.conn.as_str(), member.user.as_str(), member.epoch, member.op), ("a", "user", 7, 1));
         assert_eq!((gateway.as_str(), member.state.get()), ("gateway", "{\"x\":\n1e400}"));
-        let infos: Vec<_> = read.iter().map(|one| one.member.info.as_ref().map(protocol::Info::as_str)).collect();
+        let infos: Vec<_> =
+            read.iter().map(|one| one.member.info.as_ref().map(rollcall_protocol::Info::as_str)).collect();
         assert_eq!(infos, [None, Some("{\"name\": 1e400}")]);
     }
 }

@@ -12,7 +12,7 @@ use fred::{
     interfaces::{ClientLike as _, ClusterInterface as _},
     types::InfoKind,
 };
-use telemetry::metrics::{self, Reading};
+use rollcall_telemetry::metrics::{self, Reading};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Store;

@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use bus::{redis, script::Script};
 use fred::{error::ErrorKind, interfaces::HashesInterface as _, types::Value};
-use protocol::{
+use rollcall_bus::{redis, script::Script};
+use rollcall_protocol::{
     ChannelId, ChannelType, Code, Fault, RoomId,
     command::metadata::{Act, Change, Item, Metadata, Record, Rejection, WriteOptions},
     limits::{MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES},
@@ -106,7 +106,7 @@ impl Store {
         }
         let span = shared_span(asked.iter().map(|(_, span)| *span));
         let about = match (asked.first(), bases.first()) {
-            (Some((asked, _)), Some(base)) if !span.is_disabled() => keyspace::meta(base, &asked.channel),
+            (Some((asked, _)), Some(base)) if !span.is_disabled() => rollcall_keyspace::meta(base, &asked.channel),
             _ => String::new(),
         };
         let at = asked.first().map_or_else(|| RoomId::from("").partition(), |(one, _)| one.channel.name.partition());
@@ -158,8 +158,8 @@ impl Store {
     /// # Errors
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn revisions(&self, span: &Span, room: &RoomId) -> Result<Vec<(ChannelType, u64)>, Fault> {
-        let key = keyspace::revisions(self.base_of(room), room);
-        let read = telemetry::span::command(span, "hgetall", &key);
+        let key = rollcall_keyspace::revisions(self.base_of(room), room);
+        let read = rollcall_telemetry::span::command(span, "hgetall", &key);
         let stored = redis::observed(read, "hgetall", "", self.client().hgetall(key)).await;
         let stored: Vec<(String, String)> = stored.map_err(|error| self.fault(span, "hgetall", &error))?;
         let types = stored.into_iter().filter(|(kind, _)| !kind.is_empty());

@@ -20,7 +20,6 @@ use std::{
     sync::{Arc, LazyLock, atomic::AtomicBool},
 };
 
-use bus::{Bus, redis, script::Script};
 use fred::{
     bytes_utils::Str,
     clients::Client,
@@ -29,9 +28,10 @@ use fred::{
     util::redis_keyslot,
 };
 use parking_lot::Mutex;
-use protocol::{Code, Fault, Partition, RoomId};
-use service::Spawner;
-use telemetry::{LogLimit, propagation::TraceContext};
+use rollcall_bus::{Bus, redis, script::Script};
+use rollcall_protocol::{Code, Fault, Partition, RoomId};
+use rollcall_service::Spawner;
+use rollcall_telemetry::{LogLimit, propagation::TraceContext};
 use tracing::Span;
 
 pub use evict::Eviction;
@@ -142,7 +142,7 @@ impl Store {
         if !self.client().is_connected() {
             return Err(Fault::unavailable());
         }
-        let span = telemetry::span::script(parent, script.name(), about, batch);
+        let span = rollcall_telemetry::span::script(parent, script.name(), about, batch);
         let answer = script.run(self.client(), bases, args);
         let result = redis::observed(span, "evalsha", script.name(), answer).await;
         match result {

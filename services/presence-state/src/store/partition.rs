@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use bus::script::Script;
-use keyspace::gateway_code;
-use protocol::{Code, Fault, InstanceId, Partition, RoomId, command::Audit};
+use rollcall_bus::script::Script;
+use rollcall_keyspace::gateway_code;
+use rollcall_protocol::{Code, Fault, InstanceId, Partition, RoomId, command::Audit};
 
 use super::{Caller, Run, Store, int, source::script, traceparent_of};
 
@@ -40,7 +40,7 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn audit(&self, caller: Caller<'_>, audit: &Audit) -> Result<Audited, Fault> {
         let base = self.base(audit.partition);
-        let about = keyspace::rooms_of(base, &audit.gateway);
+        let about = rollcall_keyspace::rooms_of(base, &audit.gateway);
         let mut args = vec![gateway_code(&audit.gateway).into()];
         args.extend(audit.rooms.iter().flat_map(|(room, members)| [room.as_str().into(), int(*members)]));
         let run = Run { about: &about, at: audit.partition, bases: vec![base.clone()], args, batch: audit.rooms.len() };
@@ -66,12 +66,12 @@ impl Store {
     /// `UNAVAILABLE`, `INTERNAL`.
     pub async fn reap(&self, caller: Caller<'_>, partition: Partition, gone: &[InstanceId]) -> Result<Reaped, Fault> {
         let base = self.base(partition);
-        let about = keyspace::gateways(base);
+        let about = rollcall_keyspace::gateways(base);
         let mut args = vec![traceparent_of(caller.span)];
         args.extend(gone.iter().map(|gateway| gateway_code(gateway).into()));
         let run = Run { about: &about, at: partition, bases: vec![base.clone()], args, batch: gone.len() };
         let (evicted, rooms, more, broken): (u64, u64, u64, Vec<String>) = self.write(caller, &REAP, run).await?;
-        telemetry::metrics::published("leave", evicted);
+        rollcall_telemetry::metrics::published("leave", evicted);
         let broken = broken.into_iter().map(RoomId::from).collect();
         Ok(Reaped { evicted, rooms, more: more == 1, broken })
     }

@@ -2,15 +2,15 @@
 
 use std::sync::LazyLock;
 
-use bus::script::Script;
 use fred::types::Value;
-use keyspace::gateway_code;
-use protocol::{
+use rollcall_bus::script::Script;
+use rollcall_keyspace::gateway_code;
+use rollcall_protocol::{
     Fault, Position, RoomId,
     command::{Join, JoinResult, Joined, JoinedOne, Leave, Member, Restore, Snapshot},
     limits::{MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use super::{Caller, Run, Store, broken, content, int, member::stored, source::script, traceparent, traceparent_of};
@@ -63,7 +63,7 @@ impl Store {
             ]);
         }
         let base = self.base_of(room);
-        let about = keyspace::room(base, room);
+        let about = rollcall_keyspace::room(base, room);
         let run = Run { about: &about, at: room.partition(), bases: vec![base.clone()], args, batch: joins.len() };
         let (generation, records, results): (u64, Vec<String>, Vec<String>) = self.write(caller, &JOIN, run).await?;
         let (mut before, gone) = self.without_gone(stored(records).collect()).await;
@@ -144,7 +144,7 @@ impl Store {
             None => args.extend(["", "", ""].map(Value::from)),
         }
         let base = self.base_of(room);
-        let about = keyspace::members(base, room);
+        let about = rollcall_keyspace::members(base, room);
         let run = Run { about: &about, at: room.partition(), bases: vec![base.clone()], args, batch: 1 };
         let answer: Value = self.run(span, &SNAPSHOT, run).await?;
         if matches!(&answer, Value::Array(parts) if parts.is_empty()) {
@@ -167,7 +167,7 @@ impl Store {
         args: Vec<Value>,
     ) -> Result<R, Fault> {
         let base = self.base_of(room);
-        let about = keyspace::room(base, room);
+        let about = rollcall_keyspace::room(base, room);
         self.write(
             caller,
             script,

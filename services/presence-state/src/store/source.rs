@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use bus::script::Script;
+use rollcall_bus::script::Script;
 
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use presence_state::store::{Caller, Written};
-use protocol::{
+use rollcall_presence_state::store::{Caller, Written};
+use rollcall_protocol::{
     ChannelId, Fault,
     command::metadata::{Act, Change, ItemChange, Metadata, Record, Rejection, WriteOptions},
 };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{
+use rollcall_protocol::{
     ChannelType, Info, Position,
     command::{Snapshot, lock::Held, metadata::TypedRecord},
     event::{
@@ -124,7 +124,7 @@ pub(crate) fn hear_lock(holders: &mut Holders, event: &LockEvent<'_>) {
 }
 
 pub(crate) fn roster(snapshot: &Snapshot) -> Roster {
-    let entry = |member: &protocol::command::Member| {
+    let entry = |member: &rollcall_protocol::command::Member| {
         let info = info_text(member.info.as_ref().map(Info::json)).to_owned();
         let known = (member.user.as_str().to_owned(), member.epoch, info, member.state.get().to_owned());
         (member.conn.as_str().to_owned(), known)
@@ -132,7 +132,7 @@ pub(crate) fn roster(snapshot: &Snapshot) -> Roster {
     snapshot.members.iter().map(entry).collect()
 }
 
-pub(crate) fn items(items: &[protocol::command::metadata::Item]) -> Items {
+pub(crate) fn items(items: &[rollcall_protocol::command::metadata::Item]) -> Items {
     items.iter().map(|item| (item.key.as_str().to_owned(), (item.value.get().to_owned(), item.revision))).collect()
 }
 

@@ -1,7 +1,7 @@
 //! What is asked of locks, and what each connection was answered.
 
-use presence_state::store::Caller;
-use protocol::{
+use rollcall_presence_state::store::Caller;
+use rollcall_protocol::{
     ChannelId, Fault, LockId,
     command::lock::{Acquire, Held, Locked, Release},
 };

@@ -1,12 +1,12 @@
 //! The connections of two gateways, as these know them: their own copy is the truth.
 
-use presence_state::store::{Beat, Caller};
-use protocol::{
+use rollcall_presence_state::store::{Beat, Caller};
+use rollcall_protocol::{
     Fault, Info,
     command::{Audit, Heartbeat, Join, JoinResult, Leave, Restore, Restored, Strays},
     event::Reason,
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 
 use crate::{
     copy::Roster,

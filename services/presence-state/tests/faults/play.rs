@@ -2,8 +2,8 @@
 
 mod faults;
 
-use presence_state::{metadata::catch_up, store::Read};
-use protocol::{
+use rollcall_presence_state::{metadata::catch_up, store::Read};
+use rollcall_protocol::{
     Fault,
     command::{Catchup, Outcome},
     event::lock::{Change, LockEvent},

@@ -41,7 +41,7 @@ pub(crate) fn replace_clock() {
     let text = include_str!("../../src/scripts/clock.lua");
     let moved = text.replace("+ time[2]\n", &format!("+ time[2] + (redis.call('GET', '{CLOCK_KEY}') or 0)\n"));
     assert_ne!(moved, text, "clock.lua reads the time in another way");
-    presence_state::store::replace_clock(moved.leak());
+    rollcall_presence_state::store::replace_clock(moved.leak());
 }
 
 /// The store at one moment.

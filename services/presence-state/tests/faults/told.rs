@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::event::{
+use rollcall_protocol::event::{
     Kind, RoomEvent,
     lock::{Change, LockEvent},
     metadata::MetadataEvent,

@@ -1,7 +1,7 @@
 //! Redis' clock may go back. What begins from it grows all the same.
 
 use fred::interfaces::HashesInterface as _;
-use protocol::command::metadata::Act;
+use rollcall_protocol::command::metadata::Act;
 
 use crate::{
     locks::held,
@@ -14,7 +14,7 @@ const FAR_US: u64 = 8_000_000_000_000_000;
 
 impl Site {
     async fn note(&self, field: &str, value: String) {
-        let key = keyspace::revisions(&self.base(), &self.room);
+        let key = rollcall_keyspace::revisions(&self.base(), &self.room);
         let () = self.redis().hset(key, (field, value)).await.unwrap();
     }
 }

@@ -1,12 +1,12 @@
 //! What a room published, heard by a client of its own.
 
-use bus::redis;
 use fred::{
     clients::Client,
     interfaces::{EventInterface as _, PubsubInterface as _},
     types::Message,
 };
-use protocol::{
+use rollcall_bus::redis;
+use rollcall_protocol::{
     RoomId,
     event::{Kind, Reason, RoomEvent},
 };
@@ -59,7 +59,8 @@ impl Events {
         let () = self.publisher.spublish(&self.channel, END).await.unwrap();
         let mut events = Vec::new();
         loop {
-            let message = timeout(testkit::WITHIN, self.messages.recv()).await.expect("the mark comes").unwrap();
+            let message =
+                timeout(rollcall_testkit::WITHIN, self.messages.recv()).await.expect("the mark comes").unwrap();
             if message.channel != self.channel {
                 continue;
             }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use fred::interfaces::{ClientLike as _, HashesInterface as _, KeysInterface as _};
-use presence_state::store::Reaped;
-use protocol::{
+use rollcall_presence_state::store::Reaped;
+use rollcall_protocol::{
     command::{Audit, Join, Restore, Strays},
     event::{Kind, Reason},
 };
@@ -69,9 +69,9 @@ async fn a_large_room_is_cleared_in_calls_that_look_at_no_more_than_a_part_of_it
 }
 
 /// Has a connection join so many rooms of one partition. The site stands at the last one.
-async fn joined_rooms(site: &mut Site, count: usize) -> Vec<protocol::RoomId> {
+async fn joined_rooms(site: &mut Site, count: usize) -> Vec<rollcall_protocol::RoomId> {
     let partition = site.room.partition();
-    let rooms = (0..).map(|n| protocol::RoomId::from(format!("room {n}")));
+    let rooms = (0..).map(|n| rollcall_protocol::RoomId::from(format!("room {n}")));
     let rooms: Vec<_> = rooms.filter(|room| room.partition() == partition).take(count).collect();
     for room in &rooms {
         site.room = room.clone();
@@ -147,7 +147,7 @@ async fn what_its_gateway_does_not_name_is_removed_unless_it_is_young() {
 async fn an_audit_finds_what_differs_and_removes_what_nobody_has() {
     let mut site = Site::open().await;
     let partition = site.room.partition();
-    let in_partition = (0..).map(|n| protocol::RoomId::from(format!("room {n}")));
+    let in_partition = (0..).map(|n| rollcall_protocol::RoomId::from(format!("room {n}")));
     let rooms: Vec<_> = in_partition.filter(|room| room.partition() == partition).take(3).collect();
     for room in &rooms {
         site.room = room.clone();
@@ -199,7 +199,7 @@ async fn no_call_blocks_redis_for_long_in_the_largest_room() {
     commands_run(&site).await;
     assert_eq!(site.snapshot().await.members.len(), 10_000);
     most = most.max(commands_run(&site).await);
-    assert_eq!(site.join(join("one more", "ann", 1)).await.result, protocol::command::JoinResult::Full);
+    assert_eq!(site.join(join("one more", "ann", 1)).await.result, rollcall_protocol::command::JoinResult::Full);
     let (mut evicted, mut more) = (0, true);
     while more {
         commands_run(&site).await;

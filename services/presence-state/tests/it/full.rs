@@ -1,8 +1,8 @@
 //! A Redis whose memory is full: nothing new is stored, nothing is half done, and what frees memory or keeps members goes on.
 
 use fred::interfaces::{ClientLike as _, HashesInterface as _};
-use presence_state::store::Written;
-use protocol::{
+use rollcall_presence_state::store::Written;
+use rollcall_protocol::{
     Code,
     command::{
         Audit, Heartbeat, Join, JoinResult,
@@ -12,7 +12,7 @@ use protocol::{
     event::{Reason, RoomEvent},
     limits::{MAX_CHANNEL_BYTES, MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use crate::{
@@ -30,7 +30,7 @@ async fn what_is_new_is_refused_and_what_is_there_stays_true() {
     let mut events = site.listen().await;
     site.fill(true).await;
 
-    let refused = |fault: protocol::Fault| assert_eq!(fault.code, Code::Overloaded, "{fault}");
+    let refused = |fault: rollcall_protocol::Fault| assert_eq!(fault.code, Code::Overloaded, "{fault}");
     let one = join("c3", "cyd", 1);
     let joins = [(&one, TraceContext::default())];
     refused(site.store.join(site.caller(), &site.room, &joins).await.unwrap_err());
@@ -85,9 +85,9 @@ async fn a_room_takes_no_more_than_it_may() {
     assert_eq!(site.snapshot().await.members.len() as u64, admitted);
     let larger = state.replace("xx\"}", &format!("{}\"}}", "y".repeat(16_000)));
     let grown = site.beat(Heartbeat { state: Some(json(&larger)), ..beat("c1", 2, 1) }).await;
-    assert!(matches!(grown, presence_state::store::Beat::Full), "{grown:?}");
+    assert!(matches!(grown, rollcall_presence_state::store::Beat::Full), "{grown:?}");
     let smaller = site.beat(Heartbeat { state: Some(json("{}")), ..beat("c1", 3, 1) }).await;
-    assert!(matches!(smaller, presence_state::store::Beat::Taken { changed: true, .. }), "{smaller:?}");
+    assert!(matches!(smaller, rollcall_presence_state::store::Beat::Taken { changed: true, .. }), "{smaller:?}");
     assert!(matches!(site.join(join_large(admitted)).await.result, JoinResult::Member { .. }), "there is room again");
 }
 
@@ -233,7 +233,7 @@ async fn a_nearly_full_redis_takes_no_more_metadata_and_everything_of_presence()
     site.write("T", &Act::Remove(change("c1", 6, vec![item("k", None, None)]))).await;
     assert!(matches!(site.join(join("c2", "bob", 1)).await.result, JoinResult::Member { .. }));
     let patch = Heartbeat { state: Some(json(r#"{"n":1}"#)), ..beat("c1", 7, 1) };
-    assert!(matches!(site.beat(patch).await, presence_state::store::Beat::Taken { changed: true, .. }));
+    assert!(matches!(site.beat(patch).await, rollcall_presence_state::store::Beat::Taken { changed: true, .. }));
     assert!(matches!(site.acquire("l", "c1", 8, 0).await, Locked::Held(_)));
     assert_eq!(site.leave("c2", 2).await, Some(1));
 

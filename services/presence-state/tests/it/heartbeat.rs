@@ -1,7 +1,7 @@
 //! Heartbeats on the full way: fencing by epoch, changes of state, and everything that arrives twice or too late.
 
-use presence_state::store::Beat;
-use protocol::{
+use rollcall_presence_state::store::Beat;
+use rollcall_protocol::{
     Info,
     command::{Heartbeat, Join},
     event::Kind,
@@ -211,11 +211,11 @@ async fn nothing_is_carried_out_after_its_caller_has_given_up() {
     site.join(join("c1", "ann", 1)).await;
     let mut events = site.listen().await;
     let late = patched("c1", 2, 1, r#"{"late":1}"#);
-    let before = protocol::envelope::wall_clock_ms() - 5_000;
+    let before = rollcall_protocol::envelope::wall_clock_ms() - 5_000;
     let fault = site.store.heartbeats(before, &[(&late, &tracing::Span::none())]).await.unwrap_err();
-    assert_eq!(fault.code, protocol::Code::Unavailable);
+    assert_eq!(fault.code, rollcall_protocol::Code::Unavailable);
     assert!(events.so_far().await.is_empty());
-    let in_time = protocol::envelope::wall_clock_ms() + 5_000;
+    let in_time = rollcall_protocol::envelope::wall_clock_ms() + 5_000;
     site.store.heartbeats(in_time, &[(&late, &tracing::Span::none())]).await.unwrap();
     assert_eq!(events.so_far().await.len(), 1);
 }

@@ -2,7 +2,7 @@
 //! ends.
 
 use fred::interfaces::{SetsInterface as _, SortedSetsInterface as _};
-use protocol::command::lock::{Acquire, Locked};
+use rollcall_protocol::command::lock::{Acquire, Locked};
 
 use crate::{
     locks::{LOCK_MS, held},
@@ -28,15 +28,15 @@ impl Site {
     pub(crate) async fn indexes(&self, gateway: &str) -> bool {
         let gateway = gateway.into();
         let base = self.base();
-        let rooms: Vec<String> = self.redis().smembers(keyspace::rooms_of(&base, &gateway)).await.unwrap();
-        let gateways: Vec<String> = self.redis().smembers(keyspace::gateways(&base)).await.unwrap();
-        let is_named = gateways.iter().any(|code| code == keyspace::gateway_code(&gateway));
+        let rooms: Vec<String> = self.redis().smembers(rollcall_keyspace::rooms_of(&base, &gateway)).await.unwrap();
+        let gateways: Vec<String> = self.redis().smembers(rollcall_keyspace::gateways(&base)).await.unwrap();
+        let is_named = gateways.iter().any(|code| code == rollcall_keyspace::gateway_code(&gateway));
         assert_eq!(is_named, !rooms.is_empty(), "{gateways:?} {rooms:?}");
         rooms == [self.room.as_str()]
     }
 
     async fn due(&self) -> Option<u64> {
-        self.redis().zscore(keyspace::due(&self.base()), self.room.as_str()).await.unwrap()
+        self.redis().zscore(rollcall_keyspace::due(&self.base()), self.room.as_str()).await.unwrap()
     }
 }
 
@@ -78,7 +78,10 @@ async fn a_lock_that_was_waited_for_is_indexed() {
 async fn what_is_left_when_something_ended_is_due_next() {
     let site = Site::open().await;
     let first_ends = held(&site.acquire("first", "a", 1, 0).await).expires_at_ms;
-    testkit::until("a later time", async || (site.bus.redis_now_ms() + LOCK_MS > first_ends + 20).then_some(())).await;
+    rollcall_testkit::until("a later time", async || {
+        (site.bus.redis_now_ms() + LOCK_MS > first_ends + 20).then_some(())
+    })
+    .await;
     let ends = held(&site.acquire("second", "b", 1, 0).await).expires_at_ms;
     assert!(ends > first_ends && site.due().await == Some(first_ends), "the first one decides");
     site.outlive("first").await;
@@ -93,7 +96,7 @@ async fn what_is_left_when_something_ended_is_due_next() {
 async fn a_room_that_was_due_for_nothing_is_due_no_more() {
     let site = Site::open().await;
     let due = (1_000_f64, site.room.as_str());
-    let () = site.redis().zadd(keyspace::due(&site.base()), None, None, false, false, due).await.unwrap();
+    let () = site.redis().zadd(rollcall_keyspace::due(&site.base()), None, None, false, false, due).await.unwrap();
     site.reap(&[]).await;
     assert_eq!(site.due().await, None, "a reaper would come for it every time");
 }

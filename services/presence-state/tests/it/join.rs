@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fred::interfaces::HashesInterface as _;
-use protocol::{
+use rollcall_protocol::{
     command::{Join, JoinResult},
     event::Kind,
 };

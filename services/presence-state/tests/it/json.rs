@@ -1,8 +1,8 @@
 //! A state is the client's text, an info that of a token; both survive to the letter: in the record, in snapshots, in events, in
 //! conflicts.
 
-use presence_state::store::Beat;
-use protocol::command::{Heartbeat, Join, Restored};
+use rollcall_presence_state::store::Beat;
+use rollcall_protocol::command::{Heartbeat, Join, Restored};
 
 use crate::site::{GATEWAY, Site, beat, info, info_text, join, json, restored};
 

@@ -1,6 +1,6 @@
 //! Leaves: once, twice, too late, and the last of a room.
 
-use protocol::event::{Kind, Reason};
+use rollcall_protocol::event::{Kind, Reason};
 
 use crate::site::{Site, conns, join};
 

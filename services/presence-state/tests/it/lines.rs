@@ -4,7 +4,7 @@ use fred::{
     interfaces::{ClientLike as _, KeysInterface as _},
     types::InfoKind,
 };
-use protocol::command::lock::Locked;
+use rollcall_protocol::command::lock::Locked;
 
 use crate::{locks::held, site::Site};
 
@@ -106,7 +106,7 @@ async fn a_lock_whose_key_was_lost_goes_to_the_first_in_line() {
     held(&site.acquire("l", "a", 1, 0).await);
     site.stand("l", "b", 1).await;
     site.stand("l", "c", 1).await;
-    let () = site.redis().del(keyspace::locks(&site.base(), &site.room)).await.unwrap();
+    let () = site.redis().del(rollcall_keyspace::locks(&site.base(), &site.room)).await.unwrap();
     assert_eq!(site.stand("l", "c", 1).await, 0, "b has it, and c is next");
     assert_eq!(site.locks().await[0].conn.as_str(), "b");
     held(&site.acquire("l", "b", 1, WAIT_MS).await);

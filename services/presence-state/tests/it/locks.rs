@@ -3,8 +3,8 @@
 mod model;
 
 use fred::interfaces::{HashesInterface as _, KeysInterface as _, SortedSetsInterface as _};
-use presence_state::store::Written;
-use protocol::{
+use rollcall_presence_state::store::Written;
+use rollcall_protocol::{
     ChannelId, LockId,
     command::{
         lock::{Acquire, DropAll, Held, Locked, Release, Renew, Withdraw},
@@ -65,14 +65,14 @@ impl Site {
 
     /// Makes it so that the lock's time is over.
     pub(crate) async fn outlive(&self, name: &str) {
-        let (key, field) = (keyspace::locks(&self.base(), &self.room), format!("T\n{name}"));
+        let (key, field) = (rollcall_keyspace::locks(&self.base(), &self.room), format!("T\n{name}"));
         let stored: Option<String> = self.redis().hget(&key, &field).await.unwrap();
         let Some(stored) = stored else { return };
         let mut head = stored.splitn(3, ' ');
         let (fence, _, rest) = (head.next().unwrap(), head.next().unwrap(), head.next().unwrap());
         let () = self.redis().hset(key, (field, format!("{fence} 1000 {rest}"))).await.unwrap();
         let due = (1000_f64, self.room.as_str());
-        let () = self.redis().zadd(keyspace::due(&self.base()), None, None, false, false, due).await.unwrap();
+        let () = self.redis().zadd(rollcall_keyspace::due(&self.base()), None, None, false, false, due).await.unwrap();
     }
 
     pub(crate) async fn locks(&self) -> Vec<Held> {
@@ -80,7 +80,7 @@ impl Site {
     }
 
     async fn waiting(&self) -> u64 {
-        self.redis().zcard(keyspace::waiters(&self.base(), &self.room)).await.unwrap()
+        self.redis().zcard(rollcall_keyspace::waiters(&self.base(), &self.room)).await.unwrap()
     }
 }
 
@@ -171,7 +171,7 @@ async fn the_withdrawal_of_an_earlier_try_takes_nothing_from_a_later_one() {
 async fn what_a_connection_did_is_remembered_for_longer_than_anyone_repeats_it() {
     let site = Site::open().await;
     site.acquire("l", "a", 1, 0).await;
-    let left: i64 = site.redis().pttl(keyspace::done(&site.base(), &site.room, &"a".into())).await.unwrap();
+    let left: i64 = site.redis().pttl(rollcall_keyspace::done(&site.base(), &site.room, &"a".into())).await.unwrap();
     assert!((20_000..=30_000).contains(&left), "{left}");
 }
 
@@ -239,8 +239,9 @@ async fn the_reaper_ends_what_outlived_its_time() {
     site.join(join("m", "mia", 1)).await;
     let mut events = site.listen().await;
     let first = held(&site.acquire("l", "a", 1, 0).await).clone();
-    let due =
-        async || -> Option<u64> { site.redis().zscore(keyspace::due(&site.base()), site.room.as_str()).await.unwrap() };
+    let due = async || -> Option<u64> {
+        site.redis().zscore(rollcall_keyspace::due(&site.base()), site.room.as_str()).await.unwrap()
+    };
     assert_eq!(due().await, Some(first.expires_at_ms), "the room is due when the lock ends");
     site.reap(&[]).await;
     assert_eq!(site.locks().await[0].fence, first.fence, "not before");
@@ -278,9 +279,9 @@ async fn fences_grow_where_they_were_forgotten() {
     site.acquire("l", "b", 1, 5_000).await;
     let base = site.base();
     let keys = [
-        keyspace::locks(&base, &site.room),
-        keyspace::waiters(&base, &site.room),
-        keyspace::revisions(&base, &site.room),
+        rollcall_keyspace::locks(&base, &site.room),
+        rollcall_keyspace::waiters(&base, &site.room),
+        rollcall_keyspace::revisions(&base, &site.room),
     ];
     let left: i64 = site.redis().pttl(&keys[2]).await.unwrap();
     assert!(left > 0, "the last fence would stay: {left}");

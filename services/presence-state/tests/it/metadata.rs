@@ -5,8 +5,8 @@ mod shared;
 
 use crate::site::{Site, TTL_MS, join, json};
 use fred::interfaces::{HashesInterface as _, KeysInterface as _};
-use presence_state::store::Written;
-use protocol::{
+use rollcall_presence_state::store::Written;
+use rollcall_protocol::{
     ChannelId, Code,
     command::metadata::{Act, Change, ItemChange, Metadata, Record, Rejection, WriteOptions},
     event::metadata::{MetadataEvent, Operation},
@@ -134,7 +134,10 @@ async fn a_channel_that_was_lost_is_born_above_all_its_revisions() {
     let site = Site::open().await;
     let set = |op| Act::Set(change("c", op, vec![item("k", Some("1"), None)]));
     let before = site.written("T", &set(1)).await.major_revision;
-    let keys = [keyspace::revisions(&site.base(), &site.room), keyspace::meta(&site.base(), &channel(&site, "T"))];
+    let keys = [
+        rollcall_keyspace::revisions(&site.base(), &site.room),
+        rollcall_keyspace::meta(&site.base(), &channel(&site, "T")),
+    ];
     let () = site.redis().del(keys.to_vec()).await.unwrap();
     assert!(site.written("T", &set(2)).await.major_revision > before);
 }
@@ -143,7 +146,7 @@ async fn a_channel_that_was_lost_is_born_above_all_its_revisions() {
 async fn items_whose_revision_was_lost_are_of_no_channel() {
     let site = Site::open().await;
     site.written("T", &Act::Set(change("c", 1, vec![item("k", Some("1"), None)]))).await;
-    let () = site.redis().del(keyspace::revisions(&site.base(), &site.room)).await.unwrap();
+    let () = site.redis().del(rollcall_keyspace::revisions(&site.base(), &site.room)).await.unwrap();
     let removal = Act::Remove(change("c", 2, vec![item("k", None, None)]));
     for record in [site.record("T").await, site.written("T", &removal).await] {
         assert_eq!((record.major_revision, items(&record)), (0, vec![]));
@@ -159,9 +162,9 @@ async fn metadata_lives_as_long_as_the_room_has_members_and_a_while_longer() {
     let set = |op| Act::Set(change("c", op, vec![item("k", Some("1"), None)]));
     site.written("T", &set(1)).await;
     let base = site.base();
-    let keys = ["T", "U"].map(|kind| keyspace::meta(&base, &channel(&site, kind)));
+    let keys = ["T", "U"].map(|kind| rollcall_keyspace::meta(&base, &channel(&site, kind)));
     let [t, u] = &keys;
-    let revisions = keyspace::revisions(&base, &site.room);
+    let revisions = rollcall_keyspace::revisions(&base, &site.room);
     let left = async |key: &String| -> i64 { site.redis().pttl(key).await.unwrap() };
     let runs = |left: i64| (1..=TTL_MS as i64).contains(&left);
     for key in [t, &revisions] {
@@ -181,7 +184,7 @@ async fn metadata_lives_as_long_as_the_room_has_members_and_a_while_longer() {
     for key in [t, u, &revisions] {
         assert!(runs(left(key).await), "the last one leaves it behind: {key}");
     }
-    let remembered = left(&keyspace::done(&base, &site.room, &"c".into())).await;
+    let remembered = left(&rollcall_keyspace::done(&base, &site.room, &"c".into())).await;
     assert!(
         (20_000..=30_000).contains(&remembered),
         "a write is remembered for longer than anyone repeats it: {remembered}"
@@ -196,7 +199,8 @@ async fn no_revision_of_a_lost_history_comes_again() {
         .written("T", &Act::Set(change("c", 1, vec![item("k", Some("1"), None), item("l", Some("1"), None)])))
         .await;
     let base = site.base();
-    let (revisions, meta) = (keyspace::revisions(&base, &site.room), keyspace::meta(&base, &channel(&site, "T")));
+    let (revisions, meta) =
+        (rollcall_keyspace::revisions(&base, &site.room), rollcall_keyspace::meta(&base, &channel(&site, "T")));
     let old: Vec<(String, String)> = site.redis().hgetall(&meta).await.unwrap();
     let position: String = site.redis().hget(&revisions, "T").await.unwrap();
     let lost = site.written("T", &Act::Update(change("c", 2, vec![item("k", Some("2"), None)]))).await;
@@ -211,7 +215,7 @@ async fn no_revision_of_a_lost_history_comes_again() {
         let () = site.redis().hset(&meta, (key, foreign(text))).await.unwrap();
     }
     let () = site.redis().hset(&revisions, ("T", foreign(&position))).await.unwrap();
-    let () = site.redis().del(keyspace::done(&base, &site.room, &"c".into())).await.unwrap();
+    let () = site.redis().del(rollcall_keyspace::done(&base, &site.room, &"c".into())).await.unwrap();
 
     let mut events = site.listen().await;
     let mut renewal = change("", 0, vec![]);
@@ -238,8 +242,10 @@ async fn no_revision_of_a_lost_history_comes_again() {
 #[tokio::test]
 async fn a_record_that_cannot_be_read_is_a_fault_of_ours() {
     let site = Site::open().await;
-    let () = site.redis().hset(keyspace::revisions(&site.base(), &site.room), ("T", "5 5 00000000")).await.unwrap();
-    let () = site.redis().hset(keyspace::meta(&site.base(), &channel(&site, "T")), ("k", "broken")).await.unwrap();
+    let () =
+        site.redis().hset(rollcall_keyspace::revisions(&site.base(), &site.room), ("T", "5 5 00000000")).await.unwrap();
+    let () =
+        site.redis().hset(rollcall_keyspace::meta(&site.base(), &channel(&site, "T")), ("k", "broken")).await.unwrap();
     let fault = site.store.metadata(site.caller(), &channel(&site, "T")).await.unwrap_err();
     assert_eq!(fault.code, Code::Internal);
 }

@@ -1,6 +1,6 @@
 //! Names that are awkward in keys, in hash tags and in the lines of a record.
 
-use protocol::event::{Kind, Reason};
+use rollcall_protocol::event::{Kind, Reason};
 
 use crate::site::{Site, join};
 

@@ -1,29 +1,29 @@
 //! A partition's index, and keys of it that are lost one by one.
 
 use fred::interfaces::{HashesInterface as _, KeysInterface as _, SetsInterface as _};
-use protocol::command::{Audit, Heartbeat};
+use rollcall_protocol::command::{Audit, Heartbeat};
 
 use crate::site::{GATEWAY, OTHER, Site, beat, conns, epoch, join, json, restored};
 
 async fn rooms_of(site: &Site, gateway: &str) -> Vec<String> {
-    site.redis().smembers(keyspace::rooms_of(&site.base(), &gateway.into())).await.unwrap()
+    site.redis().smembers(rollcall_keyspace::rooms_of(&site.base(), &gateway.into())).await.unwrap()
 }
 
 #[tokio::test]
 async fn the_index_says_who_has_something_where() {
     let site = Site::open().await;
     site.join(join("c1", "ann", 1)).await;
-    site.join(protocol::command::Join { gateway: OTHER.into(), ..join("c2", "bob", 1) }).await;
+    site.join(rollcall_protocol::command::Join { gateway: OTHER.into(), ..join("c2", "bob", 1) }).await;
     assert_eq!(
         (rooms_of(&site, GATEWAY).await, rooms_of(&site, OTHER).await),
         (vec!["lobby".into()], vec!["lobby".into()])
     );
-    let mut gateways: Vec<String> = site.redis().smembers(keyspace::gateways(&site.base())).await.unwrap();
+    let mut gateways: Vec<String> = site.redis().smembers(rollcall_keyspace::gateways(&site.base())).await.unwrap();
     gateways.sort();
     assert_eq!(gateways, ["0000000a", "0000000b"]);
     site.leave("c1", 2).await;
     assert!(rooms_of(&site, GATEWAY).await.is_empty());
-    let rooms: Vec<String> = site.redis().smembers(keyspace::rooms(&site.base())).await.unwrap();
+    let rooms: Vec<String> = site.redis().smembers(rollcall_keyspace::rooms(&site.base())).await.unwrap();
     assert_eq!(rooms, ["lobby"]);
     site.leave("c2", 2).await;
     assert!(site.all_keys().await.is_empty(), "{:?}", site.all_keys().await);
@@ -59,7 +59,7 @@ async fn a_room_that_lost_one_of_its_keys_starts_over() {
         let () = site.redis().del(&site.keys()[lost]).await.unwrap();
         assert!(site.snapshot().await.members.is_empty());
         let beat = site.beat(Heartbeat { state: Some(json(r#"{"n":1}"#)), ..beat("c1", 2, 1) }).await;
-        assert!(matches!(beat, presence_state::store::Beat::Missing), "{beat:?}");
+        assert!(matches!(beat, rollcall_presence_state::store::Beat::Missing), "{beat:?}");
         let members = ["c1", "c2"].map(|conn| restored(conn, conn, 1, epoch(&joined.joins[0]), "{}"));
         assert_eq!(site.restore(GATEWAY, members.to_vec()).await, 2);
         let snapshot = site.snapshot().await;
@@ -75,14 +75,14 @@ async fn a_room_that_lost_one_of_its_keys_starts_over() {
 async fn an_audit_mends_an_index_that_was_lost() {
     let site = Site::open().await;
     site.join(join("c1", "ann", 1)).await;
-    let () = site.redis().del(keyspace::rooms_of(&site.base(), &GATEWAY.into())).await.unwrap();
-    let () = site.redis().del(keyspace::gateways(&site.base())).await.unwrap();
-    let () = site.redis().del(keyspace::rooms(&site.base())).await.unwrap();
+    let () = site.redis().del(rollcall_keyspace::rooms_of(&site.base(), &GATEWAY.into())).await.unwrap();
+    let () = site.redis().del(rollcall_keyspace::gateways(&site.base())).await.unwrap();
+    let () = site.redis().del(rollcall_keyspace::rooms(&site.base())).await.unwrap();
     let partition = site.room.partition();
     let rooms = vec![(site.room.clone(), 1)];
     let audit = Audit { partition, gateway: GATEWAY.into(), rooms, strays_before_ms: 1 };
     assert!(site.store.audit(site.caller(), &audit).await.unwrap().differing.is_empty());
-    let rooms: Vec<String> = site.redis().smembers(keyspace::rooms(&site.base())).await.unwrap();
+    let rooms: Vec<String> = site.redis().smembers(rollcall_keyspace::rooms(&site.base())).await.unwrap();
     assert_eq!(rooms, [site.room.as_str()]);
     assert_eq!(site.reap(&[GATEWAY]).await.evicted, 1);
 }

@@ -1,7 +1,7 @@
 //! Putting back records that Redis lost or has older, and those that it has.
 
 use fred::interfaces::KeysInterface as _;
-use protocol::{
+use rollcall_protocol::{
     command::{Heartbeat, Join, Restored},
     event::Kind,
 };

@@ -1,8 +1,8 @@
 //! Scripts that Redis has forgotten are sent again, whichever it is, and run once.
 
 use fred::interfaces::LuaInterface as _;
-use presence_state::store::Beat;
-use protocol::{command::Heartbeat, event::Kind};
+use rollcall_presence_state::store::Beat;
+use rollcall_protocol::{command::Heartbeat, event::Kind};
 
 use crate::site::{GATEWAY, Site, beat, join, json};
 

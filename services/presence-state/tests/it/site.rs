@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use bus::{Bus, Listener, Role, redis};
 use fred::{
     clients::Client,
     interfaces::{ClientLike as _, KeysInterface as _, SortedSetsInterface as _},
 };
-use presence_state::store::{Beat, Caller, Eviction, Read, Reaped, Store};
-use protocol::{
+use rollcall_bus::{Bus, Listener, Role, redis};
+use rollcall_presence_state::store::{Beat, Caller, Eviction, Read, Reaped, Store};
+use rollcall_protocol::{
     Info, InstanceId, RoomId,
     command::{Heartbeat, Join, JoinResult, Joined, JoinedOne, Leave, Member, Restore, Restored, Snapshot},
     event::Reason,
 };
+use rollcall_service::Tasks;
+use rollcall_telemetry::propagation::TraceContext;
+use rollcall_testkit::{Redis, until};
 use serde_json::value::RawValue;
-use service::Tasks;
-use telemetry::propagation::TraceContext;
-use testkit::{Redis, until};
 use tracing::Span;
 
 use crate::events::Events;
@@ -83,7 +83,7 @@ impl Site {
 
     /// The room's two keys.
     pub(crate) fn keys(&self) -> [String; 2] {
-        [keyspace::room(&self.base(), &self.room), keyspace::members(&self.base(), &self.room)]
+        [rollcall_keyspace::room(&self.base(), &self.room), rollcall_keyspace::members(&self.base(), &self.room)]
     }
 
     /// All keys but those of the directory.
@@ -139,7 +139,7 @@ impl Site {
     /// Evicts what gateways have in the room, in as many calls as it takes.
     pub(crate) async fn evict(&self, gateways: &[&str]) -> u64 {
         let gateways: Vec<_> =
-            gateways.iter().map(|name| keyspace::gateway_code(&InstanceId::from(*name)).to_owned()).collect();
+            gateways.iter().map(|name| rollcall_keyspace::gateway_code(&InstanceId::from(*name)).to_owned()).collect();
         let eviction = Eviction {
             room: &self.room,
             gateways: &gateways,

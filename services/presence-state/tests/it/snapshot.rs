@@ -1,7 +1,7 @@
 //! Snapshots: everyone, where the room stands, and nothing at all for those who know it already.
 
-use presence_state::store::Read;
-use protocol::{Position, command::Join};
+use rollcall_presence_state::store::Read;
+use rollcall_protocol::{Position, command::Join};
 
 use crate::site::{Site, join, json};
 
@@ -39,14 +39,15 @@ async fn members_of_a_gateway_that_is_gone_are_not_shown_to_newcomers() {
     let site = Site::open().await;
     let stray = Join { gateway: "presence-gateway-0000dead".into(), ..join("c1", "ann", 1) };
     site.join_together(&[stray, join("c2", "bob", 1)]).await;
-    testkit::until("the truce after the start is over", async || site.bus.truce().is_none().then_some(())).await;
+    rollcall_testkit::until("the truce after the start is over", async || site.bus.truce().is_none().then_some(()))
+        .await;
     let Read::Room(snapshot, gone) = site.store.snapshot(&site.span, &site.room, None).await.unwrap() else {
         panic!("nothing was known")
     };
     assert_eq!(crate::site::conns(&snapshot.members), ["c1", "c2"], "who asks has shown them; their leave is to come");
     assert_eq!(gone, ["0000dead"]);
     let third = join("c3", "cyd", 1);
-    let joins = [(&third, telemetry::propagation::TraceContext::default())];
+    let joins = [(&third, rollcall_telemetry::propagation::TraceContext::default())];
     let joined = site.store.join(site.caller(), &site.room, &joins).await.unwrap();
     assert_eq!(
         (crate::site::conns(joined.joined.seen_by(0)), joined.gone),

@@ -13,7 +13,7 @@ use fred::{
     types::{cluster::ClusterRouting, config::Server},
 };
 use parking_lot::Mutex;
-use protocol::Partition;
+use rollcall_protocol::Partition;
 use tokio::{
     sync::broadcast::{Receiver, error::TryRecvError},
     task::JoinSet,
@@ -130,7 +130,7 @@ impl Histories {
             partitions = partitions.len(),
             "Redis may have lost changes; gateways restore their records"
         );
-        telemetry::metrics::history_changed();
+        rollcall_telemetry::metrics::history_changed();
         if let Some(on_history) = self.on_history.get() {
             on_history(partitions);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use protocol::InstanceId;
+use rollcall_protocol::InstanceId;
 
 use super::view::View;
 

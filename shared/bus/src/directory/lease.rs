@@ -7,7 +7,7 @@ use std::{
 
 use fred::{error::Error, interfaces::ClientLike as _};
 use futures_util::future;
-use protocol::InstanceId;
+use rollcall_protocol::InstanceId;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{

@@ -27,7 +27,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use protocol::InstanceId;
+use rollcall_protocol::InstanceId;
 use tokio::{
     sync::{Notify, watch},
     time::timeout,

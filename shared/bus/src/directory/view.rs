@@ -1,6 +1,6 @@
 //! The live instances, at one moment.
 
-use protocol::InstanceId;
+use rollcall_protocol::InstanceId;
 
 use crate::rendezvous::choose;
 

@@ -10,7 +10,7 @@ mod watchdog;
 use std::sync::Arc;
 
 use fred::{interfaces::EventInterface as _, types::Message};
-use protocol::{
+use rollcall_protocol::{
     Partition,
     command::Outcome,
     envelope::{Envelope, Kind, Unreadable, VERSION},

@@ -47,7 +47,7 @@ impl Probes {
     pub(super) fn received(&self, is_own: bool) -> bool {
         let is_first = self.received_at_ms.swap(local_ms(), Ordering::Relaxed) == 0;
         if is_own && let Some(sent_at) = self.sent_at.lock().take() {
-            telemetry::metrics::bus_lag(sent_at.elapsed());
+            rollcall_telemetry::metrics::bus_lag(sent_at.elapsed());
         }
         is_first
     }
@@ -131,7 +131,7 @@ impl Watchdog {
 
     /// Subscribes to what is due, and reports the gaps; if the own inbox is due, once that is received.
     async fn replay(&self) {
-        telemetry::metrics::resubscribed();
+        rollcall_telemetry::metrics::resubscribed();
         let replayed = self.link.subscriptions.replay(&self.link.inbox).await;
         if replayed.has(&self.link.inbox) && !self.is_inbox_received().await {
             match replayed {

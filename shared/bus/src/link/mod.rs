@@ -13,7 +13,7 @@ use fred::{
     interfaces::{ClientLike as _, PubsubInterface as _},
     types::{FromValue, Value},
 };
-use protocol::{
+use rollcall_protocol::{
     InstanceId,
     envelope::{Envelope, Item, Kind, VERSION},
 };

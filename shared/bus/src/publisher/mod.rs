@@ -11,8 +11,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use protocol::InstanceId;
-use service::Tasks;
+use rollcall_protocol::InstanceId;
+use rollcall_service::Tasks;
 use tokio::sync::mpsc;
 
 use self::outbox::{OUTBOX_CAPACITY, Outbox};

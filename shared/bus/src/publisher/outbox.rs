@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use protocol::{
+use rollcall_protocol::{
     InstanceId,
     envelope::{Item, Kind},
 };
+use rollcall_telemetry::propagation::TraceContext;
 use serde_json::value::RawValue;
-use telemetry::propagation::TraceContext;
 use tokio::sync::mpsc;
 use tracing::Span;
 
@@ -81,12 +81,12 @@ impl Outbox {
         let ids: Vec<u64> = batch.iter().map(|one| one.id).collect();
         match published {
             Ok(0) => {
-                telemetry::span::fail(&span, "gone", "no one received it");
+                rollcall_telemetry::span::fail(&span, "gone", "no one received it");
                 on_gone();
             }
             Ok(_) => self.deliveries.published(&ids),
             Err(error) => {
-                telemetry::span::fail(&span, "redis", error.details());
+                rollcall_telemetry::span::fail(&span, "redis", error.details());
                 if is_answer(&error) || is_unsent(&error) {
                     self.deliveries.refused(&ids);
                 } else {
@@ -100,7 +100,7 @@ impl Outbox {
     fn span(&self, batch: &[Outgoing]) -> Span {
         let mut traced = batch.iter().filter(|one| !one.trace.is_empty());
         let Some(first) = traced.next() else { return Span::none() };
-        let span = telemetry::span::publish("presence.commands", &self.channel, batch.len());
+        let span = rollcall_telemetry::span::publish("presence.commands", &self.channel, batch.len());
         first.trace.adopt(&span);
         traced.for_each(|other| other.trace.link(&span));
         span

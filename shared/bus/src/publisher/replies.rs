@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{
+use rollcall_protocol::{
     Code, Fault,
     command::Outcome,
     envelope::{Item, Kind},
 };
+use rollcall_telemetry::LogLimit;
 use serde_json::value::RawValue;
-use telemetry::LogLimit;
 
 use super::outbox::fitting;
 use crate::link::Link;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use fred::types::config;
-use service::Reader;
+use rollcall_service::Reader;
 
 /// The prefix of every key and channel unless `REDIS_KEY_PREFIX` sets another.
 pub const DEFAULT_PREFIX: &str = "prs";

@@ -76,10 +76,10 @@ pub async fn observed<T>(
     let began = Instant::now();
     let result = answer.instrument(span.clone()).await;
     let took = began.elapsed();
-    telemetry::metrics::redis(command, script, took);
+    rollcall_telemetry::metrics::redis(command, script, took);
     span.record("redis.latency_ms", took.as_secs_f64() * 1e3);
     if let Err(error) = &result {
-        telemetry::span::fail(&span, "redis", error.details());
+        rollcall_telemetry::span::fail(&span, "redis", error.details());
     }
     result
 }

@@ -1,6 +1,6 @@
 //! Requests: each is sent to the instance that serves its key, and waits for the reply. Failures are detected, not timed out:
 //! when no one receives a message, its target is gone, and its pending requests go to the next instance. That may repeat a request
-//! that the dead instance had carried out, which is harmless (see `protocol::command`). Instances with replies outstanding are
+//! that the dead instance had carried out, which is harmless (see `rollcall_protocol::command`). Instances with replies outstanding are
 //! probed, because they may get no other message.
 //!
 //! A request has one deadline for all attempts, from its caller to the script that carries it out.
@@ -9,12 +9,12 @@ mod pending;
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{
+use rollcall_protocol::{
     Code, Fault,
     command::{Command, Outcome},
 };
+use rollcall_telemetry::propagation::TraceContext;
 use serde_json::value::RawValue;
-use telemetry::propagation::TraceContext;
 use tokio::time::{MissedTickBehavior, interval};
 
 pub use self::pending::Answer;

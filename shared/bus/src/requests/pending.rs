@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use protocol::{Code, Fault, InstanceId, command::Outcome};
+use rollcall_protocol::{Code, Fault, InstanceId, command::Outcome};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout_at},

@@ -15,7 +15,7 @@ use std::{
 
 use fred::clients::Client;
 use parking_lot::RwLock;
-use protocol::{Code, Fault};
+use rollcall_protocol::{Code, Fault};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::Span;
 

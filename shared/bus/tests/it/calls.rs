@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use bus::Role;
 use fred::{
     interfaces::{ClientLike as _, PubsubInterface as _},
     types::{ClusterHash, CustomCommand},
 };
-use protocol::Code;
-use telemetry::propagation::TraceContext;
-use testkit::until;
+use rollcall_bus::Role;
+use rollcall_protocol::Code;
+use rollcall_telemetry::propagation::TraceContext;
+use rollcall_testkit::until;
 use tokio::task::JoinSet;
 
 use crate::{

@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use bus::{Role, Subjects, Why, redis};
 use fred::{
     clients::Client,
     interfaces::{ClientLike as _, PubsubInterface as _},
     types::cluster::ClusterRouting,
 };
-use protocol::{Partition, RoomId};
-use testkit::until;
+use rollcall_bus::{Role, Subjects, Why, redis};
+use rollcall_protocol::{Partition, RoomId};
+use rollcall_testkit::until;
 
 use crate::instance::{Instance, Manner};
 

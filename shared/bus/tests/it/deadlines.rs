@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bus::{DEADLINE, Role};
 use fred::interfaces::ClientLike as _;
-use protocol::{Code, envelope::wall_clock_ms};
-use testkit::until;
+use rollcall_bus::{DEADLINE, Role};
+use rollcall_protocol::{Code, envelope::wall_clock_ms};
+use rollcall_testkit::until;
 use tokio::{task::yield_now, time::sleep};
 
 use crate::{instance::Manner, site::Site};

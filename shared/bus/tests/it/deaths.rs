@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::Role;
-use protocol::Code;
-use testkit::until;
+use rollcall_bus::Role;
+use rollcall_protocol::Code;
+use rollcall_testkit::until;
 
 use crate::{
     instance::Manner,

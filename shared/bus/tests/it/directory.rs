@@ -5,17 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::{Role, redis};
 use fred::{
     interfaces::{ClientLike as _, SortedSetsInterface as _},
     types::InfoKind,
 };
-use protocol::{
+use rollcall_bus::{Role, redis};
+use rollcall_protocol::{
     Code,
     command::{Command, SnapshotQuery},
 };
-use telemetry::propagation::TraceContext;
-use testkit::until;
+use rollcall_telemetry::propagation::TraceContext;
+use rollcall_testkit::until;
 
 use crate::{
     instance::{Instance, Manner},
@@ -186,7 +186,7 @@ async fn a_directory_that_redis_loses_begins_a_truce_for_everyone() {
     let site = Site::open().await;
     let state = site.start(Role::State, STATE, Manner::Answers).await;
     let buses = [&site.gateway.bus, &state.bus];
-    let reason = |bus: &bus::Bus| bus.truce().map(|truce| truce.why.as_str());
+    let reason = |bus: &rollcall_bus::Bus| bus.truce().map(|truce| truce.why.as_str());
     until("the truces after the start are over", async || buses.iter().all(|bus| reason(bus).is_none()).then_some(()))
         .await;
     let mut changes = site.gateway.bus.changes();

@@ -2,7 +2,6 @@
 
 use std::{process, time::Duration};
 
-use bus::{Role, Why};
 use fred::{
     interfaces::{ClientInterface as _, ClientLike as _, KeysInterface as _, SortedSetsInterface as _},
     types::{
@@ -10,12 +9,13 @@ use fred::{
         client::{ClientKillFilter, ClientKillType},
     },
 };
-use protocol::{
+use rollcall_bus::{Role, Why};
+use rollcall_protocol::{
     Partition,
     command::{Command, SnapshotQuery},
 };
-use telemetry::propagation::TraceContext;
-use testkit::{Redis, until};
+use rollcall_telemetry::propagation::TraceContext;
+use rollcall_testkit::{Redis, until};
 
 use crate::{
     instance::{Instance, Manner},

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use bus::Role;
 use fred::{
     interfaces::{ClientInterface as _, PubsubInterface as _},
     types::client::{ClientKillFilter, ClientKillType},
 };
-use testkit::until;
+use rollcall_bus::Role;
+use rollcall_testkit::until;
 
 use crate::{instance::Manner, site::Site};
 

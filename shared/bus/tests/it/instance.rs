@@ -9,8 +9,8 @@ use std::{
     thread,
 };
 
-use bus::{Bus, Listener, Reply, Role, redis};
-use protocol::{
+use rollcall_bus::{Bus, Listener, Reply, Role, redis};
+use rollcall_protocol::{
     Code, Fault, InstanceId, Partition, RoomId,
     command::{Command, Outcome},
     envelope::{Envelope, Item},

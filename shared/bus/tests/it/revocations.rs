@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use bus::{
+use fred::interfaces::{ClientLike as _, HashesInterface as _, SortedSetsInterface as _};
+use rollcall_bus::{
     Role,
     revocations::{Revocation, Revocations, Subject},
 };
-use fred::interfaces::{ClientLike as _, HashesInterface as _, SortedSetsInterface as _};
-use testkit::until;
+use rollcall_testkit::until;
 
 use crate::{instance::Manner, site::Site};
 

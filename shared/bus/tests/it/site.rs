@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use bus::{Answer, Role, Subjects, choose, redis};
 use fred::{
     clients::Client,
     interfaces::{ClientLike as _, PubsubInterface as _},
 };
-use protocol::{
+use rollcall_bus::{Answer, Role, Subjects, choose, redis};
+use rollcall_protocol::{
     Fault, RoomId,
     command::{Command, Outcome, SnapshotQuery},
 };
-use telemetry::propagation::TraceContext;
-use testkit::{Redis, until};
+use rollcall_telemetry::propagation::TraceContext;
+use rollcall_testkit::{Redis, until};
 
 use crate::instance::{Instance, Manner};
 

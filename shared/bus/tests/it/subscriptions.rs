@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use bus::{Bus, Listener, Role, Subjects, redis};
 use fred::{
     clients::Client,
     interfaces::{ClientInterface as _, PubsubInterface as _},
     types::client::{ClientKillFilter, ClientKillType},
 };
-use testkit::until;
+use rollcall_bus::{Bus, Listener, Role, Subjects, redis};
+use rollcall_testkit::until;
 
 use crate::{site::Site, wire};
 

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bus::{Bus, Listener, Role, redis};
 use fred::interfaces::PubsubInterface as _;
-use testkit::until;
+use rollcall_bus::{Bus, Listener, Role, redis};
+use rollcall_testkit::until;
 use tokio::time::timeout;
 
 use crate::site::Site;

@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
 use futures_util::future::join_all;
-use service::Tasks;
-use testkit::until;
+use rollcall_service::Tasks;
+use rollcall_testkit::until;
 
 use super::*;
 use crate::auth::testing::{

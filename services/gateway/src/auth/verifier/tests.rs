@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use proptest::prelude::*;
-use protocol::Code;
+use rollcall_protocol::Code;
 use serde_json::{Value, json};
 
 use super::*;
@@ -240,7 +240,7 @@ async fn what_cannot_be_known_is_not_called_unauthenticated() {
     let unavailable = Fault::new(Code::Unavailable, "the keys for tokens cannot be fetched right now; try again");
     assert_eq!(check(&known).await, Err(unavailable.clone()));
     server.set(Answer::keys(&[&known]));
-    testkit::until("the keys are fetched", async || check(&known).await.ok()).await;
+    rollcall_testkit::until("the keys are fetched", async || check(&known).await.ok()).await;
     assert_eq!(check(&unknown).await.unwrap_err().code, Code::Unauthenticated);
     server.set(Answer::status("503 Later"));
     assert_eq!(check(&unknown).await, Err(unavailable));

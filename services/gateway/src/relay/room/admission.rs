@@ -1,6 +1,6 @@
 //! Joins and leaves of a room's members here.
 
-use protocol::{
+use rollcall_protocol::{
     ConnId, RoomId,
     command::Joined,
     event::{Kind, RoomEvent},
@@ -103,6 +103,6 @@ impl<S: Sink> Room<S> {
     }
 }
 
-fn is_up_to(text: &str, here: protocol::Position) -> bool {
+fn is_up_to(text: &str, here: rollcall_protocol::Position) -> bool {
     RoomEvent::read(text).is_none_or(|event| event.at.token <= here.token)
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::{
+use rollcall_protocol::{
     ChannelType, RoomId,
     command::{Catchup, metadata::TypedRecord},
     event::metadata::{EventItem, MetadataEvent, Operation},

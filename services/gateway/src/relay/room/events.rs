@@ -1,6 +1,6 @@
 //! Events of a room as they arrive: the next event is applied and sent to the members here; any other waits or reveals a gap.
 
-use protocol::{
+use rollcall_protocol::{
     ConnId, Info, Position, RoomId,
     event::{Kind, RoomEvent},
 };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use protocol::Position;
+use rollcall_protocol::Position;
 
 use super::{MOST_KEPT_BYTES, publication::Publication};
 

@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
-use protocol::{
+use rollcall_protocol::{
     ChannelId, ChannelType, ConnId, LockId, LockName, RoomId,
     command::lock::Held,
     event::lock::{Change, LockEvent},

@@ -27,7 +27,7 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-use protocol::{
+use rollcall_protocol::{
     ChannelType, ConnId, LockId, Position, RoomId,
     command::{Catchup, lock::Held, metadata::TypedRecord},
     event::{lock::LockEvent, metadata::MetadataEvent},

@@ -1,7 +1,7 @@
 //! Compares an event with a position in a room's history. A history is a chain: each event has the token of the one before it,
 //! so an event of a history that forked is never taken for the next one.
 
-use protocol::{Position, event::RoomEvent};
+use rollcall_protocol::{Position, event::RoomEvent};
 
 /// Where an event is relative to a position.
 pub(super) enum Place {

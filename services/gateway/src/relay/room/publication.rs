@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use protocol::{
+use rollcall_protocol::{
     ConnId, Position, RoomId,
     event::{Kind, RoomEvent},
 };

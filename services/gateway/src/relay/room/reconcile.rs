@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::{ConnId, Position, RoomId, command::Snapshot};
+use rollcall_protocol::{ConnId, Position, RoomId, command::Snapshot};
 
 use super::{
     Room,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::ConnId;
+use rollcall_protocol::ConnId;
 
 /// How long a room recovers that started over, or whose history forked, unless a truce lasts longer. Gateways restore their own
 /// connections meanwhile.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::{ConnId, Position, RoomId};
+use rollcall_protocol::{ConnId, Position, RoomId};
 
 use super::{
     BEHIND_LIMIT, Phase, RETRY_AFTER, Room, position::may_follow, recovery::Recovery, resync::Resync, roster::Known,

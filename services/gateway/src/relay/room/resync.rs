@@ -3,7 +3,7 @@
 
 use std::{cell::OnceCell, collections::HashSet};
 
-use protocol::{
+use rollcall_protocol::{
     ConnId, Info, Position, RoomId,
     client::SyncMessage,
     event::{Kind, Reason, RoomEvent},

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use protocol::{
+use rollcall_protocol::{
     ConnId, Info, UserId, client,
     command::Member,
     event::{Kind, RoomEvent},

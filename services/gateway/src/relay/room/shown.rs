@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use protocol::{ConnId, command::Member};
+use rollcall_protocol::{ConnId, command::Member};
 
 use super::roster::{Known, Roster};
 

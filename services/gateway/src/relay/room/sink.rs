@@ -1,6 +1,6 @@
 //! What a room needs of a member's connection.
 
-use protocol::Info;
+use rollcall_protocol::Info;
 use serde_json::value::RawValue;
 
 /// Sends messages to a member.

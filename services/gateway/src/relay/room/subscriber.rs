@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use protocol::{
+use rollcall_protocol::{
     ConnId, Position,
     event::{Kind, RoomEvent},
 };

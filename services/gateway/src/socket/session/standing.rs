@@ -1,6 +1,6 @@
 //! What members were sent about a connection that its client does not know yet.
 
-use protocol::{Fault, RoomId, client::HeartbeatAnswer};
+use rollcall_protocol::{Fault, RoomId, client::HeartbeatAnswer};
 
 use super::{Session, not_joined};
 use crate::socket::held::TakenLocks;

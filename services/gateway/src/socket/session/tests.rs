@@ -1,9 +1,9 @@
 use std::sync::{Arc, Weak};
 
-use protocol::client::{HeartbeatAnswer, Request};
+use rollcall_protocol::client::{HeartbeatAnswer, Request};
+use rollcall_telemetry::{metrics::Operation, propagation::TraceContext};
 use serde_json::value::RawValue;
 use socketioxide::socket::Sid;
-use telemetry::{metrics::Operation, propagation::TraceContext};
 use tracing::Span;
 
 use super::*;

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{Code, Fault, LockId, command::lock::Acquire};
+use rollcall_protocol::{Code, Fault, LockId, command::lock::Acquire};
 use tokio::time::Instant;
 
 use super::waiter::Waiter;

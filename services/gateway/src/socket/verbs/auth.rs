@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bus::revocations::Revocations;
-use protocol::{
+use rollcall_bus::revocations::Revocations;
+use rollcall_protocol::{
     Fault, RoomId,
     client::{ExpiringMessage, RefreshAnswer, Token},
     command::{
@@ -12,8 +12,8 @@ use protocol::{
     },
     event::Reason,
 };
+use rollcall_telemetry::propagation::TraceContext;
 use serde_json::value::to_raw_value;
-use telemetry::propagation::TraceContext;
 
 use super::leave::remove;
 use crate::{

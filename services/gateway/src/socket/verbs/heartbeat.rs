@@ -1,14 +1,14 @@
 //! `presence:heartbeat` that is not answered at once: with a patch, with a higher epoch, or of a member whose record is gone.
 
-use protocol::{
+use rollcall_protocol::{
     Code, Fault, RoomId,
     client::HeartbeatAnswer,
     command::{Command, Heartbeat, Outcome, Restore, Restored},
     limits::MAX_ADOPTED_EPOCH,
     state,
 };
+use rollcall_telemetry::propagation::TraceContext;
 use serde_json::value::RawValue;
-use telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use crate::socket::{

@@ -2,18 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{
+use rollcall_protocol::{
     Code, Fault, RoomId, UserId,
     client::{JoinAnswer, OwnConn},
     command::{Command, Join, JoinResult, Joined, Member, Outcome},
     event::Reason,
     limits::{MAX_ROOM_BYTES, MAX_ROOM_MEMBERS},
 };
-use serde_json::value::{RawValue, to_raw_value};
-use telemetry::{
+use rollcall_telemetry::{
     metrics::{self, Refusal},
     propagation::TraceContext,
 };
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::timeout;
 
 use super::leave::send_leave;

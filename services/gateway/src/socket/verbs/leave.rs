@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use protocol::{
+use rollcall_protocol::{
     Fault, RoomId,
     command::{Command, Leave},
     event::Reason,
 };
-use telemetry::{metrics, propagation::TraceContext};
+use rollcall_telemetry::{metrics, propagation::TraceContext};
 use tracing::Span;
 
 use super::locks;

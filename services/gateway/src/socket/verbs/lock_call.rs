@@ -1,13 +1,13 @@
 //! One request for a lock.
 
-use protocol::{
+use rollcall_protocol::{
     Code, Fault,
     command::{
         Command, Outcome,
         lock::{Lock, Locked},
     },
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 use tracing::Span;
 
 use crate::socket::client::Client;

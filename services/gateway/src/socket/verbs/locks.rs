@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::{
+use rollcall_protocol::{
     ChannelId, LockId, LockName,
     client::{DONE, LockAsk},
     command::{
@@ -10,7 +10,7 @@ use protocol::{
         lock::{DropAll, Lock, Locked, Release, Renew},
     },
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 
 use super::{
     acquire::acquire,

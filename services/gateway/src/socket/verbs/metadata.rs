@@ -1,7 +1,7 @@
 //! `metadata:*`: one request on the bus, one acknowledgement. A socket that has not joined a room may use it too; without
 //! a token its writes have no author.
 
-use protocol::{
+use rollcall_protocol::{
     ChannelId, Code, Fault,
     client::{MetadataAsk, RateRejection, Write},
     command::{
@@ -10,7 +10,7 @@ use protocol::{
     },
     limits::{MAX_CHANNEL_BYTES, MAX_CHANNEL_TYPES},
 };
-use telemetry::{
+use rollcall_telemetry::{
     metrics::{self, Refusal},
     propagation::TraceContext,
 };

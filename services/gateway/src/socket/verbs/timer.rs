@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{
+use rollcall_protocol::{
     LockId,
     command::{
         Command,
         lock::{Held, Lock},
     },
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 use tokio::time::sleep;
 
 use crate::{

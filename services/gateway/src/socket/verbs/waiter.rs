@@ -4,14 +4,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{
+use rollcall_protocol::{
     Code, Fault,
     command::{
         Command,
         lock::{Acquire, Held, Lock, Locked, Withdraw},
     },
 };
-use telemetry::propagation::TraceContext;
+use rollcall_telemetry::propagation::TraceContext;
 use tokio::{
     select,
     sync::watch,
@@ -178,7 +178,7 @@ impl Waiter {
         self.forget();
         let waited = self.began.elapsed();
         if self.waited {
-            telemetry::metrics::lock_waited(matches!(outcome, Ok(Locked::Held(_))), waited);
+            rollcall_telemetry::metrics::lock_waited(matches!(outcome, Ok(Locked::Held(_))), waited);
         }
         self.span
             .record("lock.waited_ms", waited.as_millis() as i64)

@@ -1,6 +1,6 @@
 //! What Redis does wrong.
 
-use protocol::Code;
+use rollcall_protocol::Code;
 
 use super::Play;
 use crate::{

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
-use protocol::{
+use rollcall_protocol::{
     command::lock::Locked,
     event::lock::{Change, LockEvent},
 };

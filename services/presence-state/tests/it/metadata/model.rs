@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use presence_state::store::Written;
 use proptest::prelude::*;
-use protocol::{
+use rollcall_presence_state::store::Written;
+use rollcall_protocol::{
     command::metadata::{Act, Change, Rejection},
     event::metadata::{MetadataEvent, Operation},
 };
@@ -85,7 +85,8 @@ impl Model {
                 }
             }
         }
-        let value = |item: &protocol::command::metadata::ItemChange| item.value.as_ref().map(|v| v.get().to_owned());
+        let value =
+            |item: &rollcall_protocol::command::metadata::ItemChange| item.value.as_ref().map(|v| v.get().to_owned());
         match act {
             Act::Set(_) => {
                 let new = |item| (value(item).unwrap_or_else(|| "\"\"".to_owned()), item.revision.unwrap_or(0).max(1));

@@ -4,8 +4,8 @@ use fred::{
     interfaces::{ClientLike as _, HashesInterface as _, KeysInterface as _},
     types::CustomCommand,
 };
-use presence_state::store::Written;
-use protocol::{
+use rollcall_presence_state::store::Written;
+use rollcall_protocol::{
     ChannelId, Code, Fault,
     command::metadata::{Act, Metadata, Record},
     event::metadata::MetadataEvent,
@@ -79,12 +79,12 @@ async fn channels_that_cannot_be_read_spoil_no_other_and_nothing_happens_twice()
     let before = site.together(&rooms.map(|room| set(room, "c", 1, "1"))).await;
     assert!(before.iter().all(Result::is_ok));
     let redis = site.redis();
-    let base = |room: &str| site.bus.subjects().partition(protocol::RoomId::from(room).partition());
-    let meta = |room: &str| keyspace::meta(&base(room), &asked(room, Act::Get).channel);
+    let base = |room: &str| site.bus.subjects().partition(rollcall_protocol::RoomId::from(room).partition());
+    let meta = |room: &str| rollcall_keyspace::meta(&base(room), &asked(room, Act::Get).channel);
     let () = redis.set(meta("wrong type"), "no hash", None, None, false).await.unwrap();
     let () = redis.hset(meta("broken item"), ("k", "broken")).await.unwrap();
     let () = redis
-        .hset(keyspace::revisions(&base("broken revision"), &"broken revision".into()), ("T", "broken"))
+        .hset(rollcall_keyspace::revisions(&base("broken revision"), &"broken revision".into()), ("T", "broken"))
         .await
         .unwrap();
     let mut events = site.listen().await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::event::Kind;
+use rollcall_protocol::event::Kind;
 
 use crate::events::Published;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use presence_state::store::Beat;
-use protocol::{
+use rollcall_presence_state::store::Beat;
+use rollcall_protocol::{
     Info,
     command::{Heartbeat, Join, JoinResult, JoinedOne, Restored},
     event::{Kind, Reason},

@@ -6,8 +6,8 @@ use fred::{
     interfaces::{ClientLike as _, KeysInterface as _},
     types::Value,
 };
-use presence_state::store::Beat;
-use protocol::{
+use rollcall_presence_state::store::Beat;
+use rollcall_protocol::{
     Info,
     command::{Heartbeat, Join, JoinResult, Restore, Restored, Strays},
     event::Reason,

@@ -9,7 +9,7 @@ mod unit;
 use std::time::Instant;
 
 use proptest::prelude::*;
-use protocol::{
+use rollcall_protocol::{
     ChannelType, Position, RoomId,
     command::{Catchup, lock::Held, metadata::TypedRecord},
     event::{lock::LockEvent, metadata::MetadataEvent},

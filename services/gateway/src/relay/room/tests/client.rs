@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use protocol::{Info, Position, command::Member};
+use rollcall_protocol::{Info, Position, command::Member};
 use serde_json::{Value, value::RawValue};
 
 use crate::relay::room::Sink;

@@ -2,7 +2,7 @@
 //! well; and on the way nobody is told what does not fit what it was told before.
 
 use proptest::prelude::*;
-use protocol::Info;
+use rollcall_protocol::Info;
 
 use super::world::World;
 

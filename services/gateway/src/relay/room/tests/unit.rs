@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::Info;
+use rollcall_protocol::Info;
 
 use super::world::World;
 

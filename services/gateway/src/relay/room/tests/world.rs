@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::{
+use rollcall_protocol::{
     ConnId, Info, Position, RoomId,
     command::{JoinResult, Joined, JoinedOne, Member, Snapshot},
 };

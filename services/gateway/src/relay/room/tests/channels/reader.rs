@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
 };
 
-use protocol::Info;
+use rollcall_protocol::Info;
 use serde_json::{Value, value::RawValue};
 
 use super::{KINDS, LOCKS};

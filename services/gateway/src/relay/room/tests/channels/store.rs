@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use protocol::{
+use rollcall_protocol::{
     ChannelId, ChannelType, LockId, RoomId,
     command::{
         lock::Held,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::ConnId;
+use rollcall_protocol::ConnId;
 
 use super::{Answer, NOTICED_STEP_MS, SILENCE_MS, Store, TRUCE, World};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Position, command::Snapshot, event::RoomEvent};
+use rollcall_protocol::{Position, command::Snapshot, event::RoomEvent};
 
 use super::{Fetched, World};
 use crate::relay::room::{Behind, Heard, READS_ON_AFTER, RECOVERY, Repaired, tests::client::Client};

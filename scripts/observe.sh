@@ -91,12 +91,12 @@ observe_with_programs() {
   jaeger_otlp=$first_port jaeger_grpc=$((first_port + 1)) loki_grpc=$((first_port + 2))
   if found jaeger jaeger; then
     observe jaeger env JAEGER_HOST=127.0.0.1 JAEGER_PORT="$jaeger_port" JAEGER_OTLP_PORT="$jaeger_otlp" \
-      JAEGER_QUERY_GRPC_PORT="$jaeger_grpc" JAEGER_DATA="$observe_data/jaeger" "$program" --config="$PWD/deploy/jaeger/jaeger.yaml"
+      JAEGER_QUERY_GRPC_PORT="$jaeger_grpc" JAEGER_DATA="$observe_data/jaeger" "$program" --config="$PWD/deploy/telemetry/jaeger/jaeger.yaml"
   fi
   if found prometheus prometheus; then
     # Links to the shipped files, plus one that differs here: the address of the Alertmanager.
-    mkdir -p "$config" && ln -sfn "$PWD/deploy/prometheus/prometheus.yml" "$config/prometheus.yml"
-    ln -sfn "$PWD/deploy/prometheus/rules" "$config/rules"
+    mkdir -p "$config" && ln -sfn "$PWD/deploy/telemetry/prometheus/prometheus.yml" "$config/prometheus.yml"
+    ln -sfn "$PWD/deploy/telemetry/prometheus/rules" "$config/rules"
     printf -- "- targets: ['127.0.0.1:%s']\n" "$alertmanager_port" >"$config/alertmanagers.yml"
     observe prometheus "$program" --config.file="$config/prometheus.yml" --storage.tsdb.path="$observe_data/prometheus" \
       --web.listen-address="127.0.0.1:$prometheus_port" --web.external-url="http://127.0.0.1:$prometheus_port" \
@@ -105,12 +105,12 @@ observe_with_programs() {
   if [ -e "$run/program-loki" ]; then
     read -r program <"$run/program-loki"
     observe loki env LOKI_HOST=127.0.0.1 LOKI_PORT="$loki_port" LOKI_GRPC_PORT="$loki_grpc" \
-      LOKI_DATA="$observe_data/loki" "$program" -config.file="$PWD/deploy/loki/loki.yaml" -config.expand-env=true
+      LOKI_DATA="$observe_data/loki" "$program" -config.file="$PWD/deploy/telemetry/loki/loki.yaml" -config.expand-env=true
   else
     leave_out_loki "$(advice_for loki)"
   fi
   if found alertmanager alertmanager; then
-    observe alertmanager in_folder deploy/alertmanager "$program" --config.file=alertmanager.yml \
+    observe alertmanager in_folder deploy/telemetry/alertmanager "$program" --config.file=alertmanager.yml \
       --storage.path="$observe_data/alertmanager" --web.listen-address="127.0.0.1:$alertmanager_port" \
       --web.external-url="http://127.0.0.1:$alertmanager_port" --cluster.listen-address=
   fi
@@ -265,7 +265,7 @@ tell_addresses() {
 tell_missing_secrets() {
   local name missing=''
   for name in slack_api_url pagerduty_routing_key; do
-    [ -s "deploy/alertmanager/secrets/$name" ] || missing="$missing${missing:+ and }$name"
+    [ -s "deploy/telemetry/alertmanager/secrets/$name" ] || missing="$missing${missing:+ and }$name"
   done
-  [ -z "$missing" ] || say "alerts appear only on the page of the Alertmanager; missing: $missing in deploy/alertmanager/secrets"
+  [ -z "$missing" ] || say "alerts appear only on the page of the Alertmanager; missing: $missing in deploy/telemetry/alertmanager/secrets"
 }

@@ -45,16 +45,16 @@ check_crates() {
 # The allowed dependencies between the crates of this workspace. Leaves depend on nothing (service starts and flushes telemetry for
 # all); services never depend on each other; only crates that use Redis keys know their names.
 architecture='
-protocol:
-telemetry:
-testkit:
-service: telemetry
-keyspace: protocol telemetry service
-bus: protocol telemetry service testkit
-gateway: protocol telemetry service bus testkit
-presence-state: protocol telemetry service bus keyspace testkit
-reaper: protocol telemetry service bus keyspace testkit
-bench: protocol telemetry service bus
+rollcall-protocol:
+rollcall-telemetry:
+rollcall-testkit:
+rollcall-service: rollcall-telemetry
+rollcall-keyspace: rollcall-protocol rollcall-telemetry rollcall-service
+rollcall-bus: rollcall-protocol rollcall-telemetry rollcall-service rollcall-testkit
+rollcall-gateway: rollcall-protocol rollcall-telemetry rollcall-service rollcall-bus rollcall-testkit
+rollcall-presence-state: rollcall-protocol rollcall-telemetry rollcall-service rollcall-bus rollcall-keyspace rollcall-testkit
+rollcall-reaper: rollcall-protocol rollcall-telemetry rollcall-service rollcall-bus rollcall-keyspace rollcall-testkit
+rollcall-bench: rollcall-protocol rollcall-telemetry rollcall-service rollcall-bus
 rollcall-token:
 '
 
@@ -65,7 +65,7 @@ check_architecture() {
     /^[a-z-]+:/ { split($0, rule, ":"); allowed[rule[1]] = rule[2] " "; next }
     !/ \(\// { next }    # an external crate
     { name = substr($1, 2) }
-    /^0/ { from = name; if (!(from in allowed)) complain("deploy/dev/lint.sh has no rule for the crate " from) }
+    /^0/ { from = name; if (!(from in allowed)) complain("scripts/lint.sh has no rule for the crate " from) }
     /^1/ { if (!index(allowed[from], " " name " ")) complain(from " may not depend on " name) }
     function complain(text) { print "architecture: " text > "/dev/stderr"; wrong = 1 }
     END { exit wrong }
@@ -135,7 +135,7 @@ check_modules() {
   return $verdict
 }
 
-# The modules that are built as programs (deploy/tools), with their licences. Only listed modules are built. Modules under the AGPL,
+# The modules that are built as programs (scripts/tools), with their licences. Only listed modules are built. Modules under the AGPL,
 # or another licence that obliges anyone who runs the program, are not listed: users install them themselves.
 #   FOLDER | MODULE, or a prefix shared by several | LICENCE
 licences='
@@ -150,10 +150,10 @@ may_be_built='Apache-2.0 BSD-2-Clause BSD-3-Clause ISC MIT'
 # Under the AGPL. Modules next to these, such as grafana/regexp, have other licences.
 never_built='grafana/(enterprise-metrics|grafana|loki|mimir|oncall|pyroscope|tempo)'
 
-# Every go.mod of deploy/tools requires only listed modules directly, and no tracked file can build the others.
+# Every go.mod of scripts/tools requires only listed modules directly, and no tracked file can build the others.
 check_licences() {
   local file verdict=0
-  for file in deploy/tools/*/go.mod; do
+  for file in scripts/tools/*/go.mod; do
     printf '%s\n' "$licences" | awk -v folder="$(basename "$(dirname "$file")")" -v may="$may_be_built" -F ' [|] ' '
       FNR == NR && NF == 3 { if ($1 == folder) { listed[$2]; if (!index(" " may " ", " " $3 " ")) complain($2 " is under " $3) } next }
       FNR == NR { next }
@@ -166,14 +166,14 @@ check_licences() {
       function direct(line, words, name, found) {
         split(line, words, " ")
         for (name in listed) if (words[1] == name || index(words[1], name "/") == 1) found = 1
-        if (!found) complain(words[1] " is not on the list in deploy/dev/lint.sh")
+        if (!found) complain(words[1] " is not on the list in scripts/lint.sh")
       }
-      function complain(text) { print "licences: deploy/tools/" folder ": " text > "/dev/stderr"; wrong = 1 }
+      function complain(text) { print "licences: scripts/tools/" folder ": " text > "/dev/stderr"; wrong = 1 }
       END { exit wrong }
     ' - "$file" || verdict=1
   done
   if grep -rnE --exclude='*.md' --exclude-dir=node_modules "github\.com/$never_built([^a-z-]|\$)" \
-    .ci bench deploy dev services shared tests tools ./*.toml ./*.yml ./*.yaml >&2; then
+    .ci bench deploy dev scripts services shared tests tools ./*.toml ./*.yml ./*.yaml >&2; then
     echo "licences: the lines above name a module that is under the AGPL and must not be built" >&2
     verdict=1
   fi

@@ -149,7 +149,7 @@ bench() {
   need_rust
   need_compiler
   need_redis_server || die "Redis is missing; $redis_advice"
-  build_services && cargo build --release -p bench || die "the build failed; see cargo's output above"
+  build_services && cargo build --release -p rollcall-bench || die "the build failed; see cargo's output above"
   # Thousands of connections, each with a file descriptor on both sides.
   ulimit -n "$(ulimit -Hn)" 2>/dev/null
   # The collector, if it was built here before; otherwise the cost of telemetry is measured with a sink.

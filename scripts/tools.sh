@@ -1,5 +1,5 @@
 # The telemetry servers and Helm as programs: on the PATH if they are new enough, else in a cache, else built into it
-# from deploy/tools (README.md there). Knows nothing of what they are used for.
+# from scripts/tools (README.md there). Knows nothing of what they are used for.
 
 # A folder of links to the programs, for the tests.
 tools_here="$PWD/.dev/tools"
@@ -75,12 +75,12 @@ tool_on_path() {
 # tool_folder NAME MODULE: sets folder to NAME-VERSION.
 tool_folder() {
   local version
-  version=$(sed -n "s|^\(require\)\{0,1\}[[:space:]]*$2 v\([^ ]*\).*|\2|p" "deploy/tools/$1/go.mod")
+  version=$(sed -n "s|^\(require\)\{0,1\}[[:space:]]*$2 v\([^ ]*\).*|\2|p" "scripts/tools/$1/go.mod")
   folder="$1-$version"
 }
 
 # Changes when the sources of the build change, even under the same version.
-tool_source() { cat "deploy/tools/$1"/* | cksum; }
+tool_source() { cat "scripts/tools/$1"/* | cksum; }
 
 build_tool() {
   local name=$1 target=$2 packages refused
@@ -92,7 +92,7 @@ build_tool() {
   say "building $name into $target (once; it takes some minutes)"
   mkdir -p "$target" || return 1
   packages=$(awk '$1 == "tool" && $2 != "(" { print $2 } /^tool \($/ { list = 1; next } /^\)/ { list = 0 } list { print $1 }' \
-    "deploy/tools/$name/go.mod")
+    "scripts/tools/$name/go.mod")
   # Word splitting is intended: Prometheus has two programs. -mod=readonly: modules that go.sum does not list are not built.
   # remove_all_sd, a tag of Prometheus alone, leaves out the service discoveries of clouds and their large libraries.
   # shellcheck disable=SC2086
@@ -101,7 +101,7 @@ build_tool() {
     return 1
   fi
   # shellcheck disable=SC2086
-  if ! (cd "deploy/tools/$name" && GOFLAGS='-mod=readonly -buildvcs=false -tags=remove_all_sd' go build -trimpath -ldflags='-s -w' \
+  if ! (cd "scripts/tools/$name" && GOFLAGS='-mod=readonly -buildvcs=false -tags=remove_all_sd' go build -trimpath -ldflags='-s -w' \
     -o "$target/" ${packages:-.}) >"$target/build.log" 2>&1; then
     say "$name cannot be built; see $target/build.log"
     return 1
@@ -113,7 +113,7 @@ build_tool() {
 # covers direct requirements; this finds indirect ones.
 agpl_modules() {
   local folder
-  (cd "deploy/tools/$1" && shift && GOFLAGS='-mod=readonly -tags=remove_all_sd' go list -deps -f '{{with .Module}}{{.Dir}}{{end}}' "$@" 2>/dev/null) |
+  (cd "scripts/tools/$1" && shift && GOFLAGS='-mod=readonly -tags=remove_all_sd' go list -deps -f '{{with .Module}}{{.Dir}}{{end}}' "$@" 2>/dev/null) |
     sort -u | while read -r folder; do
     if cat "$folder"/LICEN[CS]E* 2>/dev/null | sed 5q | grep -qi affero; then echo "$folder"; fi
   done
@@ -137,10 +137,10 @@ need_tools() {
   done <<<"$tools"
 }
 
-# Python for checking the chart's objects, with the packages of deploy/tools/kubernetes-validate in the cache.
+# Python for checking the chart's objects, with the packages of scripts/tools/kubernetes-validate in the cache.
 need_kubernetes_validate() {
   local name=kubernetes-validate list version target
-  list=deploy/tools/$name/requirements.txt
+  list=scripts/tools/$name/requirements.txt
   version=$(sed -n "s/^$name==//p" "$list")
   target="$tools_cache/$name-$version"
   if [ "$(cat "$target/made-of" 2>/dev/null)" != "$(tool_source "$name")" ] || ! "$target/bin/python" -c '' 2>/dev/null; then

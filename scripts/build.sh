@@ -1,6 +1,6 @@
 # The release build shared by up, test and bench: one selection of packages, so that no command invalidates another's build.
 
-service_packages="-p gateway -p presence-state -p reaper"
+service_packages="-p rollcall-gateway -p rollcall-presence-state -p rollcall-reaper"
 
 case ${CARGO_TARGET_DIR:-} in
   '') binaries="$PWD/target/release" ;;
@@ -13,7 +13,7 @@ esac
 build_services() { cargo build --release $service_packages; }
 
 # A gateway without sockets, for the system tests.
-build_stand_in() { cargo build --release -p bench --bin stand-in; }
+build_stand_in() { cargo build --release -p rollcall-bench --bin stand-in; }
 
 # The services as a later version: every message has a field that the current version does not know. Built from a copy of the
 # sources, next to the dependencies that cargo has built for the unit tests.
