@@ -173,7 +173,7 @@ observe_with_docker() {
   if image_is_here "$(image_of grafana)"; then
     contain grafana grafana "$grafana_port:3000" -v "$folder/grafana/provisioning:/etc/grafana/provisioning:ro" \
       -v "$folder/grafana/dashboards:/var/lib/grafana/dashboards:ro" \
-      -v "$PWD/docs/runbooks:/usr/share/grafana/public/docs/runbooks:ro" --
+      -v "$PWD/docs/operate/runbooks:/usr/share/grafana/public/docs/operate/runbooks:ro" --
   else
     say "Grafana is left out; $(advice_for grafana)"
   fi

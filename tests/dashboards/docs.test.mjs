@@ -1,4 +1,4 @@
-// docs/telemetry.md and the runbooks describe what exists.
+// docs/reference/telemetry.md and the runbooks describe what exists.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
@@ -7,7 +7,7 @@ import { complaints } from './promql.mjs';
 
 const literal = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 
-const pages = ['docs/telemetry.md', ...list('docs/runbooks', '.md')];
+const pages = ['docs/reference/telemetry.md', ...list('docs/operate/runbooks', '.md')];
 
 test('each attribute and each name in span.rs is on the page', () => {
   const source = read('shared/telemetry/src/span.rs');
@@ -35,7 +35,7 @@ test('each metric in the code is in the table, and each in the table is in the c
 
 test('each Rust example on the page is code that compiles', () => {
   const source = read('shared/telemetry/examples/own_signals.rs');
-  const blocks = [...read('docs/telemetry.md').matchAll(/```rust\n([\s\S]*?)```/g)].map(([, block]) => block);
+  const blocks = [...read('docs/reference/telemetry.md').matchAll(/```rust\n([\s\S]*?)```/g)].map(([, block]) => block);
   assert.ok(blocks.length >= 4);
   for (const block of blocks) assert.ok(source.includes(block), block);
 });

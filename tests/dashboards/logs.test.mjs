@@ -10,7 +10,7 @@ import { complaints, linked, queries } from './logql.mjs';
 import { read } from './project.mjs';
 
 test('each query of logs can be read, and names labels and fields that lines have', () => {
-  for (const part of ['docs/telemetry.md', 'docs/runbooks/', 'deploy/telemetry/grafana/dashboards/', 'datasource Jaeger']) {
+  for (const part of ['docs/reference/telemetry.md', 'docs/operate/runbooks/', 'deploy/telemetry/grafana/dashboards/', 'datasource Jaeger']) {
     assert.ok(queries.some(({ where }) => where.startsWith(part)), `no query was found in ${part}`);
   }
   assert.deepEqual(queries.flatMap(({ where, query }) => complaints(query).map((complaint) => `${where}: ${complaint}`)), []);

@@ -1,4 +1,4 @@
-// The project's telemetry, read from its sources: docs/telemetry.md has the list of metrics and
+// The project's telemetry, read from its sources: docs/reference/telemetry.md has the list of metrics and
 // spans, deploy/ the rules, the dashboards and the datasources.
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,12 +21,12 @@ export function sources(folders = ['services', 'shared']) {
   }).join('\n');
 }
 
-const page = read('docs/telemetry.md');
+const page = read('docs/reference/telemetry.md');
 const section = (title) => page.split(`\n### ${title}\n`)[1]?.split(/\n##+ /)[0] ?? page.split(`\n## ${title}\n`)[1]?.split(/\n##+ /)[0];
 const rows = (text) => text.split('\n').filter((line) => line.startsWith('| `')).map((line) => line.split('|').slice(1, -1));
 const code = (cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, text]) => text);
 
-/** Everything in backticks in docs/telemetry.md. */
+/** Everything in backticks in docs/reference/telemetry.md. */
 export const documented = new Set(code(page));
 
 /** The table of metrics: OpenTelemetry's name, Prometheus' name, kind, labels. */

@@ -1,4 +1,4 @@
-// Every metric that the services promise, as docs/telemetry.md lists them: its name in OpenTelemetry, its series in
+// Every metric that the services promise, as docs/reference/telemetry.md lists them: its name in OpenTelemetry, its series in
 // Prometheus, and who has it. Histograms are named by their base: Prometheus has `_bucket`, `_sum` and `_count` of each.
 import { readFileSync } from 'node:fs';
 
@@ -13,6 +13,6 @@ function readRow(row) {
   return { name: named(name), series: named(series), histogram: kind === 'histogram', services };
 }
 
-const page = readFileSync(new URL('../../docs/telemetry.md', import.meta.url), 'utf8');
+const page = readFileSync(new URL('../../docs/reference/telemetry.md', import.meta.url), 'utf8');
 
 export const METRICS = page.split('\n').filter((line) => /^\| `[a-z_.]+` \| `[a-z_]+` \| (counter|gauge|histogram) \|/.test(line)).map(readRow);

@@ -1,4 +1,4 @@
-//! A span and metrics of one's own, as `docs/telemetry.md` shows them: this file is what compiles.
+//! A span and metrics of one's own, as `docs/reference/telemetry.md` shows them: this file is what compiles.
 
 use std::{sync::LazyLock, time::Instant};
 
