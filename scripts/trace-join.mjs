@@ -10,7 +10,6 @@ import { GATEWAY, System } from '../tests/harness/system.mjs';
 // The first calls of a process are slower than all later ones.
 const WARM_UPS = 200;
 const JOINS = 201;
-const MICROSECOND = 1000n;
 
 const otlp = await OtlpReceiver.start();
 const system = await System.start({ gateways: 2, env: { ...otlp.env, DEPLOYMENT_ENVIRONMENT: 'development' } });
@@ -33,20 +32,20 @@ try {
   otlp.close();
 }
 
-function length({ start, end }) {
-  return Number(end - start);
+function length({ startMs, endMs }) {
+  return endMs - startMs;
 }
 
 // In the order in which they began: name, service, the place of the parent in this list, start and duration in microseconds.
 function shorten(spans) {
-  const ordered = spans.toSorted((a, b) => Number(a.start - b.start) || Number(b.end - a.end));
+  const ordered = spans.toSorted((a, b) => a.startMs - b.startMs || b.endMs - a.endMs);
   const gateways = [...new Set(ordered.filter(({ service }) => service === GATEWAY).map(instance))];
   return ordered.map((span) => ({
     name: span.name,
     service: span.service === GATEWAY ? `gateway ${gateways.indexOf(instance(span)) + 1}` : span.service,
     parent: span.parentId ? ordered.findIndex(({ spanId }) => spanId === span.parentId) : null,
-    start_us: Number((span.start - ordered[0].start) / MICROSECOND),
-    duration_us: Number((span.end - span.start) / MICROSECOND),
+    start_us: Math.round((span.startMs - ordered[0].startMs) * 1000),
+    duration_us: Math.round(length(span) * 1000),
   }));
 }
 
