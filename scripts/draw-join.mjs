@@ -22,16 +22,20 @@ export function draw(trace) {
   const x = (us) => LEFT + us * scale;
   const bands = bandsOf(trace);
   const height = bands.at(-1).top + bands.at(-1).spans.length * ROW + BOTTOM;
+  const grid = (us) => [
+    `<path class="grid" d="M${round(x(us))} ${TOP - 12}V${height - BOTTOM + 4}"/>`,
+    `<text class="tick" x="${round(x(us))}" y="${TOP - 18}">${us === 0 ? '0' : duration(us)}</text>`,
+  ];
   const ticks = Array.from({ length: Math.floor(end / step) + 1 }, (_, n) => n * step);
   const title = `One join as one trace: ${duration(end)} across ${bands.length} processes`;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-labelledby="title list">`,
-    `<title id="title">${title}</title>`,
-    `<desc id="list">${trace.map((span) => `${span.service}: ${span.name}, from ${duration(span.start_us)}, ${duration(span.duration_us)}`).join('; ')}</desc>`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img">`,
+    `<title>${title}</title>`,
+    `<desc>${trace.map(({ service, name, duration_us: us }) => `${service}: ${name}, ${duration(us)}`).join('; ')}</desc>`,
     style(bands.length),
     `<rect class="card" x="0.5" y="0.5" width="${WIDTH - 1}" height="${height - 1}" rx="10"/>`,
     `<text class="title" x="20" y="32">${title}</text>`,
-    ...ticks.map((us) => `<path class="grid" d="M${round(x(us))} ${TOP - 12}V${height - BOTTOM + 4}"/><text class="tick" x="${round(x(us))}" y="${TOP - 18}">${us === 0 ? '0' : duration(us)}</text>`),
+    ...ticks.flatMap(grid),
     ...bands.flatMap((band, n) => drawBand(band, n, trace, x)),
     '</svg>',
     '',
@@ -54,8 +58,9 @@ function drawBand({ service, top, spans }, number, trace, x) {
     const y = top + row * ROW;
     const width = Math.max(span.duration_us * (x(1) - x(0)), 3);
     const label = `<text class="name" x="${144 + 12 * depthWithin(span, trace)}" y="${y + 17}">${span.name}</text>`;
-    const bar = `<rect class="band${number}" x="${round(x(span.start_us))}" y="${y + 5}" width="${round(width)}" height="${ROW - 10}" rx="3"/>`;
-    const time = `<text class="time" x="${round(x(span.start_us) + width + 6)}" y="${y + 17}">${duration(span.duration_us)}</text>`;
+    const begin = x(span.start_us);
+    const bar = `<rect class="band${number}" x="${round(begin)}" y="${y + 5}" width="${round(width)}" height="${ROW - 10}" rx="3"/>`;
+    const time = `<text class="time" x="${round(begin + width + 6)}" y="${y + 17}">${duration(span.duration_us)}</text>`;
     return [label, bar, time];
   })];
 }
@@ -72,7 +77,8 @@ function style(bands) {
 text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;fill:#1f2328}
 .title{font-size:16px;font-weight:600}.service{font-weight:600}.tick{text-anchor:middle;font-size:12px}.tick,.time{fill:#57606a}
 .card{fill:#fff;stroke:#d0d7de}.grid{stroke:#d8dee4;stroke-dasharray:2 4}${bars(0)}
-@media(prefers-color-scheme:dark){text{fill:#e6edf3}.tick,.time{fill:#9198a1}.card{fill:#0d1117;stroke:#3d444d}.grid{stroke:#30363d}${bars(1)}}
+@media(prefers-color-scheme:dark){text{fill:#e6edf3}.tick,.time{fill:#9198a1}.card{fill:#0d1117;stroke:#3d444d}
+.grid{stroke:#30363d}${bars(1)}}
 </style>`;
 }
 

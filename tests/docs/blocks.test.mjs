@@ -1,35 +1,43 @@
 // Every block of code on a page can be parsed, and its language is known. Rust, PromQL and LogQL: tests/dashboards.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 
 import { parse as parseToml } from 'smol-toml';
 import { parseAllDocuments } from 'yaml';
 
 import { fenced, indented, pages, read } from './project.mjs';
 
-const scratch = mkdtempSync(join(tmpdir(), 'rollcall-docs-'));
-after(() => rmSync(scratch, { recursive: true }));
-
 function run(command, args, input) {
-  const { status, stderr, error } = spawnSync(command, args, { input, encoding: 'utf8' });
+  const { status, stdout, stderr, error } = spawnSync(command, args, { input, encoding: 'utf8' });
   if (error) throw error;
-  return status === 0 ? undefined : stderr;
+  return { failed: status !== 0, stdout, stderr };
 }
 
-function javascript(text, ending = 'mjs') {
-  const file = join(scratch, `block.${ending}`);
-  writeFileSync(file, text);
-  return run(process.execPath, ['--check', file]);
+// One process compiles all, and runs none: as modules, or as what stands inside a function, if they are no scripts of a page.
+const COMPILER = `
+  const { Script, SourceTextModule } = require('node:vm');
+  const complaint = (compile) => { try { compile(); return null; } catch (error) { return String(error); } };
+  const within = (text) => 'async function block() {\\n' + text + '\\n}';
+  const check = ({ text, isScript }) => isScript
+    ? complaint(() => new Script(text))
+    : complaint(() => new Script(within(text))) && complaint(() => new SourceTextModule(text));
+  console.log(JSON.stringify(JSON.parse(require('node:fs').readFileSync(0, 'utf8')).map(check)));`;
+
+// The complaints about programs, in order: null for one that compiles.
+function compile(programs) {
+  const options = ['--experimental-vm-modules', '--no-warnings', '-e', COMPILER];
+  const { failed, stdout, stderr } = run(process.execPath, options, JSON.stringify(programs));
+  assert.ok(!failed, stderr);
+  return JSON.parse(stdout);
 }
 
-// The scripts of a page that are in it, and are no modules.
-function html(text) {
-  const scripts = [...text.matchAll(/<script(?![^>]*\bsrc=)[^>]*>([\s\S]*?)<\/script>/g)];
-  return scripts.map(([tag, script]) => javascript(script, /^<script[^>]*type="module"/.test(tag) ? 'mjs' : 'cjs')).find(Boolean);
+const each = (complaint) => (texts) => texts.map(complaint);
+
+// The scripts that are in a page.
+function scriptsOf(page) {
+  const tags = page.matchAll(/<script(?![^>]*\bsrc=)([^>]*)>([\s\S]*?)<\/script>/g);
+  return [...tags].map(([, attributes, text]) => ({ text, isScript: !attributes.includes('module') }));
 }
 
 function thrown(parse) {
@@ -38,17 +46,25 @@ function thrown(parse) {
   } catch (error) {
     return String(error);
   }
-  return undefined;
+  return null;
 }
 
-const shell = (text) => run('bash', ['-n'], text);
-const json = (text) => thrown(() => JSON.parse(text));
+function shell(text) {
+  const { failed, stderr } = run('bash', ['-n'], text);
+  return failed ? stderr : null;
+}
 
+const typed = (text) => text.split('\n').filter((line) => line.startsWith('$ ')).map((line) => line.slice(2)).join('\n');
+
+// language → the complaints about blocks, in order; null for one without.
 const PARSERS = {
-  js: javascript, html, sh: shell, json,
-  console: (text) => shell(text.split('\n').filter((line) => line.startsWith('$ ')).map((line) => line.slice(2)).join('\n')),
-  toml: (text) => thrown(() => parseToml(text)),
-  yaml: (text) => parseAllDocuments(text).flatMap(({ errors }) => errors).map(String)[0],
+  js: (texts) => compile(texts.map((text) => ({ text }))),
+  html: (texts) => texts.map((text) => compile(scriptsOf(text)).find(Boolean) ?? null),
+  sh: each(shell),
+  console: each((text) => shell(typed(text))),
+  json: each((text) => thrown(() => JSON.parse(text))),
+  toml: each((text) => thrown(() => parseToml(text))),
+  yaml: each((text) => parseAllDocuments(text).flatMap(({ errors }) => errors).map(String)[0] ?? null),
 };
 const ELSEWHERE = ['rust', 'promql', 'logql'];
 const READ_ONLY = ['go', 'python', 'lua', 'text'];
@@ -57,26 +73,37 @@ const blocks = pages.flatMap((page) => fenced(read(page)).map((block) => ({ page
 
 test('every block names a language that is known here', () => {
   const languages = [...Object.keys(PARSERS), ...ELSEWHERE, ...READ_ONLY];
-  assert.deepEqual(blocks.filter(({ language }) => !languages.includes(language)).map(({ page, line, language }) => `${page}:${line}: ${language}`), []);
+  const unknown = blocks.filter(({ language }) => !languages.includes(language));
+  assert.deepEqual(unknown.map(({ page, line, language }) => `${page}:${line}: ${language}`), []);
 });
 
-for (const [language, complaint] of Object.entries(PARSERS)) {
+// A list of sentences: where a block stands and what is wrong with it.
+function wrong(found, complaints) {
+  return found.flatMap(({ page, line }, n) => (complaints[n] === null ? [] : [`${page}:${line}: ${complaints[n]}`]));
+}
+
+for (const [language, parse] of Object.entries(PARSERS)) {
   test(`blocks in ${language} parse`, () => {
-    const wrong = blocks.filter((block) => block.language === language)
-      .map(({ page, line, text }) => [complaint(text), `${page}:${line}`]).filter(([why]) => why).map(([why, where]) => `${where}: ${why}`);
-    assert.deepEqual(wrong, []);
+    const found = blocks.filter((block) => block.language === language);
+    assert.deepEqual(wrong(found, parse(found.map(({ text }) => text))), []);
   });
 }
 
 test('indented blocks of commands parse', () => {
-  const command = /^(?:[A-Z_]+=\S+ )*(?:\.\/dev|docker|docker-compose|kubectl|helm|cargo|node|npm|curl|redis-cli|presence-\w+|deploy\/\S+|openssl)\b/;
-  const commands = pages.flatMap((page) => indented(read(page)).map((block) => ({ page, ...block }))).filter(({ text }) => command.test(text));
+  const programs = ['\\./dev', 'docker', 'kubectl', 'helm', 'cargo', 'node', 'npm', 'curl', 'redis-cli', 'presence-\\w+', 'deploy/', 'openssl'];
+  const command = new RegExp(`^(?:[A-Z_]+=\\S+ )*(?:${programs.join('|')})`);
+  const all = pages.flatMap((page) => indented(read(page)).map((block) => ({ page, ...block })));
+  const commands = all.filter(({ text }) => command.test(text));
   assert.ok(commands.length >= 10, `only ${commands.length} were found`);
-  const wrong = commands.map(({ page, line, text }) => [shell(text), `${page}:${line}`]).filter(([why]) => why);
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(wrong(commands, commands.map(({ text }) => shell(text))), []);
 });
 
 test('a block that does not parse is found', () => {
-  const broken = { js: 'const = 1', html: '<script>const = 1</script>', sh: 'if true; then', json: '{', console: '$ if true; then', toml: 'a = ', yaml: 'a: [' };
-  for (const [language, text] of Object.entries(broken)) assert.ok(PARSERS[language](text), language);
+  const broken = {
+    js: 'const = 1', html: '<script>const = 1</script>', sh: 'if true; then', console: '$ if true; then',
+    json: '{', toml: 'a = ', yaml: 'a: [',
+  };
+  for (const [language, text] of Object.entries(broken)) assert.ok(PARSERS[language]([text])[0], language);
+  const programs = ['import a from "a";\nawait a();', 'if (!a) return b;\nawait c();', 'return;\nimport a from "a";'];
+  assert.deepEqual(PARSERS.js(programs).map(Boolean), [false, false, true]);
 });

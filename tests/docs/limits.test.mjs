@@ -33,31 +33,71 @@ const LIMITS = {
     MAX_LOCK_TTL_MS: ['`ttlMs`', (value) => `to ${number(value)}`],
     MAX_LOCK_WAIT_MS: ['`waitMs`', (value) => `0 to ${number(value)}`],
   },
-  'services/presence-state/src/store/locks.rs': { MOST_LOCKS: ['locks, and waiters', (value) => `${value} each`], MOST_WAITERS: ['locks, and waiters', (value) => `${value} each`] },
-  [gateway('socket/verbs/acquire')]: { MOST: ['locks that one socket', number] },
-  [gateway('flow/mod')]: { PAUSE: ['events of one socket |', (value) => `not read for ${seconds(value)}`], QUEUE_PAUSE: ['events of one socket that wait', (value) => `up to ${seconds(value)}`] },
-  [gateway('socket/session')]: { QUEUE: ['events of one socket that wait', number], NEARLY_FULL: ['events of one socket that wait', (value) => `from ${value} on`] },
+  'services/presence-state/src/store/locks.rs': {
+    MOST_LOCKS: ['locks, and waiters', (value) => `${value} each`],
+    MOST_WAITERS: ['locks, and waiters', (value) => `${value} each`],
+  },
+  [gateway('socket/verbs/acquire')]: {
+    MOST: ['locks that one socket', number],
+  },
+  [gateway('flow/mod')]: {
+    PAUSE: ['events of one socket |', (value) => `not read for ${seconds(value)}`],
+    QUEUE_PAUSE: ['events of one socket that wait', (value) => `up to ${seconds(value)}`],
+  },
+  [gateway('socket/session')]: {
+    QUEUE: ['events of one socket that wait', number],
+    NEARLY_FULL: ['events of one socket that wait', (value) => `from ${value} on`],
+  },
   [gateway('socket/mod')]: {
-    MAX_MESSAGE_BYTES: ['one message |', size], MOST_OWED: ['what a socket sends that is no event', (value) => `owes ${seconds(value)}`],
+    MAX_MESSAGE_BYTES: ['one message |', size],
+    MOST_OWED: ['what a socket sends that is no event', (value) => `owes ${seconds(value)}`],
     MAX_WAITING_PACKETS: ['messages that wait', number],
   },
-  [gateway('http/traffic')]: { MESSAGE_WITHIN: ['a message that is begun', (value) => `within ${seconds(value)}`] },
-  [gateway('flow/outward')]: { MOST_WAITING: ['messages that wait', size] },
-  [gateway('relay/room/mod')]: { BEHIND_LIMIT: ['messages that wait', (value) => `after ${seconds(value)} it is closed`] },
-  [gateway('flow/large')]: { LARGE: ['answers of joins', size], COPIES: ['answers of joins', (value) => `${value} times their bytes`] },
-  [gateway('relay/entering')]: { HUGE: ['answers of joins', size] },
-  [gateway('socket/verbs/join')]: { ROOM_WITHIN: ['answers of joins', (value) => `after ${seconds(value)}`] },
-  [gateway('relay/inbox')]: { MOST_BYTES: ['events that wait in a gateway', (value) => `${size(value)} of one room`] },
-  [gateway('relay/delivery')]: { MOST_BYTES: ['events that wait in a gateway', (value) => `${size(value)} of all`] },
-  [gateway('http/sessions')]: { MOST_OUTSIDE: ['of these, sessions', number], MOST_OUTSIDE_OF_ADDRESS: ['of these, sessions', (value) => `one address ${value}`] },
-  [gateway('http/slot')]: { OUTSIDE_FOR: ['of these, sessions', (value) => `for ${seconds(value)}`] },
-  [gateway('http/server')]: {
-    MORE_THAN_SESSIONS: ['connections of a gateway', (value) => `${number(value)} more`], RESERVED_FILES: ['connections of a gateway', (value) => `${value} fewer`],
-    MOST_OF_ADDRESS: ['connections of one address', number], HEAD_BYTES: ['head of a request', size],
+  [gateway('http/traffic')]: {
+    MESSAGE_WITHIN: ['a message that is begun', (value) => `within ${seconds(value)}`],
   },
-  [gateway('http/requests')]: { URI_BYTES: ['head of a request', (value) => `URI ${size(value)}`], BODY_WITHIN: ['body of a request', (value) => `within ${seconds(value)}`] },
+  [gateway('flow/outward')]: {
+    MOST_WAITING: ['messages that wait', size],
+  },
+  [gateway('relay/room/mod')]: {
+    BEHIND_LIMIT: ['messages that wait', (value) => `after ${seconds(value)} it is closed`],
+  },
+  [gateway('flow/large')]: {
+    LARGE: ['answers of joins', size],
+    COPIES: ['answers of joins', (value) => `${value} times their bytes`],
+  },
+  [gateway('relay/entering')]: {
+    HUGE: ['answers of joins', size],
+  },
+  [gateway('socket/verbs/join')]: {
+    ROOM_WITHIN: ['answers of joins', (value) => `after ${seconds(value)}`],
+  },
+  [gateway('relay/inbox')]: {
+    MOST_BYTES: ['events that wait in a gateway', (value) => `${size(value)} of one room`],
+  },
+  [gateway('relay/delivery')]: {
+    MOST_BYTES: ['events that wait in a gateway', (value) => `${size(value)} of all`],
+  },
+  [gateway('http/sessions')]: {
+    MOST_OUTSIDE: ['of these, sessions', number],
+    MOST_OUTSIDE_OF_ADDRESS: ['of these, sessions', (value) => `one address ${value}`],
+  },
+  [gateway('http/slot')]: {
+    OUTSIDE_FOR: ['of these, sessions', (value) => `for ${seconds(value)}`],
+  },
+  [gateway('http/server')]: {
+    MORE_THAN_SESSIONS: ['connections of a gateway', (value) => `${number(value)} more`],
+    RESERVED_FILES: ['connections of a gateway', (value) => `${value} fewer`],
+    MOST_OF_ADDRESS: ['connections of one address', number],
+    HEAD_BYTES: ['head of a request', size],
+  },
+  [gateway('http/requests')]: {
+    URI_BYTES: ['head of a request', (value) => `URI ${size(value)}`],
+    BODY_WITHIN: ['body of a request', (value) => `within ${seconds(value)}`],
+  },
   [gateway('http/timed')]: {
-    HEAD_WITHIN: ['head of a request', (value) => `within ${seconds(value)}`], IDLE_FOR: ['a connection without a request', seconds],
+    HEAD_WITHIN: ['head of a request', (value) => `within ${seconds(value)}`],
+    IDLE_FOR: ['a connection without a request', seconds],
     STALLED_FOR: ['an answer that is not read', seconds],
   },
 };
@@ -68,13 +108,10 @@ const ROWS = read('docs/reference/limits.md').split('\n').filter((line) => /^\| 
 function valueOf(source, name) {
   const expression = source.match(new RegExp(`\\bconst ${name}: [^=]+ = ([^;]+);`))?.[1];
   if (!expression) return undefined;
-  const [, unit, inner] = expression.match(/^Duration::from_(\w+)\((.+)\)$/) ?? [null, null, expression];
-  const [least, ...more] = [inner.replaceAll('_', '')];
-  assert.match(least, /^[\d\s()*<+-]+$/, `${name} = ${expression}: not a number`);
-  assert.equal(more.length, 0);
-  // Shifts in JavaScript end at 32 bits.
-  const value = Number(new Function(`return ${least.replace(/(\d+) << (\d+)/g, '($1 * 2 ** $2)')}`)());
-  return value / ({ millis: 1000 }[unit] ?? 1);
+  const [, unit, inner] = expression.match(/^Duration::from_(\w+)\((.+)\)$/) ?? [null, 'secs', expression];
+  const sum = inner.replaceAll('_', '').replace(/(\d+) << (\d+)/g, '($1 * 2 ** $2)'); // a shift in JavaScript ends at 32 bits
+  assert.match(sum, /^[\d\s()*+-]+$/, `${name} = ${expression}: not a number`);
+  return Number(new Function(`return ${sum}`)()) * { secs: 1, millis: 0.001 }[unit];
 }
 
 for (const [file, constants] of Object.entries(LIMITS)) {
@@ -97,7 +134,9 @@ test('every limit of the protocol is in the list above', () => {
 
 test('every row says a constant, a variable, or what another row says', () => {
   const starts = Object.values(LIMITS).flatMap((constants) => Object.values(constants)).map(([start]) => `| ${start}`);
-  const known = (row) => starts.some((start) => row.startsWith(start)) || /`[A-Z]+(?:_[A-Z]+)+`/.test(row.split('|')[2]) || row.includes('like `roomId`');
+  const isVariable = /`[A-Z]+(?:_[A-Z]+)+`/;
+  const isListed = (row) => starts.some((start) => row.startsWith(start));
+  const known = (row) => isListed(row) || isVariable.test(row.split('|')[2]) || row.includes('like `roomId`');
   // In scripts, or in no constant.
   const others = ['| stored metadata in all', '| binary attachments'];
   assert.deepEqual(ROWS.filter((row) => !known(row) && !others.some((start) => row.startsWith(start))), []);

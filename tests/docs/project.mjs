@@ -10,7 +10,8 @@ export const read = (path) => readFileSync(join(ROOT, path), 'utf8');
 /** Every file that is tracked, or would be. */
 export const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { cwd: ROOT, encoding: 'utf8' })
   .split('\n').filter((path) => path && existsSync(join(ROOT, path)));
-const folders = new Set(files.flatMap((path) => path.split('/').slice(0, -1).map((_, depth, parts) => parts.slice(0, depth + 1).join('/'))));
+const foldersOf = (path) => path.split('/').slice(0, -1).map((_, depth, parts) => parts.slice(0, depth + 1).join('/'));
+const folders = new Set(files.flatMap(foldersOf));
 
 export const isFile = (path) => files.includes(path);
 export const isFolder = (path) => path === '' || folders.has(path);
