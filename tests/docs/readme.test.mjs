@@ -14,7 +14,7 @@ test('README.md has at most 150 lines', () => {
 // What README.md says → the row of the table in docs/benchmarks.md, and the column that has the number.
 const FIGURES = [
   [/([\d,]+) handovers a second/, 'one lock that 20 want: handovers', 1],
-  [/A heartbeat costs ([\d.]+) times the CPU/, 'plain heartbeat, closed loop of 200: CPU', 3],
+  [/A heartbeat takes ([\d.]+) times the CPU/, 'plain heartbeat, closed loop of 200: CPU', 3],
   [/an idle connection ([\d.]+) KiB/, 'an idle joined connection, of 8,000', 1],
   [/1,000 people join one room in ([\d.]+) s/, '1,000 joins to one room: all answered', 1],
 ];
