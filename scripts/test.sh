@@ -21,9 +21,10 @@ run_tests() {
     need_compiler
     need_redis_server || die "Redis is missing; $redis_advice"
   fi
-  [ "$what" = unit ] || need_node
+  need_node
   if [ "$what" = all ]; then part lint lint; fi
   case $what in all | unit) part cargo cargo test --workspace --no-fail-fast ;; esac
+  case $what in all | unit) part docs docs_tests ;; esac
   case $what in all | system) part system node_tests system "$@" ;; esac
   # What clients see is the same on a Redis Cluster.
   if [ "$what" = all ]; then part cluster node_tests cluster; fi
@@ -88,6 +89,9 @@ compose_node() {
   set -- "${@/#/compose/}"
   node --test --test-concurrency=1 --test-reporter=spec "${@/%/.test.mjs}"
 }
+
+# README and pages alone: links, blocks of code, and what the sources say.
+docs_tests() { cd tests/docs && npm ci && npm test; }
 
 # Dashboards, rules and pages alone: they type-check, and name only what exists.
 dashboard_tests() { cd tests/dashboards && npm ci && PROMTOOL=$tools_here/promtool npm test; }

@@ -1,5 +1,5 @@
-// A client's copies of channels' metadata, kept as the README says: begun by an answer, then changed by events that are
-// newer. It notes every event that must not come.
+// A client's copies of channels' metadata, kept as docs/reference/metadata.md says: begun by an answer, then changed by events that
+// are newer. It notes every event that must not come.
 import assert from 'node:assert/strict';
 
 const nameOf = ({ channelName, channelType }) => JSON.stringify([channelName, channelType]);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The codes of unsuccessful answers; their names on the wire are in capitals, as in the README's table.
+/// The codes of unsuccessful answers; their names on the wire are in capitals, as in docs/reference/errors.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {

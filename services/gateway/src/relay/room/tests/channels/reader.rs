@@ -1,4 +1,4 @@
-//! A member that keeps copies of channels and of who holds which lock, as the README has it.
+//! A member that keeps copies of channels and of who holds which lock, as docs/reference/metadata.md has it.
 
 use std::{
     cell::{RefCell, RefMut},

@@ -1,0 +1,30 @@
+// The site: links out of docs/ become paths, and two pages get the text of files outside of docs/.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { STAND_INS, rewriteLinks } from '../../scripts/docs-repository.mjs';
+import { isFile, read } from './project.mjs';
+
+test('a link out of docs/ becomes the path of the file', () => {
+  const shown = (text) => rewriteLinks(text, 'docs/operate/redis.md', 'docs/operate/redis.md');
+  assert.equal(shown('See [the edge](../../deploy/edge/haproxy.cfg).'), 'See the edge (`deploy/edge/haproxy.cfg`).');
+  assert.equal(shown('[`haproxy.cfg`](../../deploy/edge/haproxy.cfg)'), '`haproxy.cfg`');
+  assert.equal(shown('[limits](../reference/limits.md#locks), [x](https://example.com/a.md), [here](#now)'),
+    '[limits](../reference/limits.md#locks), [x](https://example.com/a.md), [here](#now)');
+  assert.equal(shown('[why](../../ARCHITECTURE.md#a-join)'), '[why](../internals/architecture.md#a-join)');
+  assert.equal(shown('```\n[a](../../b)\n```\n'), '```\n[a](../../b)\n```\n');
+  assert.equal(shown('![a](../img/a.svg)'), '![a](../img/a.svg)');
+});
+
+test('the links of a page that stands in for a file begin at the file', () => {
+  const shown = (text) => rewriteLinks(text, 'ARCHITECTURE.md', 'docs/internals/architecture.md');
+  assert.equal(shown('[data](docs/internals/data.md), [below](#a-join), [README.md](README.md)'),
+    '[data](data.md), [below](#a-join), README.md');
+});
+
+test('a page that stands in for a file links to it', () => {
+  for (const [file, page] of STAND_INS) {
+    assert.ok(isFile(file), file);
+    assert.ok(read(page).includes(`(../../${file})`), page);
+  }
+});
