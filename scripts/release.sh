@@ -18,7 +18,9 @@ release() {
   unreleased | grep -q '^- ' || die "CHANGELOG.md has nothing under [Unreleased]; write down what users notice"
 
   stamp Cargo.toml "s/^version = \"${old//./\\.}\"\$/version = \"$new\"/"
-  for file in Cargo.lock fuzz/Cargo.lock; do stamp "$file" "/^name = \"rollcall-/{n;s/^version = .*/version = \"$new\"/;}"; done
+  for file in Cargo.lock fuzz/Cargo.lock; do
+    stamp "$file" "/^name = \"rollcall-/{n;s/^version = \"${old//./\\.}\"\$/version = \"$new\"/;}"
+  done
   pattern="s/(^|[^0-9.])${old//./\\.}([^0-9.]|\$)/\\1$new\\2/g"
   while IFS= read -r file; do stamp "$file" "$pattern"; done < <(release_files)
   today=$(date -u +%F)

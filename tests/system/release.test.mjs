@@ -57,6 +57,7 @@ test('no place is left with the old version, and the changelog has a section for
     assert.ok(crates(file, '9.8.7') > 3, file);
     assert.equal(crates(file, old), 0, file);
   }
+  assert.match(read(folder, 'fuzz/Cargo.lock'), /name = "rollcall-fuzz"\nversion = "0\.0\.0"/, 'it has no version of its own');
   for (const [file, line] of [
     ['Cargo.toml', 'version = "9.8.7"'],
     ['deploy/helm/rollcall/Chart.yaml', 'version: 9.8.7'],
