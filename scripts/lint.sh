@@ -1,5 +1,5 @@
-# ./dev lint: formatting, clippy, the direction of dependencies, the crates that are built in (deny.toml), and the licences of what is
-# built from Go modules.
+# ./dev lint: formatting, clippy, doc comments, shell scripts, spelling, the direction of dependencies, the crates that are built in
+# (deny.toml), and the licences of what is built from Go modules.
 
 # Runs every check, even if an earlier one fails.
 lint() {
@@ -7,6 +7,9 @@ lint() {
   cargo fmt --all --check || verdict=1
   cargo fmt --manifest-path fuzz/Cargo.toml --check || verdict=1
   cargo clippy --workspace --all-targets -- -D warnings || verdict=1
+  check_doc_comments || verdict=1
+  check_shell || verdict=1
+  check_spelling || verdict=1
   check_architecture || verdict=1
   check_modules shared/bus/src "$bus_modules" || verdict=1
   check_modules shared/protocol/src "$protocol_shared client" || verdict=1
@@ -20,6 +23,31 @@ lint() {
   check_crates || verdict=1
   check_licences || verdict=1
   return $verdict
+}
+
+# Doc comments: links lead somewhere, also those of private items.
+check_doc_comments() {
+  RUSTDOCFLAGS="${RUSTDOCFLAGS:-} -D warnings" cargo doc --workspace --no-deps --document-private-items
+}
+
+# A program that is missing here is a line that ./dev test counts as skipped.
+check_shell() {
+  if has shellcheck; then
+    # What ./dev sources is checked with it.
+    find deploy -name '*.sh' -exec shellcheck -x -a dev .ci/run {} +
+  else
+    say "the shell scripts are not checked: install shellcheck with your package manager"
+    echo "shellcheck: skipped 1"
+  fi
+}
+
+check_spelling() {
+  if has typos; then
+    typos
+  else
+    say "spelling is not checked: cargo install --locked typos-cli"
+    echo "typos: skipped 1"
+  fi
 }
 
 # Licences, sources and duplicate versions of the crates, without the network; and advisories, if their database was fetched. What

@@ -1,3 +1,4 @@
+# shellcheck shell=dash
 # Runs before Redis, in its image: makes the users of users.acl, and writes each one's password where only its service and
 # this script can read it. The password of a service is made at the first start, and kept. That of admin, for people, is the line of
 # deploy/secrets/redis_password if there is one, else the previous one, else a new one.

@@ -49,9 +49,10 @@ export class Child {
   exit = null;
   #watchers = new Set();
 
-  constructor(name, command, args, options = {}) {
+  // `stdin: 'pipe'` lets a test write to `process.stdin`.
+  constructor(name, command, args, { stdin = 'ignore', ...options } = {}) {
     this.name = name;
-    this.process = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.process = spawn(command, args, { ...options, stdio: [stdin, 'pipe', 'pipe'] });
     this.pid = this.process.pid;
     if (this.pid) tellKeeper(`guard ${this.pid}`);
     this.exited = this.#end();

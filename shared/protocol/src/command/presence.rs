@@ -10,7 +10,7 @@ use crate::{
     position::Position,
 };
 
-/// See [`Command::Join`].
+/// See [`Command::Join`](super::Command::Join).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Join {
     /// The room.
@@ -33,7 +33,7 @@ pub struct Join {
     pub state: Box<RawValue>,
 }
 
-/// See [`Command::Heartbeat`].
+/// See [`Command::Heartbeat`](super::Command::Heartbeat).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// The room.
@@ -57,7 +57,7 @@ pub struct Heartbeat {
     pub state: Option<Box<RawValue>>,
 }
 
-/// See [`Command::Leave`].
+/// See [`Command::Leave`](super::Command::Leave).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Leave {
     /// The room.
@@ -70,7 +70,7 @@ pub struct Leave {
     pub reason: Reason,
 }
 
-/// See [`Command::Restore`]. A record that is missing, or older than the gateway's copy, is written. One that equals the copy
+/// See [`Command::Restore`](super::Command::Restore). A record that is missing, or older than the gateway's copy, is written. One that equals the copy
 /// stays untouched, and so does one with a higher operation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Restore {
@@ -116,7 +116,7 @@ pub struct Restored {
     pub state: Box<RawValue>,
 }
 
-/// See [`Command::Audit`].
+/// See [`Command::Audit`](super::Command::Audit).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Audit {
     /// The partition.
@@ -130,16 +130,16 @@ pub struct Audit {
     pub strays_before_ms: u64,
 }
 
-/// See [`Command::Snapshot`].
+/// See [`Command::Snapshot`](super::Command::Snapshot).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SnapshotQuery {
     /// The room.
     pub room: RoomId,
-    /// Answer [`Outcome::Unchanged`] if the room still stands here.
+    /// Answer [`Outcome::Unchanged`](super::Outcome::Unchanged) if the room still stands here.
     pub known: Option<Position>,
 }
 
-/// See [`Command::Reap`]. presence-state checks again whether the gateways are gone.
+/// See [`Command::Reap`](super::Command::Reap). presence-state checks again whether the gateways are gone.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reap {
     /// The partition.

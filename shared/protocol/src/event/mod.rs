@@ -10,7 +10,7 @@
 //! <state: JSON, to the end>
 //! ```
 //!
-//! `gen`, `seq` and the token are the room's [`Position`](crate::position::Position) after the event.
+//! `gen`, `seq` and the token are the room's [`Position`] after the event.
 //!
 //! This is an event of presence. `metadata` and `lock` have the events of the channels of the room's name, which are published on
 //! the same channel of Redis.
