@@ -18,8 +18,10 @@ const LOCK_TTL_MS: u64 = 10_000;
 /// Others may write between the read and the write of a counter. Then it is tried again, this often in all.
 const COUNT_ATTEMPTS: u32 = 3;
 
-/// The counter and the lock of each room are in its channel of this type.
-const CHANNEL: &str = "crowd";
+/// The channel, the counter and the lock are those of the page at `/` of a gateway, so that who opens it meets the crowd.
+const CHANNEL: &str = "playground";
+const COUNTER: &str = "counter";
+const LOCK: &str = "pen";
 
 /// A person who has joined a room.
 pub(crate) struct Visit {
@@ -31,7 +33,7 @@ impl Visit {
     /// Joins `room` as `user`.
     pub(crate) async fn join(client: Client, room: &str, user: &str) -> io::Result<Self> {
         let mut visit = Self { client, room: room.to_owned() };
-        let state = json!({"status": "online", "typing": false});
+        let state = json!({"status": "available", "typing": false});
         visit.ask("presence:join", &json!({"roomId": room, "userId": user, "state": state})).await?;
         Ok(visit)
     }
@@ -71,10 +73,10 @@ impl Visit {
 
     /// Waits for the room's lock, holds it for a while, and releases it. Who waits too long goes without.
     pub(crate) async fn take_turn(&mut self, time: Duration) -> io::Result<()> {
-        let acquire = self.channel(json!({"lockName": "turn", "ttlMs": LOCK_TTL_MS, "waitMs": LOCK_WAIT_MS}));
+        let acquire = self.channel(json!({"lockName": LOCK, "ttlMs": LOCK_TTL_MS, "waitMs": LOCK_WAIT_MS}));
         let Some(held) = self.ask_unless("lock:acquire", &acquire, "LOCK_HELD").await? else { return Ok(()) };
         self.pause(time).await?;
-        let release = self.channel(json!({"lockName": "turn", "fence": held["fence"]}));
+        let release = self.channel(json!({"lockName": LOCK, "fence": held["fence"]}));
         self.ask("lock:release", &release).await.map(drop)
     }
 
@@ -115,9 +117,9 @@ fn judged(event: &str, answer: Value) -> io::Result<Value> {
 
 /// The write that adds one to the counter of `channel`: the event and its payload.
 fn next_count(channel: &Value) -> (&'static str, Value) {
-    let count = channel["metadata"]["count"]["value"].as_u64();
+    let count = channel["metadata"][COUNTER]["value"].as_u64();
     let event = if count.is_some() { "metadata:updateChannel" } else { "metadata:setChannel" };
-    let data = json!([{"key": "count", "value": count.unwrap_or(0) + 1}]);
+    let data = json!([{"key": COUNTER, "value": count.unwrap_or(0) + 1}]);
     (event, json!({"data": data, "options": {"majorRevision": channel["majorRevision"]}}))
 }
 
@@ -129,9 +131,9 @@ mod tests {
     fn the_first_count_creates_the_channel_and_the_next_ones_update_it() {
         let (event, payload) = next_count(&json!({"ok": true, "majorRevision": 0, "metadata": {}}));
         assert_eq!(event, "metadata:setChannel");
-        assert_eq!(payload, json!({"data": [{"key": "count", "value": 1}], "options": {"majorRevision": 0}}));
+        assert_eq!(payload, json!({"data": [{"key": "counter", "value": 1}], "options": {"majorRevision": 0}}));
         let (event, payload) =
-            next_count(&json!({"majorRevision": 9, "metadata": {"count": {"value": 4, "revision": 2}}}));
+            next_count(&json!({"majorRevision": 9, "metadata": {"counter": {"value": 4, "revision": 2}}}));
         assert_eq!((event, &payload["data"][0]["value"]), ("metadata:updateChannel", &json!(5)));
         assert_eq!(payload["options"]["majorRevision"], 9);
     }
