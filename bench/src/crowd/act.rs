@@ -93,8 +93,9 @@ impl Visit {
     }
 
     async fn ask(&mut self, event: &str, payload: &Value) -> io::Result<Value> {
-        let answer = timeout(ANSWER_WITHIN, self.client.call(event, &payload.to_string()));
-        let answer = answer.await.map_err(|_| io::Error::other(format!("{event} was not answered")))??;
+        let payload = payload.to_string();
+        let answer = timeout(ANSWER_WITHIN, self.client.call(event, &payload)).await;
+        let answer = answer.map_err(|_| io::Error::other(format!("{event} was not answered")))??;
         judged(event, serde_json::from_slice(&answer)?)
     }
 
