@@ -89,7 +89,7 @@ abuse_tests() {
 compose_tests() {
   if [ $# -eq 0 ]; then part compose-files compose_node files; fi
   if need_images; then
-    [ $# -gt 0 ] || set -- system variants
+    [ $# -gt 0 ] || set -- system variants demo
     part compose compose_node "$@"
   else
     say "compose is skipped: $no_containers"
