@@ -83,7 +83,9 @@ $names"); do
   done
   say "building the images"
   mkdir -p .dev/test
+  ROLLCALL_COMMIT=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+  export ROLLCALL_COMMIT
   # shellcheck disable=SC2086
-  ROLLCALL_COMMIT=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown) \
-    $ROLLCALL_COMPOSE -f docker-compose.yml -f deploy/compose/demo.yml build >.dev/test/images.log 2>&1 || die "the images cannot be built; see .dev/test/images.log"
+  $ROLLCALL_COMPOSE -f docker-compose.yml -f deploy/compose/demo.yml build >.dev/test/images.log 2>&1 ||
+    die "the images cannot be built; see .dev/test/images.log"
 }

@@ -13,7 +13,8 @@ observe_with_programs() {
   jaeger_otlp=$first_port jaeger_grpc=$((first_port + 1)) loki_grpc=$((first_port + 2))
   if found jaeger; then
     observe jaeger env JAEGER_HOST=127.0.0.1 JAEGER_PORT="$jaeger_port" JAEGER_OTLP_PORT="$jaeger_otlp" \
-      JAEGER_QUERY_GRPC_PORT="$jaeger_grpc" JAEGER_DATA="$observe_data/jaeger" "$program" --config="$PWD/deploy/telemetry/jaeger/jaeger.yaml"
+      JAEGER_QUERY_GRPC_PORT="$jaeger_grpc" JAEGER_DATA="$observe_data/jaeger" \
+      "$program" --config="$PWD/deploy/telemetry/jaeger/jaeger.yaml"
   fi
   if found prometheus; then
     # Links to the shipped files, plus one that differs here: the address of the Alertmanager.

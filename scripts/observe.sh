@@ -111,6 +111,19 @@ observer_answers() {
   http_ok 127.0.0.1 "$port" "$path"
 }
 
+# A Jaeger that was built from its module has none.
+jaeger_has_pages() {
+  ask 127.0.0.1 "$jaeger_port" "GET /search HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n" | grep -q jaeger-ui-root
+}
+
+# Where the gateways' page finds traces. It was started some seconds ago.
+link_traces() {
+  local deadline=$((SECONDS + 10))
+  case $observed in *jaeger*) ;; *) return ;; esac
+  while lives jaeger 1 && ! observer_answers jaeger && [ $SECONDS -lt $deadline ]; do rest_short; done
+  if jaeger_has_pages; then export PLAYGROUND_TRACES=${PLAYGROUND_TRACES:-http://127.0.0.1:$jaeger_port}; fi
+}
+
 tell_addresses() {
   local name what join jaeger="http://127.0.0.1:$jaeger_port"
   join="service=presence-gateway&operation=socket%20presence%3Ajoin&limit=1"
@@ -127,8 +140,8 @@ tell_addresses() {
     esac
     printf '  %s (pid %s)\n' "$what" "$pid"
     [ "$name" = jaeger ] || continue
-    # A Jaeger built from its module has no web interface; its API answers the same question.
-    if ask 127.0.0.1 "$jaeger_port" "GET /search HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n" | grep -q jaeger-ui-root; then
+    # Without pages, its API answers the same question.
+    if jaeger_has_pages; then
       printf '  Newest join  %s/search?%s&lookback=1h\n' "$jaeger" "$join"
     else
       printf '  Newest join  %s/api/traces?%s&lookback=1h\n' "$jaeger" "$join"

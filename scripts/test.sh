@@ -1,7 +1,7 @@
 # ./dev test.
 
-# run_tests [--install] [unit | system [FILE…] | stack [FILE…] | compose [FILE…] | browser [FILE…] | abuse [ATTACKER…]]: everything but
-# the stack, the containers, the browser and the attackers, or one part. Ends with what failed, and the totals of all runners on one
+# run_tests [--install] [unit | system [FILE…] | stack [FILE…] | compose [FILE…] | browser [FILE…] | abuse [ATTACKER…]]: one part, or
+# everything but the stack, the containers, the browser and the attackers. Ends with what failed, and the totals of all runners on one
 # line.
 run_tests() {
   local what=all

@@ -21,6 +21,7 @@ up() {
   remember_redis
   start_behind state presence-state "$states"
   start_behind reaper presence-reaper "$reapers"
+  if [ $observe != no ]; then link_traces; fi
   start_gateways
   if [ $crowd != 0 ]; then start_crowd; fi
   greet
