@@ -106,7 +106,7 @@ async fn measure(options: &Options) -> io::Result<Report> {
     Ok(report)
 }
 
-/// Raises the limit of open files to the maximum; the servers inherit it.
+/// Raises the limit of open files to `needed`, if it is lower; the servers inherit it.
 fn allow_open_files(needed: u64) -> io::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if hard < needed {
@@ -114,7 +114,7 @@ fn allow_open_files(needed: u64) -> io::Result<()> {
             "{needed} open files are needed and only {hard} allowed: raise `ulimit -Hn`"
         )));
     }
-    setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard), hard)?;
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(needed), hard)?;
     Ok(())
 }
 
