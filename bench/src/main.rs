@@ -74,8 +74,12 @@ async fn main() -> ExitCode {
 
 /// Keeps a crowd going until a signal ends it, which is how it is meant to end.
 async fn entertain(plan: &crowd::Plan) -> ExitCode {
+    let crowd = async {
+        allow_open_files(plan.people as u64 + OPEN_FILES_OF_A_CROWD)?;
+        crowd::run(plan).await
+    };
     let outcome = tokio::select! {
-        outcome = async { allow_open_files(plan.people as u64 + OPEN_FILES_OF_A_CROWD).and(crowd::run(plan).await) } => outcome,
+        outcome = crowd => outcome,
         Ok(_) = interrupted() => return ExitCode::SUCCESS,
     };
     let Err(error) = outcome;
