@@ -68,6 +68,7 @@ need_images() {
   # Word splitting is intended.
   # shellcheck disable=SC2086
   names=$($ROLLCALL_COMPOSE config | sed -n 's/^ *image: //p' | grep -v -e '^rollcall/' -e '^grafana/')
+  # shellcheck disable=SC2013 # a name of an image has no spaces
   for image in $(sort -u <<<"$from
 $names"); do
     docker image inspect "$image" >/dev/null 2>&1 || docker pull -q "$image" >/dev/null 2>&1 || {

@@ -47,7 +47,7 @@ observe_with_programs() {
 # In a process of its own, because it may build for minutes. Each path it finds is a line of a file.
 find_programs() {
   local name find=find_tool
-  [ $observe != build ] || find=tool
+  [ "$observe" != build ] || find=tool
   for name in $observe_programs; do
     if $find "$name"; then printf '%s\n' "$program" >"$run/program-$name"; fi
   done
@@ -60,7 +60,7 @@ tell_left_out() {
   for name in $observe_programs; do [ -e "$run/program-$name" ] || missing="$missing${missing:+, }$name"; done
   say "Grafana is left out, because it runs only in a container"
   if [ -z "$missing" ]; then return; fi
-  if [ $observe = build ]; then
+  if [ "$observe" = build ]; then
     say "left out, because they could not be built: $missing"
   else
     say "left out, because $no_containers, and they are neither on the PATH nor built here: $missing; mend that, or build them once" \

@@ -62,7 +62,7 @@ start_observing() {
     export COLLECTOR_SAMPLE_PERCENT=${COLLECTOR_SAMPLE_PERCENT:-100}
     export COLLECTOR_DECISION_WAIT=${COLLECTOR_DECISION_WAIT:-3s} OTEL_BSP_SCHEDULE_DELAY=${OTEL_BSP_SCHEDULE_DELAY:-1000}
   fi
-  observe_with_$observe_with
+  "observe_with_$observe_with"
   case $observed in
     *' collector'*) export OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:$otlp_port" ;;
     *) say "without a collector nothing is observed; the services start anyway" ;;

@@ -95,7 +95,7 @@ build() {
 
 build_and_tell() {
   build_services || return
-  if [ $crowd != 0 ]; then build_crowd || return; fi
+  if [ "$crowd" != 0 ]; then build_crowd || return; fi
   : >"$run/built"
 }
 
