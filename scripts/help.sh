@@ -16,10 +16,11 @@ help() {
   [ "${1:-}" != help ] || shift
   for argument in "$@"; do
     case $argument in
-      -*) continue ;;
-      up | token | test | bench | lint) "help_$argument" && return ;;
+      '' | -*) continue ;;
+      all) ;;
+      *) if declare -F "help_$argument" >/dev/null; then "help_$argument" && return; fi ;;
     esac
-    [ -z "$argument" ] || misused "there is no command '$argument'; ./dev help lists them"
+    misused "there is no command '$argument'; ./dev help lists them"
   done
   help_all
 }

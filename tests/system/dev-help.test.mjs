@@ -10,7 +10,7 @@ import { ownPath } from '../harness/path.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const read = (path) => readFileSync(ROOT + path, 'utf8');
-const COMMANDS = ['up', 'token', 'test', 'bench', 'lint'];
+const COMMANDS = [...read('dev').matchAll(/^ {2}([a-z]+)\) /gm)].map(([, command]) => command);
 // Neither Rust nor Node.js, neither Redis nor Docker.
 const { path: PATH } = ownPath({ only: ['bash', 'cat', 'dirname', 'env'] });
 
@@ -24,6 +24,7 @@ const HELP = Object.fromEntries(COMMANDS.map((command) => [command, dev('help', 
 test('without a command, and with help, it lists all of them', () => {
   const { status, stdout, stderr } = dev();
   assert.deepEqual([status, stderr], [0, '']);
+  assert.ok(COMMANDS.length >= 5, COMMANDS.join());
   for (const command of COMMANDS) assert.match(stdout, new RegExp(`^ {2}${command} {2,}\\S`, 'm'));
   for (const words of [['help'], ['-h'], ['--help'], ['help', '--help']]) assert.deepEqual(dev(...words), { status, stdout, stderr }, words.join(' '));
 });
@@ -54,6 +55,7 @@ test('the help has every option, part and scenario that there is', () => {
 for (const [words, sentence] of [
   [['nonsense'], /there is no command 'nonsense'/],
   [['help', 'nonsense'], /there is no command 'nonsense'/],
+  [['help', 'all'], /there is no command 'all'/],
   [['up', '--observ'], /does not take '--observ'/],
   [['up', '--observe=all'], /does not take '--observe=all'/],
   [['up', '--gateways', '0'], /--gateways takes a number from 1 to 99, not '0'/],
