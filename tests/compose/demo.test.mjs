@@ -44,7 +44,7 @@ const prometheus = async (query) => {
 
 test('the crowd is in Prometheus: it is there, and it does things', MINUTES, async () => {
   await until('most of them to be connected', async () => await prometheus('sum(presence_connections_active)') > PEOPLE / 2, SEEN);
-  for (const metric of ['presence_heartbeat_latency_seconds_count', 'presence_events_published_total']) {
+  for (const metric of ['presence_heartbeat_latency_seconds_count', 'presence_delivery_total']) {
     await until(`${metric} to grow`, async () => await prometheus(`sum(rate(${metric}[1m]))`) > 0, SEEN);
   }
 });
