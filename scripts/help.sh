@@ -45,7 +45,7 @@ help_up() {
 Usage: ./dev up [OPTION]…
 
 Builds Rollcall, finds a Redis, starts everything on this machine, prints the addresses, and runs until Ctrl-C. The first build takes
-7 min on two cores, a later one some seconds; the start takes two seconds.
+5 to 10 min on two cores, the first one with --crowd 2 min more; then all of it starts within three seconds.
 
   --gateways N     so many gateways, on PORT (3000) and the ports after it; 1 to 99
   --states N       so many presence-state instances; 1 to 99
@@ -87,7 +87,7 @@ and one line of totals. Times are for two cores, after the first build.
   unit             cargo test --workspace: 6 min
   system [FILE…]   tests/system, with real services and a real Redis: 15 min; one file usually takes less than one minute
   stack [FILE…]    with the real telemetry servers, which are built with Go if they are missing (half an hour, once): 10 min
-  compose [FILE…]  runs docker-compose.yml, scales, kills and upgrades it: 5 min, and 12 min for the first images
+  compose [FILE…]  runs docker-compose.yml, scales, kills and upgrades it: 5 min, and 10 to 15 min for the first images
   browser [FILE…]  joins from a tab of a real Chromium and hides it: 4 min
   abuse [NAME…]    attackers (tests/abuse/attackers) next to honest users, with docker-compose.yml's limits; prints a table
 
@@ -118,6 +118,6 @@ help_lint() {
 Usage: ./dev lint
 
 Formatting, clippy, which crate and module may use which, and the licences of everything that is built in. Runs every check, even if
-an earlier one fails. Takes 2 min on two cores if nothing was built before. Without cargo-deny the check of all crates is skipped.
+an earlier one fails. Takes some minutes if nothing was built before. Without cargo-deny the check of all crates is skipped.
 EOF
 }

@@ -85,7 +85,7 @@ build() {
   if [ -x "$binaries/presence-gateway" ]; then
     say "building"
   else
-    say "building for the first time, which takes 7 min on two cores"
+    say "building for the first time, which takes 5 to 10 min on two cores"
   fi
   start build 1 build_and_tell
   while lives build 1; do rest_short; done
