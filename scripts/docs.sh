@@ -5,7 +5,7 @@ docs() {
   case $# in
     0) ;;
     *)
-      [ "$*" = --build ] || die "./dev docs accepts --build, not '$*'"
+      [ "$*" = --build ] || misused "./dev docs takes --build, not '$*'; see ./dev help docs"
       serve=no
       ;;
   esac

@@ -1,8 +1,14 @@
 # ./dev lint: formatting, clippy, doc comments, shell scripts, spelling, the direction of dependencies, the crates that are built in
 # (deny.toml), and the licences of what is built from Go modules.
 
-# Runs every check, even if an earlier one fails.
 lint() {
+  [ $# -eq 0 ] || misused "./dev lint takes nothing, not '$1'"
+  need_rust
+  run_lint
+}
+
+# Runs every check, even if an earlier one fails.
+run_lint() {
   local verdict=0
   cargo fmt --all --check || verdict=1
   cargo fmt --manifest-path fuzz/Cargo.toml --check || verdict=1

@@ -1,4 +1,5 @@
-# What the commands need on this machine: found, installed, or requested in one sentence. Redis has a file of its own.
+# What the commands need on this machine: found, requested in one sentence, or installed where that is allowed. Redis has a file of
+# its own.
 
 # at_least HAVE WANTED: compares two versions by their first two numbers.
 at_least() {
@@ -11,25 +12,60 @@ at_least() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# install APT DNF BREW: installs packages with the available package manager; each argument has the names for that manager.
-# Fails without a manager, without permission, and for unknown packages.
-install() {
-  local root=
-  if [ "$(id -u)" != 0 ]; then root=sudo; fi
-  # Word splitting is intended: $root may be empty, and a name may be several.
-  # shellcheck disable=SC2086
-  if has apt-get && has ${root:-env}; then
-    say "installing $1 with apt-get"
-    $root apt-get update -q && $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $1
-  elif has dnf && has ${root:-env}; then
-    say "installing $2 with dnf"
-    $root dnf install -y -q $2
+# --install sets this.
+install=no
+
+# Packages are installed where someone asked for it, or where there is no one to ask: in CI, and for root in a container.
+may_install() {
+  [ $install = yes ] || [ "${CI:-}" = true ] || { [ "$(id -u)" = 0 ] && in_container; }
+}
+
+in_container() {
+  [ -e /.dockerenv ] || [ -e /run/.containerenv ] || [ -n "${KUBERNETES_SERVICE_HOST:-}" ] ||
+    grep -qE '/(docker|kubepods|containerd|lxc)' /proc/1/cgroup 2>/dev/null
+}
+
+# packages APT DNF BREW: sets install_command to what installs packages here; each argument has the names for one package manager.
+# Fails without a manager.
+packages() {
+  local root='sudo '
+  if [ "$(id -u)" = 0 ]; then root=; fi
+  if has apt-get; then
+    install_command="${root}apt-get install $1"
+  elif has dnf; then
+    install_command="${root}dnf install $2"
   elif has brew; then
-    say "installing $3 with brew"
-    brew install $3
+    install_command="brew install $3"
   else
+    install_command=
     return 1
-  fi >&2
+  fi
+}
+
+# install_packages APT DNF BREW: installs them. Fails if that is not allowed, or does not work.
+install_packages() {
+  may_install && packages "$@" || return 1
+  say "installing packages: $install_command"
+  case $install_command in sudo*) has sudo || return 1 ;; esac
+  # Word splitting is intended. Without a terminal nothing may ask.
+  # shellcheck disable=SC2086
+  case $install_command in
+    *apt-get*)
+      ${install_command%%apt-get*} apt-get update -q &&
+        ${install_command%%apt-get*} env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $1
+      ;;
+    *dnf*) ${install_command%%dnf*} dnf install -y -q $2 ;;
+    *) $install_command ;;
+  esac >&2
+}
+
+# how_to_install OPTION_OF APT DNF BREW: the advice, as part of a sentence.
+how_to_install() {
+  if packages "${@:2}"; then
+    echo "install it with: $install_command ($1 --install does that)"
+  else
+    echo "install it"
+  fi
 }
 
 need_rust() {
@@ -59,10 +95,11 @@ need_compiler() {
 }
 
 need_node() {
-  local advice="install Node.js 18.19 or newer with npm" have
+  local wanted="Node.js 18.19 or newer with npm is needed" have
   if ! has node || ! has npm; then
-    install "nodejs npm" "nodejs npm" node || die "Node.js or npm is missing; $advice"
+    install_packages "nodejs npm" "nodejs npm" node ||
+      die "Node.js or npm is missing; $wanted: $(how_to_install "./dev test" "nodejs npm" "nodejs npm" node)"
   fi
-  have=$(node --version) || die "node does not run; $advice"
-  at_least "${have#v}" 18.19 || die "Node.js ${have#v} is too old; $advice"
+  have=$(node --version) || die "node does not run; $wanted"
+  at_least "${have#v}" 18.19 || die "Node.js ${have#v} is too old; $wanted"
 }

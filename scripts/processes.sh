@@ -10,7 +10,7 @@
 # - The relays, one per service, prefix its lines with its name. They end when the service does, not before.
 
 # The collector stops before the stores, because it may still have data for them.
-stop_order="build gateway reaper state redis collector jaeger prometheus loki alertmanager grafana network"
+stop_order="build crowd gateway reaper state redis collector jaeger prometheus loki alertmanager grafana network"
 
 open_run() {
   if ! { mkdir -p .dev && run=$(mktemp -d "$PWD/.dev/run.XXXXXX") && mkfifo "$run/alive" "$run/wake"; }; then

@@ -1,11 +1,9 @@
 # The Redis (or Valkey) of Rollcall: which one, whether it is new enough, and a private one for ./dev up.
 
-redis_advice="Rollcall needs Redis or Valkey 7 or newer: install redis-server or valkey-server, or set REDIS_URL"
-
-# Sets redis_server to one on the PATH that is new enough, and redis_too_old to one that is not.
+# Sets redis_server to one on the PATH that is new enough; else redis_missing, which begins a sentence.
 find_redis() {
   local name version
-  redis_server='' redis_too_old=''
+  redis_server='' redis_missing="there is no Redis"
   for name in redis-server valkey-server; do
     has "$name" || continue
     version=$("$name" --version 2>/dev/null | sed -n 's/.* v=\([0-9.]*\).*/\1/p')
@@ -13,28 +11,34 @@ find_redis() {
       redis_server=$name
       return 0
     fi
-    redis_too_old="$name $version"
+    redis_missing="$name $version is too old"
   done
   return 1
 }
 
-# A server program, found or installed, which the tests and the benchmark start themselves.
+install_redis() { install_packages redis-server valkey redis && find_redis; }
+
+# need_redis_server COMMAND: a server program, which the tests and the benchmark start themselves.
 need_redis_server() {
-  find_redis && return 0
-  [ -z "$redis_too_old" ] || die "$redis_too_old is too old; $redis_advice"
-  install redis-server valkey redis && find_redis
+  find_redis || install_redis ||
+    die "$redis_missing; Redis or Valkey 7 or newer is needed: $(how_to_install "$1" redis-server valkey redis)"
 }
 
-# Any Redis for ./dev up: the one at REDIS_URL as it is, else a program, else Docker.
+# Any Redis for ./dev up: the one at REDIS_URL as it is, else a program, else a container.
 need_redis() {
   if [ -n "${REDIS_URL:-}" ]; then
     check_redis_url
-  elif ! need_redis_server; then
-    has docker || die "${redis_too_old:+$redis_too_old is too old; }$redis_advice"
-    say "no Redis here and none to install; using Docker"
-    docker pull redis:7 >&2 || die "Docker cannot provide one either; $redis_advice"
-    redis_server=docker
+    return
   fi
+  if find_redis; then return; fi
+  if [ $install = yes ] && install_redis; then return; fi
+  if has_engine && get_image redis; then
+    say "$redis_missing here: it runs in a container ($(image_of redis))"
+    redis_server=docker
+    return
+  fi
+  install_redis ||
+    die "$redis_missing; $(how_to_install "./dev up" redis-server valkey redis), or start Docker, or set REDIS_URL"
 }
 
 # Reports at once what would otherwise be a service that never gets ready. Only a single server without a password can be checked;
@@ -47,7 +51,7 @@ check_redis_url() {
   [ "$port" != "$address" ] || port=6379
   answer=$(ask "$host" "$port" 'INFO server\r\nQUIT\r\n') || die "no Redis answers at REDIS_URL ($host:$port)"
   version=$(sed -n 's/^redis_version://p' <<<"$answer")
-  [ -z "$version" ] || at_least "$version" 7 || die "the Redis at REDIS_URL is $version, too old; $redis_advice"
+  [ -z "$version" ] || at_least "$version" 7 || die "the Redis at REDIS_URL is $version; Redis or Valkey 7 or newer is needed"
 }
 
 # Starts a private Redis with its data in folder $1 and points REDIS_URL at it, unless REDIS_URL is set already.
@@ -60,7 +64,7 @@ start_redis() {
     free_ports 127.0.0.1 1
     if [ "$redis_server" = docker ]; then
       set -- docker run --rm --name "rollcall-redis-$first_port" --user "$(id -u):$(id -g)" \
-        -p "127.0.0.1:$first_port:6379" -v "$data:/data" redis:7 redis-server
+        -p "127.0.0.1:$first_port:6379" -v "$data:/data" "$(image_of redis)" redis-server
     else
       set -- "$redis_server" --bind 127.0.0.1 --port "$first_port" --dir "$data"
     fi

@@ -1,17 +1,13 @@
-# ./dev test and ./dev bench.
+# ./dev test.
 
-# run_tests [unit | system [FILE…] | stack [FILE…] | compose [FILE…] | browser [FILE…] | abuse [ATTACKER…]]: everything but the
-# stack, the containers, the browser and the attackers, or one part. Ends with what failed, and the totals of all runners on one line.
+# run_tests [--install] [unit | system [FILE…] | stack [FILE…] | compose [FILE…] | browser [FILE…] | abuse [ATTACKER…]]: one part, or
+# everything but the stack, the containers, the browser and the attackers. Ends with what failed, and the totals of all runners on one
+# line.
 run_tests() {
-  local what=${1:-all}
-  [ $# -eq 0 ] || shift
-  case $what in
-    all | unit | system | stack | compose | browser | abuse) ;;
-    *)
-      die "./dev test takes nothing, unit, system [FILE…], stack [FILE…], compose [FILE…], browser [FILE…] or" \
-        "abuse [ATTACKER…], not '$what'"
-      ;;
-  esac
+  local what=all
+  if [ "${1:-}" = --install ]; then install=yes && shift; fi
+  [ $# -eq 0 ] || { what=$1 && shift; }
+  check_parts "$what" "$@"
   passed=0 failed=0 skipped=0 failures=
   test_logs="$PWD/.dev/test"
   mkdir -p "$test_logs" || die "cannot make the folder $test_logs"
@@ -19,10 +15,10 @@ run_tests() {
   if [ "$what" != compose ]; then
     need_rust
     need_compiler
-    need_redis_server || die "Redis is missing; $redis_advice"
+    need_redis_server "./dev test"
   fi
   need_node
-  if [ "$what" = all ]; then part lint lint; fi
+  if [ "$what" = all ]; then part lint run_lint; fi
   case $what in all | unit) part cargo cargo test --workspace --no-fail-fast ;; esac
   case $what in all | unit) part docs docs_tests ;; esac
   case $what in all | system) part system node_tests system "$@" ;; esac
@@ -44,6 +40,24 @@ run_tests() {
   [ "$skipped" = 0 ] || printf ', %s skipped' "$skipped"
   printf '\n'
   [ "$failed" = 0 ]
+}
+
+# Before anything is built: the part, and the files or attackers that are named.
+check_parts() {
+  local what=$1 name file
+  shift
+  case $what in
+    unit) [ $# -eq 0 ] || misused "./dev test unit takes no names, not '$1'" ;;
+    all | system | stack | compose | browser | abuse) ;;
+    *) misused "./dev test has no part '$what'; ./dev help test lists them" ;;
+  esac
+  for name in "$@"; do
+    case $what in
+      abuse) file="tests/abuse/attackers/$name.mjs" ;;
+      *) file="tests/$what/$name.test.mjs" ;;
+    esac
+    [ -e "$file" ] || misused "there is no $file"
+  done
 }
 
 # node_tests system|cluster|stack|browser [FILE…]: all of a kind, or tests/KIND/FILE.test.mjs.
@@ -76,7 +90,7 @@ abuse_tests() {
 compose_tests() {
   if [ $# -eq 0 ]; then part compose-files compose_node files; fi
   if need_images; then
-    [ $# -gt 0 ] || set -- system variants
+    [ $# -gt 0 ] || set -- system variants demo
     part compose compose_node "$@"
   else
     say "compose is skipped: $no_containers"
@@ -147,16 +161,4 @@ count_tests() {
     /^[^ ]+ (skipped|todo) [0-9]+$/ { skipped += $3 }
     END { print passed + 0, failed + 0, skipped + 0 }
   '
-}
-
-bench() {
-  need_rust
-  need_compiler
-  need_redis_server || die "Redis is missing; $redis_advice"
-  build_services && cargo build --release -p rollcall-bench || die "the build failed; see cargo's output above"
-  # Thousands of connections, each with a file descriptor on both sides.
-  ulimit -n "$(ulimit -Hn)" 2>/dev/null
-  # The collector, if it was built here before; otherwise the cost of telemetry is measured with a sink.
-  export ROLLCALL_TOOLS_DIR=$tools_here
-  exec "$binaries/rollcall-bench" "$@"
 }

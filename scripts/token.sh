@@ -8,6 +8,7 @@ build_token() { cargo build --release --quiet -p rollcall-token; }
 make_token() { "$binaries/rollcall-token" --secret-file "$auth_secret" "$@"; }
 
 token() {
+  check_token_options "$@"
   need_rust
   need_compiler
   if [ "${1:-}" = revoke ]; then
@@ -16,6 +17,18 @@ token() {
   fi
   build_token || die "the build failed; see cargo's output above"
   make_token "$@"
+}
+
+# Before anything is built. What an option's value means is judged by the program.
+check_token_options() {
+  if [ "${1:-}" = revoke ]; then shift; fi
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --sub | --room | --info | --ttl | --jti) [ $# -gt 1 ] || misused "$1 takes a value; see ./dev help token" ;;
+      *) misused "./dev token does not take '$1'; see ./dev help token" ;;
+    esac
+    shift 2
+  done
 }
 
 # In the Redis of the ./dev up on PORT, unless REDIS_URL names another one.

@@ -18,16 +18,22 @@ helm | helm.sh/helm/v3 | 3.17 | helm
 # tool NAME [PROGRAM]: sets program to the path of the tool (or of one of its other programs), found or built. Fails,
 # with one sentence about what is missing, if neither works.
 tool() {
-  local name=$1 what=${2:-$1} row module oldest folder
+  local folder
+  if find_tool "$@"; then return 0; fi
+  build_tool "$1" "$tools_cache/$folder" || return 1
+  tool_source "$1" >"$tools_cache/$folder/made-of"
+}
+
+# find_tool NAME [PROGRAM]: the same without building. Sets folder to the name of its folder in the cache, too.
+find_tool() {
+  local name=$1 what=${2:-$1} row module oldest
   row=$(grep "^$name |" <<<"$tools") || die "there is no tool '$name'"
   IFS='|' read -r _ module oldest _ <<<"$row"
   module=${module// /} oldest=${oldest// /}
   if tool_on_path "$what" "$oldest"; then return 0; fi
   tool_folder "$name" "$module"
   program="$tools_cache/$folder/$what"
-  [ -x "$program" ] && [ "$(cat "$tools_cache/$folder/made-of" 2>/dev/null)" = "$(tool_source "$name")" ] && return 0
-  build_tool "$name" "$tools_cache/$folder" || return 1
-  tool_source "$name" >"$tools_cache/$folder/made-of"
+  [ -x "$program" ] && [ "$(cat "$tools_cache/$folder/made-of" 2>/dev/null)" = "$(tool_source "$name")" ]
 }
 
 # find_loki: sets program to the path of Loki 3.4 or newer. Loki is under the AGPL: it is never built here, only used
@@ -47,13 +53,11 @@ find_loki() {
   "$program" -version >/dev/null 2>&1
 }
 
-image_is_here() { has docker && docker image inspect "$1" >/dev/null 2>&1; }
-
 # How to get a program that is never built here.
 advice_for() {
   case $1 in
     loki) echo "to have it, put loki on the PATH or run: docker pull $(image_of loki)" ;;
-    grafana) echo "to have it, run: docker pull $(image_of grafana)" ;;
+    *) echo "to have it, run: docker pull $(image_of "$1")" ;;
   esac
 }
 

@@ -2,24 +2,28 @@
 
 up() {
   local data
-  gateways=1 states=1 reapers=1 observe=no auth=no
+  gateways=1 states=1 reapers=1 crowd=0 observe=no auth=no
   up_options "$@"
+  if [ $crowd != 0 ]; then need_no_auth; fi
   need_rust
   need_compiler
   need_ports
-  if [ $observe = yes ]; then need_observe_ports; fi
+  if [ $observe != no ]; then need_observe_ports; fi
   need_redis
+  if [ $observe != no ]; then need_observers; fi
   open_run
   build
   if [ $auth = yes ]; then use_auth; fi
   data="$PWD/.dev/$PORT"
   [ "$any_port" = no ] || data="$run/redis-data"
-  if [ $observe = yes ]; then start_observing "$data"; fi
+  if [ $observe != no ]; then start_observing "$data"; fi
   start_redis "$data"
   remember_redis
   start_behind state presence-state "$states"
   start_behind reaper presence-reaper "$reapers"
+  if [ $observe != no ]; then link_traces; fi
   start_gateways
+  if [ $crowd != 0 ]; then start_crowd; fi
   greet
   watch
 }
@@ -29,20 +33,26 @@ up_options() {
   while [ $# -gt 0 ]; do
     case $1 in
       --observe) observe=yes && shift && continue ;;
+      --observe=build) observe=build && shift && continue ;;
       --auth) auth=yes && shift && continue ;;
-      --*=*) option=${1%%=*} value=${1#*=} && shift ;;
-      *) option=$1 value=${2:-} && shift $(($# > 1 ? 2 : 1)) ;;
+      --install) install=yes && shift && continue ;;
+      --gateways=* | --states=* | --reapers=* | --crowd=*) option=${1%%=*} value=${1#*=} && shift ;;
+      --gateways | --states | --reapers | --crowd) option=$1 value=${2:-} && shift $(($# > 1 ? 2 : 1)) ;;
+      *) misused "./dev up does not take '$1'; see ./dev help up" ;;
     esac
-    case $option in
-      --gateways | --states | --reapers) ;;
-      *) die "./dev up accepts --gateways N, --states N, --reapers N, --observe and --auth, not '$option'" ;;
-    esac
-    case $value in
-      [1-9] | [1-9][0-9]) ;;
-      *) die "$option takes a number from 1 to 99, not '$value'" ;;
-    esac
+    up_number "$option" "$value"
     eval "${option#--}=$value"
   done
+}
+
+up_number() {
+  local most=99
+  [ "$1" != --crowd ] || most=2000
+  case $2 in
+    '' | 0* | *[!0-9]* | ?????*) ;;
+    *) if [ "$2" -le $most ]; then return; fi ;;
+  esac
+  misused "$1 takes a number from 1 to $most, not '$2'"
 }
 
 # Checks before the build, so that no one waits for it in vain.
@@ -72,14 +82,22 @@ need_ports() {
 
 # In a process group of its own like everything else, so that cargo's children end with it at once.
 build() {
-  say "building (the first time takes some minutes)"
+  if [ -x "$binaries/presence-gateway" ]; then
+    say "building"
+  else
+    say "building for the first time, which takes 5 to 10 min on two cores"
+  fi
   start build 1 build_and_tell
   while lives build 1; do rest_short; done
   rm -f "$run/build/1"
   [ -e "$run/built" ] || die "the build failed; see cargo's output above"
 }
 
-build_and_tell() { build_services && : >"$run/built"; }
+build_and_tell() {
+  build_services || return
+  if [ "$crowd" != 0 ]; then build_crowd || return; fi
+  : >"$run/built"
+}
 
 rest_short() {
   sleep 0.1
@@ -101,7 +119,7 @@ start_behind() {
 start_gateways() {
   local number
   for ((number = 1; number <= gateways; number++)); do
-    start_service gateway "$number" env PORT=$((PORT + number - 1)) "$binaries/presence-gateway"
+    start_service gateway "$number" env PORT=$((PORT + number - 1)) PLAYGROUND="${PLAYGROUND:-on}" "$binaries/presence-gateway"
   done
   for ((number = 1; number <= gateways; number++)); do await_ready gateway "$number" $((PORT + number - 1)); done
 }
@@ -129,10 +147,11 @@ url() {
 greet() {
   local port
   for ((port = PORT; port < PORT + gateways; port++)); do printf 'ready %s\n' "$(url "$port")"; done
-  if [ $observe = yes ]; then tell_addresses; fi
+  if http_ok "$reach" "$PORT" /; then echo "  Page:    $(url "$PORT")/ to try it: join a room in two tabs"; fi
+  if [ $observe != no ]; then tell_addresses; fi
   tell_auth
   cat <<EOF
-  Try it:  point a Socket.IO client at $(url "$PORT") and emit presence:join (README.md has ten lines to paste)
+  Try it:  point a Socket.IO client at $(url "$PORT") and emit presence:join (README.md has one to paste)
   Look:    $(url "$PORT")/readyz tells how it is; kill -9 one of the pids above and watch what its users notice
   Stop:    Ctrl-C ends everything in order, a second one at once
 EOF
@@ -143,7 +162,7 @@ EOF
 watch() {
   local kind file name
   while :; do
-    for kind in gateway reaper state redis $observe_kinds; do
+    for kind in crowd gateway reaper state redis $observe_kinds; do
       for file in "$run/$kind"/*; do
         if [ ! -e "$file" ] || lives "$kind" "${file##*/}"; then continue; fi
         rm -f "$file"

@@ -1,13 +1,14 @@
 //! `rollcall-bench`: puts load on Rollcall and on a bare socketioxide server, and prints the results side by side.
 //!
 //! `options` selects the scenarios; each `scenario` starts its `servers`, has `actor`s put `load` on them and adds its part to the
-//! `report`. If `options` names a running system, `load::soak` puts load on it instead. The exit code is 1 if any answer was wrong,
-//! never because a goal was missed.
+//! `report`. If `options` names a running system, `load::soak` puts load on it instead, or a `crowd` fills it with people. The exit
+//! code is 1 if any answer was wrong, never because a goal was missed.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod actor;
 mod client;
+mod crowd;
 mod faults;
 mod load;
 mod options;
@@ -32,6 +33,9 @@ use tokio::time::timeout;
 /// The scenario with the most connections holds this many sockets; a server holds at most 10,000 of them.
 const OPEN_FILES: u64 = 16_500;
 
+/// What a crowd needs besides one socket per person.
+const OPEN_FILES_OF_A_CROWD: u64 = 50;
+
 /// No scenario takes longer.
 const SCENARIO_WITHIN: Duration = Duration::from_secs(120);
 
@@ -49,6 +53,9 @@ async fn main() -> ExitCode {
         println!("{}", options::usage());
         return ExitCode::SUCCESS;
     }
+    if let Some(plan) = &options.crowd {
+        return entertain(plan).await;
+    }
     let outcome = tokio::select! {
         outcome = measure(&options) => outcome,
         Ok(signal) = interrupted() => Err(io::Error::other(format!("stopped by {signal}"))),
@@ -65,9 +72,24 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Keeps a crowd going until a signal ends it, which is how it is meant to end.
+async fn entertain(plan: &crowd::Plan) -> ExitCode {
+    let crowd = async {
+        allow_open_files(plan.people as u64 + OPEN_FILES_OF_A_CROWD)?;
+        crowd::run(plan).await
+    };
+    let outcome = tokio::select! {
+        outcome = crowd => outcome,
+        Ok(_) = interrupted() => return ExitCode::SUCCESS,
+    };
+    let Err(error) = outcome;
+    eprintln!("rollcall-bench: {error}");
+    ExitCode::FAILURE
+}
+
 /// Runs the scenarios one after the other. A scenario that fails is a fault and does not keep the others from running.
 async fn measure(options: &Options) -> io::Result<Report> {
-    allow_open_files()?;
+    allow_open_files(OPEN_FILES)?;
     if !options.soak.at.is_empty() {
         return scenario::soak::run(&options.soak).await;
     }
@@ -88,15 +110,15 @@ async fn measure(options: &Options) -> io::Result<Report> {
     Ok(report)
 }
 
-/// Raises the limit of open files to the maximum; the servers inherit it.
-fn allow_open_files() -> io::Result<()> {
+/// Raises the limit of open files to `needed`, if it is lower; the servers inherit it.
+fn allow_open_files(needed: u64) -> io::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if hard < OPEN_FILES {
+    if hard < needed {
         return Err(io::Error::other(format!(
-            "{OPEN_FILES} open files are needed and only {hard} allowed: raise `ulimit -Hn`"
+            "{needed} open files are needed and only {hard} allowed: raise `ulimit -Hn`"
         )));
     }
-    setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard), hard)?;
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(needed), hard)?;
     Ok(())
 }
 

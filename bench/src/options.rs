@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use crate::crowd;
 use crate::load::soak::Plan;
 use crate::scenario::ALL;
 
@@ -19,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) scenarios: Vec<&'static str>,
     /// Load for a system that runs already, in place of scenarios.
     pub(crate) soak: Plan,
+    /// People for a system that runs already, in place of all other.
+    pub(crate) crowd: Option<crowd::Plan>,
 }
 
 const SOAK: &str = "\
@@ -26,13 +29,17 @@ rollcall-bench --at HOST:PORT… [--connections 1000] [--room 4] [--period-ms 10
 
 Puts that load on a system which runs already: so many clients in rooms of so many, a heartbeat each so often, each so
 many-th of one client a patch (0: none). One --at for each address; clients take them in turn. CPU and memory are to be
-read where it runs.";
+read where it runs.
+
+rollcall-bench --at HOST:PORT… --crowd PEOPLE
+
+Fills it with people who join, type, count, take locks, leave and are cut off, until Ctrl-C. Nothing is measured.";
 
 /// Reads the arguments. An error is the text to show.
 pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
     let soak = Plan { at: vec![], connections: 1000, room: 4, period_ms: 10_000, patch_every: 10, seconds: 30 };
-    let mut options = Options { help: false, quick: false, scenarios: Vec::new(), soak };
-    let mut arguments = arguments;
+    let mut options = Options { help: false, quick: false, scenarios: Vec::new(), soak, crowd: None };
+    let (mut arguments, mut people) = (arguments, None);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => options.quick = true,
@@ -42,6 +49,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, 
                 options.scenarios.push(known.ok_or_else(|| format!("there is no scenario `{name}`\n\n{}", usage()))?.0);
             }
             "--at" => options.soak.at.push(arguments.next().unwrap_or_default()),
+            "--crowd" => people = Some(number(&argument, arguments.next(), 1)?),
             "--connections" => options.soak.connections = number(&argument, arguments.next(), 1)?,
             "--room" => options.soak.room = number(&argument, arguments.next(), 1)?,
             "--period-ms" => options.soak.period_ms = number(&argument, arguments.next(), 1)?,
@@ -50,6 +58,13 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, 
             "--help" | "-h" => options.help = true,
             other => return Err(format!("`{other}` is not understood\n\n{}", usage())),
         }
+    }
+    if let Some(people) = people {
+        let at = options.soak.at.clone();
+        if at.is_empty() {
+            return Err(format!("`--crowd` needs `--at HOST:PORT`, where the people go\n\n{}", usage()));
+        }
+        options.crowd = Some(crowd::Plan { at, people });
     }
     if options.scenarios.is_empty() {
         let all = ALL.iter().map(|(name, _)| *name);
@@ -102,6 +117,15 @@ mod tests {
         for wrong in ["--connections 0", "--room", "--seconds -1", "--period-ms soon"] {
             assert!(parsed(wrong).unwrap_err().contains(wrong.split(' ').next().unwrap()), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_crowd_goes_somewhere() {
+        let crowd = parsed("--crowd 20 --at a:1").unwrap().crowd.unwrap();
+        assert_eq!((crowd.people, crowd.at), (20, vec!["a:1".to_owned()]));
+        assert_eq!(parsed("--at a:1").unwrap().crowd, None);
+        assert!(parsed("--crowd 20").unwrap_err().contains("`--at HOST:PORT`"));
+        assert!(parsed("--at a:1 --crowd 0").unwrap_err().contains("`--crowd 0`"));
     }
 
     #[test]

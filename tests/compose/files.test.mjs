@@ -27,13 +27,13 @@ test('a variable with several mentions has one default', () => {
   }
 });
 
-test('versions are those of Cargo.toml, and images those of ./dev up --observe', () => {
+test('versions are those of Cargo.toml, and images those of ./dev up', () => {
   const version = read('Cargo.toml').match(/^version = "(.*)"$/m)[1];
   assert.ok(read('deploy/Dockerfile').includes(`ARG ROLLCALL_VERSION=${version}\n`));
   assert.ok(all.includes(`\${ROLLCALL_VERSION:-${version}}`));
-  const observed = [...read('scripts/observe.sh').matchAll(/echo (\S+\/\S+:\S+) ;;/g)].map(([, image]) => image);
-  assert.equal(observed.length, 6);
-  for (const image of observed) assert.ok(all.includes(`image: ${image}\n`), `docker-compose.yml has not ${image}`);
+  const used = [...read('scripts/images.sh').matchAll(/\) echo (\S+:\S+) ;;/g)].map(([, image]) => image);
+  assert.equal(used.length, 7);
+  for (const image of used) assert.ok(all.includes(`image: ${image}\n`), `docker-compose.yml has not ${image}`);
 });
 
 test('the toolchain that builds the images is not older than what the crates need', () => {
@@ -89,4 +89,31 @@ test('the edge, the gateways and docker-compose agree on times', () => {
   const drain = Number(all.match(/\$\{DRAIN_MS:-(\d+)\}/)[1]) / 1000;
   const stop = seconds(all.match(/\$\{GATEWAY_STOP:-(\d+s)\}/)[1]);
   assert.ok(stop >= drain + 8, 'a gateway would be killed while it drains');
+});
+
+test('what is built are targets of the Dockerfile, under the names of their images', () => {
+  const stages = read('deploy/Dockerfile').split(/^FROM /m).slice(1);
+  const ends = stages.filter((stage) => /^ENTRYPOINT /m.test(stage));
+  const made = ends.map((stage) => [stage.match(/ AS (\S+)$/m)[1], stage.match(/image\.title="([^"]+)"/)[1]]);
+  const named = [...all.matchAll(/target: ([a-z-]+)[^]*?image: \$\{ROLLCALL_IMAGES:-rollcall\}\/([a-z-]+):/g)].map(([, target, image]) => [target, image]);
+  assert.deepEqual(named.sort(), made.sort());
+});
+
+test('published ports have a bind address that is this machine by default', () => {
+  const ports = [...all.matchAll(/"(\$\{[A-Z_]+_BIND:-[^"]*?):(\d+)"/g)].map(([, , port]) => port);
+  assert.deepEqual(ports.sort(), ['16686', '3000', '3000', '3100', '3443', '4317', '4318', '9090', '9093']);
+  assert.equal(ports.length, (all.match(/\$\{[A-Z_]+_PORT:-\d+\}:\d+"/g) ?? []).length, 'a port is published without');
+  for (const [, address] of all.matchAll(/\$\{[A-Z_]+_BIND:-([^}]*)\}/g)) assert.equal(address, '127.0.0.1');
+});
+
+test('the demo keeps every trace, has a crowd, and asks for no password that would be the only one', () => {
+  const demo = read('deploy/compose/demo.yml');
+  for (const setting of ['DEPLOYMENT_ENVIRONMENT: development', 'COLLECTOR_SAMPLE_PERCENT: "100"', 'GF_AUTH_ANONYMOUS_ORG_ROLE: Viewer']) assert.ok(demo.includes(setting), setting);
+  assert.equal(demo.match(/PLAYGROUND: "on"/g).length, 2, 'of the gateways, and of the edge');
+  // Whoever set AUTH=jwt does not lose it.
+  assert.doesNotMatch(demo, /AUTH:|_BIND|privileged|network_mode|docker\.sock/);
+  const [, home] = demo.match(/HOME_DASHBOARD_PATH: \/var\/lib\/grafana\/dashboards\/(\S+)/);
+  assert.ok(readdirSync(join(ROOT, 'deploy/telemetry/grafana/dashboards')).includes(home));
+  const [crowd] = demo.split(/^ {2}(?=[a-z-]+:)/m).filter((block) => block.startsWith('crowd:'));
+  for (const bound of ['read_only: true', 'cap_drop: [ALL]', 'no-new-privileges:true', 'mem_limit:', 'cpus:', 'pids_limit:', 'max-size:']) assert.ok(crowd.includes(bound), bound);
 });

@@ -14,7 +14,9 @@ const COMPOSE = (process.env.ROLLCALL_COMPOSE ?? 'docker-compose').split(' ');
 const COMMAND_MS = 300_000;
 // Servers whose images are not here, although docker-compose.yml has them.
 export const WITHOUT = (process.env.ROLLCALL_WITHOUT ?? '').split(' ').filter(Boolean);
-const PORTS = ['EDGE_PORT', 'JAEGER_PORT', 'PROMETHEUS_PORT', 'ALERTMANAGER_PORT', 'LOKI_PORT', 'GRAFANA_PORT'];
+const PORTS = [
+  'EDGE_PORT', 'JAEGER_PORT', 'PROMETHEUS_PORT', 'ALERTMANAGER_PORT', 'LOKI_PORT', 'GRAFANA_PORT', 'OTLP_PORT', 'OTLP_GRPC_PORT',
+];
 
 export async function docker(...args) {
   return (await run('docker', args, { timeout: COMMAND_MS, maxBuffer: 1 << 26 })).stdout.trim();

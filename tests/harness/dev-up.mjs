@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { Child } from './child.mjs';
 import { until, withTimeout } from './until.mjs';
 
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 export const DEV = fileURLToPath(new URL('../../dev', import.meta.url));
 // It builds first, which takes a moment even when there is nothing to build.
 export const START_MS = 120_000;

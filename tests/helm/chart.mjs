@@ -72,6 +72,14 @@ export class Rendered {
   }
 }
 
+/** The image of a component as deploy/Dockerfile makes it: its name, and its entry point. */
+export function built(component) {
+  const stage = read('deploy/Dockerfile').split(/^FROM /m).find((text) => text.split('\n')[0].endsWith(` AS ${component}`));
+  if (!stage) throw new Error(`deploy/Dockerfile has no target ${component}`);
+  const [, name] = stage.match(/image\.title="([^"]+)"/);
+  return { name, entryPoint: JSON.parse(stage.match(/^ENTRYPOINT (\[.*\])$/m)[1]), copied: stage.match(/^COPY --from=\S+ \S+ (\S+)$/m)[1] };
+}
+
 export const COMPONENTS = ['gateway', 'presence-state', 'reaper'];
 
 /** Whether a label selector chooses labels. */

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { CASES, CHART, COMPONENTS, RELEASE, Rendered, VERSIONS, allows, helm, objects, selects, template, valuesOf } from './chart.mjs';
+import { CASES, CHART, COMPONENTS, RELEASE, Rendered, VERSIONS, allows, built, helm, objects, read, selects, template, valuesOf } from './chart.mjs';
 
 const SECRETS = ['a-password-of-the-checks', 'another-password'];
 const rendered = {};
@@ -300,17 +300,27 @@ test('an ingress is sticky by the cookie, each controller in its own words, and 
   assert.equal(rendered.everything.one('Service', 'gateway').metadata.annotations['traefik.ingress.kubernetes.io/service.sticky.cookie'], undefined);
 });
 
-test('one image with three programs, or one for each', () => {
-  const run = (chart, component) => {
-    const { image, command } = chart.pod(component).container;
-    return [image, ...command];
-  };
-  assert.deepEqual(run(rendered.default, 'gateway'), ['rollcall:0.1.0', '/usr/local/bin/presence-gateway']);
-  assert.deepEqual(run(rendered.default, 'reaper'), ['rollcall:0.1.0', '/usr/local/bin/presence-reaper']);
-  const [own, command] = run(rendered.everything, 'gateway');
-  assert.match(own, /^registry\.example\.com\/team\/gateway@sha256:[0-9a-f]{64}$/);
-  assert.equal(command, '/gateway');
-  assert.deepEqual(run(rendered.everything, 'presence-state'), ['registry.example.com/team/rollcall:1.2.3', '/usr/local/bin/presence-state']);
+test('images and commands are those that deploy/Dockerfile makes and docker-compose.yml names', () => {
+  const compose = read('docker-compose.yml').split(/^ {2}(?=[a-z-]+:$)/m);
+  for (const component of COMPONENTS) {
+    const { name, entryPoint, copied } = built(component);
+    assert.deepEqual(entryPoint, [copied], `the entry point of ${component} is the program in its image`);
+    const { image, command } = rendered.default.pod(component).container;
+    assert.equal(image, `rollcall/${name}:0.1.0`);
+    assert.equal(command, undefined, `${component} starts by its entry point`);
+    const service = compose.find((block) => block.startsWith(`${component}:\n`));
+    assert.match(service, new RegExp(`^ {6}target: ${component}$|target: ${component}}`, 'm'));
+    assert.ok(service.includes(`image: \${ROLLCALL_IMAGES:-rollcall}/${name}:`), component);
+  }
+});
+
+test('images of a registry, and one of its own with another command', () => {
+  const { image, command } = rendered.everything.pod('gateway').container;
+  assert.match(image, /^registry\.example\.com\/other\/gateway@sha256:[0-9a-f]{64}$/);
+  assert.deepEqual(command, ['/gateway']);
+  assert.equal(rendered.everything.pod('presence-state').container.image, 'registry.example.com/team/presence-state:1.2.3');
+  const tagged = Rendered.of('everything', ['--set', 'reaper.image.tag=next']);
+  assert.equal(tagged.pod('reaper').container.image, 'registry.example.com/team/presence-reaper:next');
 });
 
 test('the labels by which pods are chosen cannot be overwritten', () => {

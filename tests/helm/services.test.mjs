@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test';
 import { Redis } from '../harness/redis.mjs';
 import { Service } from '../harness/service.mjs';
 import { until } from '../harness/until.mjs';
-import { COMPONENTS, Rendered } from './chart.mjs';
+import { COMPONENTS, Rendered, built } from './chart.mjs';
 
 // Here they listen on ports of their own; the rest is the chart's.
 const HERE = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0' };
@@ -23,7 +23,7 @@ before(async () => {
     const { container } = chart.pod(component);
     const given = { ...chart.one('ConfigMap', component).data, ...HERE };
     for (const { name, value } of container.env) given[name] = name === 'REDIS_URL' ? redis.url : value;
-    running[component] = await Service.listening(basename(container.command[0]), given);
+    running[component] = await Service.listening(basename(built(component).entryPoint[0]), given);
   }
 });
 

@@ -14,8 +14,8 @@ import { until, withTimeout } from '../harness/until.mjs';
 
 const PAGES = { Jaeger: '/api/services', Prometheus: '/-/ready', Alertmanager: '/-/ready', ...(!WITHOUT_LOKI && { Loki: '/ready' }) };
 
-async function observed(t, settings, body) {
-  const dev = devUp(['--observe'], { OBSERVE_PORTS: 'any', ...settings });
+async function observed(t, args, settings, body) {
+  const dev = devUp(args, { OBSERVE_PORTS: 'any', ...settings });
   try {
     await body(dev);
   } catch (error) {
@@ -32,7 +32,7 @@ async function observed(t, settings, body) {
 const address = (dev, name) => dev.lines.map((line) => line.match(new RegExp(`^  ${name} +(http://\\S+)`))?.[1]).find(Boolean);
 
 test('addresses answer, the link finds the newest join, a dead server changes nothing, Ctrl-C ends all', async (t) => {
-  await observed(t, {}, async (dev) => {
+  await observed(t, ['--observe'], {}, async (dev) => {
     const { urls } = await ready(dev);
     assert.equal(/^dev: Loki is left out, [^\n]+docker pull grafana\/loki:\S+$/m.test(dev.stderr), Boolean(WITHOUT_LOKI), dev.stderr);
     for (const [name, path] of Object.entries(PAGES)) assert.equal((await fetch(address(dev, name) + path)).status, 200, name);
@@ -55,17 +55,42 @@ test('addresses answer, the link finds the newest join, a dead server changes no
   });
 });
 
-test('without any of the servers it reports what is missing, and runs', async (t) => {
-  // No engine, nothing in the cache, and on the PATH a collector and a Go of the past.
+test('--crowd fills it: people are in Prometheus, and their joins in Jaeger', async (t) => {
+  await observed(t, ['--observe', '--crowd', '12'], {}, async (dev) => {
+    await ready(dev);
+    const within = { within: 60_000, every: 500 };
+    const query = new URLSearchParams({ query: 'sum(presence_connections_active)' });
+    await until('people to be in Prometheus', async () => {
+      const { data } = await (await fetch(`${address(dev, 'Prometheus')}/api/v1/query?${query}`)).json();
+      return Number(data.result[0]?.value[1]) >= 6;
+    }, within);
+    await until('a join to be in Jaeger', async () => (await (await fetch(address(dev, 'Newest join'))).text()).includes('presence.user_id'), within);
+  });
+});
+
+// No engine, nothing in the cache, and on the PATH a collector and a Go of the past.
+function nothing() {
   const folder = temporaryFolder('tools');
   writeFileSync(join(folder, 'go'), '#!/bin/sh\necho go1.10\n', { mode: 0o755 });
   writeFileSync(join(folder, 'otelcol-contrib'), '#!/bin/sh\necho otelcol-contrib version 0.100.0\n', { mode: 0o755 });
-  const nothing = { DOCKER_HOST: 'tcp://127.0.0.1:1', XDG_CACHE_HOME: join(folder, 'cache'), PATH: `${folder}:${process.env.PATH}` };
-  await observed(t, nothing, async (dev) => {
+  return { DOCKER_HOST: 'tcp://127.0.0.1:1', XDG_CACHE_HOME: join(folder, 'cache'), PATH: `${folder}:${process.env.PATH}` };
+}
+
+test('without any of the servers it says what is missing, builds nothing, and runs', async (t) => {
+  await observed(t, ['--observe'], nothing(), async (dev) => {
     const { urls } = await ready(dev);
     assert.equal((await fetch(`${urls[0]}/readyz`)).status, 200);
-    assert.match(dev.stderr, /^dev: otelcol-contrib is missing: install it, or Go [\d.]+ or newer, with which it is built$/m);
+    assert.match(dev.stderr, /^dev: left out, because there is no Docker engine, and [^\n]*: otelcol-contrib, [^\n]*--observe=build$/m);
     assert.match(dev.stderr, /^dev: without a collector nothing is observed; /m);
+    assert.doesNotMatch(dev.stderr, /\bGo [\d.]+/);
+  });
+});
+
+test('--observe=build reports what it cannot build', async (t) => {
+  await observed(t, ['--observe=build'], nothing(), async (dev) => {
+    await ready(dev);
+    assert.match(dev.stderr, /^dev: otelcol-contrib is missing: install it, or Go [\d.]+ or newer, with which it is built$/m);
+    assert.match(dev.stderr, /^dev: left out, because they could not be built: otelcol-contrib\b/m);
   });
 });
 
@@ -78,7 +103,7 @@ test('a port in use: one sentence, at once', async (t) => {
   stranger.listen(9090, '127.0.0.1');
   await listens;
   try {
-    await observed(t, { OBSERVE_PORTS: 'usual' }, async (dev) => {
+    await observed(t, ['--observe'], { OBSERVE_PORTS: 'usual' }, async (dev) => {
       assert.deepEqual(await ended(dev), { code: 1, signal: null });
       assert.match(dev.stderr, /^dev: port \d+ \(\w+\) is in use; [^\n]*OBSERVE_PORTS=any[^\n]*\n$/);
     });

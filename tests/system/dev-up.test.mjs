@@ -39,7 +39,9 @@ scenario('two gateways and two states: all work, also without a killed state; SI
   assert.equal(urls.length, 2);
   for (const url of urls) assert.equal((await fetch(`${url}/readyz`)).status, 200);
   const greeting = dev.lines.filter((line) => /^(ready|  [A-Z])/.test(line)).map((line) => line.trim().split(' ')[0]);
-  assert.deepEqual(greeting, ['ready', 'ready', 'Auth:', 'Try', 'Look:', 'Stop:'], 'ready lines, then a hint of four lines');
+  // The page is named only where there is one.
+  const page = (await fetch(`${urls[0]}/`)).status === 200 ? ['Page:'] : [];
+  assert.deepEqual(greeting, ['ready', 'ready', ...page, 'Auth:', 'Try', 'Look:', 'Stop:'], 'ready lines, then a hint');
 
   const [ann, ben] = [await connect(urls[0]), await connect(urls[1])];
   await ann.join('hall', 'ann');
@@ -80,6 +82,30 @@ scenario('with --auth clients need a token: the printed one, or one of ./dev tok
   assert.deepEqual(await ended(dev), { code: 0, signal: null });
   await nothingLeft(dev);
   await assert.rejects(revoke(), /there is no \.\/dev up on port/);
+});
+
+scenario('with --crowd there are people who come, type, count and take the lock; Ctrl-C stops them with the rest', async ({ up, connect }) => {
+  const dev = up(['--crowd', '14', '--gateways', '2']);
+  const { urls } = await ready(dev);
+  const ann = await connect(urls[0]);
+  await ann.join('lobby', 'newcomer');
+  const within = { within: 60_000, every: 200 };
+  await ann.receives({ type: 'join' }, 30_000);
+  await until('someone to type', () => ann.events.some(({ type, state }) => type === 'update' && state.typing === true), within);
+  await until('someone to count', () => ann.changes.some(({ items }) => items.some(({ key, value }) => key === 'counter' && value > 0)), within);
+  await until('the lock to be taken and released', () => ['acquired', 'released'].every((type) => ann.locks.some((event) => event.type === type)), within);
+  assert.deepEqual(ann.complaints(), []);
+  assert.match(dev.lines.join('\n'), /^crowd-1 +\| crowd: 14 people come and go at 127\.0\.0\.1:\d+, 127\.0\.0\.1:\d+$/m);
+  assert.doesNotMatch(dev.lines.join('\n'), /visits failed/);
+
+  const death = dev.line((line) => line.match(/^dev: crowd-1 has died.*/)?.[0]);
+  const [, pid] = (await promisify(execFile)('pgrep', ['-s', String(dev.pid), '-f', '-a', 'rollcall-bench'])).stdout.match(/^(\d+) \S*rollcall-bench --crowd/m);
+  process.kill(Number(pid), 'SIGKILL');
+  assert.match(await withTimeout('the death to be reported', STOP_MS, death), /the others go on$/);
+  assert.equal((await ann.patch({ n: 1 })).changed, true);
+  process.kill(-dev.pid, 'SIGINT');
+  assert.deepEqual(await ended(dev), { code: 0, signal: null });
+  await nothingLeft(dev);
 });
 
 scenario('Ctrl-C, which reaches the whole process group; logs as JSON', async ({ up }) => {

@@ -41,9 +41,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end }}
 
 {{- define "rollcall.image" -}}
-{{- $image := merge dict (default dict .service.image) .root.Values.image }}
-{{- $tag := default .root.Chart.AppVersion $image.tag }}
-{{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}{{ else }}{{ $image.repository }}:{{ $tag }}{{ end }}
+{{- $image := .service.image -}}
+{{- $all := .root.Values.image -}}
+{{ default $all.registry $image.registry }}/{{ $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ coalesce $image.tag $all.tag .root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{- define "rollcall.port" -}}
