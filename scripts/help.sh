@@ -29,14 +29,14 @@ help_all() {
   cat <<'EOF'
 Usage: ./dev COMMAND
 
-  up      build and run all of Rollcall here; Ctrl-C stops it
-  token   print a token for ./dev up --auth, or revoke some
-  test    formatting, lints, unit and system tests; or one part: unit, system, stack, compose, browser, abuse
-  docs    the pages of docs/ as a site
-  bench   measure a release build and print a table; or put load on a system that runs already
-  lint    formatting, lints, spelling, dependencies and licences
-  release write a version into every file that names it
-  help    what a command takes: ./dev help up, or ./dev up --help
+  up       build and run all of Rollcall here; Ctrl-C stops it
+  token    print a token for ./dev up --auth, or revoke some
+  test     formatting, lints, unit and system tests; or one part: unit, system, stack, compose, browser, abuse
+  docs     the pages of docs/ as a site
+  bench    measure a release build and print a table; or put load on a system that runs already
+  lint     formatting, lints, spelling, dependencies and licences
+  release  write a version into every file that names it
+  help     what a command takes: ./dev help up, or ./dev up --help
 
 Exit codes: 0 it worked, 1 it did not, 2 the command was typed wrong.
 EOF

@@ -70,6 +70,8 @@ for (const [words, sentence] of [
   [['test', 'system', 'nothing'], /there is no tests\/system\/nothing\.test\.mjs/],
   [['test', 'abuse', 'no-one'], /there is no tests\/abuse\/attackers\/no-one\.mjs/],
   [['lint', 'fast'], /takes nothing, not 'fast'/],
+  [['docs', '--serve'], /takes --build, not '--serve'/],
+  [['release'], /takes a version/],
 ]) {
   test(`mistyped: ./dev ${words.join(' ')}`, () => {
     const { status, stdout, stderr } = dev(...words);
