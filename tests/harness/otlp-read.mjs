@@ -39,6 +39,7 @@ function readSpan(bytes, resource) {
     parentId: hex(first(bytes, 4)),
     name: text(first(bytes, 5)),
     kind: KINDS[Number(first(bytes, 6) ?? 0n)],
+    startMs: Number(first(bytes, 7).readBigUInt64LE()) / 1e6,
     attributes: readAttributes(each(bytes, 9)),
     events: each(bytes, 11).map((event) => text(first(event, 2))),
     links: each(bytes, 13).map((link) => ({ traceId: hex(first(link, 1)), spanId: hex(first(link, 2)) })),

@@ -17,7 +17,7 @@ const PARENT = Buffer.alloc(8, 0xef);
 
 const span = message(2,
   bytes(1, TRACE), bytes(2, SPAN), bytes(4, PARENT), string(5, 'presence.join'), varint(6, 5),
-  Buffer.from([(7 << 3) | 1, 0, 0, 0, 0, 0, 0, 0, 0]),
+  Buffer.from([(7 << 3) | 1, 0, 0x09, 0x3d, 0, 0, 0, 0, 0]), // 4 ms
   attribute(9, 'presence.room_id', string(1, 'room')), attribute(9, 'presence.snapshot_size', varint(3, 7)),
   message(11, string(2, 'exception')), message(13, bytes(1, TRACE), bytes(2, PARENT)), message(15, varint(3, 2)));
 const request = message(1, message(1, attribute(1, 'service.name', string(1, 'presence-state'))), message(2, span));
@@ -32,7 +32,7 @@ test('a span is read with all that tests look at', async () => {
     assert.deepEqual(read, {
       service: 'presence-state',
       traceId: TRACE.toString('hex'), spanId: SPAN.toString('hex'), parentId: PARENT.toString('hex'),
-      name: 'presence.join', kind: 'CONSUMER', status: 'ERROR', events: ['exception'],
+      name: 'presence.join', kind: 'CONSUMER', startMs: 4, status: 'ERROR', events: ['exception'],
       attributes: { 'presence.room_id': 'room', 'presence.snapshot_size': 7 },
       links: [{ traceId: TRACE.toString('hex'), spanId: PARENT.toString('hex') }],
     });
