@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { scenario } from '../harness/scenario.mjs';
+import { SHORT_LIVES } from '../harness/system.mjs';
 import { Issuer } from '../harness/tokens.mjs';
-import { until } from '../harness/until.mjs';
+import { holds, until } from '../harness/until.mjs';
 import { Chromium, WITHOUT_CHROMIUM } from './chromium.mjs';
 
 const ENV = { PLAYGROUND: 'on', PLAYGROUND_TRACES: 'http://127.0.0.1:16686' };
@@ -192,6 +193,17 @@ browserTest('a line links to a search that finds its trace', { exports: true }, 
       && Object.entries(JSON.parse(tags)).every(([key, value]) => found.attributes[key] === value));
     assert.ok(span.startMs * 1000 >= start && span.startMs * 1000 <= end, `from ${start} to ${end} is not when it was: ${span.startMs}`);
   }
+});
+
+browserTest('where clients have to send heartbeats, it does', { env: SHORT_LIVES }, async ({ system, open, room }) => {
+  const watcher = await system.connect();
+  await watcher.join(room, 'watcher');
+  await (await open(`#room=${room}`)).join('ann');
+  await watcher.receives({ type: 'join', userId: 'ann' });
+  await holds('ann is there for more than two TTLs', async () => {
+    await watcher.beat();
+    return watcher.events.every(({ type }) => type !== 'leave');
+  }, { ms: 7000, every: 500 });
 });
 
 const issuer = WITHOUT_CHROMIUM ? undefined : new Issuer();
