@@ -223,6 +223,10 @@ browserTest('with AUTH=jwt it asks for a token, and says why one is refused', { 
     await ann.shows('feed', /auth:refresh → ok/);
     await ann.press('join-button');
     await ann.shows('members', /^ann/);
+    await ann.tab.locator('#token').fill(issuer.token('ann', { rooms: [{ room: 'elsewhere', allow: ['join'] }] }));
+    await ann.press('refresh');
+    await ann.shows('count', /does not allow this room any more/);
+    await ann.shows('status', /in no room/);
   } finally {
     issuer.close();
   }

@@ -103,11 +103,7 @@ socket.on('connect_error', ({ message }) => {
 });
 
 const APPLY = {
-  'presence:event': (event) => {
-    members.applyEvent(event);
-    const isOver = event.type === 'leave' && event.connId === self.connId && event.reason === 'forbidden';
-    if (isOver) leaveRoom('The token does not allow this room any more.');
-  },
+  'presence:event': members.applyEvent,
   'presence:sync': ({ snapshot }) => members.replaceAll(snapshot),
   'metadata:event': counter.applyChange,
   'lock:event': lock.applyLockEvent,
@@ -148,6 +144,7 @@ byId('cut').addEventListener('click', breakConnection);
 byId('refresh').addEventListener('click', async () => {
   const answer = await askAndReport('auth:refresh', { token: token() });
   problem(answer.ok ? '' : `${answer.code}: ${answer.error}`);
+  if (answer.left !== undefined) leaveRoom('The token does not allow this room any more.');
 });
 
 // Where heartbeats are asked for, a connection without one is evicted, and the next one brings it back.
