@@ -7,7 +7,7 @@ use rollcall_service::Reader;
 use crate::{
     auth,
     flow::budgets::Budgets,
-    http::{origins::Origins, proxies::Proxies, sessions::Limits},
+    http::{origins::Origins, playground, proxies::Proxies, sessions::Limits},
     liveness::Mode,
 };
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub drain: Duration,
     /// `socket_events_per_s` and the other budgets
     pub(crate) budgets: Budgets,
+    /// `playground`, with `playground_traces`
+    pub(crate) playground: Option<String>,
 }
 
 /// Engine.IO's pings, which detect connections that broke without being closed.
@@ -64,9 +66,10 @@ impl Config {
         let budgets = Budgets::read(reader);
         let drain = Duration::from_millis(reader.within("drain_ms", 0..=600_000));
         let auth = auth::Config::read(reader);
+        let playground = playground(reader);
         let redis = rollcall_bus::redis::Config::read(reader)?;
         let (origins, auth, proxies, liveness, budgets) = (origins?, auth?, proxies?, liveness?, budgets?);
-        Some(Self { redis, port, origins, auth, proxies, limits, liveness, pings, drain, budgets })
+        Some(Self { redis, port, origins, auth, proxies, limits, liveness, pings, drain, budgets, playground })
     }
 }
 
@@ -81,4 +84,17 @@ fn mode(text: &str, ttl: Duration) -> Result<Mode, ()> {
 fn origins(reader: &mut Reader) -> Option<Origins> {
     let text = reader.get::<String>("cors_origins");
     Origins::parse(&text).map_err(|problem| reader.problem("cors_origins", problem)).ok()
+}
+
+/// The address of the traces that the page links to, if there is the page.
+fn playground(reader: &mut Reader) -> Option<String> {
+    let on_or_off = |text: &str| match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(()),
+    };
+    let is_on = reader.parse("playground", on_or_off, "must be on or off");
+    let what = "must be where Jaeger's pages are, like http://127.0.0.1:16686, or empty";
+    let traces = reader.parse("playground_traces", playground::parse_traces, what);
+    traces.filter(|_| is_on == Some(true))
 }

@@ -50,6 +50,7 @@ use crate::{
         Checks,
         gate::Gate,
         overflow::Overflow,
+        playground::Page,
         server::{self, Server},
         sessions::Sessions,
         transports::Transports,
@@ -84,6 +85,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         pending: Arc::clone(&pending),
     }));
     let tasks = Tasks::default();
+    let page = config.playground.map(|traces| Page::new(&config.auth, config.liveness, traces));
     let auth = Auth::start(config.auth, &bus, &tasks);
     pending.start(&tasks);
     reassert.start(relay.own(), &tasks);
@@ -130,10 +132,11 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         });
     let (layer, io) = socket::layer(Arc::clone(&gateway), config.pings);
     let gate = Gate::new(shutdown.clone());
-    let pages = health.router();
-    let overflow = Overflow::new(pages.clone());
+    let health = health.router();
+    let overflow = Overflow::new(health.clone());
     let (origins, proxies) = (config.origins, config.proxies.clone());
-    let app = http::app(pages, layer, Checks { gate: Arc::clone(&gate), proxies, origins, sessions, transports });
+    let checks = Checks { gate: Arc::clone(&gate), proxies, origins, sessions, transports };
+    let app = http::app(health, page.as_ref(), layer, checks);
     let server = Server { listener, open: Arc::clone(&open), app, overflow, proxies: config.proxies };
     tasks.spawn_permanent("listener", server.run());
 

@@ -80,6 +80,8 @@ SOCKET_BYTES_PER_S: {{ .service.socketBytesPerS | int64 | quote }}
 CHANNEL_WRITES_PER_S: {{ .service.channelWritesPerS | int64 | quote }}
 OUTWARD_BYTES: {{ if kindIs "string" .service.outwardBytes }}{{ .service.outwardBytes | quote }}{{ else }}{{ .service.outwardBytes | int64 | quote }}{{ end }}
 DRAIN_MS: {{ .service.drainMs | int64 | quote }}
+PLAYGROUND: {{ .service.playground | quote }}
+PLAYGROUND_TRACES: {{ .service.playgroundTraces | quote }}
 {{- else }}
 ADMIN_PORT: {{ include "rollcall.port" . | quote }}
 {{- end }}

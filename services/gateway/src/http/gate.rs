@@ -39,9 +39,12 @@ impl Gate {
     }
 }
 
+/// Where Socket.IO is.
+pub(super) const SOCKET_IO_PATH: &str = "/socket.io";
+
 /// Whether a request is for Socket.IO.
 pub(super) fn is_socket_io(uri: &Uri) -> bool {
-    uri.path().starts_with("/socket.io")
+    uri.path().starts_with(SOCKET_IO_PATH)
 }
 
 /// The session of a request; `None` for the first request, which begins it.

@@ -1,7 +1,8 @@
-//! HTTP: health pages, CORS and Socket.IO on one listener, and what may reach them. Each of these modules uses only earlier ones:
+//! HTTP: pages, CORS and Socket.IO on one listener, and what may reach them. Each of these modules uses only earlier ones:
 //!
 //! - `address`: addresses as limits count them. `connections`: the TCP connections. `timed`: time limits of one.
 //! - `refusals`: counts, logs and answers what is refused.
+//! - `asset`: files that are part of the program. `bundle`: the client for browsers. `playground`: a page to try it.
 //! - `gate`, `requests`, `origins`: which requests pass. `proxies`: whose they are.
 //! - `frames`, `traffic`, `flows`: what a WebSocket reads and writes, and whose bytes a long poll carries.
 //! - `transports`: ends single sessions. `slot`, `rate`, `sessions`: how many sessions there may be.
@@ -10,6 +11,8 @@
 
 mod address;
 mod affinity;
+mod asset;
+mod bundle;
 pub(crate) mod connections;
 mod flows;
 mod frames;
@@ -17,6 +20,7 @@ pub(crate) mod gate;
 mod linger;
 pub(crate) mod origins;
 pub(crate) mod overflow;
+pub(crate) mod playground;
 pub(crate) mod proxies;
 mod rate;
 mod refusals;
@@ -40,7 +44,9 @@ use http::Method;
 use socketioxide::layer::SocketIoLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use self::{gate::Gate, origins::Origins, proxies::Proxies, sessions::Sessions, transports::Transports};
+use self::{
+    gate::Gate, origins::Origins, playground::Page, proxies::Proxies, sessions::Sessions, transports::Transports,
+};
 
 /// What a request passes on its way to Socket.IO.
 pub(crate) struct Checks {
@@ -52,16 +58,18 @@ pub(crate) struct Checks {
 }
 
 /// Everything that the listener serves. The last layer is the first that a request passes.
-pub(crate) fn app(pages: Router, socket_io: SocketIoLayer, checks: Checks) -> Router {
+pub(crate) fn app(health: Router, page: Option<&Page>, socket_io: SocketIoLayer, checks: Checks) -> Router {
     let Checks { gate, proxies, origins, sessions, transports } = checks;
     let cors = cors(&origins);
     transports.set_engine(socket_io.clone());
-    pages
+    health
+        .merge(playground::router(page))
         .layer(socket_io)
         .layer(map_request(slim::slim))
         .layer(from_fn(affinity::add_session_header))
         .layer(from_fn_with_state(transports, transports::track))
         .layer(from_fn_with_state(sessions, sessions::admit))
+        .layer(from_fn_with_state(bundle::asset(), bundle::serve))
         .layer(from_fn_with_state(Arc::new(origins), origins::check))
         .layer(from_fn(requests::limit))
         .layer(map_request_with_state(Arc::new(proxies), proxies::resolve_client))

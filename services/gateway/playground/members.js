@@ -1,0 +1,89 @@
+// Who is in the room, and what this connection says about itself.
+import { ask, self } from './connection.js';
+import { byId, count, cut, element, redraws, short, show } from './dom.js';
+import { report } from './feed.js';
+
+const COLORS = ['#c2410c', '#a16207', '#4d7c0f', '#0f766e', '#0369a1', '#4338ca', '#86198f', '#be123c'];
+const SHOWN = 100;
+const TYPING_MS = 1500;
+
+// By connection. A user with two tabs has two.
+const members = new Map();
+
+const mine = { status: 'available', color: COLORS[Math.floor(Math.random() * COLORS.length)], typing: false, waitsSince: 0 };
+
+export const myState = () => ({ ...mine });
+
+// Changes the state of this connection. The others are sent an update, and so is this page.
+export async function patch(change) {
+  Object.assign(mine, change);
+  if (!self.connId) return;
+  const answer = await ask('presence:heartbeat', { patchState: change });
+  if (!answer.ok) report('fault', 'presence:heartbeat', `→ ${answer.code}: ${answer.error}`);
+}
+
+const draw = redraws(() => {
+  const users = byUser();
+  show('count', `${count(users.size, 'user')}, ${count(members.size, 'connection')}`);
+  const shown = [...users].slice(0, SHOWN).map(([userId, connections]) => userLine(userId, connections));
+  if (users.size > SHOWN) shown.push(element('li', { textContent: `and ${users.size - SHOWN} more` }));
+  show('members', ...shown);
+  const waiting = [...members.values()].filter(({ state }) => state?.waitsSince > 0);
+  waiting.sort((one, other) => one.state.waitsSince - other.state.waitsSince);
+  show('line', ...waiting.map(({ userId, connId }) => element('li', {}, `${cut(userId, 60)} · ${short(connId)}`)));
+});
+
+function byUser() {
+  const users = new Map();
+  for (const member of members.values()) users.set(member.userId, [...(users.get(member.userId) ?? []), member]);
+  return users;
+}
+
+function userLine(userId, connections) {
+  const list = element('ul', {}, ...connections.map(connectionLine));
+  const tabs = connections.length > 1 ? element('small', { textContent: ` ${connections.length} connections` }) : '';
+  return element('li', {}, element('b', { textContent: cut(userId, 60) }), tabs, list);
+}
+
+// The state is any JSON: another application may be in the room, too.
+function connectionLine({ connId, state }) {
+  const { color, status, typing, waitsSince, ...others } = state ?? {};
+  const dot = element('span', { className: 'dot' });
+  if (/^#[0-9a-f]{6}$/i.test(color)) dot.style.backgroundColor = color;
+  const words = [short(connId), typeof status === 'string' ? cut(status, 40) : '', connId === self.connId ? 'this tab' : ''];
+  const line = element('li', {}, dot, words.filter((word) => word).join(' · '));
+  if (typing === true) line.append(element('em', { textContent: ' typing…' }));
+  if (waitsSince > 0) line.append(element('small', { textContent: ' waits for the lock' }));
+  if (Object.keys(others).length > 0) line.append(' ', element('code', { textContent: cut(JSON.stringify(others), 80) }));
+  return line;
+}
+
+export function applyEvent({ type, connId, userId, state }) {
+  if (type === 'leave') members.delete(connId);
+  else members.set(connId, { connId, userId, state });
+  draw();
+}
+
+// Replaces everyone: the answer to a join, or a presence:sync.
+export function replaceAll(snapshot) {
+  members.clear();
+  for (const member of snapshot) members.set(member.connId, member);
+  draw();
+}
+
+export function forgetAll(words) {
+  members.clear();
+  show('members');
+  show('line');
+  show('count', words);
+}
+
+let typingEnds;
+byId('typing').addEventListener('input', () => {
+  clearTimeout(typingEnds);
+  typingEnds = setTimeout(() => patch({ typing: false }), TYPING_MS);
+  if (!mine.typing) patch({ typing: true });
+});
+byId('state-status').addEventListener('change', ({ target }) => patch({ status: target.value }));
+byId('color').value = mine.color;
+byId('color').addEventListener('change', ({ target }) => patch({ color: target.value }));
