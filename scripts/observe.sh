@@ -98,8 +98,7 @@ observe_with_programs() {
     mkdir -p "$config" && ln -sfn "$PWD/deploy/telemetry/prometheus/prometheus.yml" "$config/prometheus.yml"
     ln -sfn "$PWD/deploy/telemetry/prometheus/rules" "$config/rules"
     printf -- "- targets: ['127.0.0.1:%s']\n" "$alertmanager_port" >"$config/alertmanagers.yml"
-    observe prometheus env GRAFANA_URL="http://127.0.0.1:$grafana_port" "$program" --config.file="$config/prometheus.yml" \
-      --storage.tsdb.path="$observe_data/prometheus" \
+    observe prometheus "$program" --config.file="$config/prometheus.yml" --storage.tsdb.path="$observe_data/prometheus" \
       --web.listen-address="127.0.0.1:$prometheus_port" --web.external-url="http://127.0.0.1:$prometheus_port" \
       --web.enable-otlp-receiver --enable-feature=exemplar-storage --log.level=warn
   fi
@@ -153,8 +152,7 @@ observe_with_docker() {
   done
   contain jaeger jaeger "$jaeger_port:16686" -v "$folder/jaeger/jaeger.yaml:/etc/jaeger/jaeger.yaml:ro" -- \
     --config=/etc/jaeger/jaeger.yaml
-  contain prometheus prometheus "$prometheus_port:9090" -e GRAFANA_URL="http://127.0.0.1:$grafana_port" \
-    -v "$folder/prometheus:/etc/prometheus:ro" -- \
+  contain prometheus prometheus "$prometheus_port:9090" -v "$folder/prometheus:/etc/prometheus:ro" -- \
     --config.file=/etc/prometheus/prometheus.yml --storage.tsdb.path=/prometheus --web.enable-otlp-receiver \
     --web.external-url="http://127.0.0.1:$prometheus_port" --enable-feature=exemplar-storage --log.level=warn
   if image_is_here "$(image_of loki)"; then
