@@ -13,14 +13,14 @@ fail() {
   exit 1
 }
 
-# keep FILE PASSWORD
-keep() { printf '%s\n' "$2" >"$1.new" && mv "$1.new" "$1"; }
+# keep FILE PASSWORD: without a newline, because the collector takes the whole file.
+keep() { printf '%s' "$2" >"$1.new" && mv "$1.new" "$1"; }
 
 # The password that is kept for a user, or a new one.
 password_of() {
   local kept="$root/secrets/$1/redis_password" password
   if [ -s "$kept" ]; then
-    IFS= read -r password <"$kept"
+    IFS= read -r password <"$kept" || : # a kept one ends without a newline
   else
     password=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
   fi
@@ -42,7 +42,7 @@ fi
 keep "$root/secrets/redis/redis_password" "$admin"
 
 hashes="admin=$(hash_of "$admin")"
-for user in gateway presence-state reaper; do
+for user in gateway presence-state reaper collector; do
   password=$(password_of "$user")
   keep "$root/secrets/$user/redis_password" "$password"
   hashes="$hashes $user=$(hash_of "$password")"

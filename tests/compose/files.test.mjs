@@ -47,6 +47,12 @@ test('the toolchain that builds the images is not older than what the crates nee
 const services = read('docker-compose.yml').split(/^services:$/m)[1].split(/^networks:$/m)[0];
 const blocks = services.split(/^ {2}(?=[a-z-]+:$)/m).slice(1);
 
+test('the edge and the gateways share one network, the one whose addresses gateways believe', () => {
+  const networks = (name) => blocks.find((text) => text.startsWith(`${name}:\n`)).match(/^ {4}networks: \[(.*)\]$/m)[1].split(', ');
+  assert.deepEqual(networks('edge').filter((network) => networks('gateway').includes(network)), ['edge']);
+  assert.ok(networks('prometheus').some((network) => networks('edge').includes(network)));
+});
+
 test('every service with a health check has one configured', () => {
   const image = read('deploy/Dockerfile');
   const silent = blocks.filter((block) => !block.includes('\n    healthcheck:\n')).map((block) => block.split(':')[0]);
@@ -58,12 +64,14 @@ test('every service with a health check has one configured', () => {
 
 test('each service has a user of Redis and only its own password', () => {
   const users = [...read('deploy/redis/users.acl').matchAll(/^user (\S+)/gm)].map(([, user]) => user);
-  assert.deepEqual(users, ['default', 'admin', 'gateway', 'presence-state', 'reaper']);
+  assert.deepEqual(users, ['default', 'admin', 'gateway', 'presence-state', 'collector', 'reaper']);
   for (const [user, volume] of [['gateway', 'gateway-secret'], ['presence-state', 'state-secret'], ['reaper', 'reaper-secret']]) {
     const block = read('docker-compose.yml').split(/^ {2}(?=[a-z-]+:$)/m).find((text) => text.startsWith(`${user}:\n`));
     assert.ok(block.includes(`\${REDIS_URL:-redis://${user}@redis:6379}`), user);
     assert.deepEqual([...block.matchAll(/source: (\S+)}/g)].map(([, source]) => source), [volume], user);
   }
+  const collector = blocks.find((text) => text.startsWith('otel-collector:\n'));
+  assert.deepEqual([...collector.matchAll(/source: (\S+)}/g)].map(([, source]) => source), ['collector-secret']);
 });
 
 test('every service is bounded, unprivileged and restarted', () => {

@@ -9,12 +9,13 @@ import { typeErrors } from './types.mjs';
 
 const UIDS = {
   'presence-overview.json': 'rollcall-overview', 'latency-and-redis.json': 'rollcall-latency',
+  'infrastructure.json': 'rollcall-infrastructure',
   'metadata-locks-reaper.json': 'rollcall-metadata', 'services.json': 'rollcall-services',
 };
 const queries = panels.flatMap(({ panel, where }) => panel.targets.map((target) => ({ ...target, where })));
 const links = panels.flatMap(({ panel, where }) => (panel.fieldConfig.defaults.links ?? []).map((link) => ({ ...link, where })));
 
-test('the four are there, under their uids, and each panel has a number and a place of its own', () => {
+test('all are there, under their uids, and each panel has a number and a place of its own', () => {
   assert.deepEqual(Object.fromEntries(dashboards.map(({ path, board }) => [path.split('/').pop(), board.uid])), UIDS);
   for (const { path, board } of dashboards) {
     assert.equal(board.schemaVersion, 42, path);
@@ -57,25 +58,63 @@ test('each panel asks a question, explains the answer, and has units and a runbo
     assert.ok(panel.description.length > 5, where);
     if (panel.type !== 'logs') assert.ok(panel.fieldConfig.defaults.unit, `${where} has no unit`);
     assert.equal(panel.links.length, 1, where);
-    const [, link] = panel.links[0].url.match(/^\$\{runbooks:raw\}(docs\/runbooks\/.+)$/) ?? [];
+    const [, link] = panel.links[0].url.match(/^\$\{runbooks:raw\}(docs\/operate\/runbooks\/.+)$/) ?? [];
     assert.ok(link && leads(link), `${where}: ${panel.links[0].url}`);
   }
 });
 
-test('each datasource is provisioned', () => {
+test('each datasource is provisioned, or the one that the dashboard lets its user choose', () => {
   const known = new Map(provisioned().map(({ uid, type }) => [uid, type]));
+  for (const { path, board } of dashboards) {
+    const { query, current } = variable(board, 'datasource');
+    assert.equal(known.get(current.value), query, path);
+  }
+  known.set('${datasource}', 'prometheus');
   const used = [...panels.flatMap(({ panel }) => [panel.datasource, ...panel.targets.map((target) => target.datasource)]),
     ...links.flatMap(({ url }) => panesOf(url).flatMap((pane) => pane.queries.map((query) => query.datasource)))];
   for (const { uid, type } of used) assert.equal(known.get(uid), type, uid);
 });
 
 test('each query can be read, and names metrics and labels that exist', () => {
-  const wrong = queries.filter(({ datasource }) => datasource.uid === 'prometheus').flatMap(({ expr, where }) =>
+  const wrong = queries.filter(({ datasource }) => datasource.type === 'prometheus').flatMap(({ expr, where }) =>
     complaints(expr).map((complaint) => `${where}: ${complaint}`));
   assert.deepEqual(wrong, []);
   assert.deepEqual(complaints('sum by (nobody) (rate(presence_operation_total{who="x"}[$__rate_interval])) + no_such_total'), [
     'presence_operation_total has no label who', 'there is no no_such_total', 'groups by nobody, which nothing in it has']);
   assert.match(complaints('sum(rate(presence_gap_total[5m])').join(), /does not parse/);
+});
+
+test('each annotation can be read: starts of instances, and alerts', () => {
+  for (const { path, board } of dashboards) {
+    assert.deepEqual(board.annotations.list.map(({ name }) => name), ['Starts', 'Alerts'], path);
+    for (const { expr, datasource } of board.annotations.list) {
+      assert.equal(datasource.uid, '${datasource}', path);
+      assert.deepEqual(complaints(expr), [], path);
+    }
+  }
+});
+
+test('services and instances can be chosen, and each panel about instances obeys', () => {
+  for (const [name, wanted] of [['services.json', ['service', 'instance']], ['latency-and-redis.json', ['instance']]]) {
+    const { board } = dashboards.find(({ path }) => path.endsWith(name));
+    for (const which of wanted) {
+      const { query: { query }, multi, includeAll } = variable(board, which);
+      const [, selector, label] = query.match(/^label_values\((.+), (\w+)\)$/);
+      assert.deepEqual([complaints(selector), multi, includeAll], [[], true, true], which);
+      assert.equal(label, `service_${which}`.replace('service_service', 'service_name').replace('service_instance', 'service_instance_id'));
+    }
+  }
+  const own = queries.filter(({ where, expr }) => where.includes('services.json') && /service_instance_id\)/.test(expr));
+  assert.ok(own.length > 8);
+  for (const { expr, where } of own) assert.match(expr, /service_name=~"\$service", service_instance_id=~"\$instance"/, where);
+});
+
+test('one panel shows exemplars, of spans that exist', () => {
+  const [query, ...others] = queries.filter(({ exemplar }) => exemplar);
+  assert.deepEqual(others, []);
+  assert.match(query.expr, /_bucket\{span_name=~"socket \.\+"\}/);
+  const prometheus = provisioned().find(({ uid }) => uid === 'prometheus');
+  assert.deepEqual(prometheus.jsonData.exemplarTraceIdDestinations, [{ name: 'trace_id', datasourceUid: 'jaeger' }]);
 });
 
 test('what a legend fills in is a label of the answer', () => {
@@ -103,6 +142,8 @@ test('each link to traces can be read, and asks for spans that exist', () => {
     }
   }
 });
+
+const variable = (board, wanted) => board.templating.list.find(({ name }) => name === wanted);
 
 function panesOf(url) {
   const { searchParams } = new URL(url, 'http://grafana');

@@ -26,8 +26,8 @@ const section = (title) => page.split(`\n### ${title}\n`)[1]?.split(/\n##+ /)[0]
 const rows = (text) => text.split('\n').filter((line) => line.startsWith('| `')).map((line) => line.split('|').slice(1, -1));
 const code = (cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, text]) => text);
 
-/** Everything in backticks in docs/reference/telemetry.md. */
-export const documented = new Set(code(page));
+/** Everything in backticks in docs/reference/telemetry.md, outside of blocks. */
+export const documented = new Set(code(page.replace(/```[\s\S]*?```/g, '')));
 
 /** The table of metrics: OpenTelemetry's name, Prometheus' name, kind, labels. */
 export const metrics = rows(section('Metrics')).map(([name, prometheus, kind, labels]) => ({
@@ -53,12 +53,20 @@ export const series = new Map(
     return parts.map((part) => [prometheus + part, [...labels, ...EVERYWHERE, ...(part === '_bucket' ? ['le'] : [])]]);
   }),
 );
+// Those of Redis, the edge and the collector: the page names what panels and rules use of them.
+for (const [name, kind, labels] of rows(section('Metrics of Redis, the edge and the collector'))) {
+  const parts = kind.trim() === 'histogram' ? ['_bucket', '_count', '_sum'] : [''];
+  for (const part of parts) series.set(code(name)[0] + part, [...code(labels), ...(part === '_bucket' ? ['le'] : [])]);
+}
 for (const { record, expr } of recordings) series.set(record, series.get(expr.trim()) ?? []);
 series.set('ALERTS', ['alertname', 'alertstate', 'severity', ...EVERYWHERE]);
+// When an alert began to fire or to be pending, as a time.
+series.set('ALERTS_FOR_STATE', ['alertname', 'severity', ...EVERYWHERE]);
 
 export const dashboards = list('deploy/telemetry/grafana/dashboards', '.json').map((path) => ({ path, board: JSON.parse(read(path)) }));
+// A row is a heading.
 export const panels = dashboards.flatMap(({ path, board }) =>
-  board.panels.map((panel) => ({ path, panel, where: `${path}, "${panel.title}"` })));
+  board.panels.filter(({ type }) => type !== 'row').map((panel) => ({ path, panel, where: `${path}, "${panel.title}"` })));
 
 /** The datasources, from whichever file provisions them. */
 export function provisioned() {

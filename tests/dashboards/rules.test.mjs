@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 
-import { ROOT, alerts, leads, list, read, recordings } from './project.mjs';
+import { ROOT, alerts, dashboards, leads, list, read, recordings } from './project.mjs';
 import { complaints } from './promql.mjs';
 
 test('each rule can be read, and names metrics and labels that exist', () => {
@@ -13,14 +13,33 @@ test('each rule can be read, and names metrics and labels that exist', () => {
   assert.deepEqual(wrong, []);
 });
 
-test('each alert says how urgent it is, what happened, and which page helps', () => {
+test('each alert says how urgent it is, what happened, which page helps and which dashboard shows it', () => {
+  const boards = dashboards.map(({ board }) => board.uid);
   for (const { alert, labels, annotations } of alerts) {
-    assert.match(labels.severity, /^(critical|warning)$/, alert);
+    assert.match(labels.severity, alert === 'Watchdog' ? /^none$/ : /^(critical|warning)$/, alert);
     assert.ok(annotations.summary.length <= 120, `${alert}: the summary is long for a telephone`);
     assert.match(annotations.description, /^[A-Z].+\.$/, alert);
-    const [, link] = annotations.runbook_url.match(/^\{\{ \$externalLabels\.runbooks \}\}(docs\/runbooks\/.+)$/) ?? [];
+    const [, link] = annotations.runbook_url.match(/^\{\{ \$externalLabels\.runbooks \}\}(docs\/operate\/runbooks\/.+)$/) ?? [];
     assert.ok(link && leads(link), `${alert}: ${annotations.runbook_url}`);
+    const [, uid] = annotations.dashboard_url.match(/^\{\{ \$externalLabels\.grafana \}\}\/d\/(.+)$/) ?? [];
+    assert.ok(boards.includes(uid), `${alert}: ${annotations.dashboard_url}`);
+
   }
+});
+
+test('each alert has a section on the page of alerts, which says how urgent it is', () => {
+  const page = read('docs/operate/runbooks/alerts.md');
+  for (const { alert, labels: { severity } } of alerts) {
+    const section = page.split(`\n## ${alert}\n`)[1]?.split(/\n##? /)[0];
+    assert.ok(section, alert);
+    if (severity !== 'none') assert.match(section, severity === 'critical' ? /\*Critical\.\*/ : /\*Warning\.\*/, alert);
+  }
+});
+
+test('what pages is a symptom, or one of the four causes without a symptom of their own', () => {
+  const critical = alerts.filter(({ labels }) => labels.severity === 'critical').map(({ alert }) => alert);
+  assert.deepEqual(critical.filter((alert) => !/^Heartbeat|^ErrorBudget/.test(alert)).sort(), [
+    'RedisUnreachable', 'RestoresStuck', 'ServiceGone', 'SubscriptionDeaf']);
 });
 
 test('each alert has a test in which it fires and one in which it is silent', () => {
@@ -29,7 +48,8 @@ test('each alert has a test in which it fires and one in which it is silent', ()
     assert.match(tests, new RegExp(`"${alert}", alertstate="firing"|alertname: ${alert}\\n`), `${alert} never fires`);
     const family = alert.startsWith('Subscription') ? 'Subscription.+' : alert;
     const silent = [`alertname: ${alert}, eval_time: \\S+ exp_alerts: \\[\\]`, `"${family.replace('.+', '\\.\\+')}", alertstate="firing"\\}\\[`];
-    assert.match(tests, new RegExp(silent.join('|')), `${alert} is never silent`);
+    // The Watchdog always fires: that is what it is for.
+    if (alert !== 'Watchdog') assert.match(tests, new RegExp(silent.join('|')), `${alert} is never silent`);
   }
 });
 

@@ -10,8 +10,9 @@ const require = createRequire(import.meta.url);
 
 // Enums become the values that stand in JSON; all else stays as strict as the schema has it.
 const HEAD = `
-import type { Dashboard, FieldConfigSource, Panel } from '@grafana/schema';
+import type { AnnotationQuery, Dashboard, FieldConfigSource, Panel, RowPanel } from '@grafana/schema';
 import type * as Logs from '@grafana/schema/dist/esm/raw/composable/logs/panelcfg/x/LogsPanelCfg_types.gen';
+import type * as Table from '@grafana/schema/dist/esm/raw/composable/table/panelcfg/x/TablePanelCfg_types.gen';
 import type * as Stat from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen';
 import type * as Series from '@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen';
 
@@ -22,8 +23,11 @@ type Plain<T> = 0 extends 1 & T ? T
   : T extends object ? { [Key in keyof T]: Plain<T[Key]> }
   : T;
 type Only<T> = { [Key in keyof T as string extends Key ? never : Key]: T[Key] };
+// What the datasource Prometheus reads of an annotation.
+type Annotation = Plain<Omit<AnnotationQuery, 'target'>> & { expr: string; step: string; titleFormat: string; textFormat: string };
+type Board = Omit<Plain<Dashboard>, 'annotations'> & { annotations: { list: Annotation[] } };
 type Query = { refId: string; datasource: { type: 'prometheus' | 'loki'; uid: string }; expr: string; editorMode: 'code';
-  legendFormat?: string; range?: boolean; instant?: boolean; queryType?: 'range' | 'instant' };
+  legendFormat?: string; range?: boolean; instant?: boolean; format?: 'table'; exemplar?: true; queryType?: 'range' | 'instant' };
 type Link = { title: string; url: string; targetBlank: boolean };
 type Strict<Kind extends string, Options, Custom> = Omit<Plain<Panel>, 'type' | 'options' | 'targets' | 'fieldConfig'> & {
   type: Kind;
@@ -37,6 +41,8 @@ type Known = {
   timeseries: Strict<'timeseries', Series.Options, Only<Series.FieldConfig>>;
   stat: Strict<'stat', Stat.Options, never>;
   logs: Strict<'logs', Logs.Options, never>;
+  table: Strict<'table', Table.Options, Table.FieldConfig>;
+  row: Plain<RowPanel>;
 };
 `;
 
@@ -48,7 +54,7 @@ export function typeErrors(dashboards) {
     const panels = board.panels.map(
       (panel, at) => `export const panel${at}: Known['${panel.type}'] = ${JSON.stringify(panel, null, 1)};\n`,
     );
-    const whole = `export const board: Plain<Dashboard> = ${JSON.stringify(board, null, 1)};\n`;
+    const whole = `export const board: Board = ${JSON.stringify(board, null, 1)};\n`;
     writeFileSync(file, `// ${path}\n${HEAD}${whole}${panels.join('')}`);
     return file;
   });

@@ -27,11 +27,12 @@ export const missing = haproxy ? false : 'haproxy is not installed';
 export class Edge {
   // `entries`: how many long-polling sessions its table has room for. `wrapper`: what is put before its command, for a limit.
   static async start(gateways, { env = {}, entries = '1m', wrapper = [] } = {}) {
-    const [port, health] = [await freePort(), await freePort()];
+    const [port, health, metrics] = [await freePort(), await freePort(), await freePort()];
     const servers = gateways.map(({ url }, index) => `    server gateway${index + 1} ${new URL(url).host}`).join('\n');
     const edits = [
       [/^ {4}bind :3000$/m, `    bind 127.0.0.1:${port}`],
       [/^ {4}bind 127\.0\.0\.1:8404$/m, `    bind 127.0.0.1:${health}`],
+      [/^ {4}bind :8405$/m, `    bind 127.0.0.1:${metrics}`],
       [/^ {4}server-template .*$/m, servers],
       [/(?<=^ {4}stick-table type string .*size )\S+/m, entries],
     ];
@@ -45,6 +46,7 @@ export class Edge {
     const [command, ...args] = [...wrapper, haproxy, '-db', '-f', file];
     edge.child = new Child('haproxy', command, args, { env: { PATH: process.env.PATH, ...VARIABLES, ...env } });
     edge.url = `http://127.0.0.1:${port}`;
+    edge.metrics = `127.0.0.1:${metrics}`;
     try {
       await until('the edge and a gateway', async () => (await edge.get('/readyz')).status === 200, { within: 10_000 });
     } catch (error) {

@@ -23,7 +23,11 @@ export const RULES = 'deploy/telemetry/prometheus/rules';
 export const ruleFiles = () => (existsSync(repository(RULES)) ? readdirSync(repository(RULES)).filter((name) => name.endsWith('.yml')) : []);
 
 // Minutes become seconds: no test waits five minutes for an alert.
-export const soon = (yaml) => yaml.replace(/^(\s*(?:- )?(?:for|interval|keep_firing_for|evaluation_interval):\s*)\S+/gm, '$12s');
+const TIMES = /^(\s*(?:- )?(?:for|interval|keep_firing_for|(?:evaluation|scrape|refresh)_interval):\s*)\S+/gm;
+export const soon = (yaml) => yaml.replace(TIMES, '$12s');
+
+// Where links in alerts lead.
+export const GRAFANA_URL = 'https://grafana.example.org';
 
 // Loki is never built, only used where the user has it: why its tests are skipped, or false.
 export const WITHOUT_LOKI = !existsSync(join(TOOLS, 'loki')) && 'Loki is neither on the PATH nor here as an image';
@@ -137,11 +141,11 @@ class Pager {
 
 export class Stack {
   // `collector`: variables of otel-collector.yaml. Unset, traces are sampled as in production. `config`: what is different
-  // from that file, as YAML. `logs`: the URL of a server that stands in for Loki.
-  static async start({ collector = {}, config = '', secrets = true, logs } = {}) {
+  // from that file, as YAML. `logs`: the URL of a server that stands in for Loki. `redis`: with the file for Redis' own metrics.
+  static async start({ collector = {}, config = '', secrets = true, logs, redis = false } = {}) {
     const stack = new Stack();
     try {
-      await stack.#start(collector, config, secrets, logs);
+      await stack.#start(collector, config, secrets, logs, redis);
       return stack;
     } catch (error) {
       const report = stack.report();
@@ -152,7 +156,7 @@ export class Stack {
 
   servers = [];
 
-  async #start(collector, config, secrets, logs) {
+  async #start(collector, config, secrets, logs, redis) {
     const folder = temporaryFolder('stack');
     const ports = Object.fromEntries(await Promise.all(
       ['jaeger', 'jaegerOtlp', 'jaegerGrpc', 'prometheus', 'loki', 'lokiGrpc', 'alertmanager', 'http', 'grpc', 'health']
@@ -177,13 +181,15 @@ export class Stack {
       `--config.file=${this.#prometheusFiles(join(folder, 'prometheus'), ports.alertmanager)}`,
       `--storage.tsdb.path=${join(folder, 'tsdb')}`, `--web.listen-address=127.0.0.1:${ports.prometheus}`,
       '--web.enable-otlp-receiver', '--enable-feature=exemplar-storage', '--log.level=warn',
-    ], { port: ports.prometheus, path: '/-/ready' }));
+    ], { port: ports.prometheus, path: '/-/ready', env: { GRAFANA_URL } }));
+    this.edges = join(folder, 'prometheus/edges.yml');
     this.alertmanager = this.#add(new Server('alertmanager', 'alertmanager', [
       `--config.file=${this.#alertmanagerFiles(join(folder, 'alertmanager'), secrets)}`,
       `--storage.path=${join(folder, 'alertmanager/data')}`, `--web.listen-address=127.0.0.1:${ports.alertmanager}`,
       '--cluster.listen-address=',
     ], { cwd: join(folder, 'alertmanager'), port: ports.alertmanager, path: '/-/ready' }));
-    const files = [repository('otel-collector.yaml'), ...(config ? [`yaml:${config}`] : [])];
+    const ofRedis = redis ? [repository('deploy/telemetry/collector/redis.yaml')] : [];
+    const files = [repository('otel-collector.yaml'), ...ofRedis, ...(config ? [`yaml:${config}`] : [])];
     this.collector = this.#add(new Server('collector', 'otelcol-contrib', files.map((file) => `--config=${file}`), {
       env: {
         COLLECTOR_HOST: '127.0.0.1', COLLECTOR_HTTP_PORT: ports.http, COLLECTOR_GRPC_PORT: ports.grpc,
@@ -203,6 +209,11 @@ export class Stack {
       OTEL_EXPORTER_OTLP_ENDPOINT: this.otlpUrl, OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf',
       OTEL_BSP_SCHEDULE_DELAY: '200', OTEL_BLRP_SCHEDULE_DELAY: '200', OTEL_METRIC_EXPORT_INTERVAL: '1000',
     };
+  }
+
+  // Has Prometheus ask the metrics of an edge, HOST:PORT. Until then there is none.
+  watchEdge(address) {
+    writeFileSync(this.edges, `- targets: ['${address}']\n`);
   }
 
   async close() {

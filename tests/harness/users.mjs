@@ -12,12 +12,13 @@ import { RespClient } from './resp.mjs';
 const DEPLOY = fileURLToPath(new URL('../../deploy/redis', import.meta.url));
 
 export const SERVICES = ['gateway', 'presence-state', 'reaper'];
+const OTHERS = ['redis', 'collector'];
 const AT_SENTINEL = '-@all +auth +ping +client|id +info +sentinel|get-master-addr-by-name +sentinel|sentinels';
 
 export class Users {
   constructor(prefix = 'prs') {
     this.root = temporaryFolder('users');
-    for (const user of ['redis', ...SERVICES]) mkdirSync(join(this.root, 'secrets', user), { recursive: true });
+    for (const user of [...OTHERS, ...SERVICES]) mkdirSync(join(this.root, 'secrets', user), { recursive: true });
     mkdirSync(join(this.root, 'given'));
     cpSync(join(DEPLOY, 'users.acl'), join(this.root, 'users.acl'));
     this.prefix = prefix;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { Stack } from '../harness/stack.mjs';
+import { GRAFANA_URL, Stack } from '../harness/stack.mjs';
 import { System } from '../harness/system.mjs';
 import { sleep, until } from '../harness/until.mjs';
 
@@ -52,16 +52,17 @@ test('slow heartbeats make the alert fire, and Slack and PagerDuty are notified'
   try {
     const alert = await until('the alert to fire', async () => {
       const { data } = await stack.prometheus.get('/api/v1/alerts');
-      return data.alerts.find(({ state, labels }) => state === 'firing' && /heartbeat/i.test(labels.alertname));
+      return data.alerts.find(({ state, labels }) => state === 'firing' && labels.alertname === 'HeartbeatsSlow');
     }, { within: WITHIN, every: 500 });
     const name = alert.labels.alertname;
     const message = await until('the message for Slack', () => stack.pager.slack.find(({ attachments }) => attachments?.[0].title.includes(name)),
       { within: WITHIN, every: 300 });
     const [attachment] = message.attachments;
     assert.match(attachment.title, /^FIRING: /);
-    assert.match(attachment.title_link, /^http:/);
+    assert.equal(attachment.title_link, `${GRAFANA_URL}/public/docs/operate/runbooks/heartbeat-sla.md`);
     assert.ok(attachment.text.startsWith(`*${alert.annotations.summary}*\n`), attachment.text);
     assert.ok(attachment.text.includes(`Runbook: ${alert.annotations.runbook_url}`), attachment.text);
+    assert.ok(attachment.text.includes(`Dashboard: ${GRAFANA_URL}/d/rollcall-latency`), attachment.text);
     const page = await until('the page', () => stack.pager.pagerDuty.find(({ payload }) => payload.summary.startsWith(`${name}: `)), { within: WITHIN, every: 300 });
     assert.deepEqual([page.event_action, page.routing_key], ['trigger', 'key-of-a-service']);
     assert.equal(page.payload.custom_details.runbook, alert.annotations.runbook_url);

@@ -21,6 +21,12 @@ for (const exporter of ['otlp_http/loki', 'nop']) {
   });
 }
 
+test("the collector's own validate accepts the file for Redis' own metrics", () => {
+  const files = ['otel-collector.yaml', 'deploy/telemetry/collector/redis.yaml'].map((file) => `--config=${file}`);
+  const env = { ...process.env, COLLECTOR_REDIS_PASSWORD_FILE: '/dev/null' };
+  assert.doesNotMatch(accepts('otelcol-contrib', ['validate', ...files], env), /deprecat|warn/i);
+});
+
 test('the collector refuses logs to an exporter that does not exist', () => {
   const env = { ...process.env, COLLECTOR_LOGS_EXPORTER: 'elsewhere' };
   const { status, stderr } = run('otelcol-contrib', ['validate', '--config=otel-collector.yaml'], env);

@@ -1,11 +1,15 @@
 // What Prometheus and Loki have while a system does everything that it can do: every metric of the table, the seed's
 // query, what each rule and each panel of each dashboard asks for, and a log line that opens its trace.
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
+import { temporaryFolder } from '../harness/child.mjs';
+import { Edge, missing as withoutEdge } from '../harness/edge.mjs';
 import { METRICS } from '../harness/metrics.mjs';
+import { Redis, freePort } from '../harness/redis.mjs';
 import { ROOT, Stack, WITHOUT_LOKI, read } from '../harness/stack.mjs';
 import { SHORT_LIVES, System } from '../harness/system.mjs';
 import { until } from '../harness/until.mjs';
@@ -13,17 +17,40 @@ import { everything } from '../harness/usage.mjs';
 
 const DASHBOARDS = 'deploy/telemetry/grafana/dashboards';
 // Queries that have nothing to show in a healthy system, by a part of them, and why.
-const MAY_BE_EMPTY = [];
+const MAY_BE_EMPTY = [
+  'otelcol_exporter_send_failed_', 'otelcol_exporter_enqueue_failed_', // appear with the first item that is lost
+  'ALERTS_FOR_STATE', // no alert fires
+];
+const PASSWORD = '12e5-of-the-collector';
 
 let stack;
 let system;
 let usage;
+let edge;
+
+// The collector's user as users.acl has it, but for the name of a password.
+function collectorUser() {
+  const [, rules] = read('deploy/redis/users.acl').match(/^user collector on #PASSWORD\n +(.+)$/m);
+  return ['ACL', 'SETUSER', 'collector', 'on', `>${PASSWORD}`, ...rules.split(' ')];
+}
 
 before(async () => {
-  stack = await Stack.start({ collector: { COLLECTOR_SAMPLE_PERCENT: '100' } });
+  const port = await freePort();
+  const file = join(temporaryFolder('collector'), 'redis_password');
+  writeFileSync(file, PASSWORD);
+  stack = await Stack.start({
+    redis: true,
+    collector: { COLLECTOR_SAMPLE_PERCENT: '100', COLLECTOR_REDIS: `127.0.0.1:${port}`, COLLECTOR_REDIS_PASSWORD_FILE: file },
+  });
   system = await System.start({
     gateways: 2, states: 2, env: { ...stack.env, ...SHORT_LIVES, DEPLOYMENT_ENVIRONMENT: 'development' },
+    redis: { start: (options) => Redis.start({ ...options, port }) },
   });
+  await system.redis.command(...collectorUser());
+  if (!withoutEdge) {
+    edge = await Edge.start(system.gateways);
+    stack.watchEdge(edge.metrics);
+  }
   // Without a limit there is no share of it.
   await system.redis.command('CONFIG', 'SET', 'maxmemory', '512mb');
   usage = everything(system);
@@ -32,6 +59,7 @@ before(async () => {
 
 after(async () => {
   await usage?.stop();
+  await edge?.close();
   await system?.close();
   await stack?.close();
 });
@@ -47,6 +75,50 @@ for (const { name, series, services, histogram } of METRICS) {
     }
   });
 }
+
+const page = read('docs/reference/telemetry.md').split('\n### Metrics of Redis, the edge and the collector\n')[1].split(/\n##+ /)[0];
+for (const [, name, kind, labels] of page.matchAll(/^\| `(\w+)` \| (\w+) \| ([^|]*) \|/gm)) {
+  const comesLater = MAY_BE_EMPTY.some((part) => name.startsWith(part)) && 'it appears with the first failure';
+  const skip = comesLater || (name.startsWith('haproxy_') && withoutEdge);
+  test(`${name} is in Prometheus, with its labels`, { skip }, async () => {
+    const part = kind === 'histogram' ? '_bucket' : '';
+    const named = [...labels.matchAll(/`(\w+)`/g)].map(([, label]) => `${label}!=""`);
+    await stack.prometheus.has(`${name}${part}{${named.join(',')}}`, 15_000);
+  });
+}
+
+test("the collector's user of Redis may do what it does, and its password is in no line of its log", async () => {
+  assert.deepEqual(await system.redis.command('ACL', 'LOG').then((log) => log.filter((entry) => entry.includes('command'))), []);
+  assert.ok(!stack.collector.child.lines.join('\n').includes(PASSWORD));
+});
+
+test('an exemplar of the latency panel names a trace that opens', async () => {
+  const query = 'traces_span_metrics_duration_seconds_bucket{span_name=~"socket .+"}';
+  const trace = await until('an exemplar whose trace is in Jaeger', async () => {
+    const now = Date.now() / 1000;
+    const { data } = await stack.prometheus.get('/api/v1/query_exemplars', { query, start: now - 600, end: now });
+    const ids = data.flatMap(({ exemplars }) => exemplars.map(({ labels }) => labels.trace_id));
+    for (const id of ids.slice(0, 20)) {
+      const found = await stack.jaeger.trace(id).catch(() => undefined);
+      if (found?.length) return found;
+    }
+    return undefined;
+  }, { within: 30_000, every: 500 });
+  assert.ok(trace.some(({ name }) => name.startsWith('socket ')), JSON.stringify(trace[0]));
+});
+
+test('the three commands of the page show that it works', async () => {
+  const [, block] = read('docs/reference/telemetry.md').match(/\n## Is it working\?\n[\s\S]*?```sh\n([\s\S]*?)```/);
+  const here = block.replaceAll('http://127.0.0.1:9090', stack.prometheus.url).replaceAll('http://127.0.0.1:16686', stack.jaeger.url);
+  const commands = [...here.matchAll(/^curl .+$/gm)].map(([command]) => command);
+  const services = ['presence-gateway', 'presence-reaper', 'presence-state'];
+  for (const [index, expected] of [services, services, ['socket presence:join', 'presence.join', 'EVALSHA presence_join']].entries()) {
+    await until(commands[index], () => {
+      const answer = execFileSync('sh', ['-c', commands[index]], { encoding: 'utf8' });
+      return expected.every((text) => answer.includes(`"${text}"`));
+    }, { within: 30_000, every: 1000 });
+  }
+});
 
 test("the seed's query returns a number", async () => {
   const query = 'histogram_quantile(0.99, rate(presence_heartbeat_latency_bucket[5m]))';
@@ -102,8 +174,9 @@ for (const file of files) {
   const dashboard = JSON.parse(read(`${DASHBOARDS}/${file}`));
   for (const panel of panelsOf(dashboard.panels)) {
     for (const target of panel.targets ?? []) {
-      const uid = target.datasource?.uid ?? panel.datasource?.uid;
-      const skip = uid === 'loki' && WITHOUT_LOKI;
+      // The variable `datasource` as it is when a dashboard is opened.
+      const uid = (target.datasource?.uid ?? panel.datasource?.uid).replace('${datasource}', 'prometheus');
+      const skip = uid === 'loki' ? WITHOUT_LOKI : target.expr.includes('haproxy_') && withoutEdge;
       test(`${file}: ${panel.title} (${target.refId}) returns data`, { skip }, async (t) => {
         if (!['prometheus', 'loki'].includes(uid)) return t.diagnostic(`not a query of Prometheus or Loki but of ${uid}`);
         const expression = filledIn(target.expr, dashboard);

@@ -139,14 +139,15 @@ test('no user may do what it does not need', async (t) => {
   await refused('gateway', ...everyone, ['GET', head], ['HGETALL', members], ['HSET', members, 'c', 'x'], ['DEL', head], ['SPUBLISH', event, 'x'], read);
   await refused('reaper', ...everyone, ['GET', head], ['HGETALL', members], ['DEL', head], ['SADD', head.replace(':room:room', ':rooms'), 'x'], ['SPUBLISH', event, 'x'], ['SSUBSCRIBE', event], read);
   await refused('presence-state', ...everyone, ['GET', 'other'], ['SPUBLISH', 'other', 'x'], ['SSUBSCRIBE', 'other']);
+  await refused('collector', ...everyone, ['GET', head], ['DBSIZE'], ['SLOWLOG', 'GET'], ['SUBSCRIBE', 'x'], read);
   assert.equal((await ann.patch({ n: 1 })).changed, true);
 });
 
 test('passwords are kept, one for each user, and the given one is that of admin', async (t) => {
   const users = new Users('own.prefix');
-  const names = ['redis', ...SERVICES];
+  const names = ['redis', 'collector', ...SERVICES];
   const before = names.map((name) => users.password(name));
-  assert.equal(new Set(before).size, 4);
+  assert.equal(new Set(before).size, 5);
   users.setUp();
   assert.deepEqual(names.map((name) => users.password(name)), before);
   writeFileSync(join(users.root, 'given/redis_password'), 'of our own, with "quotes", $ and 100 %\n');

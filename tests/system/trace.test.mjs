@@ -10,6 +10,8 @@ import { until } from '../harness/until.mjs';
 const SECRET = 'hunter2-never-in-telemetry';
 // What a browser that traces itself would pass along.
 const BROWSER = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331' };
+// Longer than what is kept of it.
+const AGENT = `TestBrowser/1.0 ${'x'.repeat(300)}`;
 
 let otlp;
 let system;
@@ -23,7 +25,7 @@ before(async () => {
   const auth = { token: SECRET, traceparent: `00-${BROWSER.traceId}-${BROWSER.spanId}-01` };
   bob = await system.connect(1);
   await bob.join('traced', 'bob');
-  ann = await system.connect(0, { auth });
+  ann = await system.connect(0, { auth, extraHeaders: { 'User-Agent': AGENT } });
   answer = await ann.join('traced', 'ann', { password: SECRET });
   await bob.receives({ type: 'join', userId: 'ann' });
 });
@@ -66,10 +68,12 @@ test('the gateway: a root of kind SERVER that links to the connect', async () =>
   assertAttributes(root, {
     'socket.event': 'presence:join', 'socket.connection_id': ann.connId, 'socket.transport': 'websocket',
     'presence.operation': 'join', 'presence.room_id': 'traced', 'presence.user_id': 'ann', 'presence.conn_id': ann.connId,
+    'presence.state_bytes': JSON.stringify({ password: SECRET }).length,
   });
   const connect = await otlp.span('socket.connect', isOf(ann, 'socket.connect'));
   assert.equal(connect.kind, 'SERVER');
   assert.equal(connect.attributes['client.address'], '127.0.0.1');
+  assert.equal(connect.attributes['user_agent.original'], AGENT.slice(0, 256));
   assert.ok(root.links.some(({ traceId, spanId }) => traceId === connect.traceId && spanId === connect.spanId), 'no link to the connect');
   const linked = [...connect.links, ...root.links].some(({ traceId, spanId }) => traceId === BROWSER.traceId && spanId === BROWSER.spanId);
   assert.ok(linked, 'the traceparent of the browser became no link');
@@ -152,7 +156,9 @@ test('a patch takes the full path and its span says that it changed something', 
   const work = await otlp.span('presence.heartbeat', isOf(ann, 'presence.heartbeat'));
   assert.equal(work.kind, 'CONSUMER');
   assertAttributes(work, { 'presence.operation': 'heartbeat', 'presence.room_id': 'traced', 'presence.state_changed': true });
-  assert.equal((await ancestors(work)).at(-1).name, 'socket presence:heartbeat');
+  const root = (await ancestors(work)).at(-1);
+  assert.equal(root.name, 'socket presence:heartbeat');
+  assert.equal(root.attributes['presence.state_bytes'], JSON.stringify({ password: SECRET, n: 1 }).length);
 });
 
 function refusal(client, code) {

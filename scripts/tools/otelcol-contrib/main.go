@@ -1,5 +1,5 @@
-// The OpenTelemetry collector with exactly the components that otel-collector.yaml uses, under the name of the
-// distribution that has them all: what runs on a machine that has neither that distribution nor its image.
+// The OpenTelemetry collector with exactly the components that otel-collector.yaml and deploy/telemetry/collector use, under the name
+// of the distribution that has them all: what runs on a machine that has neither that distribution nor its image.
 package main
 
 import (
@@ -8,6 +8,7 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/spanmetricsconnector"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/healthcheckextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/tailsamplingprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/redisreceiver"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/provider/envprovider"
@@ -29,7 +30,7 @@ import (
 
 func components() (f otelcol.Factories, err error) {
 	f.Telemetry = otelconftelemetry.NewFactory()
-	if f.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](otlpreceiver.NewFactory()); err != nil {
+	if f.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](otlpreceiver.NewFactory(), redisreceiver.NewFactory()); err != nil {
 		return
 	}
 	if f.Processors, err = otelcol.MakeFactoryMap[processor.Factory](

@@ -7,7 +7,7 @@ use std::{
 };
 
 use nix::sys::{
-    resource::{UsageWho, getrusage},
+    resource::{Resource, UsageWho, getrlimit, getrusage},
     time::TimeVal,
 };
 use rollcall_telemetry::metrics::{self, Reading, observe};
@@ -30,6 +30,7 @@ pub(crate) fn register(tasks: &Tasks) {
     observe(Reading::MemoryUsage, || resident_bytes(&fs::read_to_string("/proc/self/status").ok()?));
     // Less one: the descriptor of the folder that is being read.
     observe(Reading::OpenFiles, || Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64));
+    observe(Reading::OpenFilesLimit, || Some(getrlimit(Resource::RLIMIT_NOFILE).ok()?.0 as f64));
 
     let runtime = Handle::current().metrics();
     let seen = runtime.clone();

@@ -1,4 +1,4 @@
-//! A span and metrics of one's own, as `docs/reference/telemetry.md` shows them: this file is what compiles.
+//! Spans and metrics of one's own, as `docs/reference/telemetry.md` shows them: this file is what compiles.
 
 use std::{sync::LazyLock, time::Instant};
 
@@ -6,7 +6,7 @@ use opentelemetry::{
     KeyValue, global,
     metrics::{Counter, Histogram},
 };
-use rollcall_telemetry::{TRACE, propagation::TraceContext};
+use rollcall_telemetry::{TRACE, propagation::TraceContext, traced};
 use tracing::{Instrument as _, Span, field::Empty};
 
 /// A room's history is written to the archive: `archive.write`.
@@ -42,11 +42,18 @@ async fn keep(trace: &TraceContext, room: &str, events: &[String]) {
     TOOK.record(began.elapsed().as_secs_f64(), &[]);
 }
 
+async fn publish_report(room: &str, events: &[String]) -> std::io::Result<usize> {
+    let attributes = [KeyValue::new("presence.room_id", room.to_owned())];
+    traced("report.publish", attributes, write(events)).await
+}
+
 async fn write(events: &[String]) -> std::io::Result<usize> {
     Ok(events.iter().map(String::len).sum())
 }
 
 #[tokio::main]
 async fn main() {
-    keep(&TraceContext::default(), "lobby", &["a join".to_owned()]).await;
+    let events = ["a join".to_owned()];
+    keep(&TraceContext::default(), "lobby", &events).await;
+    let _ = publish_report("lobby", &events).await;
 }

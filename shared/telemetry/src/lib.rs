@@ -4,6 +4,7 @@
 //!
 //! - `span`: the list of spans. `metrics`: the list of metrics. `format`: the format of log lines.
 //! - `heartbeat`: the only span that is built without `tracing`. `sampling`: which heartbeats are traced.
+//! - `traced`: a span and a duration around code that is not Rollcall's own.
 //! - `propagation`: traces across services. `otlp`: export. `log_limit`: a limit for log lines that clients can cause.
 //!
 //! Spans have the target [`TRACE`] and go only to the exporter. Log lines have any other target and go to stdout and to the
@@ -17,6 +18,7 @@ mod otlp;
 pub mod propagation;
 mod sampling;
 pub mod span;
+mod traced;
 
 use std::{fmt, sync::OnceLock};
 
@@ -26,6 +28,7 @@ pub use format::LogFormat;
 pub use log_limit::LogLimit;
 pub use otlp::Guard;
 pub use sampling::sample_heartbeat;
+pub use traced::traced;
 
 /// The target of every span.
 pub const TRACE: &str = "trace";

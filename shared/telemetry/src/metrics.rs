@@ -113,6 +113,13 @@ pub fn error(operation: &'static str, kind: &'static str) {
     }
 }
 
+/// A client joined a room that has `members` now.
+pub fn joined_room(members: usize) {
+    if let Some(instruments) = INSTRUMENTS.get() {
+        instruments.room_size.record(members as u64, &[]);
+    }
+}
+
 /// A socket closed.
 pub fn connection_ended(transport: &'static str, reason: &'static str, lived: Duration) {
     if let Some(instruments) = INSTRUMENTS.get() {

@@ -14,17 +14,17 @@ pub fn socket_event(event: &'static str, conn: &str, transport: &'static str) ->
         target: TRACE, "socket", otel.name = %format_args!("socket {event}"), otel.kind = "server", otel.status_code = Empty,
         socket.event = event, socket.connection_id = conn, socket.transport = transport,
         presence.operation = event.strip_prefix("presence:"), presence.room_id = Empty, presence.user_id = Empty, presence.conn_id = conn,
-        presence.epoch = Empty, presence.state_changed = Empty, presence.snapshot_size = Empty, "error.type" = Empty,
-        metadata.channel_name = Empty, metadata.channel_type = Empty, lock.channel_name = Empty,
+        presence.epoch = Empty, presence.state_changed = Empty, presence.snapshot_size = Empty, presence.state_bytes = Empty,
+        "error.type" = Empty, metadata.channel_name = Empty, metadata.channel_type = Empty, lock.channel_name = Empty,
         lock.channel_type = Empty, lock.name = Empty, lock.waited_ms = Empty, lock.retries = Empty, lock.fence = Empty,
     )
 }
 
-/// A socket connected: `socket.connect`.
-pub fn socket_connect(conn: &str, transport: &'static str, address: &str) -> Span {
+/// A socket connected: `socket.connect`. The user agent is what the client says of itself, cut to a bound by its caller.
+pub fn socket_connect(conn: &str, transport: &'static str, address: &str, user_agent: Option<&str>) -> Span {
     tracing::info_span!(
         target: TRACE, "socket.connect", otel.kind = "server", socket.event = "connect", socket.connection_id = conn,
-        socket.transport = transport, client.address = address,
+        socket.transport = transport, client.address = address, user_agent.original = user_agent,
     )
 }
 

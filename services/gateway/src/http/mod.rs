@@ -27,7 +27,7 @@ mod refusals;
 mod requests;
 pub(crate) mod server;
 pub(crate) mod sessions;
-mod slim;
+pub(crate) mod slim;
 pub(crate) mod slot;
 mod timed;
 mod traffic;

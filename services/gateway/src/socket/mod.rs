@@ -55,6 +55,7 @@ use crate::{
     http::{
         connections::Peer,
         gate::is_websocket,
+        slim::UserAgent,
         slot::{OUTSIDE_FOR, Slot},
     },
 };
@@ -153,8 +154,9 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
     })?;
     let (conn, transport) = (random_id(), client::transport(socket));
     // One that enters too often is read slowly, and leaves no more than that in the traces.
+    let agent = socket.req_parts().extensions.get::<Arc<UserAgent>>().and_then(|agent| agent.take());
     let span = match owed.is_zero() {
-        true => rollcall_telemetry::span::socket_connect(conn.as_str(), transport, &address),
+        true => rollcall_telemetry::span::socket_connect(conn.as_str(), transport, &address, agent.as_deref()),
         false => Span::none(),
     };
     TraceContext::read(handshake.traceparent.as_deref(), None).link(&span);

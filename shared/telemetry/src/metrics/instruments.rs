@@ -7,6 +7,9 @@ const LATENCY: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 /// Boundaries in seconds of how long a client stays.
 const LIFETIME: [f64; 7] = [1.0, 10.0, 60.0, 600.0, 3_600.0, 14_400.0, 86_400.0];
 
+/// Boundaries in members of a room.
+const MEMBERS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0];
+
 /// Every instrument, created once.
 pub(super) struct Instruments {
     pub(super) meter: Meter,
@@ -14,6 +17,7 @@ pub(super) struct Instruments {
     pub(super) operation_duration: Histogram<f64>,
     pub(super) heartbeat_latency: Histogram<f64>,
     pub(super) errors: Counter<u64>,
+    pub(super) room_size: Histogram<u64>,
     pub(super) connection_duration: Histogram<f64>,
     pub(super) deliveries: Counter<u64>,
     pub(super) gaps: Counter<u64>,
@@ -54,6 +58,12 @@ impl Instruments {
             operation_duration: latency("presence.operation.duration", "From a client's event to its answer."),
             heartbeat_latency: latency("presence.heartbeat.latency", "From a heartbeat to its answer."),
             errors: counter("presence.error.total", "{error}", "Rejections, by operation and code of the answer."),
+            room_size: meter
+                .u64_histogram("presence.room.size")
+                .with_unit("{member}")
+                .with_description("Members of a room after a join, the one that joined included.")
+                .with_boundaries(MEMBERS.to_vec())
+                .build(),
             connection_duration: histogram(
                 "presence.connection.duration",
                 "How long sockets were connected.",

@@ -42,6 +42,8 @@ pub enum Reading {
     MemoryUsage,
     /// Open files and sockets.
     OpenFiles,
+    /// How many files and sockets the process may have open.
+    OpenFilesLimit,
     /// Seconds since the start.
     Uptime,
     /// Tasks that wait for a worker in the runtime's common queue.
@@ -88,6 +90,9 @@ impl Reading {
             Reading::CpuTime(_) => (Counter, "process.cpu.time", "s", "CPU time used."),
             Reading::MemoryUsage => (Gauge, "process.memory.usage", "By", "Resident memory."),
             Reading::OpenFiles => (Gauge, "process.open_file_descriptor.count", "{file_descriptor}", "Open files."),
+            Reading::OpenFilesLimit => {
+                (Gauge, "process.open_file_descriptor.limit", "{file_descriptor}", "How many files may be open.")
+            }
             Reading::Uptime => (Gauge, "process.uptime", "s", "Time since the start."),
             Reading::QueueDepth => (Gauge, "runtime.queue.depth", "{task}", "Tasks in the runtime's common queue."),
             Reading::TasksAlive => (Gauge, "runtime.tasks.alive", "{task}", "Tasks that have not ended."),

@@ -60,6 +60,9 @@ async fn beat(
     }
     span.record("presence.room_id", own.room.as_str()).record("presence.user_id", own.user.as_str());
     let merged = patch.map(|patch| state::merge(&own.state, patch)).transpose()?.flatten();
+    if let Some(state) = &merged {
+        span.record("presence.state_bytes", state.get().len() as i64);
+    }
     let op = session.next_op_number();
     if session.has_expired() {
         return restore(client, own, op, epoch, merged, span).await.map(Some);

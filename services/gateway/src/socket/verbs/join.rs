@@ -74,6 +74,7 @@ pub(in crate::socket) async fn join(
         entering.hold(&client.conn);
     }
     let info = identity.as_ref().and_then(|identity| identity.info.clone());
+    ack.span().record("presence.state_bytes", state.get().len() as i64);
     let (op, epoch) = (client.session.next_op_number(), client.session.highest_epoch());
     let own = Membership { room, user, epoch, info, state, base_op: op, joined: false };
     if !rejoins {
@@ -131,6 +132,7 @@ async fn admit(client: &Arc<Client>, entering: Entering, joined: &Joined, own: O
     let snapshot: Vec<_> =
         joined.seen_by(index).map(|member| translate::answer::member(member, joined.seen_ms)).collect();
     ack.span().record("presence.snapshot_size", snapshot.len() as i64);
+    metrics::joined_room(snapshot.len());
     let own = OwnConn { conn_id: &client.conn, epoch };
     let (seq, generation) = (joined.joins[index].seq, joined.generation);
     let answer = to_raw_value(&JoinAnswer { ok: true, snapshot, own, seq, generation }).unwrap_or_default();
