@@ -17,4 +17,5 @@ start_crowd() {
     esac
   done
   start_service crowd 1 "$binaries/rollcall-bench" --crowd "$crowd" "${addresses[@]}"
+  lives crowd 1 && say "crowd-1 is $crowd people who come and go (pid $pid)"
 }
