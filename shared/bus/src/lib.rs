@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use fred::{clients::Client, types::ConnectHandle};
+use fred::clients::Client;
 use parking_lot::Mutex;
 use rollcall_protocol::{Fault, InstanceId, command::Command};
 use rollcall_service::{TaskFailed, Tasks};
@@ -67,7 +67,7 @@ pub struct Bus {
     listener: OnceLock<Arc<dyn Listener>>,
     /// The only owner of the tasks: they end with the bus.
     tasks: Arc<Tasks>,
-    connections: Mutex<Option<[ConnectHandle; 2]>>,
+    connections: Mutex<Option<[redis::Connection; 2]>>,
 }
 
 impl Bus {
@@ -132,7 +132,7 @@ impl Bus {
         };
         let tasks = &self.tasks;
         for connection in self.connections.lock().take().into_iter().flatten() {
-            tasks.spawn_permanent("connection to Redis", redis::run_connection(connection));
+            tasks.spawn_permanent("connection to Redis", connection.keep());
         }
         tasks.spawn_permanent("bus inbox", inbox.read());
         let pending = Arc::clone(&self.pending);
