@@ -4,7 +4,7 @@
 //! - `refusals`: counts, logs and answers what is refused.
 //! - `gate`, `requests`, `origins`: which requests pass. `proxies`: whose they are.
 //! - `frames`, `traffic`, `flows`: what a WebSocket reads and writes, and whose bytes a long poll carries.
-//! - `transports`: ends single sessions. `slot`, `rate`, `sessions`: how many sessions there may be.
+//! - `transports`: ends single sessions. `slot`, `sessions`: how many sessions there may be.
 //! - `affinity`, `slim`: what a load balancer learns, what engineioxide keeps.
 //! - `overflow`, `server`: accepts connections and serves them.
 
@@ -18,7 +18,6 @@ mod linger;
 pub(crate) mod origins;
 pub(crate) mod overflow;
 pub(crate) mod proxies;
-mod rate;
 mod refusals;
 mod requests;
 pub(crate) mod server;
