@@ -1,15 +1,16 @@
 //! HTTP: health pages, CORS and Socket.IO on one listener, and what may reach them. Each of these modules uses only earlier ones:
 //!
-//! - `address`: addresses as limits count them. `connections`: the TCP connections. `timed`: time limits of one.
+//! - `address`: addresses as limits count them. `connections`: the list of TCP connections. `timed`: time limits of one.
 //! - `refusals`: counts, logs and answers what is refused.
 //! - `gate`, `requests`, `origins`: which requests pass. `proxies`: whose they are.
-//! - `frames`, `traffic`, `flows`: what a WebSocket reads and writes, and whose bytes a long poll carries.
+//! - `frames`, `traffic`, `connection`, `flows`: what a WebSocket reads and writes, and whose bytes a long poll carries.
 //! - `transports`: ends single sessions. `slot`, `sessions`: how many sessions there may be.
 //! - `affinity`, `slim`: what a load balancer learns, what engineioxide keeps.
 //! - `overflow`, `server`: accepts connections and serves them.
 
 mod address;
 mod affinity;
+mod connection;
 pub(crate) mod connections;
 mod flows;
 mod frames;
