@@ -28,6 +28,43 @@ scenario('a client that stops answering pings is gone after interval and timeout
   assert.ok(Date.now() - begun >= 900, 'before it could have missed a ping');
 });
 
+const PINGS = { PING_INTERVAL_MS: '5000', PING_TIMEOUT_MS: '3000' };
+
+// Its pings wait behind what it does not read, and so does the end of its session.
+scenario('a client that reads nothing, and whose connection is full, is gone after interval and timeout', { env: PINGS }, async ({ system, room }) => {
+  const writers = await system.connectMany(4);
+  const dead = await system.connect(0, { slow: true, follow: false });
+  await dead.join(room, 'dead');
+  for (const [index, writer] of writers.entries()) await writer.join(room, `writer-${index}`);
+  await writers[0].sees(['dead', 'writer-0', 'writer-1', 'writer-2', 'writer-3']);
+  const begun = Date.now();
+  dead.engine.transport.ws.pause();
+  // More than the kernel holds, in less than an interval.
+  const text = 'x'.repeat(15 * 1024);
+  for (let n = 0; n < 250; n += 1) await Promise.all(writers.map((writer) => writer.patch({ text, n })));
+  assert.ok(Date.now() - begun < 7000, 'the machine was too slow for this test');
+  const leave = await writers[0].receives({ type: 'leave', userId: 'dead' }, 30_000);
+  assert.equal(leave.reason, 'disconnected');
+  // What owes more than its budget is closed after 10 s at the earliest, so this was its ping.
+  const took = Date.now() - begun;
+  assert.ok(took < 9500, `${took} ms`);
+}, { within: 60_000 });
+
+scenario('a client that neither polls nor answers is gone after interval and timeout', { env: PINGS }, async ({ system, room }) => {
+  const watcher = await system.connect();
+  const dead = await system.connect(0, { transports: ['polling'], slow: true, follow: false });
+  await dead.join(room, 'dead');
+  await watcher.join(room, 'watcher');
+  await watcher.sees(['dead', 'watcher']);
+  const begun = Date.now();
+  Object.assign(dead.engine.transport, { doPoll() {}, doWrite() {} });
+  for (let n = 0; n < 100; n += 1) await watcher.patch({ text: 'x'.repeat(1024), n });
+  const leave = await watcher.receives({ type: 'leave', userId: 'dead' }, 30_000);
+  assert.equal(leave.reason, 'disconnected');
+  const took = Date.now() - begun;
+  assert.ok(took < 9500, `${took} ms`);
+}, { within: 60_000 });
+
 // One WebSocket that leaves the namespace and enters it again, as often as it likes.
 scenario('each entry into the namespace is a connection of its own: no operation is mistaken for one of another', {}, async ({ system, room }) => {
   const client = await system.connect(0, { follow: false, raw: true });

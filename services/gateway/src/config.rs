@@ -46,6 +46,14 @@ pub struct Pings {
     pub timeout: Duration,
 }
 
+impl Pings {
+    /// A client that sent nothing for this long has missed a ping. The next ping follows its answer at the latest after one
+    /// interval, or at once if the answer took longer than that.
+    pub(crate) fn silent(self) -> Duration {
+        self.interval + self.timeout
+    }
+}
+
 impl Config {
     /// Reads the settings; the reader collects the problems.
     pub fn load(reader: &mut Reader) -> Option<Self> {

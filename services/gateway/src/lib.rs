@@ -137,7 +137,8 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let (origins, proxies) = (config.origins, config.proxies.clone());
     let checks = Checks { gate: Arc::clone(&gate), proxies, origins, sessions, transports };
     let app = http::app(health, page.as_ref(), layer, checks);
-    let server = Server { listener, open: Arc::clone(&open), app, overflow, proxies: config.proxies };
+    let (proxies, silent) = (config.proxies, config.pings.silent());
+    let server = Server { listener, open: Arc::clone(&open), app, overflow, proxies, silent };
     tasks.spawn_permanent("listener", server.run());
 
     let stop = Stop { bus: Arc::clone(&bus), open, gate, io, gateway, pending, drain: config.drain };

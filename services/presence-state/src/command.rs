@@ -35,7 +35,8 @@ pub(crate) async fn carry_out(store: &Arc<Store>, caller: Caller<'_>, command: &
             metadata::carry_out(store, deadline_ms, &[(asked, span)]).await.pop().unwrap_or_else(unanswered)
         }
         Command::Lock(asked) => locks::carry_out(store, caller, asked).await,
-        Command::Catchup(asked) => metadata::catch_up(store, caller, asked).await,
+        // Boxed: the largest future, and a rare command.
+        Command::Catchup(asked) => Box::pin(metadata::catch_up(store, caller, asked)).await,
     }
 }
 

@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use fred::{clients::Client, types::ConnectHandle};
+use fred::clients::Client;
 use parking_lot::Mutex;
 use rollcall_protocol::{Fault, InstanceId, command::Command};
 use rollcall_service::{TaskFailed, Tasks};
@@ -47,7 +47,7 @@ pub use subjects::Subjects;
 
 use crate::{
     directory::{Directory, Histories, Lease, deregister, record_connection_errors},
-    inbox::{Inbox, Probes, Watchdog, follow_topology},
+    inbox::{Inbox, LargeReplies, Probes, Watchdog, follow_topology, resolve_large},
     link::{CanReceive, Link},
     publisher::Publisher,
     requests::{Pending, Requests},
@@ -67,7 +67,7 @@ pub struct Bus {
     listener: OnceLock<Arc<dyn Listener>>,
     /// The only owner of the tasks: they end with the bus.
     tasks: Arc<Tasks>,
-    connections: Mutex<Option<[ConnectHandle; 2]>>,
+    connections: Mutex<Option<[redis::Connection; 2]>>,
 }
 
 impl Bus {
@@ -121,18 +121,22 @@ impl Bus {
         let watchdog =
             Watchdog { link: Arc::clone(link), probes: Arc::clone(&self.probes), listener: Arc::clone(&listener) };
         let watchdog = Arc::new(watchdog);
+        let (large, large_replies) = LargeReplies::new();
         let inbox = Inbox {
             link: Arc::clone(link),
             directory: Arc::clone(&self.directory),
             probes: Arc::clone(&self.probes),
             pending: Arc::clone(&self.pending),
             listener: Arc::clone(&listener),
+            large,
         };
         let tasks = &self.tasks;
         for connection in self.connections.lock().take().into_iter().flatten() {
-            tasks.spawn_permanent("connection to Redis", redis::run_connection(connection));
+            tasks.spawn_permanent("connection to Redis", connection.keep());
         }
         tasks.spawn_permanent("bus inbox", inbox.read());
+        let pending = Arc::clone(&self.pending);
+        tasks.spawn_permanent("bus large replies", large_replies.read(move |reply| resolve_large(&pending, reply)));
         tasks.spawn_permanent("bus reconnects", Arc::clone(&watchdog).follow_reconnects());
         tasks.spawn_permanent("bus probes", Arc::clone(&watchdog).probe());
         histories.start(Box::new(move |partitions| listener.on_history(partitions)));

@@ -8,6 +8,8 @@ use fred::{
     util::sha1_hash,
 };
 
+use crate::redis::redirected;
+
 /// A script and its hash.
 pub struct Script {
     name: &'static str,
@@ -28,7 +30,7 @@ impl Script {
         self.name
     }
 
-    /// Runs it.
+    /// Runs it; again if it was redirected and has not run.
     ///
     /// # Errors
     /// Any error of Redis or of the connection.
@@ -39,9 +41,13 @@ impl Script {
         args: Vec<Value>,
     ) -> Result<R, Error> {
         let keys = keys.into();
-        match client.evalsha(self.hash.as_str(), keys.clone(), args.clone()).await {
+        redirected(|| self.run_once(client, &keys, &args)).await
+    }
+
+    async fn run_once<R: FromValue>(&self, client: &Client, keys: &MultipleKeys, args: &[Value]) -> Result<R, Error> {
+        match client.evalsha(self.hash.as_str(), keys.clone(), args.to_vec()).await {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
-                client.eval(self.source.as_str(), keys, args).await
+                client.eval(self.source.as_str(), keys.clone(), args.to_vec()).await
             }
             result => result,
         }

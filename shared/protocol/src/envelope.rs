@@ -1,9 +1,15 @@
 //! The one message that services send each other: a header, and the items that travel together. Items stay text until they
 //! are read, so that an item of a newer version does not make the others unreadable.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer as _, Serialize,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::ids::InstanceId;
@@ -21,6 +27,38 @@ pub enum Kind {
     Reply,
     /// Checks that an inbox still receives: the sender's own, or that of an instance whose reply is pending. No items.
     Probe,
+}
+
+impl Kind {
+    /// What a message carries, if it is an envelope. Reads no further than that.
+    pub fn of(message: &[u8]) -> Option<Self> {
+        let mut kind = None;
+        // An error, also when the kind was found: it ends the reading.
+        let _ = serde_json::Deserializer::from_slice(message).deserialize_map(Find(&mut kind));
+        kind
+    }
+}
+
+/// Finds the kind among the fields of an envelope.
+struct Find<'a>(&'a mut Option<Kind>);
+
+impl<'de> Visitor<'de> for Find<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an envelope")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        while let Some(name) = fields.next_key::<&str>()? {
+            if name == "kind" {
+                *self.0 = Some(fields.next_value()?);
+                return Err(A::Error::custom("found"));
+            }
+            fields.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
 }
 
 /// A message of the bus.
@@ -117,6 +155,16 @@ mod tests {
         let envelope = Envelope::read(WRITTEN).unwrap();
         assert_eq!(envelope.items[0].body.get(), r#"{"x":1e400}"#);
         assert_eq!(envelope.write().unwrap(), WRITTEN);
+    }
+
+    #[test]
+    fn the_kind_is_found_without_reading_the_items() {
+        assert_eq!(Kind::of(WRITTEN.as_bytes()), Some(Kind::Request));
+        assert_eq!(Kind::of(&WRITTEN.as_bytes()[..40]), Some(Kind::Request), "what follows is not looked at");
+        assert_eq!(Kind::of(br#"{"items":[{"body":{"kind":"request"}}],"kind":"reply"}"#), Some(Kind::Reply));
+        for text in ["", "{}", "[1]", r#"{"kind":7}"#, r#"{"items":{"kind":"reply"}}"#] {
+            assert_eq!(Kind::of(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,40 +1,30 @@
-//! The TCP connections. They are listed, so that they can be counted, and so that a gateway that stops can close them one by
-//! one: if the connection is closed rather than the Socket.IO session, clients reconnect by themselves.
+//! The list of the TCP connections, so that they can be counted, and so that a gateway that stops can close them one by one: if the
+//! connection is closed rather than the Socket.IO session, clients reconnect by themselves.
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
     net::SocketAddr,
     os::fd::{AsRawFd as _, RawFd},
-    pin::Pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use nix::sys::socket::{Shutdown, shutdown};
 use parking_lot::{Mutex, MutexGuard};
 use socketioxide::socket::Sid;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::sleep,
-};
+use tokio::{net::TcpStream, time::sleep};
 
-use super::{
-    address::{CountByAddress, CountedAddress, Source},
-    traffic::Traffic,
-};
+use super::address::{CountByAddress, CountedAddress, Source};
 use crate::flow::Flow;
 
 /// The steps in which all connections are closed.
 const STEPS: u32 = 100;
 
-/// The open connections by number, at most so many. A connection is listed only while its descriptor is open: it is removed
-/// under the lock before the descriptor is closed. The default takes none.
+/// The open connections by number, at most so many. A connection is listed only while its descriptor is open: its [`Place`] is
+/// dropped before the descriptor is closed. The default takes none.
 #[derive(Default)]
 pub(crate) struct Open {
     listed: Mutex<Listed>,
@@ -95,27 +85,26 @@ impl Open {
         Arc::new(Self { listed: Mutex::default(), next: AtomicU64::new(0), most, of_address, most_of_address })
     }
 
-    /// Lists a connection. Without a source it counts for no address. If there are too many, it is returned.
+    /// Lists a connection, whose bytes belong to `flow` once that is set. Without a source it counts for no address.
     pub(super) fn add(
         self: &Arc<Self>,
-        stream: TcpStream,
+        stream: &TcpStream,
+        flow: Arc<OnceLock<Arc<Flow>>>,
         source: Option<Source>,
-    ) -> Result<Connection, (TcpStream, TooMany)> {
+    ) -> Result<Place, TooMany> {
         let mut listed = self.lock();
         if listed.connections.len() >= self.most {
-            return Err((stream, TooMany::InAll));
+            return Err(TooMany::InAll);
         }
         let counted = source.map(|source| self.of_address.one_more_up_to(self.most_of_address, source));
         if matches!(counted, Some(None)) {
-            return Err((stream, TooMany::OfAddress));
+            return Err(TooMany::OfAddress);
         }
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let traffic = Traffic::default();
-        let (descriptor, flow) = (stream.as_raw_fd(), traffic.flow());
-        let entry = Entry { descriptor, flow, session: None, counted: counted.flatten() };
-        listed.connections.insert(id, entry);
+        let connection = self.next.fetch_add(1, Ordering::Relaxed);
+        let entry = Entry { descriptor: stream.as_raw_fd(), flow, session: None, counted: counted.flatten() };
+        listed.connections.insert(connection, entry);
         drop(listed);
-        Ok(Connection { stream, id, open: Arc::clone(self), traffic })
+        Ok(Place { open: Arc::clone(self), connection })
     }
 
     /// The share of the most connections that is open.
@@ -194,68 +183,22 @@ fn step_of(id: u64) -> u32 {
     (id.wrapping_mul(61) % u64::from(STEPS)) as u32
 }
 
-/// A listed connection.
-pub(super) struct Connection {
-    stream: TcpStream,
-    id: u64,
+/// A connection's place in the list.
+pub(super) struct Place {
     open: Arc<Open>,
-    traffic: Traffic,
+    connection: u64,
 }
 
-impl Connection {
-    /// Its number.
-    pub(super) fn id(&self) -> u64 {
-        self.id
+impl Place {
+    /// The connection's number.
+    pub(super) fn connection(&self) -> u64 {
+        self.connection
     }
 }
 
-impl Drop for Connection {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.open.remove(self.id);
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        ready!(self.traffic.poll_readable(cx));
-        let before = buffer.filled().len();
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Ready(result) => {
-                self.traffic.read(&buffer.filled()[before..]);
-                Poll::Ready(result)
-            }
-            Poll::Pending => self.traffic.poll_overdue(cx).map(Err),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.traffic.wrote(bytes.len(), &written);
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.traffic.wrote(slices.iter().map(|slice| slice.len()).sum(), &written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.open.remove(self.connection);
     }
 }
 
@@ -281,14 +224,14 @@ mod tests {
         let source = Source::from(IpAddr::from(Ipv4Addr::LOCALHOST));
         let add = async |source| {
             let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            open.add(stream, source).map_err(|(_, why)| why)
+            open.add(&stream, Arc::default(), source).map(|place| (place, stream))
         };
         let first = add(Some(source)).await.unwrap();
         let second = add(Some(source)).await.unwrap();
         assert_eq!(add(Some(source)).await.err(), Some(TooMany::OfAddress));
-        open.record_websocket(first.id(), Sid::ZERO);
+        open.record_websocket(first.0.connection(), Sid::ZERO);
         // One session frees one place, however many WebSockets it opens.
-        open.record_websocket(second.id(), Sid::ZERO);
+        open.record_websocket(second.0.connection(), Sid::ZERO);
         assert!(open.lock().doubled.contains(&Sid::ZERO), "both are closed with the session");
         let third = add(Some(source)).await.unwrap();
         assert_eq!(add(Some(source)).await.err(), Some(TooMany::OfAddress));

@@ -1,11 +1,11 @@
 //! HTTP: pages, CORS and Socket.IO on one listener, and what may reach them. Each of these modules uses only earlier ones:
 //!
-//! - `address`: addresses as limits count them. `connections`: the TCP connections. `timed`: time limits of one.
+//! - `address`: addresses as limits count them. `connections`: the list of TCP connections. `timed`: time limits of one.
 //! - `refusals`: counts, logs and answers what is refused.
 //! - `asset`: files that are part of the program. `bundle`: the client for browsers. `playground`: a page to try it.
 //! - `gate`, `requests`, `origins`: which requests pass. `proxies`: whose they are.
-//! - `frames`, `traffic`, `flows`: what a WebSocket reads and writes, and whose bytes a long poll carries.
-//! - `transports`: ends single sessions. `slot`, `rate`, `sessions`: how many sessions there may be.
+//! - `frames`, `traffic`, `connection`, `flows`: what a WebSocket reads and writes, and whose bytes a long poll carries.
+//! - `transports`: ends single sessions. `slot`, `sessions`: how many sessions there may be.
 //! - `affinity`, `slim`: what a load balancer learns, what engineioxide keeps.
 //! - `overflow`, `server`: accepts connections and serves them.
 
@@ -13,6 +13,7 @@ mod address;
 mod affinity;
 mod asset;
 mod bundle;
+mod connection;
 pub(crate) mod connections;
 mod flows;
 mod frames;
@@ -22,7 +23,6 @@ pub(crate) mod origins;
 pub(crate) mod overflow;
 pub(crate) mod playground;
 pub(crate) mod proxies;
-mod rate;
 mod refusals;
 mod requests;
 pub(crate) mod server;

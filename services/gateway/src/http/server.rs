@@ -26,7 +26,8 @@ use tower::Service as _;
 
 use super::{
     address::Source,
-    connections::{Connection, Open, Peer},
+    connection::Connection,
+    connections::{Open, Peer},
     overflow::Overflow,
     proxies::Proxies,
     refusals::record,
@@ -67,6 +68,8 @@ pub(crate) struct Server {
     pub(crate) overflow: Overflow,
     /// Their addresses are not limited: many clients share them.
     pub(crate) proxies: Proxies,
+    /// For how long a WebSocket may be silent while something waits for it.
+    pub(crate) silent: Duration,
 }
 
 impl Server {
@@ -77,7 +80,7 @@ impl Server {
             let _ = stream.set_nodelay(true);
             let ip = address.ip().to_canonical();
             let source = (!self.proxies.trusts(ip)).then(|| Source::from(ip));
-            match self.open.add(stream, source) {
+            match Connection::open(stream, &self.open, source, self.silent) {
                 Ok(connection) => drop(tokio::spawn(serve(connection, address, self.app.clone()))),
                 Err((stream, too_many)) => self.overflow.answer(stream, address.ip(), source, too_many),
             }

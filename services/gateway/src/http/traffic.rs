@@ -1,5 +1,6 @@
 //! What one TCP connection reads and writes, once it is the WebSocket of a session: it is not read from while the session has to
-//! pause, a message that is begun has to be finished in time, and what is written is counted.
+//! pause, a message that is begun has to be finished in time, what is written is counted, and a client that neither sends nor takes
+//! anything is gone.
 
 use std::{
     io,
@@ -18,7 +19,6 @@ use crate::flow::{Flow, outward::Buffer};
 const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The traffic of one connection.
-#[derive(Default)]
 pub(super) struct Traffic {
     flow: Arc<OnceLock<Arc<Flow>>>,
     /// Resolves when it may be read again. A connection that does not pause has none.
@@ -28,9 +28,28 @@ pub(super) struct Traffic {
     begun: Option<Instant>,
     /// Its deadline. Exists only while the client sends nothing.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// For how long the client may send nothing while something waits for it.
+    silent: Duration,
+    /// When it last sent something.
+    heard: Instant,
+    /// When it is gone. Exists only while something waits for it.
+    gone: Option<Pin<Box<Sleep>>>,
 }
 
 impl Traffic {
+    pub(super) fn new(silent: Duration) -> Self {
+        Self {
+            flow: Arc::default(),
+            pause: None,
+            frames: Frames::default(),
+            begun: None,
+            deadline: None,
+            silent,
+            heard: Instant::now(),
+            gone: None,
+        }
+    }
+
     /// Where the session is set once it is known.
     pub(super) fn flow(&self) -> Arc<OnceLock<Arc<Flow>>> {
         Arc::clone(&self.flow)
@@ -50,6 +69,8 @@ impl Traffic {
 
     /// These bytes were read.
     pub(super) fn read(&mut self, bytes: &[u8]) {
+        self.heard = Instant::now();
+        self.gone = None;
         let Some(flow) = self.flow.get() else { return };
         let Brought { has_finished, others, pongs } = self.frames.read(bytes);
         if others > 0 {
@@ -74,8 +95,21 @@ impl Traffic {
         deadline.as_mut().poll(cx).map(|()| io::Error::from(io::ErrorKind::TimedOut))
     }
 
+    /// The client takes nothing now. Ready once it has sent nothing for so long that it missed a ping, at the latest; see S19 in
+    /// docs/internals/libraries.md. A connection that is no WebSocket has other limits.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(flow) = self.flow.get() else { return Poll::Pending };
+        let gone = self.gone.get_or_insert_with(|| Box::pin(sleep_until(self.heard + self.silent)));
+        ready!(gone.as_mut().poll(cx));
+        flow.end();
+        Poll::Ready(())
+    }
+
     /// Of `waiting` bytes so many were written.
-    pub(super) fn wrote(&self, waiting: usize, written: &Poll<io::Result<usize>>) {
+    pub(super) fn wrote(&mut self, waiting: usize, written: &Poll<io::Result<usize>>) {
+        if written.is_ready() {
+            self.gone = None;
+        }
         let Some(flow) = self.flow.get() else { return };
         flow.has_buffer(Buffer::Write, waiting);
         match written {

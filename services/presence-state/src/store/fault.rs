@@ -21,6 +21,15 @@ impl Store {
         span.in_scope(|| match fault.code {
             // The command was late; Redis works.
             _ if error.details().starts_with("LATE") => {}
+            _ if redis::is_redirected(error) => {
+                if let Some(suppressed) = self.moving.admit() {
+                    tracing::warn!(
+                        %error, what, suppressed,
+                        "a hash slot moves to another server; its rooms are UNAVAILABLE until it has moved, or until \
+                         `redis-cli --cluster fix` if its move was broken off"
+                    );
+                }
+            }
             Code::Unavailable if self.is_away.swap(true, Ordering::Relaxed) => {}
             Code::Unavailable => {
                 tracing::error!(%error, what, "Redis does not answer; clients are answered UNAVAILABLE (logged once until it answers)");
@@ -83,7 +92,9 @@ mod tests {
         {
             assert_eq!(of(ErrorKind::Unknown, says), Code::Unavailable, "{says}");
         }
-        for says in ["BUSY Redis is busy", "MISCONF Redis is", "Too many failed write attempts."] {
+        for says in
+            ["BUSY Redis is busy", "MISCONF Redis is", "Too many failed write attempts.", "Too many redirections."]
+        {
             assert_eq!(of(ErrorKind::Unknown, says), Code::Unavailable, "{says}");
         }
         for kind in

@@ -70,6 +70,7 @@ pub struct Store {
     full: LogLimit,
     nearly_full: LogLimit,
     rejected: LogLimit,
+    moving: LogLimit,
     /// Rooms that are being cleared of members of gone gateways.
     clearing: Mutex<HashSet<RoomId>>,
     /// Runs work that goes on after its command was answered.
@@ -89,6 +90,7 @@ impl Store {
             full: LogLimit::default(),
             nearly_full: LogLimit::default(),
             rejected: LogLimit::default(),
+            moving: LogLimit::default(),
             clearing: Mutex::default(),
             tasks,
         }

@@ -2,8 +2,10 @@
 //! them, everything else to the listener.
 //!
 //! - `watchdog`: probes whether the own inbox is still received, and subscribes again if it is not.
+//! - `large`: large replies, which are read elsewhere.
 //! - `topology`: which primary of a cluster has which slots; subscribes again to channels whose slots moved.
 
+mod large;
 mod topology;
 mod watchdog;
 
@@ -18,6 +20,7 @@ use rollcall_protocol::{
 use tokio::sync::broadcast::error::RecvError;
 
 pub(crate) use self::{
+    large::LargeReplies,
     topology::follow as follow_topology,
     watchdog::{Probes, Watchdog},
 };
@@ -47,6 +50,7 @@ pub(crate) struct Inbox {
     pub(crate) probes: Arc<Probes>,
     pub(crate) pending: Arc<Pending>,
     pub(crate) listener: Arc<dyn Listener>,
+    pub(crate) large: LargeReplies,
 }
 
 impl Inbox {
@@ -55,7 +59,7 @@ impl Inbox {
         let mut messages = self.link.subscriptions.client().message_rx();
         loop {
             match messages.recv().await {
-                Ok(message) => self.dispatch(&message),
+                Ok(message) => self.dispatch(message),
                 Err(RecvError::Lagged(lost)) => {
                     tracing::warn!(lost, "subscription lagged; rooms are brought up to date");
                     self.listener.on_gap();
@@ -65,21 +69,15 @@ impl Inbox {
         }
     }
 
-    fn dispatch(&self, message: &Message) {
-        let Some(text) = message.value.as_bytes().and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
-            tracing::warn!(channel = %message.channel, "dropped message that is not text");
-            return;
-        };
+    fn dispatch(&self, message: Message) {
         if !self.link.subjects.is_inbox(&message.channel) {
-            self.listener.on_event(&message.channel, text);
-            return;
-        }
-        match Envelope::read(text) {
-            Ok(envelope) => self.route(&envelope),
-            Err(Unreadable::Version(version)) => {
-                tracing::warn!(version, known = VERSION, "dropped message of an unknown version");
+            if let Some(text) = text(&message) {
+                self.listener.on_event(&message.channel, text);
             }
-            Err(Unreadable::Malformed) => tracing::warn!("dropped malformed message"),
+        } else if let Some(message) = self.large.take(message)
+            && let Some(envelope) = envelope(&message)
+        {
+            self.route(&envelope);
         }
     }
 
@@ -91,14 +89,42 @@ impl Inbox {
                 }
             }
             Kind::Request => self.listener.on_request(envelope),
-            Kind::Reply => {
-                for item in &envelope.items {
-                    match serde_json::from_str::<Outcome>(item.body.get()) {
-                        Ok(outcome) => self.pending.resolve(&item.ids, outcome),
-                        Err(error) => tracing::warn!(%error, sender = %envelope.sender, "dropped unreadable reply"),
-                    }
-                }
-            }
+            Kind::Reply => resolve(&self.pending, envelope),
         }
     }
+}
+
+/// Resolves the requests that a large reply answers.
+pub(crate) fn resolve_large(pending: &Pending, message: &Message) {
+    if let Some(envelope) = envelope(message) {
+        resolve(pending, &envelope);
+    }
+}
+
+fn resolve(pending: &Pending, envelope: &Envelope<'_>) {
+    for item in &envelope.items {
+        match serde_json::from_str::<Outcome>(item.body.get()) {
+            Ok(outcome) => pending.resolve(&item.ids, outcome),
+            Err(error) => tracing::warn!(%error, sender = %envelope.sender, "dropped unreadable reply"),
+        }
+    }
+}
+
+fn text(message: &Message) -> Option<&str> {
+    let text = message.value.as_bytes().and_then(|bytes| std::str::from_utf8(bytes).ok());
+    if text.is_none() {
+        tracing::warn!(channel = %message.channel, "dropped message that is not text");
+    }
+    text
+}
+
+fn envelope(message: &Message) -> Option<Envelope<'_>> {
+    match Envelope::read(text(message)?) {
+        Ok(envelope) => return Some(envelope),
+        Err(Unreadable::Version(version)) => {
+            tracing::warn!(version, known = VERSION, "dropped message of an unknown version");
+        }
+        Err(Unreadable::Malformed) => tracing::warn!("dropped malformed message"),
+    }
+    None
 }

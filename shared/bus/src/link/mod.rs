@@ -72,9 +72,10 @@ impl Link {
             reply_to: self.inbox.clone(),
             items,
         };
-        let text = envelope.write().map_err(|_| Error::new_canceled())?;
+        let text = Value::Bytes(envelope.write().map_err(|_| Error::new_canceled())?.into());
         // No span: traced requests have one for the message, and probes are not traced.
-        redis::observed(Span::none(), "spublish", "", self.commands.spublish(channel, text)).await
+        let sent = redis::redirected(|| self.commands.spublish(channel, text.clone()));
+        redis::observed(Span::none(), "spublish", "", sent).await
     }
 
     /// Publishes an empty message; returns how many instances received it.

@@ -1,36 +1,36 @@
 //! The two connections to Redis: one for commands, one for subscriptions. Sets every limit that fred leaves open.
+//!
+//! - `config`: where Redis is. `connection`: one connection. `errors`: what an error says about its command.
 
 mod config;
+mod connection;
+mod errors;
 
 use std::{
     future::Future,
     time::{Duration, Instant},
 };
 
+use fred::clients::Client;
 pub use fred::error::Error;
-use fred::{
-    clients::Client,
-    error::ErrorKind,
-    interfaces::ClientLike as _,
-    types::{
-        Builder, ConnectHandle,
-        config::{Config as Server, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
-    },
-};
+use tokio::time::sleep;
 use tracing::{Instrument as _, Span};
 
-pub use self::config::{Config, DEFAULT_PREFIX, InvalidConfig};
+pub use self::{
+    config::{Config, DEFAULT_PREFIX, InvalidConfig},
+    errors::{is_redirected, is_unsent},
+};
+pub(crate) use self::{connection::Connection, errors::is_answer};
 use crate::subjects::Subjects;
 
 /// How long a command may take. Shorter than a request's deadline, so that presence-state can still answer why it failed.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_500);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A peer that vanished without closing its connection (a pulled cable) is noticed after this time.
-const UNRESPONSIVE: Duration = Duration::from_secs(4);
-const RECONNECT_DELAY_MS: u32 = 200;
 /// Messages by which the reading task may lag. Beyond it messages are lost, and the task is notified.
 const SUBSCRIPTION_BACKLOG: usize = 16_384;
-const COMMAND_BUFFER: usize = 50_000;
+/// The waits before a command is repeated that was redirected. fred reads the slots of the cluster after `MOVED`, so the second
+/// attempt finds the server; a slot with few keys moves within a few milliseconds. No longer: other commands wait in the same
+/// batch, and a slot whose move was broken off stays divided until an operator repairs it.
+const REDIRECT_DELAYS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(40)];
 
 /// The connections of one instance.
 pub struct Redis {
@@ -40,8 +40,8 @@ pub struct Redis {
     pub subscriber: Client,
     /// The names of channels and keys there.
     pub subjects: Subjects,
-    /// The tasks that keep the connections: for commands, for subscriptions.
-    pub(crate) connections: [ConnectHandle; 2],
+    /// The connections themselves: for commands, for subscriptions.
+    pub(crate) connections: [Connection; 2],
 }
 
 /// Starts to connect, and retries forever.
@@ -51,16 +51,40 @@ pub struct Redis {
 pub fn connect(config: Config) -> Result<Redis, InvalidConfig> {
     let Config { server, prefix } = config;
     let invalid = |error: Error| InvalidConfig(format!("cannot work: {}", error.details()));
-    let (commands, commanding) = client(server.clone(), 32).map_err(invalid)?;
-    let (subscriber, subscribing) = client(server, SUBSCRIPTION_BACKLOG).map_err(invalid)?;
+    let commanding = Connection::open(server.clone(), 32).map_err(invalid)?;
+    let subscribing = Connection::open(server, SUBSCRIPTION_BACKLOG).map_err(invalid)?;
+    let (commands, subscriber) = (commanding.client.clone(), subscribing.client.clone());
     Ok(Redis { commands, subscriber, subjects: Subjects::new(&prefix), connections: [commanding, subscribing] })
 }
 
-/// Resolves when a client gives its connection up, which happens only after errors of the configuration.
-pub(crate) async fn run_connection(connection: ConnectHandle) {
-    if let Ok(Err(error)) = connection.await {
-        tracing::error!(%error, "Redis connection given up: the configuration cannot work");
+/// Sends a command again, a few times within 50 ms, while a cluster answers that its hash slot has moved or is about to. Such a
+/// command has not run.
+///
+/// # Errors
+/// Those of the command; of the last attempt if all were redirected.
+pub(crate) async fn redirected<T, F>(send: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    match send().await {
+        // Boxed: this is rare, and would make the future of every command larger.
+        Err(error) if is_redirected(&error) => Box::pin(again(send, error)).await,
+        result => result,
     }
+}
+
+async fn again<T, F>(send: impl Fn() -> F, mut error: Error) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    for delay in REDIRECT_DELAYS {
+        sleep(delay).await;
+        match send().await {
+            Err(other) if is_redirected(&other) => error = other,
+            result => return result,
+        }
+    }
+    Err(error)
 }
 
 /// Waits for the answer to a command (or to `script`) within `span`, and records the latency.
@@ -84,64 +108,33 @@ pub async fn observed<T>(
     result
 }
 
-/// Whether this error is an answer of Redis (`OOM …`, `READONLY …`, `LOADING …`) and not a missing answer. Redis' errors begin
-/// with a code in capitals; those of fred do not.
-pub(crate) fn is_answer(error: &Error) -> bool {
-    let code = error.details().split_whitespace().next().unwrap_or_default();
-    !matches!(error.kind(), ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Tls)
-        && code.len() >= 2
-        && code.bytes().all(|byte| byte.is_ascii_uppercase())
-}
-
-/// fred's errors for a command that it could not write, for example while a cluster changes or its router restarts.
-const UNSENT_TEXTS: [&str; 2] = ["Too many failed write attempts.", "Failed to route command."];
-
-/// Whether fred gave a command up before it was written: its queue was full, or it knew no server for the hash slot. See F8 in
-/// `docs/internals/libraries.md`.
-pub fn is_unsent(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Backpressure | ErrorKind::Cluster) || UNSENT_TEXTS.contains(&error.details())
-}
-
-fn client(server: Server, broadcast_capacity: usize) -> Result<(Client, ConnectHandle), Error> {
-    let client = Builder::from_config(Server { fail_fast: false, ..server })
-        .with_performance_config(|performance| {
-            performance.default_command_timeout = COMMAND_TIMEOUT;
-            performance.broadcast_channel_capacity = broadcast_capacity;
-        })
-        .with_connection_config(|connection| {
-            connection.connection_timeout = CONNECT_TIMEOUT;
-            connection.internal_command_timeout = CONNECT_TIMEOUT;
-            // A script whose connection broke may have run; only its sender knows whether repeating is harmless.
-            connection.max_command_attempts = 1;
-            connection.max_command_buffer_len = COMMAND_BUFFER;
-            connection.reconnect_on_auth_error = true;
-            connection.unresponsive =
-                UnresponsiveConfig { max_timeout: Some(UNRESPONSIVE), interval: Duration::from_secs(1) };
-            connection.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
-        })
-        .set_policy(ReconnectPolicy::new_constant(0, RECONNECT_DELAY_MS))
-        .build()?;
-    let connection = client.connect();
-    Ok((client, connection))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use fred::error::ErrorKind;
+
     use super::*;
 
-    #[test]
-    fn an_error_of_redis_is_an_answer() {
-        let error = |kind, text: &'static str| Error::new(kind, text);
-        for text in ["OOM command not allowed", "READONLY You can't write", "LOADING Redis is", "ERR no"] {
-            assert!(is_answer(&error(ErrorKind::Unknown, text)), "{text}");
+    #[tokio::test]
+    async fn only_what_was_redirected_is_sent_again_and_not_forever() {
+        for (text, expected) in
+            [("Too many redirections.", 4), ("TRYAGAIN Multiple keys", 4), ("Request timed out.", 1)]
+        {
+            let sent = AtomicUsize::new(0);
+            let result: Result<(), _> = redirected(async || {
+                sent.fetch_add(1, Ordering::Relaxed);
+                Err(Error::new(ErrorKind::Unknown, text))
+            })
+            .await;
+            assert!(result.is_err());
+            assert_eq!(sent.into_inner(), expected, "{text}");
         }
-        assert!(is_answer(&error(ErrorKind::Cluster, "CLUSTERDOWN The cluster is down")));
-        assert!(!is_answer(&error(ErrorKind::Timeout, "Request timed out.")));
-        assert!(!is_answer(&error(ErrorKind::IO, "IO error")));
-        assert!(!is_answer(&error(ErrorKind::Cluster, "Missing server for hash slot 7")));
-        assert!(is_unsent(&error(ErrorKind::Cluster, "Missing server for hash slot 7")));
-        assert!(is_unsent(&error(ErrorKind::Backpressure, "Max number of commands reached")));
-        UNSENT_TEXTS.into_iter().for_each(|text| assert!(is_unsent(&error(ErrorKind::Unknown, text)), "{text}"));
-        assert!(!is_unsent(&error(ErrorKind::Timeout, "Request timed out.")), "it may have been written");
+        let sent = AtomicUsize::new(0);
+        let answer = redirected(async || match sent.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(Error::new(ErrorKind::Routing, "Too many redirections.")),
+            _ => Ok(7),
+        });
+        assert_eq!(answer.await.unwrap(), 7);
     }
 }
