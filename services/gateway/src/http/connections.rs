@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsRawFd as _, RawFd},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -29,6 +29,7 @@ const STEPS: u32 = 100;
 pub(crate) struct Open {
     listed: Mutex<Listed>,
     next: AtomicU64,
+    is_closing: AtomicBool,
     most: usize,
     /// Connections that are not the WebSocket of a session, and the most of them that an address may have. WebSockets are
     /// limited as sessions.
@@ -54,6 +55,8 @@ impl Listed {
 
 struct Entry {
     descriptor: RawFd,
+    /// The step in which it is closed.
+    step: u32,
     flow: Arc<OnceLock<Arc<Flow>>>,
     /// The session whose WebSocket it is.
     session: Option<Sid>,
@@ -82,7 +85,7 @@ impl Open {
     /// No connections yet, and never more than `most`, of one address `most_of_address` without WebSockets.
     pub(crate) fn new(most: usize, most_of_address: usize) -> Arc<Self> {
         let of_address = CountByAddress::default();
-        Arc::new(Self { listed: Mutex::default(), next: AtomicU64::new(0), most, of_address, most_of_address })
+        Arc::new(Self { most, of_address, most_of_address, ..Self::default() })
     }
 
     /// Lists a connection, whose bytes belong to `flow` once that is set. Without a source it counts for no address.
@@ -101,7 +104,8 @@ impl Open {
             return Err(TooMany::OfAddress);
         }
         let connection = self.next.fetch_add(1, Ordering::Relaxed);
-        let entry = Entry { descriptor: stream.as_raw_fd(), flow, session: None, counted: counted.flatten() };
+        let step = if self.is_closing.load(Ordering::Relaxed) { STEPS } else { step_of(connection) };
+        let entry = Entry { descriptor: stream.as_raw_fd(), step, flow, session: None, counted: counted.flatten() };
         listed.connections.insert(connection, entry);
         drop(listed);
         Ok(Place { open: Arc::clone(self), connection })
@@ -112,8 +116,10 @@ impl Open {
         self.lock().connections.len() as f64 / self.most as f64
     }
 
-    /// Closes all connections, including those that come meanwhile, evenly over `window`. Returns early when none is left.
+    /// Closes all connections evenly over `window`. Returns early when none is left. Those that come meanwhile are not closed: each
+    /// brings a request of a long-polling session whose turn has not come, which would be cut off at once.
     pub(crate) async fn close_over(&self, window: Duration) {
+        self.is_closing.store(true, Ordering::Relaxed);
         for step in 0..STEPS {
             self.close_up_to(step);
             if self.lock().connections.is_empty() {
@@ -129,7 +135,7 @@ impl Open {
     }
 
     fn close_up_to(&self, step: u32) {
-        self.lock().connections.iter().filter(|(id, _)| step_of(**id) <= step).for_each(|(_, entry)| entry.close());
+        self.lock().connections.values().filter(|entry| entry.step <= step).for_each(Entry::close);
     }
 
     /// Records that a connection is the WebSocket of a session.
@@ -211,7 +217,10 @@ pub(crate) struct Peer {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::{
+        io::Read as _,
+        net::{IpAddr, Ipv4Addr},
+    };
 
     use tokio::net::TcpListener;
 
@@ -240,5 +249,28 @@ mod tests {
         drop((first, second, third, proxy));
         let listed = open.lock();
         assert!(listed.websockets.is_empty() && listed.doubled.is_empty() && listed.connections.is_empty());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn those_that_come_while_all_are_closed_are_closed_last() {
+        let open = Open::new(8, 8);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = async || {
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            (client, open.add(&stream, Arc::default(), None).unwrap(), stream)
+        };
+        let is_closed = |mut client: &std::net::TcpStream| matches!(client.read(&mut [0]), Ok(0));
+        let (first, second) = (connect().await, connect().await);
+        let closing = tokio::spawn({
+            let open = Arc::clone(&open);
+            async move { open.close_over(Duration::from_secs(1)).await }
+        });
+        sleep(Duration::from_millis(995)).await;
+        let late = connect().await;
+        closing.await.unwrap();
+        assert!(is_closed(&first.0) && is_closed(&second.0) && !is_closed(&late.0));
+        open.close_all();
+        assert!(is_closed(&late.0));
     }
 }
