@@ -132,8 +132,8 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let gate = Gate::new(shutdown.clone());
     let pages = health.router();
     let overflow = Overflow::new(pages.clone());
-    let (origins, proxies) = (config.origins, config.proxies.clone());
-    let app = http::app(pages, layer, Checks { gate: Arc::clone(&gate), proxies, origins, sessions, transports });
+    let (path, origins, proxies) = (config.path, config.origins, config.proxies.clone());
+    let app = http::app(pages, layer, Checks { gate: Arc::clone(&gate), path, proxies, origins, sessions, transports });
     let server = Server { listener, open: Arc::clone(&open), app, overflow, proxies: config.proxies };
     tasks.spawn_permanent("listener", server.run());
 
