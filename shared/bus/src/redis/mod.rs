@@ -1,6 +1,9 @@
 //! The two connections to Redis: one for commands, one for subscriptions. Sets every limit that fred leaves open.
+//!
+//! - `config`: where Redis is. `reason`: why it refuses or cannot be reached, for people.
 
 mod config;
+mod reason;
 
 use std::{
     future::Future,
@@ -11,7 +14,7 @@ pub use fred::error::Error;
 use fred::{
     clients::Client,
     error::ErrorKind,
-    interfaces::ClientLike as _,
+    interfaces::{ClientLike as _, EventInterface as _},
     types::{
         Builder, ConnectHandle,
         config::{Config as Server, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
@@ -20,6 +23,7 @@ use fred::{
 use tracing::{Instrument as _, Span};
 
 pub use self::config::{Config, DEFAULT_PREFIX, InvalidConfig};
+pub(crate) use self::reason::reason;
 use crate::subjects::Subjects;
 
 /// How long a command may take. Shorter than a request's deadline, so that presence-state can still answer why it failed.
@@ -42,6 +46,22 @@ pub struct Redis {
     pub subjects: Subjects,
     /// The tasks that keep the connections: for commands, for subscriptions.
     pub(crate) connections: [ConnectHandle; 2],
+}
+
+impl Redis {
+    /// Waits for the connection for commands.
+    ///
+    /// # Errors
+    /// Why an attempt failed, in the words of Redis or the system.
+    pub async fn connected(&self) -> Result<(), String> {
+        // fred tries again and does not tell those who wait.
+        let mut errors = self.commands.error_rx();
+        let connected = tokio::select! {
+            connected = self.commands.wait_for_connect() => connected,
+            Ok((error, _)) = errors.recv() => Err(error),
+        };
+        connected.map_err(|error| reason(&self.commands, &error, false))
+    }
 }
 
 /// Starts to connect, and retries forever.
