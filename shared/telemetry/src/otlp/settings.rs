@@ -40,6 +40,29 @@ impl Signal {
     }
 }
 
+/// What is wrong with a value, if anything.
+type Check = fn(&str) -> Option<String>;
+
+/// The settings that are checked.
+const CHECKS: [(&str, Check); 6] = [
+    ("ENDPOINT", |url| {
+        let is_url = Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        (!is_url).then(|| "must be the collector's URL, http://host:4318 or https://host:4318".to_owned())
+    }),
+    ("PROTOCOL", |protocol| {
+        (protocol != "http/protobuf")
+            .then(|| format!("is {protocol}, but only http/protobuf is supported; collectors accept it on port 4318"))
+    }),
+    ("COMPRESSION", |compression| {
+        (compression != "none").then(|| format!("is {compression}, but only none is supported"))
+    }),
+    ("CERTIFICATE", |path| {
+        read(path).is_none().then(|| format!("names {path}, which cannot be read or has no PEM certificate"))
+    }),
+    ("CLIENT_CERTIFICATE", |_| Some("is set, but client certificates are not supported".to_owned())),
+    ("CLIENT_KEY", |_| Some("is set, but client certificates are not supported".to_owned())),
+];
+
 /// The environment, or that of a test.
 pub(super) struct Variables<F>(F);
 
@@ -92,27 +115,7 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
     }
 
     fn problems_of(&self, signal: Signal) -> Vec<(String, String)> {
-        let checks: [(&str, fn(&str) -> Option<String>); 6] = [
-            ("ENDPOINT", |url| {
-                let is_url =
-                    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-                (!is_url).then(|| "must be the collector's URL, http://host:4318 or https://host:4318".to_owned())
-            }),
-            ("PROTOCOL", |protocol| {
-                (protocol != "http/protobuf").then(|| {
-                    format!("is {protocol}, but only http/protobuf is supported; collectors accept it on port 4318")
-                })
-            }),
-            ("COMPRESSION", |compression| {
-                (compression != "none").then(|| format!("is {compression}, but only none is supported"))
-            }),
-            ("CERTIFICATE", |path| {
-                read(path).is_none().then(|| format!("names {path}, which cannot be read or has no PEM certificate"))
-            }),
-            ("CLIENT_CERTIFICATE", |_| Some("is set, but client certificates are not supported".to_owned())),
-            ("CLIENT_KEY", |_| Some("is set, but client certificates are not supported".to_owned())),
-        ];
-        let set = checks.into_iter().filter_map(|(setting, check)| Some((self.setting(signal, setting)?, check)));
+        let set = CHECKS.into_iter().filter_map(|(setting, check)| Some((self.setting(signal, setting)?, check)));
         set.filter_map(|((name, value), check)| Some((name, check(&value)?))).collect()
     }
 }
