@@ -9,7 +9,7 @@ import { freePort } from './redis.mjs';
 import { until } from './until.mjs';
 
 const CONFIG = fileURLToPath(new URL('../../deploy/edge/haproxy.cfg', import.meta.url));
-const VARIABLES = { EDGE_MAX_CONNECTIONS: '1000', GATEWAY_MAX_CONNECTIONS: '500', ADDRESS_HANDSHAKES_PER_S: '100' };
+const VARIABLES = { EDGE_MAX_CONNECTIONS: '1000', GATEWAY_MAX_CONNECTIONS: '500', ADDRESS_HANDSHAKES_PER_S: '100', SOCKET_IO_PATH: '/socket.io' };
 
 // Debian installs it where only root's PATH leads.
 const PLACES = [...process.env.PATH.split(':'), '/usr/sbin', '/usr/local/sbin'];

@@ -2,6 +2,7 @@
 // must never be in them, and lets a test wait for what is exported. Below /otlp it takes them as Loki does.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { gunzipSync } from 'node:zlib';
 
 import { readLines, readMetrics, readSpans } from './otlp-read.mjs';
@@ -16,14 +17,16 @@ export class OtlpReceiver {
   unreadable = null; // the error of a request that could not be read
   bytes = Buffer.alloc(0); // everything received, for checks that something is never exported
 
-  static async start() {
-    const receiver = new OtlpReceiver();
+  // With `tls`, {cert, key}, it is one over TLS, of the name localhost.
+  static async start({ tls } = {}) {
+    const receiver = new OtlpReceiver(tls);
     await receiver.listen(0);
     return receiver;
   }
 
-  constructor() {
-    this.server = createServer(async (request, response) => {
+  constructor(tls) {
+    this.tls = tls;
+    this.server = (tls ? createTlsServer.bind(null, tls) : createServer)(async (request, response) => {
       try {
         if (this.hangs) return;
         if (this.refuses) return response.writeHead(503).end();
@@ -40,7 +43,7 @@ export class OtlpReceiver {
     this.server.listen(port, '127.0.0.1');
     await once(this.server, 'listening');
     this.port = this.server.address().port;
-    this.url = `http://127.0.0.1:${this.port}`;
+    this.url = this.tls ? `https://localhost:${this.port}` : `http://127.0.0.1:${this.port}`;
   }
 
   // The environment that makes a service export to here, quickly.

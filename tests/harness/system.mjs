@@ -68,7 +68,8 @@ export class System {
   // A connected client at the gateway of that number; if it needs a token, one that allows `as` everything.
   async connect(gateway = 0, { as = 'someone', ...options } = {}) {
     const auth = this.issuer && { token: this.issuer.token(as) };
-    const client = await Client.connect(this.gateways[gateway].url, { ...(auth && { auth }), ...options });
+    const path = this.env.SOCKET_IO_PATH;
+    const client = await Client.connect(this.gateways[gateway].url, { ...(auth && { auth }), ...(path && { path }), ...options });
     this.clients.push(client);
     return client;
   }

@@ -133,6 +133,7 @@ const REFUSED = [
   ['an HPA upside down', 'default', ['gateway.autoscaling.enabled=true', 'gateway.autoscaling.minReplicas=11'], /minReplicas is above maxReplicas/],
   ['an HPA of nothing', 'default', ['gateway.autoscaling.enabled=true', 'gateway.autoscaling.cpuPercent=null'], /has no metric/],
   ['an ingress to nowhere', 'default', ['ingress.enabled=true'], /ingress\.hosts is empty/],
+  ['a path that no client sends', 'default', ['ingress.path=/socket.io/'], /at '\/ingress\/path'/],
   ['an unknown controller', 'default', ['ingress.controller=apache'], /at '\/ingress\/controller': value must be one of/],
 ];
 

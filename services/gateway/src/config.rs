@@ -7,7 +7,7 @@ use rollcall_service::Reader;
 use crate::{
     auth,
     flow::budgets::Budgets,
-    http::{origins::Origins, playground, proxies::Proxies, sessions::Limits},
+    http::{origins::Origins, path::SocketIoPath, playground, proxies::Proxies, sessions::Limits},
     liveness::Mode,
 };
 
@@ -17,6 +17,8 @@ pub struct Config {
     pub redis: rollcall_bus::redis::Config,
     /// `port`
     pub port: u16,
+    /// `socket_io_path`
+    pub(crate) path: SocketIoPath,
     /// `cors_origins`
     pub(crate) origins: Origins,
     /// `auth`, `jwt_…`, `metadata_outsiders`
@@ -58,7 +60,8 @@ impl Config {
     /// Reads the settings; the reader collects the problems.
     pub fn load(reader: &mut Reader) -> Option<Self> {
         let port = reader.within("port", 0..=65_535) as u16;
-        let origins = origins(reader);
+        let path = explained(reader, "socket_io_path", SocketIoPath::parse);
+        let origins = explained(reader, "cors_origins", Origins::parse);
         let proxies =
             reader.parse("trusted_proxies", Proxies::parse, "must be addresses or networks separated by commas");
         let limits = Limits {
@@ -76,8 +79,8 @@ impl Config {
         let auth = auth::Config::read(reader);
         let playground = playground(reader);
         let redis = rollcall_bus::redis::Config::read(reader)?;
-        let (origins, auth, proxies, liveness, budgets) = (origins?, auth?, proxies?, liveness?, budgets?);
-        Some(Self { redis, port, origins, auth, proxies, limits, liveness, pings, drain, budgets, playground })
+        let (path, origins, auth, proxies, liveness, budgets) = (path?, origins?, auth?, proxies?, liveness?, budgets?);
+        Some(Self { redis, port, path, origins, auth, proxies, limits, liveness, pings, drain, budgets, playground })
     }
 }
 
@@ -89,9 +92,9 @@ fn mode(text: &str, ttl: Duration) -> Result<Mode, ()> {
     }
 }
 
-fn origins(reader: &mut Reader) -> Option<Origins> {
-    let text = reader.get::<String>("cors_origins");
-    Origins::parse(&text).map_err(|problem| reader.problem("cors_origins", problem)).ok()
+/// The value of `key`; `parse` says what is wrong with it.
+fn explained<T>(reader: &mut Reader, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    parse(&reader.get::<String>(key)).map_err(|problem| reader.problem(key, problem)).ok()
 }
 
 /// The address of the traces that the page links to, if there is the page.

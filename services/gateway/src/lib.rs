@@ -85,7 +85,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         pending: Arc::clone(&pending),
     }));
     let tasks = Tasks::default();
-    let page = config.playground.map(|traces| Page::new(&config.auth, config.liveness, traces));
+    let page = config.playground.map(|traces| Page::new(&config.auth, config.liveness, config.path.clone(), traces));
     let auth = Auth::start(config.auth, &bus, &tasks);
     pending.start(&tasks);
     reassert.start(relay.own(), &tasks);
@@ -134,8 +134,8 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let gate = Gate::new(shutdown.clone());
     let health = health.router();
     let overflow = Overflow::new(health.clone());
-    let (origins, proxies) = (config.origins, config.proxies.clone());
-    let checks = Checks { gate: Arc::clone(&gate), proxies, origins, sessions, transports };
+    let (path, origins, proxies) = (config.path, config.origins, config.proxies.clone());
+    let checks = Checks { gate: Arc::clone(&gate), path, proxies, origins, sessions, transports };
     let app = http::app(health, page.as_ref(), layer, checks);
     let (proxies, silent) = (config.proxies, config.pings.silent());
     let server = Server { listener, open: Arc::clone(&open), app, overflow, proxies, silent };

@@ -91,6 +91,8 @@ fn revoke(defaults: &str, revocation: &Revocation) -> Result<(), String> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let redis = redis::connect(config).map_err(|error| error.to_string())?;
+        let connected = timeout(PATIENCE, redis.connected()).await.map_err(|_| "Redis does not answer")?;
+        connected.map_err(|why| format!("not connected to Redis: {why}"))?;
         let revocations = Revocations::new(redis.commands, &redis.subjects, revocations_kept(max_age));
         let recorded = timeout(PATIENCE, revocations.add(std::slice::from_ref(revocation))).await;
         recorded.map_err(|_| "Redis does not answer".to_owned())?.map_err(|fault| fault.message)

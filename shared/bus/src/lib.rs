@@ -28,7 +28,7 @@ pub mod script;
 mod subjects;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -118,9 +118,12 @@ impl Bus {
         let _ = self.listener.set(Arc::clone(&listener));
         self.link.subscriptions.add(self.link.inbox.clone());
         let (link, histories) = (&self.link, &self.histories);
-        let watchdog =
-            Watchdog { link: Arc::clone(link), probes: Arc::clone(&self.probes), listener: Arc::clone(&listener) };
-        let watchdog = Arc::new(watchdog);
+        let watchdog = Arc::new(Watchdog {
+            link: Arc::clone(link),
+            probes: Arc::clone(&self.probes),
+            listener: Arc::clone(&listener),
+            is_elsewhere: AtomicBool::default(),
+        });
         let (large, large_replies) = LargeReplies::new();
         let inbox = Inbox {
             link: Arc::clone(link),

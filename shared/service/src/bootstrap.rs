@@ -141,6 +141,9 @@ fn settings<C>(
     if let Err(error) = rollcall_telemetry::check_filter(&filter) {
         reader.problem("rust_log", format!("is not a valid log filter: {error}"));
     }
+    for (variable, what) in rollcall_telemetry::check_exporter() {
+        reader.problem(&variable, what);
+    }
     let format = reader.parse("log_format", log_format, "must be text or json").unwrap_or(LogFormat::Text);
     let environment: String = reader.get("deployment_environment");
     let heartbeat_ratio = heartbeat_ratio(&mut reader, &environment);

@@ -20,7 +20,7 @@ mod sampling;
 pub mod span;
 mod traced;
 
-use std::{fmt, sync::OnceLock};
+use std::{collections::BTreeMap, fmt, sync::OnceLock};
 
 use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -81,4 +81,10 @@ pub fn init(settings: &Settings) -> Guard {
 /// What is wrong with the filter.
 pub fn check_filter(text: &str) -> Result<(), impl fmt::Display> {
     EnvFilter::try_new(text).map(|_| ())
+}
+
+/// What is wrong with the variables of the exporter (`OTEL_EXPORTER_OTLP_…`), by the name of the variable. Nothing if nothing is
+/// exported.
+pub fn check_exporter() -> BTreeMap<String, String> {
+    otlp::problems()
 }

@@ -16,7 +16,7 @@ exec >&-
 read -r _
 kill -9 $!
 wait $!
-cd / && rmdir "$folder"
+cd / && rm -r "$folder"
 "#;
 /// Another process may take the port between our check and the server's bind.
 const ATTEMPTS: usize = 5;

@@ -67,6 +67,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 PORT: {{ include "rollcall.port" . | quote }}
 {{ include "rollcall.authConfig" .root }}
 METADATA_OUTSIDERS: {{ .service.metadataOutsiders | quote }}
+SOCKET_IO_PATH: {{ $values.ingress.path | quote }}
 CORS_ORIGINS: {{ .service.corsOrigins | quote }}
 TRUSTED_PROXIES: {{ .service.trustedProxies | quote }}
 MAX_SESSIONS: {{ .service.maxSessions | int64 | quote }}

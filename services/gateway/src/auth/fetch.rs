@@ -1,5 +1,5 @@
 //! One GET of a small text. A client of its own on hyper: what it must not do (redirects, cookies, proxies, large answers) it
-//! cannot do. reqwest, which the telemetry has without TLS, is not used (docs/internals/libraries.md, J5).
+//! cannot do. reqwest, which the telemetry has, is not used (docs/internals/libraries.md, J5).
 
 use std::{fmt, sync::Arc, time::Duration};
 

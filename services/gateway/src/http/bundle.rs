@@ -12,7 +12,7 @@ use http::Uri;
 
 use super::{
     asset::{Asset, JAVASCRIPT},
-    gate::SOCKET_IO_PATH,
+    gate::SOCKET_IO,
 };
 
 /// The file by both of its names: the readable variant that a Node.js server has at the first one is three times as large.
@@ -32,7 +32,7 @@ pub(super) async fn serve(State(bundle): State<Arc<Asset>>, request: Request, ne
 }
 
 fn is_bundle(uri: &Uri) -> bool {
-    uri.path().strip_prefix(SOCKET_IO_PATH).is_some_and(|name| NAMES.contains(&name))
+    uri.path().strip_prefix(SOCKET_IO).is_some_and(|name| NAMES.contains(&name))
 }
 
 #[cfg(test)]

@@ -14,6 +14,9 @@ use axum::{
 use http::{HeaderValue, StatusCode, Uri, header};
 use rollcall_service::Shutdown;
 
+/// The path of Socket.IO behind `path`, which gives it to requests.
+pub(super) const SOCKET_IO: &str = "/socket.io";
+
 /// Open to everyone; once a shutdown was requested only to existing sessions; once shut to no one.
 pub(crate) struct Gate {
     shutdown: Shutdown,
@@ -39,12 +42,9 @@ impl Gate {
     }
 }
 
-/// Where Socket.IO is.
-pub(super) const SOCKET_IO_PATH: &str = "/socket.io";
-
 /// Whether a request is for Socket.IO.
 pub(super) fn is_socket_io(uri: &Uri) -> bool {
-    uri.path().starts_with(SOCKET_IO_PATH)
+    uri.path().starts_with(SOCKET_IO)
 }
 
 /// The session of a request; `None` for the first request, which begins it.

@@ -2,8 +2,8 @@
 //!
 //! - `address`: addresses as limits count them. `connections`: the list of TCP connections. `timed`: time limits of one.
 //! - `refusals`: counts, logs and answers what is refused.
+//! - `gate`, `requests`, `origins`: which requests pass. `path`: where Socket.IO is. `proxies`: whose they are.
 //! - `asset`: files that are part of the program. `bundle`: the client for browsers. `playground`: a page to try it.
-//! - `gate`, `requests`, `origins`: which requests pass. `proxies`: whose they are.
 //! - `frames`, `traffic`, `connection`, `flows`: what a WebSocket reads and writes, and whose bytes a long poll carries.
 //! - `transports`: ends single sessions. `slot`, `sessions`: how many sessions there may be.
 //! - `affinity`, `slim`: what a load balancer learns, what engineioxide keeps.
@@ -21,6 +21,7 @@ pub(crate) mod gate;
 mod linger;
 pub(crate) mod origins;
 pub(crate) mod overflow;
+pub(crate) mod path;
 pub(crate) mod playground;
 pub(crate) mod proxies;
 mod refusals;
@@ -45,12 +46,14 @@ use socketioxide::layer::SocketIoLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use self::{
-    gate::Gate, origins::Origins, playground::Page, proxies::Proxies, sessions::Sessions, transports::Transports,
+    gate::Gate, origins::Origins, path::SocketIoPath, playground::Page, proxies::Proxies, sessions::Sessions,
+    transports::Transports,
 };
 
 /// What a request passes on its way to Socket.IO.
 pub(crate) struct Checks {
     pub(crate) gate: Arc<Gate>,
+    pub(crate) path: SocketIoPath,
     pub(crate) proxies: Proxies,
     pub(crate) origins: Origins,
     pub(crate) sessions: Arc<Sessions>,
@@ -59,7 +62,7 @@ pub(crate) struct Checks {
 
 /// Everything that the listener serves. The last layer is the first that a request passes.
 pub(crate) fn app(health: Router, page: Option<&Page>, socket_io: SocketIoLayer, checks: Checks) -> Router {
-    let Checks { gate, proxies, origins, sessions, transports } = checks;
+    let Checks { gate, path, proxies, origins, sessions, transports } = checks;
     let cors = cors(&origins);
     transports.set_engine(socket_io.clone());
     health
@@ -74,6 +77,7 @@ pub(crate) fn app(health: Router, page: Option<&Page>, socket_io: SocketIoLayer,
         .layer(from_fn(requests::limit))
         .layer(map_request_with_state(Arc::new(proxies), proxies::resolve_client))
         .layer(from_fn_with_state(gate, gate::pass))
+        .layer(from_fn_with_state(path, path::resolve))
         .layer(cors)
         .layer(DefaultBodyLimit::max(128 * 1024))
 }

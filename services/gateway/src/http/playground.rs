@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, header};
 
 use super::{
     asset::{Asset, CSS, HTML, JAVASCRIPT},
-    gate::SOCKET_IO_PATH,
+    path::SocketIoPath,
 };
 use crate::{auth, liveness::Mode};
 
@@ -16,7 +16,7 @@ use crate::{auth, liveness::Mode};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
-const OFF: &str = "This is a Rollcall gateway. Socket.IO clients connect at /socket.io/. There is no page here unless PLAYGROUND=on.\n";
+const OFF: &str = "This is a Rollcall gateway, for Socket.IO clients. There is no page here unless PLAYGROUND=on.\n";
 
 /// A script of the page by its name.
 macro_rules! script {
@@ -41,24 +41,25 @@ pub(crate) struct Page {
     has_tokens: bool,
     /// How often it has to send a heartbeat, in ms; 0 for never.
     beat_ms: u128,
+    path: SocketIoPath,
     traces: String,
 }
 
 impl Page {
     /// `traces`: the address of Jaeger's pages, or nothing.
-    pub(crate) fn new(auth: &auth::Config, liveness: Mode, traces: String) -> Self {
+    pub(crate) fn new(auth: &auth::Config, liveness: Mode, path: SocketIoPath, traces: String) -> Self {
         let beat_ms = match liveness {
             Mode::Transport => 0,
             Mode::Heartbeat(ttl) => ttl.as_millis() / 3,
         };
-        Self { has_tokens: matches!(auth, auth::Config::Jwt(_)), beat_ms, traces }
+        Self { has_tokens: matches!(auth, auth::Config::Jwt(_)), beat_ms, path, traces }
     }
 
     fn html(&self) -> String {
         let auth = if self.has_tokens { "jwt" } else { "off" };
         let beat_ms = self.beat_ms.to_string();
         let values =
-            [("{auth}", auth), ("{beat_ms}", &beat_ms), ("{traces}", &self.traces), ("{path}", SOCKET_IO_PATH)];
+            [("{auth}", auth), ("{beat_ms}", &beat_ms), ("{traces}", &self.traces), ("{path}", self.path.as_str())];
         let page = include_str!("../../playground/index.html").to_owned();
         values.into_iter().fold(page, |page, (name, value)| page.replace(name, &escape(value)))
     }
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     fn page(traces: &str) -> Page {
-        Page { has_tokens: false, beat_ms: 0, traces: traces.to_owned() }
+        Page { has_tokens: false, beat_ms: 0, path: SocketIoPath::parse("/rt/io").unwrap(), traces: traces.to_owned() }
     }
 
     async fn get(page: Option<&Page>, path: &str) -> (StatusCode, HeaderMap, String) {
@@ -119,7 +120,7 @@ mod tests {
         let (status, headers, html) = get(Some(&page("")), "/").await;
         assert_eq!((status, &headers[header::CONTENT_TYPE]), (StatusCode::OK, &HTML));
         assert_eq!(headers[header::CONTENT_SECURITY_POLICY], POLICY);
-        assert!(html.contains(&format!("src=\"{SOCKET_IO_PATH}/socket.io.js\"")) && !html.contains('{'), "{html}");
+        assert!(html.contains("src=\"/rt/io/socket.io.js\"") && !html.contains('{'), "{html}");
         let own = html.split('"').filter(|text| text.starts_with("/playground/"));
         let imported = SCRIPTS.iter().flat_map(|(_, text)| text.split('\'').filter(|text| text.starts_with("./")));
         let mut paths: Vec<_> = own.map(ToOwned::to_owned).collect();
@@ -149,7 +150,7 @@ mod tests {
     fn settings_are_attributes_whatever_they_contain() {
         assert!(page("http://a/\"><b>&").html().contains(" data-traces=\"http://a/&quot;>&lt;b>&amp;\""));
         assert!(page("").html().contains(" data-auth=\"off\""));
-        let with_tokens = Page { has_tokens: true, beat_ms: 1000, traces: String::new() }.html();
+        let with_tokens = Page { has_tokens: true, beat_ms: 1000, ..page("") }.html();
         assert!(with_tokens.contains(" data-auth=\"jwt\"") && with_tokens.contains(" data-beat-ms=\"1000\""));
     }
 

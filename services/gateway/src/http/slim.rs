@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 
 use super::gate;
 
+use super::gate::is_socket_io;
+
 /// The headers that engineioxide reads, the first for a WebSocket, the second for a long poll. hyper has already read its own,
 /// and the CORS layer is outside of this one. A map of more than one header is five times as large.
 const KEPT: [HeaderName; 2] = [header::SEC_WEBSOCKET_KEY, header::CONTENT_TYPE];
@@ -36,7 +38,7 @@ impl UserAgent {
 
 /// Detaches a request for a socket from the buffer that it was read into.
 pub(super) async fn slim(mut request: Request) -> Request {
-    if !request.uri().path().starts_with("/socket.io") {
+    if !is_socket_io(request.uri()) {
         return request;
     }
     if let Ok(uri) = request.uri().to_string().parse::<Uri>() {

@@ -23,7 +23,7 @@ use super::{
     affinity,
     connections::{Open, Peer},
     flows::Flows,
-    gate::{is_socket_io, is_websocket, session_of, unavailable},
+    gate::{SOCKET_IO, is_socket_io, is_websocket, session_of, unavailable},
 };
 use crate::flow::{Flow, backlog::Backlog, outward::Answer};
 
@@ -71,7 +71,7 @@ impl Transports {
     /// Closes a session that polls, as its client would: it has no connection that could be closed, and would keep what waits for it
     /// until its next ping. The server refuses this for a session with a WebSocket.
     fn close_polling(&self, session: &str) {
-        let uri = format!("/socket.io/?EIO=4&transport=polling&sid={session}");
+        let uri = format!("{SOCKET_IO}/?EIO=4&transport=polling&sid={session}");
         if let (Some(mut engine), Ok(request)) = (self.engine.get().cloned(), Request::post(uri).body(Body::from("1")))
         {
             tokio::spawn(async move { drop(engine.call(request).await) });

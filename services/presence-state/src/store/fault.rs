@@ -8,7 +8,7 @@ use rollcall_protocol::{Code, Fault};
 use rollcall_telemetry::metrics::{self, Refusal};
 use tracing::Span;
 
-use super::Store;
+use super::{Store, fullness::Level};
 
 /// The first words of Redis errors that a retry may get over; `LATE` is the error of `call.lua` for a write after its deadline.
 const TRANSIENT: [&str; 9] =
@@ -31,13 +31,16 @@ impl Store {
                 }
             }
             Code::Unavailable if self.is_away.swap(true, Ordering::Relaxed) => {}
+            Code::Unavailable if begins_with(error, &TRANSIENT) => {
+                let error = error.details();
+                tracing::error!(error, what, "Redis refuses commands; clients are answered UNAVAILABLE (logged once until it works)");
+            }
             Code::Unavailable => {
                 tracing::error!(%error, what, "Redis does not answer; clients are answered UNAVAILABLE (logged once until it answers)");
             }
             Code::Overloaded => {
-                if let Some(suppressed) = self.full.admit() {
-                    tracing::warn!(%error, what, suppressed, "Redis is full; commands that need memory are rejected");
-                }
+                metrics::refused(Refusal::StoreMemory);
+                self.fullness.rejected(Level::Full, error.details());
             }
             _ => {
                 if let Some(suppressed) = self.rejected.admit() {
@@ -51,13 +54,7 @@ impl Store {
     /// The answer to a write of metadata that Redis has the memory for, but only for presence.
     pub(super) fn nearly_full(&self, span: &Span) -> Fault {
         metrics::refused(Refusal::StoreMemory);
-        if let Some(suppressed) = self.nearly_full.admit() {
-            let _entered = span.enter();
-            tracing::warn!(
-                suppressed,
-                "Redis is over 80 % full; metadata that needs memory is rejected, presence goes on"
-            );
-        }
+        span.in_scope(|| self.fullness.rejected(Level::NearlyFull, ""));
         Fault::new(Code::Overloaded, "the store is nearly full: nothing more can be kept in channels right now")
     }
 
@@ -68,15 +65,18 @@ impl Store {
     }
 }
 
+fn begins_with(error: &fred::error::Error, codes: &[&str]) -> bool {
+    codes.iter().any(|code| error.details().starts_with(code))
+}
+
 /// The answer to a client after an error of Redis or of the connection to it: `UNAVAILABLE` if a retry may get over it.
 fn fault_of(error: &fred::error::Error) -> Fault {
-    let says = |codes: &[&str]| codes.iter().any(|code| error.details().starts_with(code));
-    if says(&["OOM"]) {
+    if begins_with(error, &["OOM"]) {
         return Fault::new(Code::Overloaded, "the store is full: nothing new can be stored right now");
     }
     let is_away = matches!(error.kind(), ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled)
         || redis::is_unsent(error)
-        || says(&TRANSIENT);
+        || begins_with(error, &TRANSIENT);
     if is_away { Fault::unavailable() } else { Fault::new(Code::Internal, "presence could not be stored") }
 }
 

@@ -1,4 +1,5 @@
-//! How full Redis is. Scripts ask by themselves before they store metadata (`is_nearly_full`); this is for the metric.
+//! How full Redis is. Scripts ask by themselves before they store metadata (`is_nearly_full`); this is for the metric, and tells
+//! `fullness` when there is memory again.
 
 use std::{
     sync::{
@@ -30,23 +31,29 @@ impl Store {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            let ratio = self.memory_ratio().await.unwrap_or(f64::NAN);
-            latest.store(ratio.to_bits(), Ordering::Relaxed);
+            let (ratio, is_of_all) = self.memory_ratio().await;
+            if is_of_all {
+                self.fullness.measured(ratio);
+            }
+            latest.store(ratio.unwrap_or(f64::NAN).to_bits(), Ordering::Relaxed);
         }
     }
 
-    /// How much of `maxmemory` is used, 0 to 1, by the fullest server; `None` if none has a limit or none answers.
-    async fn memory_ratio(&self) -> Option<f64> {
+    /// How much of `maxmemory` is used, 0 to 1, by the fullest server that answers, and whether all of them do; `None` if none has a
+    /// limit.
+    async fn memory_ratio(&self) -> (Option<f64>, bool) {
         let client = self.client();
         let Some(routing) = client.cached_cluster_state() else {
-            return ratio(&client.info::<String>(Some(InfoKind::Memory)).await.ok()?);
+            let info = client.info::<String>(Some(InfoKind::Memory)).await;
+            return (info.as_deref().ok().and_then(ratio), info.is_ok());
         };
-        let mut fullest = None;
+        let (mut fullest, mut all_answer) = (None, true);
         for server in routing.unique_primary_nodes() {
-            let of_server = client.with_cluster_node(server).info::<String>(Some(InfoKind::Memory)).await;
-            fullest = [fullest, of_server.ok().as_deref().and_then(ratio)].into_iter().flatten().reduce(f64::max);
+            let info = client.with_cluster_node(server).info::<String>(Some(InfoKind::Memory)).await;
+            all_answer &= info.is_ok();
+            fullest = [fullest, info.as_deref().ok().and_then(ratio)].into_iter().flatten().reduce(f64::max);
         }
-        fullest
+        (fullest, all_answer)
     }
 }
 

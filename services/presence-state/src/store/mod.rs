@@ -5,6 +5,7 @@ mod args;
 mod content;
 mod evict;
 mod fault;
+mod fullness;
 mod gone;
 mod heartbeat;
 mod locks;
@@ -43,6 +44,8 @@ pub use presence::{Joins, Read};
 #[doc(hidden)]
 pub use source::replace_clock;
 
+use self::fullness::Fullness;
+
 /// On whose behalf a script runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
@@ -67,8 +70,7 @@ pub struct Store {
     metadata_ttl_ms: u64,
     /// Redis does not answer, and that was logged.
     is_away: AtomicBool,
-    full: LogLimit,
-    nearly_full: LogLimit,
+    fullness: Fullness,
     rejected: LogLimit,
     moving: LogLimit,
     /// Rooms that are being cleared of members of gone gateways.
@@ -87,8 +89,7 @@ impl Store {
             bases,
             metadata_ttl_ms,
             is_away: AtomicBool::new(false),
-            full: LogLimit::default(),
-            nearly_full: LogLimit::default(),
+            fullness: Fullness::default(),
             rejected: LogLimit::default(),
             moving: LogLimit::default(),
             clearing: Mutex::default(),

@@ -1,12 +1,18 @@
 //! Why Redis does not answer or refuses, in its own words. Each text is logged once.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
-use fred::{error::ErrorKind, interfaces::EventInterface as _};
+use fred::{
+    error::ErrorKind,
+    interfaces::{ClientLike as _, EventInterface as _},
+};
 use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::link::Link;
+use crate::{link::Link, redis::reason};
 
 /// How many texts are remembered as logged. A fault that alternates between more of them is logged more often.
 const LOGGED_TEXTS: usize = 8;
@@ -16,6 +22,8 @@ const LOGGED_TEXTS: usize = 8;
 pub(crate) struct LastError {
     logged: Mutex<Vec<String>>,
     last: Mutex<Option<String>>,
+    /// Redis has acknowledged an exchange before.
+    has_answered: AtomicBool,
 }
 
 impl LastError {
@@ -35,8 +43,14 @@ impl LastError {
 
     /// Redis is healthy; returns whether it was not before.
     pub(crate) fn clear(&self) -> bool {
+        self.has_answered.store(true, Ordering::Relaxed);
         self.logged.lock().clear();
         self.last.lock().take().is_some()
+    }
+
+    /// Whether Redis was healthy before.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
     }
 
     /// The last error.
@@ -52,9 +66,13 @@ pub(crate) async fn record_connection_errors(link: Arc<Link>, last_error: Arc<La
     loop {
         match errors.recv().await {
             Ok((error, _)) if link.is_connected() || *error.kind() == ErrorKind::Canceled => {}
-            Ok((error, _)) => {
-                if last_error.record(error.details()) {
-                    tracing::warn!(%error, "Redis connection failed; retrying");
+            Ok((error, server)) => {
+                let error = reason(&link.commands, &error, last_error.has_answered());
+                if last_error.record(&error) {
+                    let named = || link.commands.client_config().server.hosts();
+                    let servers = server.map_or_else(named, |server| vec![server]);
+                    let server = servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                    tracing::warn!(error, server, "Redis connection failed; retrying");
                 }
             }
             Err(RecvError::Lagged(_)) => {}

@@ -20,15 +20,17 @@ use super::{
 use crate::{
     clock::local_ms,
     link::{CanReceive, Link},
-    redis::{COMMAND_TIMEOUT, is_answer},
+    redis::{COMMAND_TIMEOUT, is_answer, reason},
     script::Script,
 };
 
 const RENEW_EVERY: Duration = Duration::from_millis(750);
 /// A failed renewal is retried sooner: a single failure must not count as silence of Redis.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
-/// After this long on a replica, which refuses writes, a new connection is opened.
-const READ_ONLY_AT_MOST: Duration = Duration::from_secs(3);
+/// The answers of a server that is not the primary, or not yet. It keeps its connections open.
+const NO_PRIMARY: [&str; 3] = ["READONLY", "MASTERDOWN", "LOADING"];
+/// While no primary is found, new connections are opened this often: a name may lead to the new one a little later.
+const RECONNECT_EVERY: Duration = Duration::from_secs(1);
 /// The whole list is read again this often, as a safety net against missed changes. With 1,000 instances a list takes 190 µs of
 /// Redis' thread, and all renewals, each on a connection of its own, take 4.1 % of it (5.3 % at one every 0.5 s).
 const LIST_EVERY: Duration = Duration::from_secs(30);
@@ -50,8 +52,10 @@ pub(crate) struct Lease {
     /// Set once the inbox was received. Before that there is no lease: an instance that others find in the directory and cannot
     /// reach counts as gone.
     is_registered: bool,
-    /// Since when Redis has been answering that it is a replica.
-    read_only_since: Option<Instant>,
+    /// When new connections were last opened, if the server is not the primary.
+    reconnected_at: Option<Instant>,
+    /// How many exchanges have failed since the last one that did not.
+    failures: u32,
 }
 
 /// Ends the own lease.
@@ -81,7 +85,16 @@ impl Lease {
         histories: Arc<Histories>,
         can_receive: CanReceive,
     ) -> Self {
-        Self { link, directory, histories, listed_at: None, can_receive, is_registered: false, read_only_since: None }
+        Self {
+            link,
+            directory,
+            histories,
+            listed_at: None,
+            can_receive,
+            is_registered: false,
+            reconnected_at: None,
+            failures: 0,
+        }
     }
 
     /// Renews the own lease until it is deregistered, and refreshes the view forever.
@@ -101,12 +114,13 @@ impl Lease {
                     if directory.last_error.clear() {
                         tracing::info!("Redis answers again");
                     }
-                    self.read_only_since = None;
+                    self.reconnected_at = None;
+                    self.failures = 0;
                     directory.done.send_replace(number);
                 }
                 Err(error) => {
                     self.failed(&error);
-                    self.leave_replica(&error).await;
+                    self.find_primary(&error).await;
                     tick.reset_after(RETRY_AFTER);
                 }
             }
@@ -116,35 +130,43 @@ impl Lease {
         }
     }
 
-    fn failed(&self, error: &Error) {
+    fn failed(&mut self, error: &Error) {
+        self.failures += 1;
         let last_error = &self.directory.last_error;
+        let why = reason(&self.link.commands, error, true);
         if is_answer(error) {
             self.directory.answered_at_ms.store(local_ms(), Ordering::Relaxed);
-            if last_error.record(error.details()) {
-                let error = error.details();
-                tracing::warn!(error, "lease renewal refused by Redis; clients are answered UNAVAILABLE");
+            if last_error.record(&why) {
+                tracing::warn!(error = why, "lease renewal refused by Redis; clients are answered UNAVAILABLE");
             }
-        } else if last_error.get().is_none() && last_error.record(error.details()) {
-            // An error of the connection, if there is one, was recorded before and is more precise.
-            tracing::warn!(%error, "Redis does not answer; clients are answered UNAVAILABLE until it does");
+        } else if (self.link.is_connected() || self.failures > 1)
+            && last_error.get().is_none()
+            && last_error.record(&why)
+        {
+            // A connection that cannot be opened reports that itself, within 2 s and more precisely.
+            tracing::warn!(error = why, "Redis does not answer; clients are answered UNAVAILABLE until it does");
         }
     }
 
-    /// A primary that was demoted keeps its connections open, and answers every write `READONLY`. A new connection finds the
-    /// new primary: by name, by Sentinel or by the cluster's slots.
-    async fn leave_replica(&mut self, error: &Error) {
-        if !error.details().starts_with("READONLY") {
-            self.read_only_since = None;
-        } else if self.read_only_since.get_or_insert_with(Instant::now).elapsed() >= READ_ONLY_AT_MOST {
-            self.read_only_since = None;
-            tracing::warn!("connected to a replica; opening new connections");
-            // fred answers only once it has reconnected, and goes on trying by itself.
-            let both = future::join(
-                self.link.commands.force_reconnection(),
-                self.link.subscriptions.client().force_reconnection(),
-            );
-            let _ = timeout(COMMAND_TIMEOUT, both).await;
+    /// A primary that was demoted keeps its connections open, answers every write `READONLY`, and delivers no events. New connections
+    /// find the new primary: by name, by Sentinel or by the cluster's slots.
+    async fn find_primary(&mut self, error: &Error) {
+        if !NO_PRIMARY.iter().any(|code| error.details().starts_with(code)) {
+            self.reconnected_at = None;
+            return;
         }
+        match self.reconnected_at {
+            Some(at) if at.elapsed() < RECONNECT_EVERY => return,
+            Some(_) => {}
+            None => tracing::warn!("this server is not the primary; opening new connections until one is"),
+        }
+        self.reconnected_at = Some(Instant::now());
+        // fred answers only once it has reconnected, and goes on trying by itself.
+        let both = future::join(
+            self.link.commands.force_reconnection(),
+            self.link.subscriptions.client().force_reconnection(),
+        );
+        let _ = timeout(COMMAND_TIMEOUT, both).await;
     }
 
     async fn exchange(&mut self) -> Result<(), Error> {

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -77,6 +77,16 @@ pub(crate) struct Watchdog {
     pub(crate) link: Arc<Link>,
     pub(crate) probes: Arc<Probes>,
     pub(crate) listener: Arc<dyn Listener>,
+    /// The subscription was found at another server than the commands, and is not back yet.
+    pub(crate) is_elsewhere: AtomicBool,
+}
+
+/// Whether a probe of the own inbox finds a receiver.
+enum Found {
+    Receiver,
+    Nobody,
+    /// Redis did not answer.
+    NoAnswer,
 }
 
 impl Watchdog {
@@ -133,12 +143,20 @@ impl Watchdog {
     async fn replay(&self) {
         rollcall_telemetry::metrics::resubscribed();
         let replayed = self.link.subscriptions.replay(&self.link.inbox).await;
-        if replayed.has(&self.link.inbox) && !self.is_inbox_received().await {
-            match replayed {
-                Replayed::All => self.link.subscriptions.invalidate_all(),
-                some @ Replayed::Some(_) => self.link.subscriptions.invalidate(|channel| some.has(channel)),
+        if replayed.has(&self.link.inbox) {
+            let found = self.probe_inbox().await;
+            if !matches!(found, Found::Receiver) {
+                match replayed {
+                    Replayed::All => self.link.subscriptions.invalidate_all(),
+                    some @ Replayed::Some(_) => self.link.subscriptions.invalidate(|channel| some.has(channel)),
+                }
+                // A cluster's slots are followed by `topology`.
+                if matches!(found, Found::Nobody) && !self.link.is_clustered() {
+                    self.leave_server().await;
+                }
+                return;
             }
-            return;
+            self.is_elsewhere.store(false, Ordering::Relaxed);
         }
         match replayed {
             Replayed::All => self.listener.on_gap(),
@@ -150,21 +168,36 @@ impl Watchdog {
     }
 
     /// If the connection broke meanwhile, the confirmations may belong to the old one.
-    async fn is_inbox_received(&self) -> bool {
+    async fn probe_inbox(&self) -> Found {
         for _ in 0..TRIES {
             match self.link.probe(&self.link.inbox).await {
                 Ok(0) => sleep(RETRY_AFTER).await,
-                Ok(_) => return true,
-                Err(_) => return false,
+                Ok(_) => return Found::Receiver,
+                Err(_) => return Found::NoAnswer,
             }
         }
-        false
+        Found::Nobody
+    }
+
+    /// Redis confirmed the subscription, and the server that takes commands does not have it: the subscription is at a primary that was
+    /// demoted. That one may even deliver probes, which the new primary replicates to it.
+    async fn leave_server(&self) {
+        if !self.is_elsewhere.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the subscription is at another server than the commands; opening new connections until it is not"
+            );
+        }
+        self.open_connection().await;
     }
 
     async fn reconnect(&self) {
         tracing::warn!(silence_ms = self.probes.age_ms(), "stale subscription: opening a new connection");
         // Counts as received, so that the new connection has time to start.
         self.probes.refresh();
+        self.open_connection().await;
+    }
+
+    async fn open_connection(&self) {
         // fred answers only once it has reconnected, and goes on trying by itself.
         let _ = timeout(COMMAND_TIMEOUT, self.link.subscriptions.client().force_reconnection()).await;
     }

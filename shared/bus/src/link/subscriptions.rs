@@ -21,6 +21,8 @@ use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
+use crate::redis::reason;
+
 /// Confirmations awaited together. They share the time limit of one command.
 const REPLAY_BATCH: usize = 512;
 
@@ -168,10 +170,11 @@ impl Subscriptions {
                 Ok(()) => replayed.extend(channels),
                 Err(error) => {
                     // The probe tries twice a second: a cause is logged once.
-                    let last = self.failure.lock().replace(error.to_string());
-                    if last.is_none_or(|last| last != error.to_string()) {
+                    let error = reason(&self.client, &error, true);
+                    let last = self.failure.lock().replace(error.clone());
+                    if last.is_none_or(|last| last != error) {
                         let channels = channels.len();
-                        tracing::warn!(%error, channels, "resubscribing failed; the probe will try again");
+                        tracing::warn!(error, channels, "resubscribing failed; the probe will try again");
                     }
                     failed.extend(channels);
                 }

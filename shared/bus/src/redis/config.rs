@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use fred::types::config;
+use fred::{error::ErrorKind, types::config};
 use rollcall_service::Reader;
 
 /// The prefix of every key and channel unless `REDIS_KEY_PREFIX` sets another.
@@ -36,9 +36,15 @@ impl Config {
     /// Reads a Redis URL (`redis://`, `rediss://`, `redis-cluster://`, `redis-sentinel://`, `valkey://` …).
     ///
     /// # Errors
-    /// It is not a Redis URL, or names a database other than 0: all databases of a server share their pub/sub channels.
+    /// It is not a Redis URL, or names a database other than 0: all databases of a server share their pub/sub channels. Or it needs
+    /// TLS, and the certificates that the system trusts cannot be read.
     pub fn from_url(url: &str) -> Result<Self, InvalidConfig> {
-        let server = config::Config::from_url(url).map_err(|_| InvalidConfig(NO_URL.to_owned()))?;
+        let server = config::Config::from_url(url).map_err(|error| {
+            InvalidConfig(match error.kind() {
+                ErrorKind::Tls => format!("needs certificates that this system trusts: {}", error.details()),
+                _ => NO_URL.to_owned(),
+            })
+        })?;
         match server.database {
             None | Some(0) => Ok(Self { server, prefix: DEFAULT_PREFIX.to_owned() }),
             Some(_) => Err(InvalidConfig(DATABASE.to_owned())),
@@ -47,9 +53,8 @@ impl Config {
 
     /// Reads `redis_url`, `redis_password_file` and `redis_key_prefix`. The reader collects the errors.
     pub fn read(reader: &mut Reader) -> Option<Self> {
-        // Read twice, for two different errors.
-        let is_url = reader.parse("redis_url", config::Config::from_url, NO_URL).is_some();
-        let config = if is_url { reader.parse("redis_url", Self::from_url, DATABASE) } else { None };
+        let url: String = reader.get("redis_url");
+        let config = Self::from_url(&url).map_err(|InvalidConfig(problem)| reader.problem("redis_url", problem)).ok();
         let password = reader.parse("redis_password_file", password, "cannot be read, or is empty");
         let prefix = reader.parse(
             "redis_key_prefix",

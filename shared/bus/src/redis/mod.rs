@@ -1,18 +1,23 @@
 //! The two connections to Redis: one for commands, one for subscriptions. Sets every limit that fred leaves open.
 //!
-//! - `config`: where Redis is. `connection`: one connection. `errors`: what an error says about its command.
+//! - `config`: where Redis is. `connection`: one connection. `errors`: what an error says about its command. `reason`: why Redis
+//!   refuses or cannot be reached, for people.
 
 mod config;
 mod connection;
 mod errors;
+mod reason;
 
 use std::{
     future::Future,
     time::{Duration, Instant},
 };
 
-use fred::clients::Client;
 pub use fred::error::Error;
+use fred::{
+    clients::Client,
+    interfaces::{ClientLike as _, EventInterface as _},
+};
 use tokio::time::sleep;
 use tracing::{Instrument as _, Span};
 
@@ -20,7 +25,7 @@ pub use self::{
     config::{Config, DEFAULT_PREFIX, InvalidConfig},
     errors::{is_redirected, is_unsent},
 };
-pub(crate) use self::{connection::Connection, errors::is_answer};
+pub(crate) use self::{connection::Connection, errors::is_answer, reason::reason};
 use crate::subjects::Subjects;
 
 /// How long a command may take. Shorter than a request's deadline, so that presence-state can still answer why it failed.
@@ -42,6 +47,22 @@ pub struct Redis {
     pub subjects: Subjects,
     /// The connections themselves: for commands, for subscriptions.
     pub(crate) connections: [Connection; 2],
+}
+
+impl Redis {
+    /// Waits for the connection for commands.
+    ///
+    /// # Errors
+    /// Why an attempt failed, in the words of Redis or the system.
+    pub async fn connected(&self) -> Result<(), String> {
+        // fred tries again and does not tell those who wait.
+        let mut errors = self.commands.error_rx();
+        let connected = tokio::select! {
+            connected = self.commands.wait_for_connect() => connected,
+            Ok((error, _)) = errors.recv() => Err(error),
+        };
+        connected.map_err(|error| reason(&self.commands, &error, false))
+    }
 }
 
 /// Starts to connect, and retries forever.

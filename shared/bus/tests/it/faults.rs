@@ -5,16 +5,12 @@ use std::{process, time::Duration};
 use fred::{
     interfaces::{ClientInterface as _, ClientLike as _, KeysInterface as _, SortedSetsInterface as _},
     types::{
-        ClusterHash, CustomCommand, InfoKind, Value,
+        InfoKind,
         client::{ClientKillFilter, ClientKillType},
     },
 };
 use rollcall_bus::{Role, Why};
-use rollcall_protocol::{
-    Partition,
-    command::{Command, SnapshotQuery},
-};
-use rollcall_telemetry::propagation::TraceContext;
+use rollcall_protocol::Partition;
 use rollcall_testkit::{Redis, until};
 
 use crate::{
@@ -25,11 +21,6 @@ use crate::{
 
 const GATEWAY: &str = "presence-gateway-0000000b";
 const ALL: usize = Partition::COUNT as usize;
-
-async fn custom(site: &Site, command: &'static str, args: &[&str]) {
-    let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
-    let _: Value = site.redis.custom(command, args.to_vec()).await.unwrap();
-}
 
 fn why(instance: &Instance) -> Option<Why> {
     instance.bus.truce().map(|truce| truce.why)
@@ -102,7 +93,7 @@ async fn a_new_connection_changes_history_and_begins_no_truce() {
 #[tokio::test]
 async fn a_full_redis_renews_leases() {
     let site = Site::open().await;
-    custom(&site, "CONFIG", &["SET", "maxmemory", "1mb"]).await;
+    site.custom("CONFIG", &["SET", "maxmemory", "1mb"]).await;
     let full = async || site.redis.set::<(), _, _>("key", "x", None, None, false).await.err();
     let error = until("it is full", full).await;
     assert!(error.details().starts_with("OOM"), "{error}");
@@ -120,46 +111,23 @@ async fn a_refusal_is_not_silence_and_is_reported_in_redis_own_words() {
     let site = Site::open().await;
     let state = site.start(Role::State, "presence-state-00000001", Manner::Answers).await;
     // A replica of no one: it refuses writes and answers everything else.
-    custom(&site, "REPLICAOF", &["127.0.0.1", "1"]).await;
+    site.custom("REPLICAOF", &["127.0.0.1", "1"]).await;
     let said = until("it is unready", async || site.gateway.bus.check_redis().err()).await;
     assert!(said.starts_with("READONLY"), "{said}");
     until("the lease is old", async || site.gateway.bus.lease_age().filter(|age| age.as_millis() > 2_000)).await;
     assert_eq!(why(&site.gateway), Some(Why::Silence), "no one can renew");
-    assert!(site.call("room").await.is_ok(), "it is not silent");
+    // New connections are opened every second, for another server may be the primary by then.
+    until("it is not silent", async || site.call("room").await.ok()).await;
     drop(state);
-    custom(&site, "REPLICAOF", &["NO", "ONE"]).await;
+    site.custom("REPLICAOF", &["NO", "ONE"]).await;
     until("promoted, with another id", async || (why(&site.gateway) == Some(Why::History)).then_some(())).await;
     until("it is ready", async || site.gateway.is_ready().then_some(())).await;
-}
-
-/// A failover behind a name: the demoted server keeps its connections open, and replicates what is published at the new one.
-#[tokio::test]
-async fn a_demoted_server_is_left_for_the_new_one() {
-    let (site, next) = (Site::open().await, Redis::start());
-    let name = Address::of(&site.server.url());
-    let start = |role, id, manner| Instance::start(&name.url, role, id, manner);
-    let both = [
-        start(Role::Gateway, GATEWAY, Manner::Ignores),
-        start(Role::State, "presence-state-0000000b", Manner::Answers),
-    ];
-    until("both are ready", async || both.iter().all(Instance::is_ready).then_some(())).await;
-    let (host, port) =
-        next.url().trim_start_matches("redis://").split_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).unwrap();
-    name.lead_newcomers_to(&next.url());
-    custom(&site, "REPLICAOF", &[&host, &port]).await;
-    let query = || Command::Snapshot(SnapshotQuery { room: "room".into(), known: None });
-    until("it is unready", async || both[0].bus.check_redis().err()).await;
-    until("they are at the new one, and hear each other", async || {
-        let is_answered = both[0].bus.call(&query(), TraceContext::default()).await.is_ok();
-        (both.iter().all(Instance::is_ready) && is_answered).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]
 async fn the_reason_of_a_failed_connection_is_reported() {
     let site = Site::open().await;
-    custom(&site, "CONFIG", &["SET", "requirepass", "secret"]).await;
+    site.custom("CONFIG", &["SET", "requirepass", "secret"]).await;
     let url = site.server.url().replace("redis://", "redis://:wrong@");
     let stranger = Instance::start(&url, Role::Gateway, GATEWAY, Manner::Ignores);
     let said = until("why", async || stranger.bus.check_redis().err().filter(|said| said.contains("WRONGPASS"))).await;

@@ -11,6 +11,7 @@ mod directory;
 mod faults;
 mod gaps;
 mod instance;
+mod moved_name;
 mod resharding;
 mod revocations;
 mod servers;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use fred::{
     clients::Client,
+    error::ErrorKind,
     interfaces::{ClientLike as _, PubsubInterface as _},
+    types::{ClusterHash, CustomCommand, Value},
 };
 use rollcall_bus::{Answer, Role, Subjects, choose, redis};
 use rollcall_protocol::{
@@ -74,6 +76,13 @@ impl Site {
         let inbox = self.subjects.inbox(instance.name());
         drop(instance);
         until("Redis has noticed", async || (self.subscribers(&inbox).await == 0).then_some(())).await;
+    }
+
+    /// Runs any command at the server. That it is not answered in time is no failure.
+    pub(crate) async fn custom(&self, command: &'static str, args: &[&str]) {
+        let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
+        let answer = self.redis.custom::<Value, _>(command, args.to_vec()).await;
+        assert!(!matches!(&answer, Err(error) if *error.kind() != ErrorKind::Timeout), "{answer:?}");
     }
 
     /// How many are subscribed to a channel.

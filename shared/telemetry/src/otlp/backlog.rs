@@ -10,6 +10,7 @@ use std::{
 };
 
 use opentelemetry_sdk::error::OTelSdkResult;
+use parking_lot::Mutex;
 
 use crate::metrics::{self, Reading};
 
@@ -21,6 +22,8 @@ pub(super) struct Backlog {
     waiting: AtomicUsize,
     dropped: AtomicU64,
     failing: AtomicBool,
+    /// Why the last request failed.
+    reason: Mutex<Option<String>>,
 }
 
 impl Backlog {
@@ -33,6 +36,7 @@ impl Backlog {
             waiting: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
             failing: AtomicBool::new(false),
+            reason: Mutex::default(),
         });
         let seen = Arc::clone(&backlog);
         metrics::observe(Reading::TelemetryQueue(signal), move || Some(seen.waiting.load(Ordering::Relaxed) as f64));
@@ -65,6 +69,12 @@ impl Backlog {
         room
     }
 
+    /// Keeps the reasons of failed requests for the line that [`finish`](Self::finish) logs.
+    pub(super) fn reasons(this: &Arc<Self>) -> impl Fn(Result<(), String>) + Send + Sync + use<> {
+        let backlog = Arc::clone(this);
+        move |ended| *backlog.reason.lock() = ended.err()
+    }
+
     /// Removes a batch that was exported or is lost.
     pub(super) fn finish(&self, count: usize, result: &OTelSdkResult) {
         self.waiting.fetch_sub(count, Ordering::Relaxed);
@@ -78,7 +88,13 @@ impl Backlog {
             Err(error) => {
                 self.dropped.fetch_add(count as u64, Ordering::Relaxed);
                 if !self.failing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(signal, %error, "OTLP export failed; items are dropped and counted (logged once until it recovers)");
+                    let reason = self.reason.lock().take();
+                    tracing::warn!(
+                        signal,
+                        %error,
+                        reason,
+                        "OTLP export failed; items are dropped and counted (logged once until it recovers)"
+                    );
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! Export of log lines, in addition to stdout.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use opentelemetry::InstrumentationScope;
-use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_otlp::WithHttpConfig as _;
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -12,14 +12,15 @@ use opentelemetry_sdk::{
     },
 };
 
-use super::backlog::Backlog;
+use super::{backlog::Backlog, client::Client, settings::Signal};
 
 /// Lines that may wait. A line is under 1 KiB: 2 MiB together.
 const QUEUE: usize = 2_048;
 
-pub(super) fn begin(resource: Resource) -> Result<SdkLoggerProvider, ExporterBuildError> {
-    let exporter = opentelemetry_otlp::LogExporter::builder().with_http().build()?;
-    let backlog = Backlog::new("logs", "OTEL_BLRP_MAX_QUEUE_SIZE", QUEUE);
+pub(super) fn begin(resource: Resource) -> Result<SdkLoggerProvider, Box<dyn Error>> {
+    let backlog = Backlog::new(Signal::Logs.name(), "OTEL_BLRP_MAX_QUEUE_SIZE", QUEUE);
+    let client = Client::new(Signal::Logs, Backlog::reasons(&backlog))?;
+    let exporter = opentelemetry_otlp::LogExporter::builder().with_http().with_http_client(client).build()?;
     let batch = BatchConfigBuilder::default().with_max_queue_size(backlog.limit()).build();
     let exporter = Counted { inner: exporter, backlog: Arc::clone(&backlog) };
     let inner = BatchLogProcessor::builder(exporter).with_batch_config(batch).build();

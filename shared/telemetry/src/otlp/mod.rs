@@ -1,13 +1,19 @@
 //! Export of traces, metrics and logs by OTLP over HTTP. Each signal has its own thread and a bounded queue, and is sent in
 //! batches. If the collector is slow or down, items are dropped and counted; nothing else is affected.
+//!
+//! - `settings`: the environment variables. `client`: HTTP and TLS. `backlog`: what waits, and what was dropped.
+//! - `traces`, `metrics`, `logs`: the export of each signal.
 
 mod backlog;
+mod client;
 mod logs;
 mod metrics;
+mod settings;
 pub(crate) mod traces;
 
 use std::{
-    env,
+    collections::BTreeMap,
+    error::Error,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -15,7 +21,6 @@ use std::{
 
 use opentelemetry::{KeyValue, global};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::{
     Resource,
     logs::{SdkLogger, SdkLoggerProvider},
@@ -26,6 +31,7 @@ use opentelemetry_sdk::{
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::registry::LookupSpan;
 
+use self::settings::{Signal, of_process};
 use crate::Settings;
 
 const FLUSH: Duration = Duration::from_secs(2);
@@ -82,10 +88,9 @@ where
     global::set_text_map_propagator(TraceContextPropagator::new());
     let resource = resource(settings);
     // Metrics first: the backlogs of the others register theirs.
-    let metrics =
-        wanted("METRICS").then(|| metrics::begin(resource.clone())).and_then(|begun| or_warn("metrics", begun));
-    let traces = wanted("TRACES").then(|| traces::begin(resource.clone())).and_then(|begun| or_warn("traces", begun));
-    let logs = wanted("LOGS").then(|| logs::begin(resource)).and_then(|begun| or_warn("logs", begun));
+    let metrics = begin_if_wanted(Signal::Metrics, || metrics::begin(resource.clone()));
+    let traces = begin_if_wanted(Signal::Traces, || traces::begin(resource.clone()));
+    let logs = begin_if_wanted(Signal::Logs, || logs::begin(resource.clone()));
     Layers {
         spans: traces.as_ref().map(traces::layer),
         lines: logs.as_ref().map(OpenTelemetryTracingBridge::new),
@@ -93,19 +98,16 @@ where
     }
 }
 
-/// Whether a signal has an endpoint and is not switched off
-/// (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>).
-fn wanted(signal: &str) -> bool {
-    let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    let endpoint = ["OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")];
-    let is_off = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
-        || set(&format!("OTEL_{signal}_EXPORTER")).is_some_and(|value| value == "none");
-    !is_off && endpoint.iter().any(|name| set(name).is_some())
+/// What is wrong with the exporter's variables, by the name of the variable.
+pub(crate) fn problems() -> BTreeMap<String, String> {
+    of_process().problems()
 }
 
 /// If an exporter cannot be built, its signal stays off; the service runs on.
-fn or_warn<T>(signal: &str, begun: Result<T, ExporterBuildError>) -> Option<T> {
-    begun.inspect_err(|error| eprintln!("{signal} are off: the OTLP exporter could not be built: {error}")).ok()
+fn begin_if_wanted<T>(signal: Signal, begin: impl FnOnce() -> Result<T, Box<dyn Error>>) -> Option<T> {
+    let begun = of_process().wanted(signal).then(begin)?;
+    let name = signal.name();
+    begun.inspect_err(|error| eprintln!("{name} are off: the OTLP exporter could not be built: {error}")).ok()
 }
 
 fn resource(settings: &Settings) -> Resource {

@@ -1,9 +1,9 @@
 //! Export of spans.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use opentelemetry::{Context, trace::TracerProvider as _};
-use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_otlp::WithHttpConfig as _;
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -14,7 +14,7 @@ use opentelemetry_sdk::{
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::backlog::Backlog;
+use super::{backlog::Backlog, client::Client, settings::Signal};
 
 /// Spans that may wait. A span is up to 1.5 KiB, less for heartbeats: 25 MiB together. The SDK's default of 2,048 drops spans
 /// under load.
@@ -22,9 +22,10 @@ const QUEUE: usize = 16_384;
 /// The instrumentation scope of all spans.
 const SCOPE: &str = "rollcall";
 
-pub(super) fn begin(resource: Resource) -> Result<SdkTracerProvider, ExporterBuildError> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build()?;
-    let backlog = Backlog::new("traces", "OTEL_BSP_MAX_QUEUE_SIZE", QUEUE);
+pub(super) fn begin(resource: Resource) -> Result<SdkTracerProvider, Box<dyn Error>> {
+    let backlog = Backlog::new(Signal::Traces.name(), "OTEL_BSP_MAX_QUEUE_SIZE", QUEUE);
+    let client = Client::new(Signal::Traces, Backlog::reasons(&backlog))?;
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().with_http_client(client).build()?;
     let processor = Bounded::new(exporter, backlog);
     let provider = SdkTracerProvider::builder().with_span_processor(processor).with_resource(resource).build();
     crate::heartbeat::set_tracer(provider.tracer(SCOPE));
