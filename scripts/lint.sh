@@ -80,7 +80,7 @@ protocol_shared='limits fault ids json position info state'
 
 # The gateway, and inside it what knows rooms and what knows sockets.
 gateway_modules='backoff count due_queue flow liveness translate auth http config pending reassert relay socket listener stop revoke'
-http_modules='address frames traffic flows connections connection timed refusals gate requests origins proxies affinity transports slot sessions slim overflow server'
+http_modules='address frames traffic flows connections connection linger timed refusals gate requests origins proxies affinity transports slot sessions slim overflow server'
 relay_modules='tries room member inbox registry dirty delivery dispatch entering lock_subscription own'
 auth_modules='pattern rights strict rejection algorithm key jwk pem fetch jwks file store header claims permit outsiders config verifier access sessions tokens'
 room_modules='position roster shown sink publication resync subscriber channels lock_board backlog joins recovery events admission repair reconcile'
