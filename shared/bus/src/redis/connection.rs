@@ -44,9 +44,13 @@ impl Connection {
                     tracing::error!(%error, "Redis connection given up: the configuration cannot work");
                     return;
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "Redis connections closed after an error; opening new ones"),
-                // A panic, or the client was closed on purpose.
-                Err(_) | Ok(Ok(())) => return,
+                // Without an error too: the library takes some for a wish to close the client, which no one here has.
+                Ok(ended) => {
+                    let error = ended.err().map(tracing::field::display);
+                    tracing::warn!(error, "Redis connections closed by the library; opening new ones");
+                }
+                // It panicked.
+                Err(_) => return,
             }
             sleep(RECONNECT_DELAY).await;
             self.task = self.client.connect();
@@ -75,4 +79,34 @@ fn client(server: Server, broadcast_capacity: usize) -> Result<Client, Error> {
         })
         .set_policy(ReconnectPolicy::new_constant(0, RECONNECT_DELAY.as_millis() as u32))
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use fred::error::ErrorKind;
+    use rollcall_testkit::Redis;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::redis::Config;
+
+    /// A connection whose task has ended.
+    fn ended(server: &Redis, result: Result<(), Error>) -> Connection {
+        let client = client(Config::from_url(&server.url()).unwrap().server, 32).unwrap();
+        Connection { client, task: tokio::spawn(async { result }) }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_opened_again_unless_it_cannot_work() {
+        let server = Redis::start();
+        for result in [Ok(()), Err(Error::new(ErrorKind::Routing, "Max attempts reached."))] {
+            let connection = ended(&server, result);
+            let client = connection.client.clone();
+            let kept = tokio::spawn(connection.keep());
+            timeout(Duration::from_secs(5), client.wait_for_connect()).await.unwrap().unwrap();
+            client.ping::<()>(None).await.unwrap();
+            kept.abort();
+        }
+        ended(&server, Err(Error::new(ErrorKind::Config, "cannot work"))).keep().await;
+    }
 }
