@@ -89,7 +89,7 @@ and one line of totals. Times are for two cores, after the first build.
   unit             cargo test --workspace: 6 min
   system [FILE…]   tests/system, with real services and a real Redis: 15 min; one file usually takes less than one minute
   stack [FILE…]    with the real telemetry servers, which are built with Go if they are missing (half an hour, once): 10 min
-  compose [FILE…]  runs docker-compose.yml, scales, kills and upgrades it: 5 min, and 10 to 15 min for the first images
+  compose [FILE…]  runs docker-compose.yml, scales, kills and upgrades it: 5 min, and up to 20 min for the first images
   browser [FILE…]  joins from a tab of a real Chromium and hides it: 4 min
   abuse [NAME…]    attackers (tests/abuse/attackers) next to honest users, with docker-compose.yml's limits; prints a table
 
