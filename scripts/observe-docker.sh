@@ -11,7 +11,8 @@ observe_with_docker() {
   done
   contain jaeger jaeger "$jaeger_port:16686" -v "$folder/jaeger/jaeger.yaml:/etc/jaeger/jaeger.yaml:ro" -- \
     --config=/etc/jaeger/jaeger.yaml
-  contain prometheus prometheus "$prometheus_port:9090" -v "$folder/prometheus:/etc/prometheus:ro" -- \
+  contain prometheus prometheus "$prometheus_port:9090" -e GRAFANA_URL="http://127.0.0.1:$grafana_port" \
+    -v "$folder/prometheus:/etc/prometheus:ro" -- \
     --config.file=/etc/prometheus/prometheus.yml --storage.tsdb.path=/prometheus --web.enable-otlp-receiver \
     --web.external-url="http://127.0.0.1:$prometheus_port" --enable-feature=exemplar-storage --log.level=warn
   if image_is_here "$(image_of loki)"; then

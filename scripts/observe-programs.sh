@@ -21,7 +21,9 @@ observe_with_programs() {
     mkdir -p "$config" && ln -sfn "$PWD/deploy/telemetry/prometheus/prometheus.yml" "$config/prometheus.yml"
     ln -sfn "$PWD/deploy/telemetry/prometheus/rules" "$config/rules"
     printf -- "- targets: ['127.0.0.1:%s']\n" "$alertmanager_port" >"$config/alertmanagers.yml"
-    observe prometheus "$program" --config.file="$config/prometheus.yml" --storage.tsdb.path="$observe_data/prometheus" \
+    # Links in alerts lead to Grafana, where one runs.
+    observe prometheus env GRAFANA_URL="http://127.0.0.1:$grafana_port" "$program" --config.file="$config/prometheus.yml" \
+      --storage.tsdb.path="$observe_data/prometheus" \
       --web.listen-address="127.0.0.1:$prometheus_port" --web.external-url="http://127.0.0.1:$prometheus_port" \
       --web.enable-otlp-receiver --enable-feature=exemplar-storage --log.level=warn
   fi
