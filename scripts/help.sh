@@ -83,14 +83,14 @@ help_test() {
   cat <<'EOF'
 Usage: ./dev test [--install] [PART [NAME…]]
 
-Without a part: lint, unit tests, system tests, and those that also run on a Redis Cluster; 30 min on two cores. Ends with what failed
-and one line of totals. Times are for two cores, after the first build.
+Without a part: lint, unit tests, pages, system tests, and those that also run on a Redis Cluster; 30 min on two cores. Ends with what
+failed and one line of totals. Times are for two cores, after the first build.
 
-  unit             cargo test --workspace: 6 min
+  unit             cargo test --workspace, and the pages by themselves: 6 min
   system [FILE…]   tests/system, with real services and a real Redis: 15 min; one file usually takes less than one minute
   stack [FILE…]    with the real telemetry servers, which are built with Go if they are missing (half an hour, once): 10 min
   compose [FILE…]  runs docker-compose.yml, scales, kills and upgrades it: 5 min, and up to 20 min for the first images
-  browser [FILE…]  joins from a tab of a real Chromium and hides it: 4 min
+  browser [FILE…]  playground, examples and README's page in a real Chromium, and a tab that is hidden: 5 min
   abuse [NAME…]    attackers (tests/abuse/attackers) next to honest users, with docker-compose.yml's limits; prints a table
 
   --install        installs Redis and Node.js with the package manager if they are missing. Without this option packages are
@@ -132,7 +132,7 @@ Usage: ./dev release VERSION
 Writes the version into every file that names it, and closes the changelog's section of unreleased changes. Commits, tags and pushes
 nothing: it prints the git commands. Needs a clean checkout. docs/internals/releasing.md has the whole way.
 
-  ./dev release 0.2.0
+  ./dev release 1.2.3
 EOF
 }
 

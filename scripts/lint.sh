@@ -7,28 +7,37 @@ lint() {
   run_lint
 }
 
-# Runs every check, even if an earlier one fails.
+# Runs every check, even if an earlier one fails, and ends with the names of those that failed: what they say may stand far above.
 run_lint() {
-  local verdict=0
-  cargo fmt --all --check || verdict=1
-  cargo fmt --manifest-path fuzz/Cargo.toml --check || verdict=1
-  cargo clippy --workspace --all-targets -- -D warnings || verdict=1
-  check_doc_comments || verdict=1
-  check_shell || verdict=1
-  check_spelling || verdict=1
-  check_architecture || verdict=1
-  check_modules shared/bus/src "$bus_modules" || verdict=1
-  check_modules shared/protocol/src "$protocol_shared client" || verdict=1
-  check_modules shared/protocol/src "$protocol_shared event command envelope" || verdict=1
-  check_modules services/gateway/src "$gateway_modules" || verdict=1
-  check_modules services/gateway/src/auth "$auth_modules" || verdict=1
-  check_modules services/gateway/src/http "$http_modules" || verdict=1
-  check_modules services/gateway/src/relay "$relay_modules" || verdict=1
-  check_modules services/gateway/src/relay/room "$room_modules" || verdict=1
-  check_modules services/gateway/src/socket "$socket_modules" || verdict=1
-  check_crates || verdict=1
-  check_licences || verdict=1
-  return $verdict
+  local wrong=''
+  check cargo fmt --all --check
+  check cargo fmt --manifest-path fuzz/Cargo.toml --check
+  check cargo clippy --workspace --all-targets -- -D warnings
+  check check_doc_comments
+  check check_shell
+  check check_spelling
+  check check_architecture
+  check check_modules shared/bus/src "$bus_modules"
+  check check_modules shared/protocol/src "$protocol_shared client"
+  check check_modules shared/protocol/src "$protocol_shared event command envelope"
+  check check_modules services/gateway/src "$gateway_modules"
+  check check_modules services/gateway/src/auth "$auth_modules"
+  check check_modules services/gateway/src/http "$http_modules"
+  check check_modules services/gateway/src/relay "$relay_modules"
+  check check_modules services/gateway/src/relay/room "$room_modules"
+  check check_modules services/gateway/src/socket "$socket_modules"
+  check check_crates
+  check check_licences
+  if [ -n "$wrong" ]; then
+    say "lint failed in: $wrong"
+    return 1
+  fi
+}
+
+# check COMMAND…: what it prints is found by its heading.
+check() {
+  echo "lint: $1 ${2:-}"
+  "$@" || wrong="$wrong${wrong:+, }$1 ${2:-}"
 }
 
 # Doc comments: links lead somewhere, also those of private items.
@@ -207,7 +216,7 @@ check_licences() {
     ' - "$file" || verdict=1
   done
   if grep -rnE --exclude='*.md' --exclude-dir=node_modules "github\.com/$never_built([^a-z-]|\$)" \
-    .ci bench deploy dev scripts services shared tests tools ./*.toml ./*.yml ./*.yaml >&2; then
+    .ci .github bench deploy dev examples fuzz scripts services shared tests tools ./*.toml ./*.yml ./*.yaml >&2; then
     echo "licences: the lines above name a module that is under the AGPL and must not be built" >&2
     verdict=1
   fi

@@ -1,5 +1,5 @@
 // A backend next to Rollcall: POST /token answers a token for the user who is logged in, GET /members who is in the lobby.
-// Usage: JWT_SECRET_FILE=.dev/auth/secret node backend.mjs
+// Usage: JWT_SECRET_FILE=../../.dev/auth/secret node backend.mjs
 import { createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
