@@ -1,9 +1,8 @@
 // A real Chromium with a profile of its own, whose tabs are hidden and shown as a user does it: another tab comes to the front.
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 import { Child, temporaryFolder } from '../harness/child.mjs';
+import { program } from '../harness/path.mjs';
 import { until, withTimeout } from '../harness/until.mjs';
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome'];
@@ -22,20 +21,7 @@ const FLAGS = [
   '--remote-debugging-port=0',
 ];
 
-// The first of these programs on the PATH, or undefined.
-function installed() {
-  const paths = process.env.PATH.split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name)));
-  return paths.find((path) => {
-    try {
-      accessSync(path, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-}
-
-const PROGRAM = installed();
+const PROGRAM = program(NAMES);
 
 // Why tests that need it are skipped, or false.
 export const WITHOUT_CHROMIUM = !PROGRAM && `no Chromium on the PATH (${NAMES.join(', ')})`;

@@ -1,10 +1,11 @@
 // The edge of docker-compose.yml as a process: HAProxy with deploy/edge/haproxy.cfg, before gateways of a test instead of those that
 // Docker's DNS names.
-import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { Child, temporaryFolder } from './child.mjs';
+import { program } from './path.mjs';
 import { freePort } from './redis.mjs';
 import { until } from './until.mjs';
 
@@ -12,15 +13,7 @@ const CONFIG = fileURLToPath(new URL('../../deploy/edge/haproxy.cfg', import.met
 const VARIABLES = { EDGE_MAX_CONNECTIONS: '1000', GATEWAY_MAX_CONNECTIONS: '500', ADDRESS_HANDSHAKES_PER_S: '100', SOCKET_IO_PATH: '/socket.io' };
 
 // Debian installs it where only root's PATH leads.
-const PLACES = [...process.env.PATH.split(':'), '/usr/sbin', '/usr/local/sbin'];
-const haproxy = PLACES.map((folder) => join(folder, 'haproxy')).find((path) => {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-});
+const haproxy = program(['haproxy'], ['/usr/sbin', '/usr/local/sbin']);
 
 export const missing = haproxy ? false : 'haproxy is not installed';
 

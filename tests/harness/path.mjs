@@ -1,5 +1,5 @@
-// A PATH of a test's own: everything that is on this machine's, without some programs, and with stand-ins for others.
-import { mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+// Programs of this machine, and a PATH of a test's own: everything that is on this machine's, without some programs, and with stand-ins for others.
+import { accessSync, constants, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { temporaryFolder } from './child.mjs';
@@ -16,6 +16,18 @@ function namesIn(folder) {
 
 // The folder in which this machine has a program.
 export const folderOf = (name) => HERE.find((folder) => namesIn(folder).includes(name));
+
+// The path of the first of these programs that can be run, on the PATH or in `more` folders; undefined if there is none.
+export function program(names, more = []) {
+  return [...HERE, ...more].flatMap((folder) => names.map((name) => join(folder, name))).find((path) => {
+    try {
+      accessSync(path, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
 
 // The text of a stand-in that writes down how it was called, and then runs `body`.
 export const calls = (name, body = '') => `#!/bin/bash\nprintf '%s\\n' "${name} $*" >>"$(dirname "$0")/../calls"\n${body}\n`;
