@@ -30,7 +30,10 @@ function showRole(isWanted) {
 
 const where = () => `in ${self.room} as ${wanted.userId ?? 'the user of the token'}, connection ${self.connId}`;
 
+let again; // the timer of the next try
+
 async function join() {
+  clearTimeout(again);
   if (!wanted) return;
   const asked = wanted;
   const answer = await askAndReport('presence:join', { ...wanted, state: members.myState() }, ({ snapshot, seq, gen }) =>
@@ -43,7 +46,7 @@ async function join() {
     showTransport();
     await Promise.all([counter.open(), lock.open()]);
   } else if (PASSING.includes(answer.code)) {
-    setTimeout(join, answer.retryAfterMs ?? TRY_AGAIN_MS);
+    again = setTimeout(join, answer.retryAfterMs ?? TRY_AGAIN_MS);
   } else {
     leaveRoom('Join a room to see who is in it.');
     problem(`${answer.code}: ${answer.error}`);
@@ -99,7 +102,10 @@ socket.on('connect_error', ({ message }) => {
   report('fault', 'connect_error', message);
   problem(message);
   // Refused, not unreachable: the client does not try again by itself.
-  if (!socket.active) leaveRoom('Not connected.');
+  if (!socket.active) {
+    leaveRoom('Not connected.');
+    status('not connected');
+  }
 });
 
 const APPLY = {

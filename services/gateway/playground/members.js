@@ -28,10 +28,12 @@ const draw = redraws(() => {
   const shown = [...users].slice(0, SHOWN).map(([userId, connections]) => userLine(userId, connections));
   if (users.size > SHOWN) shown.push(element('li', { textContent: `and ${users.size - SHOWN} more` }));
   show('members', ...shown);
-  const waiting = [...members.values()].filter(({ state }) => state?.waitsSince > 0);
+  const waiting = [...members.values()].filter(({ state }) => waits(state));
   waiting.sort((one, other) => one.state.waitsSince - other.state.waitsSince);
   show('line', ...waiting.map(({ userId, connId }) => element('li', {}, `${cut(userId, 60)} · ${short(connId)}`)));
 });
+
+const waits = (state) => typeof state?.waitsSince === 'number' && state.waitsSince > 0;
 
 function byUser() {
   const users = new Map();
@@ -47,13 +49,13 @@ function userLine(userId, connections) {
 
 // The state is any JSON: another application may be in the room, too.
 function connectionLine({ connId, state }) {
-  const { color, status, typing, waitsSince, ...others } = state ?? {};
+  const { color, status, typing, waitsSince: _, ...others } = state ?? {};
   const dot = element('span', { className: 'dot' });
-  if (/^#[0-9a-f]{6}$/i.test(color)) dot.style.backgroundColor = color;
+  if (typeof color === 'string' && /^#[0-9a-f]{6}$/i.test(color)) dot.style.backgroundColor = color;
   const words = [short(connId), typeof status === 'string' ? cut(status, 40) : '', connId === self.connId ? 'this tab' : ''];
   const line = element('li', {}, dot, words.filter((word) => word).join(' · '));
   if (typing === true) line.append(element('em', { textContent: ' typing…' }));
-  if (waitsSince > 0) line.append(element('small', { textContent: ' waits for the lock' }));
+  if (waits(state)) line.append(element('small', { textContent: ' waits for the lock' }));
   if (Object.keys(others).length > 0) line.append(' ', element('code', { textContent: cut(JSON.stringify(others), 80) }));
   return line;
 }

@@ -35,7 +35,7 @@ impl Stop {
     /// Stops the gateway. Takes at most the drain window and 3 s.
     pub(crate) async fn carry_out(self) {
         let begun = Instant::now();
-        self.open.close_over(self.drain).await;
+        self.open.close_over(self.drain, || self.gateway.sessions() > 0).await;
         // Refuse all connections before any session is ended by Socket.IO: a client that receives a DISCONNECT does not
         // reconnect by itself, so no client may still have a connection on which it would receive one.
         self.gate.shut();

@@ -1,9 +1,9 @@
 //! Configuration: the defaults that a service embeds, then the file that `ROLLCALL_CONFIG` names, then the environment. A key
 //! is its variable's name in lower case. All errors are reported at once, each with the variable's name, before anything binds.
 
-use std::fmt;
+use std::{collections::HashMap, ffi::OsString, fmt};
 
-use config::{Config, Environment, File, FileFormat};
+use config::{Config, ConfigError, Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 
 /// All configuration errors, one sentence each.
@@ -17,6 +17,37 @@ impl fmt::Display for Problems {
     }
 }
 
+/// The variables that are keys of `defaults`, and those of them that cannot be read. Others are no business of this program.
+fn variables(
+    defaults: &str,
+    all: impl Iterator<Item = (OsString, OsString)>,
+) -> (HashMap<String, String>, Vec<String>) {
+    let is_key = |name: &str| defaults.lines().any(|line| line.split(" = ").next() == Some(name));
+    let mut problems = Vec::new();
+    let known = all.filter_map(|(name, value)| {
+        let key = name.to_str()?.to_lowercase();
+        if !is_key(&key) {
+            return None;
+        }
+        let value = value.into_string().map_err(|_| problems.push(format!("{} is not Unicode", key.to_uppercase())));
+        Some((key, value.ok()?))
+    });
+    let known = known.collect();
+    (known, problems)
+}
+
+/// What is wrong and where. The library adds the line itself.
+fn without_text(error: &ConfigError) -> String {
+    let text = error.to_string();
+    match error {
+        ConfigError::FileParse { uri, .. } => {
+            let first = text.lines().next().unwrap_or_default();
+            format!("{first} in {}", uri.as_deref().unwrap_or("the file"))
+        }
+        _ => text,
+    }
+}
+
 /// Reads values one by one and collects the problems.
 pub struct Reader {
     source: Config,
@@ -27,17 +58,18 @@ impl Reader {
     /// Opens the three sources. `defaults` is the service's embedded TOML, which has every key.
     ///
     /// # Errors
-    /// The file of `ROLLCALL_CONFIG` is missing or not TOML.
+    /// The file of `ROLLCALL_CONFIG` is missing or not TOML. What the file says is not repeated: it may have a password.
     pub fn open(defaults: &str) -> Result<Self, Problems> {
         let mut builder = Config::builder().add_source(File::from_str(defaults, FileFormat::Toml));
         if let Ok(path) = std::env::var("ROLLCALL_CONFIG") {
             builder = builder.add_source(File::new(&path, FileFormat::Toml));
         }
+        let (variables, problems) = variables(defaults, std::env::vars_os());
         let source = builder
-            .add_source(Environment::default().ignore_empty(true).try_parsing(false))
+            .add_source(Environment::default().ignore_empty(true).try_parsing(false).source(Some(variables)))
             .build()
-            .map_err(|error| Problems(vec![format!("ROLLCALL_CONFIG: {error}")]))?;
-        Ok(Self { source, problems: Vec::new() })
+            .map_err(|error| Problems(vec![format!("ROLLCALL_CONFIG: {}", without_text(&error))]))?;
+        Ok(Self { source, problems })
     }
 
     /// The value of `key`. If it cannot be read: the type's default, and a problem is recorded.
@@ -92,5 +124,31 @@ impl Reader {
     /// All problems that were recorded.
     pub fn finish<T>(self, value: T) -> Result<T, Problems> {
         if self.problems.is_empty() { Ok(value) } else { Err(Problems(self.problems)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    #[test]
+    fn of_the_environment_only_keys_are_read_and_none_is_repeated() {
+        let bytes = |text: &[u8]| OsString::from_vec(text.to_vec());
+        let all = [("REDIS_URL", &b"redis://:secret\xff@h"[..]), ("OTHER", b"\xff"), ("PORT", b"7"), ("URL", b"x")];
+        let all = all.map(|(name, value)| (OsString::from(name), bytes(value)));
+        let (known, problems) = variables("# url = 1\nport = 3000\nredis_url = \"a\"\n", all.into_iter());
+        assert_eq!(known, HashMap::from([("port".to_owned(), "7".to_owned())]));
+        assert_eq!(problems, ["REDIS_URL is not Unicode"]);
+    }
+
+    #[test]
+    fn what_a_broken_file_says_is_not_repeated() {
+        let file = File::from_str("port = 1\nredis_url = \"redis://:secret@h\n", FileFormat::Toml);
+        let error = Config::builder().add_source(file).build().unwrap_err();
+        assert!(error.to_string().contains("secret"));
+        let text = without_text(&error);
+        assert!(text.contains("line 2") && !text.contains("secret"), "{text}");
     }
 }

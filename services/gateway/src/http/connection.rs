@@ -17,14 +17,14 @@ use tokio::{
 
 use super::{
     address::Source,
-    connections::{Open, Place, TooMany},
+    connections::{Listing, Open, TooMany},
     traffic::Traffic,
 };
 
 /// A listed connection.
 pub(super) struct Connection {
     /// Before the stream: it is dropped before the descriptor is closed.
-    place: Place,
+    listing: Listing,
     stream: TcpStream,
     traffic: Traffic,
 }
@@ -40,14 +40,14 @@ impl Connection {
     ) -> Result<Self, (TcpStream, TooMany)> {
         let traffic = Traffic::new(silent);
         match open.add(&stream, traffic.flow(), source) {
-            Ok(place) => Ok(Self { place, stream, traffic }),
+            Ok(listing) => Ok(Self { listing, stream, traffic }),
             Err(too_many) => Err((stream, too_many)),
         }
     }
 
     /// Its number.
     pub(super) fn id(&self) -> u64 {
-        self.place.connection()
+        self.listing.connection()
     }
 
     /// Passes on the result of a write of `waiting` bytes. A client that neither takes nor sends anything is gone.
@@ -164,5 +164,20 @@ mod tests {
         assert!(!flow.has_ended());
         drop(connection);
         taking.await.unwrap();
+    }
+
+    /// One write waits all the time, as that of a WebSocket does: nothing but its timer wakes it.
+    #[tokio::test]
+    async fn a_client_that_vanishes_after_it_sent_something_is_gone() {
+        let (connection, mut client, _) = full().await;
+        let (mut reader, mut writer) = tokio::io::split(connection);
+        let writing = tokio::spawn(async move { writer.write(&[0]).await });
+        tokio::time::sleep(SILENT / 4).await;
+        client.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.unwrap();
+        reader.read_exact(&mut [0; 6]).await.unwrap();
+        let heard = Instant::now();
+        let error = timeout(3 * SILENT, writing).await.unwrap().unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(heard.elapsed() > SILENT / 2, "it counts from the last byte that it sent");
     }
 }

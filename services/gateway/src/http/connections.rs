@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsRawFd as _, RawFd},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,13 +23,12 @@ use crate::flow::Flow;
 /// The steps in which all connections are closed.
 const STEPS: u32 = 100;
 
-/// The open connections by number, at most so many. A connection is listed only while its descriptor is open: its [`Place`] is
+/// The open connections by number, at most so many. A connection is listed only while its descriptor is open: its [`Listing`] is
 /// dropped before the descriptor is closed. The default takes none.
 #[derive(Default)]
 pub(crate) struct Open {
     listed: Mutex<Listed>,
     next: AtomicU64,
-    is_closing: AtomicBool,
     most: usize,
     /// Connections that are not the WebSocket of a session, and the most of them that an address may have. WebSockets are
     /// limited as sessions.
@@ -55,8 +54,6 @@ impl Listed {
 
 struct Entry {
     descriptor: RawFd,
-    /// The step in which it is closed.
-    step: u32,
     flow: Arc<OnceLock<Arc<Flow>>>,
     /// The session whose WebSocket it is.
     session: Option<Sid>,
@@ -94,7 +91,7 @@ impl Open {
         stream: &TcpStream,
         flow: Arc<OnceLock<Arc<Flow>>>,
         source: Option<Source>,
-    ) -> Result<Place, TooMany> {
+    ) -> Result<Listing, TooMany> {
         let mut listed = self.lock();
         if listed.connections.len() >= self.most {
             return Err(TooMany::InAll);
@@ -104,11 +101,10 @@ impl Open {
             return Err(TooMany::OfAddress);
         }
         let connection = self.next.fetch_add(1, Ordering::Relaxed);
-        let step = if self.is_closing.load(Ordering::Relaxed) { STEPS } else { step_of(connection) };
-        let entry = Entry { descriptor: stream.as_raw_fd(), step, flow, session: None, counted: counted.flatten() };
+        let entry = Entry { descriptor: stream.as_raw_fd(), flow, session: None, counted: counted.flatten() };
         listed.connections.insert(connection, entry);
         drop(listed);
-        Ok(Place { open: Arc::clone(self), connection })
+        Ok(Listing { open: Arc::clone(self), connection })
     }
 
     /// The share of the most connections that is open.
@@ -116,13 +112,12 @@ impl Open {
         self.lock().connections.len() as f64 / self.most as f64
     }
 
-    /// Closes all connections evenly over `window`. Returns early when none is left. Those that come meanwhile are not closed: each
-    /// brings a request of a long-polling session whose turn has not come, which would be cut off at once.
-    pub(crate) async fn close_over(&self, window: Duration) {
-        self.is_closing.store(true, Ordering::Relaxed);
+    /// Closes all connections, including those that come meanwhile, evenly over `window`. Returns early when none is left and no
+    /// session `is_left`, which may be between two polls.
+    pub(crate) async fn close_over(&self, window: Duration, is_left: impl Fn() -> bool) {
         for step in 0..STEPS {
             self.close_up_to(step);
-            if self.lock().connections.is_empty() {
+            if self.lock().connections.is_empty() && !is_left() {
                 return;
             }
             sleep(window / STEPS).await;
@@ -135,7 +130,7 @@ impl Open {
     }
 
     fn close_up_to(&self, step: u32) {
-        self.lock().connections.values().filter(|entry| entry.step <= step).for_each(Entry::close);
+        self.lock().connections.iter().filter(|(id, _)| step_of(**id) <= step).for_each(|(_, entry)| entry.close());
     }
 
     /// Records that a connection is the WebSocket of a session.
@@ -189,20 +184,20 @@ fn step_of(id: u64) -> u32 {
     (id.wrapping_mul(61) % u64::from(STEPS)) as u32
 }
 
-/// A connection's place in the list.
-pub(super) struct Place {
+/// A connection's listing.
+pub(super) struct Listing {
     open: Arc<Open>,
     connection: u64,
 }
 
-impl Place {
+impl Listing {
     /// The connection's number.
     pub(super) fn connection(&self) -> u64 {
         self.connection
     }
 }
 
-impl Drop for Place {
+impl Drop for Listing {
     fn drop(&mut self) {
         self.open.remove(self.connection);
     }
@@ -217,12 +212,9 @@ pub(crate) struct Peer {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::Read as _,
-        net::{IpAddr, Ipv4Addr},
-    };
+    use std::net::{IpAddr, Ipv4Addr};
 
-    use tokio::net::TcpListener;
+    use tokio::{net::TcpListener, time::Instant};
 
     use super::*;
 
@@ -250,27 +242,14 @@ mod tests {
         let listed = open.lock();
         assert!(listed.websockets.is_empty() && listed.doubled.is_empty() && listed.connections.is_empty());
     }
+
     #[tokio::test(start_paused = true)]
-    async fn those_that_come_while_all_are_closed_are_closed_last() {
+    async fn closing_is_over_when_neither_connections_nor_sessions_are_left() {
         let open = Open::new(8, 8);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let connect = async || {
-            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            client.set_nonblocking(true).unwrap();
-            let (stream, _) = listener.accept().await.unwrap();
-            (client, open.add(&stream, Arc::default(), None).unwrap(), stream)
-        };
-        let is_closed = |mut client: &std::net::TcpStream| matches!(client.read(&mut [0]), Ok(0));
-        let (first, second) = (connect().await, connect().await);
-        let closing = tokio::spawn({
-            let open = Arc::clone(&open);
-            async move { open.close_over(Duration::from_secs(1)).await }
-        });
-        sleep(Duration::from_millis(995)).await;
-        let late = connect().await;
-        closing.await.unwrap();
-        assert!(is_closed(&first.0) && is_closed(&second.0) && !is_closed(&late.0));
-        open.close_all();
-        assert!(is_closed(&late.0));
+        let begun = Instant::now();
+        open.close_over(Duration::from_secs(2), || begun.elapsed() < Duration::from_millis(500)).await;
+        assert_eq!(begun.elapsed(), Duration::from_millis(500));
+        open.close_over(Duration::from_secs(2), || true).await;
+        assert_eq!(begun.elapsed(), Duration::from_millis(2500));
     }
 }

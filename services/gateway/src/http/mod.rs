@@ -1,6 +1,7 @@
 //! HTTP: pages, CORS and Socket.IO on one listener, and what may reach them. Each of these modules uses only earlier ones:
 //!
-//! - `address`: addresses as limits count them. `connections`: the list of TCP connections. `timed`: time limits of one.
+//! - `address`: addresses as limits count them. `connections`: the list of TCP connections. `timed`,
+//!   `linger`: time limits of one.
 //! - `refusals`: counts, logs and answers what is refused.
 //! - `gate`, `requests`, `origins`: which requests pass. `path`: where Socket.IO is. `proxies`: whose they are.
 //! - `asset`: files that are part of the program. `bundle`: the client for browsers. `playground`: a page to try it.

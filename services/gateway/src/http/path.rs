@@ -42,7 +42,8 @@ impl SocketIoPath {
         if segments.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
             return wrong("it has an empty segment, . or .., which no client sends");
         }
-        if PAGES.contains(&text) {
+        if PAGES.iter().any(|page| text.strip_prefix(page).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        {
             return wrong("the gateway serves a page of its own there");
         }
         Ok(Self(text.into()))
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_path_is_what_clients_send() {
-        for path in ["/socket.io", "/rt/socket.io", "/a", "/healthz/io", "/~x/v1.2_b-c"] {
+        for path in ["/socket.io", "/rt/socket.io", "/a", "/health/io", "/~x/v1.2_b-c"] {
             assert!(SocketIoPath::parse(path).is_ok(), "{path}");
         }
         for (path, advice) in [
@@ -101,6 +102,7 @@ mod tests {
             ("/rt//io", "empty segment"),
             ("/../rt", "empty segment"),
             ("/readyz", "page of its own"),
+            ("/playground/main.js", "page of its own"),
         ] {
             let problem = SocketIoPath::parse(path).unwrap_err();
             assert!(problem.contains(advice), "{path}: {problem}");

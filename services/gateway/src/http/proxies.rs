@@ -39,15 +39,22 @@ impl Proxies {
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let lines = headers.get_all(FORWARDED_FOR).iter().rev();
-        let mut hops = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+        // From the right, by bytes: what the client wrote itself may be no text.
+        let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         while self.trusts(client) {
-            match hops.next().map(|hop| hop.trim().parse::<IpAddr>()) {
-                Some(Ok(hop)) => client = hop.to_canonical(),
-                _ => break,
+            match hops.next().and_then(hop) {
+                Some(hop) => client = hop.to_canonical(),
+                None => break,
             }
         }
         client
     }
+}
+
+/// The address of one hop. Some proxies append the port.
+fn hop(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 /// Parses a network; a single address is a network of one.
@@ -68,12 +75,14 @@ pub(super) async fn resolve_client(State(proxies): State<Arc<Proxies>>, mut requ
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn client(trusted: &str, peer: &str, lines: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(FORWARDED_FOR, line.parse().unwrap());
+            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
         Proxies::parse(trusted).unwrap().client(peer.parse().unwrap(), &headers).to_string()
     }
@@ -93,6 +102,9 @@ mod tests {
         assert_eq!(client("10.0.0.1", "10.0.0.1", &["6.6.6.6, 1.2.3.4"]), "1.2.3.4");
         assert_eq!(client("10.0.0.1", "10.0.0.1", &["6.6.6.6", "1.2.3.4"]), "1.2.3.4");
         assert_eq!(client("10.0.0.0/24", "10.0.0.1", &["6.6.6.6, 1.2.3.4, 10.0.0.9"]), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", "10.0.0.1", &["\u{ff}, 1.2.3.4"]), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", "10.0.0.1", &["6.6.6.6, 1.2.3.4:80"]), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", "10.0.0.1", &["[2001:db8::1]:99"]), "2001:db8::1");
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub(super) async fn admit(State(sessions): State<Arc<Sessions>>, mut request: Re
     let Some(client) = address(&request).filter(|_| opens) else { return next.run(request).await };
     let source = Source::from(client);
     if let Some(Err(wait)) = sessions.rate.as_ref().map(|rate| rate.take(&source)) {
-        let why = "too many handshakes of this address";
+        let why = "too many handshakes of this address, or of new addresses";
         return refuse_for(wait, Refusal::AddressRate, StatusCode::TOO_MANY_REQUESTS, why, Some(client));
     }
     match sessions.admit(source) {

@@ -8,9 +8,7 @@ use axum::extract::Request;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use parking_lot::Mutex;
 
-use super::gate;
-
-use super::gate::is_socket_io;
+use super::gate::{is_socket_io, session_of};
 
 /// The headers that engineioxide reads, the first for a WebSocket, the second for a long poll. hyper has already read its own,
 /// and the CORS layer is outside of this one. A map of more than one header is five times as large.
@@ -44,7 +42,7 @@ pub(super) async fn slim(mut request: Request) -> Request {
     if let Ok(uri) = request.uri().to_string().parse::<Uri>() {
         *request.uri_mut() = uri;
     }
-    if gate::session_of(request.uri()).is_none()
+    if session_of(request.uri()).is_none()
         && let Some(agent) = UserAgent::of(request.headers())
     {
         request.extensions_mut().insert(agent);

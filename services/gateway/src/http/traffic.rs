@@ -32,7 +32,7 @@ pub(super) struct Traffic {
     silent: Duration,
     /// When it last sent something.
     heard: Instant,
-    /// When it is gone. Exists only while something waits for it.
+    /// When it may be gone. Exists only while something waits for it.
     gone: Option<Pin<Box<Sleep>>>,
 }
 
@@ -70,7 +70,6 @@ impl Traffic {
     /// These bytes were read.
     pub(super) fn read(&mut self, bytes: &[u8]) {
         self.heard = Instant::now();
-        self.gone = None;
         let Some(flow) = self.flow.get() else { return };
         let Brought { has_finished, others, pongs } = self.frames.read(bytes);
         if others > 0 {
@@ -101,6 +100,11 @@ impl Traffic {
         let Some(flow) = self.flow.get() else { return Poll::Pending };
         let gone = self.gone.get_or_insert_with(|| Box::pin(sleep_until(self.heard + self.silent)));
         ready!(gone.as_mut().poll(cx));
+        // It may have sent something since, which wakes only the reader.
+        while self.heard + self.silent > Instant::now() {
+            gone.as_mut().reset(self.heard + self.silent);
+            ready!(gone.as_mut().poll(cx));
+        }
         flow.end();
         Poll::Ready(())
     }

@@ -30,14 +30,8 @@ impl Store {
                     );
                 }
             }
-            Code::Unavailable if self.is_away.swap(true, Ordering::Relaxed) => {}
-            Code::Unavailable if begins_with(error, &TRANSIENT) => {
-                let error = error.details();
-                tracing::error!(error, what, "Redis refuses commands; clients are answered UNAVAILABLE (logged once until it works)");
-            }
-            Code::Unavailable => {
-                tracing::error!(%error, what, "Redis does not answer; clients are answered UNAVAILABLE (logged once until it answers)");
-            }
+            Code::Unavailable if self.is_away.load(Ordering::Relaxed) => {}
+            Code::Unavailable => self.away(what, error),
             Code::Overloaded => {
                 metrics::refused(Refusal::StoreMemory);
                 self.fullness.rejected(Level::Full, error.details());
@@ -49,6 +43,23 @@ impl Store {
             }
         });
         fault
+    }
+
+    /// Logs that Redis is away, once until it works. Reads may work while writes do not, so that it comes and goes with every command.
+    fn away(&self, what: &'static str, error: &fred::error::Error) {
+        let Some(suppressed) = self.unavailable.admit() else { return };
+        self.is_away.store(true, Ordering::Relaxed);
+        if begins_with(error, &TRANSIENT) {
+            let error = error.details();
+            tracing::error!(
+                error,
+                what,
+                suppressed,
+                "Redis refuses commands; clients are answered UNAVAILABLE (logged once until it works)"
+            );
+        } else {
+            tracing::error!(%error, what, suppressed, "Redis does not answer; clients are answered UNAVAILABLE (logged once until it answers)");
+        }
     }
 
     /// The answer to a write of metadata that Redis has the memory for, but only for presence.

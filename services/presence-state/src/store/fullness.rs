@@ -12,7 +12,7 @@ const NEARLY_FULL_ENDS: f64 = 0.75;
 pub(super) enum Level {
     /// For everything.
     #[default]
-    Room,
+    Enough,
     /// For presence and locks, not for more metadata.
     NearlyFull,
     /// For nothing new.
@@ -40,7 +40,7 @@ impl Fullness {
         let level = match (*now, ratio.unwrap_or(0.0)) {
             (Level::Full, ratio) if ratio >= FULL_ENDS => Level::Full,
             (Level::Full | Level::NearlyFull, ratio) if ratio >= NEARLY_FULL_ENDS => Level::NearlyFull,
-            _ => Level::Room,
+            _ => Level::Enough,
         };
         if *now != level {
             *now = level;
@@ -57,7 +57,7 @@ impl Fullness {
 
 fn log(level: Level, error: &str) {
     match level {
-        Level::Room => tracing::info!("Redis has memory again"),
+        Level::Enough => tracing::info!("Redis has memory again"),
         Level::NearlyFull => {
             tracing::warn!("Redis is over 80 % full; metadata that needs memory is rejected, presence goes on");
         }
@@ -79,15 +79,15 @@ mod tests {
             fullness.measured(ratio);
             fullness.level()
         };
-        assert_eq!(after(Some(1.2)), Level::Room, "nothing was rejected yet");
+        assert_eq!(after(Some(1.2)), Level::Enough, "nothing was rejected yet");
         fullness.rejected(Level::NearlyFull, "");
         assert_eq!(after(Some(0.9)), Level::NearlyFull);
         fullness.rejected(Level::Full, "OOM");
         fullness.rejected(Level::NearlyFull, "");
         assert_eq!([after(Some(1.0)), after(Some(0.96))], [Level::Full; 2]);
         assert_eq!([after(Some(0.9)), after(Some(0.79))], [Level::NearlyFull; 2]);
-        assert_eq!(after(Some(0.7)), Level::Room);
+        assert_eq!(after(Some(0.7)), Level::Enough);
         fullness.rejected(Level::Full, "OOM");
-        assert_eq!(after(None), Level::Room, "the limit was removed");
+        assert_eq!(after(None), Level::Enough, "the limit was removed");
     }
 }

@@ -73,6 +73,7 @@ pub struct Store {
     fullness: Fullness,
     rejected: LogLimit,
     moving: LogLimit,
+    unavailable: LogLimit,
     /// Rooms that are being cleared of members of gone gateways.
     clearing: Mutex<HashSet<RoomId>>,
     /// Runs work that goes on after its command was answered.
@@ -92,6 +93,7 @@ impl Store {
             fullness: Fullness::default(),
             rejected: LogLimit::default(),
             moving: LogLimit::default(),
+            unavailable: LogLimit::default(),
             clearing: Mutex::default(),
             tasks,
         }

@@ -29,8 +29,10 @@ const RENEW_EVERY: Duration = Duration::from_millis(750);
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// The answers of a server that is not the primary, or not yet. It keeps its connections open.
 const NO_PRIMARY: [&str; 3] = ["READONLY", "MASTERDOWN", "LOADING"];
-/// While no primary is found, new connections are opened this often: a name may lead to the new one a little later.
-const RECONNECT_EVERY: Duration = Duration::from_secs(1);
+/// While no primary is found, new connections are opened again after this time, as a name may lead to the new one a little later; then
+/// after twice the time each, as each has every room subscribed again.
+const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+const RECONNECT_AT_MOST: Duration = Duration::from_secs(8);
 /// The whole list is read again this often, as a safety net against missed changes. With 1,000 instances a list takes 190 µs of
 /// Redis' thread, and all renewals, each on a connection of its own, take 4.1 % of it (5.3 % at one every 0.5 s).
 const LIST_EVERY: Duration = Duration::from_secs(30);
@@ -52,8 +54,8 @@ pub(crate) struct Lease {
     /// Set once the inbox was received. Before that there is no lease: an instance that others find in the directory and cannot
     /// reach counts as gone.
     is_registered: bool,
-    /// When new connections were last opened, if the server is not the primary.
-    reconnected_at: Option<Instant>,
+    /// When new connections were last opened because the server is not the primary, and how long they are waited for.
+    reconnected: Option<(Instant, Duration)>,
     /// How many exchanges have failed since the last one that did not.
     failures: u32,
 }
@@ -92,7 +94,7 @@ impl Lease {
             listed_at: None,
             can_receive,
             is_registered: false,
-            reconnected_at: None,
+            reconnected: None,
             failures: 0,
         }
     }
@@ -114,7 +116,7 @@ impl Lease {
                     if directory.last_error.clear() {
                         tracing::info!("Redis answers again");
                     }
-                    self.reconnected_at = None;
+                    self.reconnected = None;
                     self.failures = 0;
                     directory.done.send_replace(number);
                 }
@@ -151,16 +153,19 @@ impl Lease {
     /// A primary that was demoted keeps its connections open, answers every write `READONLY`, and delivers no events. New connections
     /// find the new primary: by name, by Sentinel or by the cluster's slots.
     async fn find_primary(&mut self, error: &Error) {
-        if !NO_PRIMARY.iter().any(|code| error.details().starts_with(code)) {
-            self.reconnected_at = None;
+        // A cluster's slots are followed by `topology`, and new connections would be to all of its servers.
+        if self.link.is_clustered() || !NO_PRIMARY.iter().any(|code| error.details().starts_with(code)) {
             return;
         }
-        match self.reconnected_at {
-            Some(at) if at.elapsed() < RECONNECT_EVERY => return,
-            Some(_) => {}
-            None => tracing::warn!("this server is not the primary; opening new connections until one is"),
-        }
-        self.reconnected_at = Some(Instant::now());
+        let wait = match self.reconnected {
+            Some((at, wait)) if at.elapsed() < wait => return,
+            Some((_, wait)) => (2 * wait).min(RECONNECT_AT_MOST),
+            None => {
+                tracing::warn!("this server is not the primary; opening new connections until one is");
+                RECONNECT_AFTER
+            }
+        };
+        self.reconnected = Some((Instant::now(), wait));
         // fred answers only once it has reconnected, and goes on trying by itself.
         let both = future::join(
             self.link.commands.force_reconnection(),

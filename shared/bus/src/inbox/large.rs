@@ -1,8 +1,14 @@
 //! Large replies. The answer to a join has up to 8 MiB, which take 5 ms to read on an idle core, and eight of a room may be under way.
-//! They are read one after the other on a thread for blocking work, so that meanwhile events and other replies are delivered. The order of replies among each other and towards
-//! events says nothing: each goes to a task of its own.
+//! They are read one after the other on a thread for blocking work, so that meanwhile events and other replies are delivered. The order
+//! of replies among each other and towards events says nothing: each goes to a task of its own.
 
-use std::{panic::resume_unwind, sync::Arc};
+use std::{
+    panic::resume_unwind,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use fred::types::Message;
 use rollcall_protocol::envelope::Kind;
@@ -11,24 +17,41 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 /// From this size on a reply is large. A smaller one is read within a millisecond.
 const LARGE: usize = 256 * 1024;
 
-/// Where large replies wait. Each answers a request of this instance, so what requests may ask for bounds it.
+/// How many bytes of them wait at most. Beyond that they are read where they arrive, which holds up what is sent here.
+const MOST_WAITING: usize = 64 * 1024 * 1024;
+
+/// Where large replies wait.
 #[derive(Clone)]
-pub(crate) struct LargeReplies(mpsc::UnboundedSender<Message>);
+pub(crate) struct LargeReplies {
+    sender: mpsc::UnboundedSender<Message>,
+    bytes: Arc<AtomicUsize>,
+}
 
 /// The other end.
-pub(crate) struct Waiting(mpsc::UnboundedReceiver<Message>);
+pub(crate) struct Waiting {
+    receiver: mpsc::UnboundedReceiver<Message>,
+    bytes: Arc<AtomicUsize>,
+}
 
 impl LargeReplies {
     pub(crate) fn new() -> (Self, Waiting) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), Waiting(receiver))
+        let bytes = Arc::<AtomicUsize>::default();
+        (Self { sender, bytes: Arc::clone(&bytes) }, Waiting { receiver, bytes })
     }
 
-    /// Takes a message of the own inbox if it is a large reply; otherwise returns it.
+    /// Takes a message of the own inbox if it is a large reply and may wait; otherwise returns it.
     pub(super) fn take(&self, message: Message) -> Option<Message> {
-        let is_large =
-            message.value.as_bytes().is_some_and(|bytes| bytes.len() >= LARGE && Kind::of(bytes) == Some(Kind::Reply));
-        if is_large { self.0.send(message).err().map(|error| error.0) } else { Some(message) }
+        let Some(text) = message.value.as_bytes() else { return Some(message) };
+        let bytes = text.len();
+        if bytes < LARGE
+            || Kind::of(text) != Some(Kind::Reply)
+            || self.bytes.load(Ordering::Relaxed) + bytes > MOST_WAITING
+        {
+            return Some(message);
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.sender.send(message).err().map(|error| error.0)
     }
 }
 
@@ -36,7 +59,8 @@ impl Waiting {
     /// Reads them, forever.
     pub(crate) async fn read(mut self, resolve: impl Fn(&Message) + Send + Sync + 'static) {
         let resolve = Arc::new(resolve);
-        while let Some(message) = self.0.recv().await {
+        while let Some(message) = self.receiver.recv().await {
+            self.bytes.fetch_sub(message.value.as_bytes().map_or(0, <[u8]>::len), Ordering::Relaxed);
             let resolve = Arc::clone(&resolve);
             if let Err(error) = spawn_blocking(move || resolve(&message)).await
                 && let Ok(panic) = error.try_into_panic()
@@ -70,6 +94,23 @@ mod tests {
         {
             assert_eq!(large.take(message(kind, bytes)).is_none(), is_taken, "{kind} {bytes}");
         }
+    }
+
+    #[tokio::test]
+    async fn those_that_wait_are_bounded_in_bytes() {
+        let (large, waiting) = LargeReplies::new();
+        let taken = (0..1000).filter(|_| large.take(message("reply", 1024 * 1024)).is_none()).count();
+        assert!((60..64).contains(&taken), "{taken}");
+        let (read, mut wait_for_read) = mpsc::unbounded_channel();
+        let reader = tokio::spawn(waiting.read(move |_| {
+            let _ = read.send(());
+        }));
+        for _ in 0..taken {
+            wait_for_read.recv().await.unwrap();
+        }
+        assert!(large.take(message("reply", 1024 * 1024)).is_none(), "there is space again");
+        drop(large);
+        reader.await.unwrap();
     }
 
     #[tokio::test]

@@ -84,7 +84,7 @@ pub(crate) struct Watchdog {
 /// Whether a probe of the own inbox finds a receiver.
 enum Found {
     Receiver,
-    Nobody,
+    NoReceiver,
     /// Redis did not answer.
     NoAnswer,
 }
@@ -151,7 +151,7 @@ impl Watchdog {
                     some @ Replayed::Some(_) => self.link.subscriptions.invalidate(|channel| some.has(channel)),
                 }
                 // A cluster's slots are followed by `topology`.
-                if matches!(found, Found::Nobody) && !self.link.is_clustered() {
+                if matches!(found, Found::NoReceiver) && !self.link.is_clustered() {
                     self.leave_server().await;
                 }
                 return;
@@ -176,7 +176,7 @@ impl Watchdog {
                 Err(_) => return Found::NoAnswer,
             }
         }
-        Found::Nobody
+        Found::NoReceiver
     }
 
     /// Redis confirmed the subscription, and the server that takes commands does not have it: the subscription is at a primary that was

@@ -21,7 +21,7 @@ use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use crate::redis::reason;
+use crate::redis::{reason, redirected};
 
 /// Confirmations awaited together. They share the time limit of one command.
 const REPLAY_BATCH: usize = 512;
@@ -108,7 +108,7 @@ impl Subscriptions {
     /// Resolves when Redis has confirmed it.
     pub(crate) async fn subscribe(&self, channel: &str) -> Result<(), Error> {
         self.add(channel.to_owned());
-        self.client.ssubscribe(channel).await
+        redirected(|| self.client.ssubscribe(channel)).await
     }
 
     /// Removes the channel from the list at once. The future resolves when `SUNSUBSCRIBE` was sent, which Redis does not
@@ -124,7 +124,7 @@ impl Subscriptions {
                 return None;
             }
             // The SSUBSCRIBE of the new subscriber may have been sent first.
-            if let Err(error) = self.client.ssubscribe(&channel).await {
+            if let Err(error) = redirected(|| self.client.ssubscribe(&channel)).await {
                 tracing::debug!(%error, channel, "subscribing again failed");
             }
             Some(channel)

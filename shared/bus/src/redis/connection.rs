@@ -1,6 +1,6 @@
 //! One connection: its limits, and its life.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fred::{
     clients::Client,
@@ -19,6 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A peer that vanished without closing its connection (a pulled cable) is noticed after this time.
 const UNRESPONSIVE: Duration = Duration::from_secs(4);
 const RECONNECT_DELAY: Duration = Duration::from_millis(200);
+/// Between two starts of a task that ends soon after each.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
 const COMMAND_BUFFER: usize = 50_000;
 
 /// A client, and the task of the library that keeps its connections.
@@ -35,10 +37,12 @@ impl Connection {
         Ok(Self { client, task })
     }
 
-    /// Resolves when the connection cannot work, which only errors of the configuration can cause. The library's task also ends
-    /// after errors of single commands (F10 in `docs/internals/libraries.md`); then it is started again.
+    /// Resolves when the connection cannot work: the configuration is wrong, or the library's task panicked. That task also ends after
+    /// errors of single commands (F10 in `docs/internals/libraries.md`); then it is started again, ever later if it ends soon.
     pub(crate) async fn keep(mut self) {
+        let mut delay = RECONNECT_DELAY;
         loop {
+            let begun = Instant::now();
             match self.task.await {
                 Ok(Err(error)) if is_misconfigured(&error) => {
                     tracing::error!(%error, "Redis connection given up: the configuration cannot work");
@@ -49,10 +53,13 @@ impl Connection {
                     let error = ended.err().map(tracing::field::display);
                     tracing::warn!(error, "Redis connections closed by the library; opening new ones");
                 }
-                // It panicked.
-                Err(_) => return,
+                Err(panic) => {
+                    tracing::error!(%panic, "Redis connection given up");
+                    return;
+                }
             }
-            sleep(RECONNECT_DELAY).await;
+            delay = if begun.elapsed() > LONGEST_DELAY { RECONNECT_DELAY } else { (2 * delay).min(LONGEST_DELAY) };
+            sleep(delay).await;
             self.task = self.client.connect();
         }
     }

@@ -70,8 +70,8 @@ pub struct Leave {
     pub reason: Reason,
 }
 
-/// See [`Command::Restore`](super::Command::Restore). A record that is missing, or older than the gateway's copy, is written. One that equals the copy
-/// stays untouched, and so does one with a higher operation.
+/// See [`Command::Restore`](super::Command::Restore). A record that is missing, or older than the gateway's copy, is written. One that
+/// equals the copy stays untouched, and so does one with a higher operation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Restore {
     /// The room.

@@ -8,7 +8,7 @@ const LATENCY: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 const LIFETIME: [f64; 7] = [1.0, 10.0, 60.0, 600.0, 3_600.0, 14_400.0, 86_400.0];
 
 /// Boundaries in members of a room.
-const MEMBERS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0];
+const MEMBERS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 5_000.0, 10_000.0];
 
 /// Every instrument, created once.
 pub(super) struct Instruments {

@@ -25,6 +25,9 @@ impl<F: Fn(Result<(), String>) + Send + Sync> Client<F> {
             let named = variables.certificates(signal);
             let trusted = if named.is_empty() { rustls_native_certs::load_native_certs().certs } else { named };
             roots.add_parsable_certificates(trusted);
+            if roots.is_empty() {
+                return Err("this system trusts no certificates; name some with OTEL_EXPORTER_OTLP_CERTIFICATE or SSL_CERT_FILE".into());
+            }
         }
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?

@@ -44,7 +44,7 @@ impl Signal {
 type Check = fn(&str) -> Option<String>;
 
 /// The settings that are checked.
-const CHECKS: [(&str, Check); 6] = [
+const CHECKS: [(&str, Check); 7] = [
     ("ENDPOINT", |url| {
         let is_url = Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         (!is_url).then(|| "must be the collector's URL, http://host:4318 or https://host:4318".to_owned())
@@ -55,6 +55,10 @@ const CHECKS: [(&str, Check); 6] = [
     }),
     ("COMPRESSION", |compression| {
         (compression != "none").then(|| format!("is {compression}, but only none is supported"))
+    }),
+    ("TIMEOUT", |ms| {
+        let is_time = ms.parse::<u64>().is_ok_and(|ms| ms > 0);
+        (!is_time).then(|| format!("is {ms}, but must be a whole number of milliseconds above 0"))
     }),
     ("CERTIFICATE", |path| {
         read(path).is_none().then(|| format!("names {path}, which cannot be read or has no PEM certificate"))
@@ -155,6 +159,8 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file", "CERTIFICATE names /no/such/file"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/dev/null", "CERTIFICATE names /dev/null"),
             ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "key.pem", "CLIENT_KEY is set"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "TIMEOUT is 10s, but must be"),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0", "TRACES_TIMEOUT is 0, but must be"),
         ] {
             let said_of = problems(&[ENDPOINT, (name, value)]);
             assert!(said_of.len() == 1 && said_of[0].starts_with(said), "{name}={value}: {said_of:?}");
