@@ -5,7 +5,9 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { io } from 'socket.io-client';
 
-const secret = readFileSync(process.env.JWT_SECRET_FILE, 'utf8').trim();
+const { JWT_SECRET_FILE: file } = process.env;
+if (!file) throw new Error('JWT_SECRET_FILE has to name the file with the secret of the gateway');
+const secret = readFileSync(file, 'utf8').trim();
 const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
 // Any JWT library does the same.

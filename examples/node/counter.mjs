@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { io } from 'socket.io-client';
 
 const amount = Number(process.argv[2] ?? 1);
+if (!Number.isInteger(amount)) throw new Error(`the amount is a whole number, not ${process.argv[2]}`);
 const url = process.env.ROLLCALL_URL ?? 'http://127.0.0.1:3000';
 const token = process.env.ROLLCALL_TOKEN; // needed if the gateway has AUTH=jwt
 

@@ -18,7 +18,7 @@ use crate::auth::revocations_kept;
 const USAGE: &str = "\
 Usage: presence-gateway revoke --sub USER | --jti ID [--issued-before SECONDS]
 
-  --sub            all tokens of a user that were issued until now
+  --sub            all tokens of a user that were issued until 10 s from now
   --jti            the token with this id
   --issued-before  only tokens that were issued before this time, in seconds since 1970; not with --jti
 
