@@ -63,6 +63,7 @@ need_ports() {
   case ${HOST:-127.0.0.1} in
     0.0.0.0) reach=127.0.0.1 ;;
     ::) reach=::1 ;;
+    *[!0-9a-fA-F.:]*) die "HOST must be an IP address, such as 127.0.0.1 or 0.0.0.0, not '$HOST'" ;;
     *) reach=${HOST:-127.0.0.1} ;;
   esac
   case $PORT in

@@ -136,6 +136,13 @@ scenario('kill -9 of the script itself', async ({ up }) => {
   await nothingLeft(dev);
 });
 
+scenario('a HOST that is a name: one sentence, before anything is built', async ({ up }) => {
+  const dev = up([], { HOST: 'localhost' });
+  assert.deepEqual(await ended(dev), { code: 1, signal: null });
+  assert.match(dev.stderr, /^dev: HOST must be an IP address, [^\n]*\n$/);
+  await nothingLeft(dev);
+});
+
 scenario('a port in use: one sentence, at once', async ({ up }) => {
   const stranger = createServer().listen(0, '127.0.0.1');
   await until('the stranger to listen', () => stranger.listening);

@@ -25,14 +25,20 @@ pub(crate) struct Grant {
     allow: Vec<String>,
 }
 
+/// The rights that a gateway knows. It refuses a token with any other.
+const RIGHTS: [&str; 5] = ["join", "observe", "metadata:read", "metadata:write", "lock"];
+
 impl Grant {
-    /// Reads `PATTERN=RIGHT,RIGHT`. A gateway checks both: a room's name may have `=`, a right has none.
+    /// Reads `PATTERN=RIGHT,RIGHT`. A room's name may have `=`, a right has none.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (room, rights) = text
             .rsplit_once('=')
             .filter(|(room, rights)| !room.is_empty() && !rights.is_empty())
             .ok_or_else(|| format!("--room must be like 'doc:*=join,lock', not '{text}'"))?;
-        let allow = rights.split(',').map(|right| right.trim().to_owned()).collect();
+        let allow: Vec<_> = rights.split(',').map(|right| right.trim().to_owned()).collect();
+        if let Some(unknown) = allow.iter().find(|right| !RIGHTS.contains(&right.as_str())) {
+            return Err(format!("there is no right '{unknown}'; there are {}", RIGHTS.join(", ")));
+        }
         Ok(Self { room: room.to_owned(), allow })
     }
 }
@@ -66,7 +72,7 @@ mod tests {
         };
         assert_eq!(Grant::parse("doc:*=join,lock"), Ok(grant("doc:*", &["join", "lock"])));
         assert_eq!(Grant::parse("a=b=metadata:read, observe"), Ok(grant("a=b", &["metadata:read", "observe"])));
-        for text in ["", "doc", "=join", "doc="] {
+        for text in ["", "doc", "=join", "doc=", "doc=joins", "doc=join,"] {
             assert!(Grant::parse(text).is_err(), "{text}");
         }
     }
