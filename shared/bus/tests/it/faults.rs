@@ -113,10 +113,11 @@ async fn a_refusal_is_not_silence_and_is_reported_in_redis_own_words() {
     // A replica of no one: it refuses writes and answers everything else.
     site.custom("REPLICAOF", &["127.0.0.1", "1"]).await;
     let said = until("it is unready", async || site.gateway.bus.check_redis().err()).await;
-    assert!(said.starts_with("READONLY"), "{said}");
+    // New connections are being opened, so it may be between two of them.
+    assert!(said.trim_start_matches("not connected: ").starts_with("READONLY"), "{said}");
     until("the lease is old", async || site.gateway.bus.lease_age().filter(|age| age.as_millis() > 2_000)).await;
     assert_eq!(why(&site.gateway), Some(Why::Silence), "no one can renew");
-    // New connections are opened every second, for another server may be the primary by then.
+    // New connections are opened again and again, for another server may be the primary by then.
     until("it is not silent", async || site.call("room").await.ok()).await;
     drop(state);
     site.custom("REPLICAOF", &["NO", "ONE"]).await;
