@@ -45,7 +45,7 @@ scenario('a client that reads nothing, and whose connection is full, is gone aft
   assert.ok(Date.now() - begun < 7000, 'the machine was too slow for this test');
   const leave = await writers[0].receives({ type: 'leave', userId: 'dead' }, 30_000);
   assert.equal(leave.reason, 'disconnected');
-  // Its ping ends it after 8 s. On a busy machine it was the 10 s of a client that stays behind in three of some twenty runs, for a
+  // Its ping ends it after 8 s. On a busy machine it was the 10 s of a client that stays behind in two of some twenty runs, for a
   // reason that is not known; http/connection.rs tests the ping alone.
   const took = Date.now() - begun;
   assert.ok(took < 13_000, `${took} ms`);
