@@ -1,14 +1,12 @@
 // What one client can cost before it is in a namespace: slow, large and many requests, connections and sessions; pages from elsewhere.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { test as plainTest } from 'node:test';
 import { WebSocket } from 'ws';
 
 import { TRANSPORTS } from '../harness/client.mjs';
+import { gatewayAlone } from '../harness/gateway-alone.mjs';
 import { RawConnection, head } from '../harness/raw-http.mjs';
 import { scenario } from '../harness/scenario.mjs';
-import { Service } from '../harness/service.mjs';
-import { GATEWAY } from '../harness/system.mjs';
 import { holds, until, withTimeout } from '../harness/until.mjs';
 
 const POLLING = '/socket.io/?EIO=4&transport=polling';
@@ -18,20 +16,7 @@ const ENTER = '40\x1e3';
 const PROXY = { TRUSTED_PROXIES: '127.0.0.0/8' };
 const from = (address) => ({ headers: { 'x-forwarded-for': address } });
 
-// A gateway alone: none of this needs Redis.
-function gateway(name, env, body, timeout = 60_000) {
-  plainTest(name, { timeout }, async (t) => {
-    const service = await Service.listening(GATEWAY, { REDIS_URL: 'redis://127.0.0.1:1', ADDRESS_HANDSHAKES_PER_S: '100', ...env });
-    try {
-      await body(service);
-    } catch (error) {
-      t.diagnostic(service.child.report());
-      throw error;
-    } finally {
-      await service.kill();
-    }
-  });
-}
+const gateway = (name, env, ...rest) => gatewayAlone(name, { ADDRESS_HANDSHAKES_PER_S: '100', ...env }, ...rest);
 
 async function handshake(service, options) {
   const answer = await service.get(POLLING, { signal: AbortSignal.timeout(10_000), ...options });

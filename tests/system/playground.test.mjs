@@ -7,9 +7,10 @@ import { createContext, runInContext } from 'node:vm';
 import { WebSocket } from 'ws';
 
 import { Edge, missing } from '../harness/edge.mjs';
+import { gatewayAlone } from '../harness/gateway-alone.mjs';
 import { RawConnection } from '../harness/raw-http.mjs';
 import { scenario } from '../harness/scenario.mjs';
-import { Service, spawnService } from '../harness/service.mjs';
+import { spawnService } from '../harness/service.mjs';
 import { GATEWAY } from '../harness/system.mjs';
 import { until, withTimeout } from '../harness/until.mjs';
 
@@ -20,27 +21,12 @@ const BUNDLES = ['/socket.io/socket.io.js', '/socket.io/socket.io.min.js'];
 const POLLING = '/socket.io/?EIO=4&transport=polling';
 const ON = { PLAYGROUND: 'on' };
 
-// A gateway alone: none of this needs Redis.
-function gateway(name, env, body) {
-  test(name, { timeout: 60_000 }, async (t) => {
-    const service = await Service.listening(GATEWAY, { REDIS_URL: 'redis://127.0.0.1:1', ...env });
-    try {
-      await body(service);
-    } catch (error) {
-      t.diagnostic(service.child.report());
-      throw error;
-    } finally {
-      await service.kill();
-    }
-  });
-}
-
 test('the client that is checked in is the npm package that the tests use, with its license', () => {
   assert.ok(read(`${ASSETS}/socket.io.min.js`).equals(read(`${PACKAGE}/dist/socket.io.min.js`)), 'see services/gateway/assets/README.md');
   assert.ok(read(`${ASSETS}/socket.io.LICENSE`).equals(read(`${PACKAGE}/LICENSE`)));
 });
 
-gateway('the client is served by both of its names, also without the page, and works', {}, async (service) => {
+gatewayAlone('the client is served by both of its names, also without the page, and works', {}, async (service) => {
   const { version } = JSON.parse(read(`${PACKAGE}/package.json`));
   for (const path of BUNDLES) {
     const { status, headers, body } = await service.get(path);
@@ -65,7 +51,7 @@ gateway('the client is served by both of its names, also without the page, and w
   }
 });
 
-gateway('HEAD has the headers of GET and no body; what a browser has already is not sent again', ON, async (service) => {
+gatewayAlone('HEAD has the headers of GET and no body; what a browser has already is not sent again', ON, async (service) => {
   for (const path of ['/', '/playground/main.js', ...BUNDLES]) {
     const { headers, body } = await service.get(path);
     const asked = await RawConnection.ask(service, { method: 'HEAD', path });
@@ -85,7 +71,7 @@ gateway('HEAD has the headers of GET and no body; what a browser has already is 
 
 const ONE = { MAX_SESSIONS: '1', ADDRESS_HANDSHAKES_PER_S: '1' };
 
-gateway('asking for the client begins no session, and is no handshake', ONE, async (service) => {
+gatewayAlone('asking for the client begins no session, and is no handshake', ONE, async (service) => {
   const begin = `${BUNDLES[0]}?EIO=4&transport=polling`;
   for (let n = 0; n < 30; n += 1) {
     const { status, headers } = await service.get(begin);
@@ -101,12 +87,12 @@ gateway('asking for the client begins no session, and is no handshake', ONE, asy
 
 const NAMED = { CORS_ORIGINS: 'https://a.example' };
 
-gateway('pages of origins that are not named are refused it, as everything of Socket.IO', NAMED, async (service) => {
+gatewayAlone('pages of origins that are not named are refused it, as everything of Socket.IO', NAMED, async (service) => {
   const from = async (origin) => (await service.get(BUNDLES[0], { headers: { origin } })).status;
   assert.deepEqual([await from('https://a.example'), await from('https://b.example')], [200, 403]);
 });
 
-gateway('where the page is off, / says what this is', {}, async (service) => {
+gatewayAlone('where the page is off, / says what this is', {}, async (service) => {
   const { status, headers, body } = await service.get('/');
   assert.deepEqual([status, headers.get('content-type')], [404, 'text/plain; charset=utf-8']);
   assert.match(body, /^This is a Rollcall gateway, for Socket\.IO clients\./);
@@ -115,7 +101,7 @@ gateway('where the page is off, / says what this is', {}, async (service) => {
 
 const WITH_TRACES = { ...ON, PLAYGROUND_TRACES: 'http://127.0.0.1:16686/' };
 
-gateway('where it is on, it is a page that may load and reach only this gateway', WITH_TRACES, async (service) => {
+gatewayAlone('where it is on, it is a page that may load and reach only this gateway', WITH_TRACES, async (service) => {
   const { status, headers, body } = await service.get('/');
   assert.deepEqual([status, headers.get('content-type')], [200, 'text/html; charset=utf-8']);
   const rules = headers.get('content-security-policy').split('; ').map((rule) => rule.match(/(\S+) (.*)/).slice(1));

@@ -151,7 +151,7 @@ impl Lease {
     }
 
     /// A primary that was demoted keeps its connections open, answers every write `READONLY`, and delivers no events. New connections
-    /// find the new primary: by name, by Sentinel or by the cluster's slots.
+    /// find the new primary, by name or by Sentinel.
     async fn find_primary(&mut self, error: &Error) {
         // A cluster's slots are followed by `topology`, and new connections would be to all of its servers.
         if self.link.is_clustered() || !NO_PRIMARY.iter().any(|code| error.details().starts_with(code)) {
