@@ -121,7 +121,8 @@ impl Backlog {
         self.debtors.lock().open.push(Listed { flow: Arc::downgrade(flow), debtor, taken, since: Instant::now() });
     }
 
-    pub(super) fn look(&self, now: Instant) {
+    /// Closes the sessions that have to be closed.
+    pub(crate) fn look(&self, now: Instant) {
         self.choose(now).into_iter().for_each(|(debtor, refusal)| debtor.close(refusal));
     }
 

@@ -158,6 +158,8 @@ impl Outlet {
         if pending.flusher.is_none() {
             pending.flusher = Some(OwnedTask::spawn(flush(Arc::downgrade(self))));
         }
+        drop(pending);
+        self.list();
     }
 
     /// Closes the transport of a client that does not take what it must not miss, so that it reconnects.
@@ -291,5 +293,23 @@ async fn disconnect(socket: Weak<Socket>) {
             return;
         }
         sleep(jitter(CLOSE_EVERY)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::backlog::Backlog;
+
+    #[tokio::test]
+    async fn a_client_that_owes_nothing_but_acknowledgements_is_closed_when_the_process_is_over_its_budget() {
+        let backlog = Backlog::new(64 * 1024);
+        let transports = Transports::new(Arc::default(), Arc::clone(&backlog));
+        let flow = Flow::new(&backlog);
+        let outlet = Outlet::new("c1".into(), Weak::new(), Sid::new(), transports, flow);
+        outlet.keep(1, RawValue::from_string(format!("\"{}\"", "x".repeat(70_000))).unwrap());
+        backlog.look(Instant::now());
+        assert!(!outlet.is_open());
+        assert_eq!(backlog.waiting(), 0);
     }
 }
