@@ -14,7 +14,7 @@ use rollcall_service::Tasks;
 use rollcall_telemetry::metrics::{self, Reading, Refusal};
 use tokio::{select, sync::Notify, time::sleep};
 
-use super::{Flow, large::Line, outward::DEBTOR_BYTES};
+use super::{Flow, large::Line, outward::DEBTOR_BYTES, pace::Pace};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The pause between two looks while the process is over its budget.
@@ -35,6 +35,8 @@ pub(crate) struct Backlog {
     waiting: AtomicUsize,
     /// Large answers that are to be built. What they reserve counts as waiting.
     pub(super) line: Line,
+    /// Large work waits for it.
+    pub(crate) pace: Pace,
     exceeded: Notify,
     debtors: Mutex<Debtors>,
 }
@@ -61,15 +63,20 @@ impl Backlog {
             most,
             waiting: AtomicUsize::new(0),
             line: Line::default(),
+            pace: Pace::new(),
             exceeded: Notify::new(),
             debtors: Mutex::default(),
         })
     }
 
-    /// Starts to look for sessions that have to be closed, and registers the metric.
+    /// Starts to look for sessions that have to be closed, and whether large work has to wait, and registers the metrics.
     pub(crate) fn start(self: &Arc<Self>, tasks: &Tasks) {
         let backlog = Arc::clone(self);
         metrics::observe(Reading::OutwardWaiting, move || Some(backlog.waiting() as f64));
+        let backlog = Arc::clone(self);
+        metrics::observe(Reading::LargeWaiting, move || Some(backlog.pace.waiting() as f64));
+        let backlog = Arc::clone(self);
+        tasks.spawn_permanent("pace", async move { backlog.pace.look().await });
         let backlog = Arc::clone(self);
         tasks.spawn_permanent("backlog", async move {
             loop {

@@ -63,6 +63,7 @@ impl Backlog {
         if bytes > 0 {
             let line = &self.line;
             let _turn = line.turn.lock().await;
+            self.pace.turn(answer_bytes).await;
             let mut short = None;
             while line.reserved() > 0 && self.waiting().saturating_add(bytes) > self.most() {
                 short.get_or_insert_with(|| Short(line));

@@ -4,7 +4,7 @@
 //!
 //! - `rate`: token buckets. `keyed`: one for each of many names. `memory`: the memory limit of the process.
 //! - `budgets`: the settings. `outward`: the bytes that wait for one session. `backlog`: those of all sessions, and who is closed if
-//!   they are too many. `large`: the line of answers that are large.
+//!   they are too many. `large`: room for answers that are large. `pace`: how much large work is done at a time.
 //! - Here: [`Flow`], and when its session is read from.
 
 pub(crate) mod backlog;
@@ -13,6 +13,7 @@ pub(crate) mod keyed;
 pub(crate) mod large;
 pub(crate) mod memory;
 pub(crate) mod outward;
+pub(crate) mod pace;
 pub(crate) mod rate;
 #[cfg(test)]
 mod tests;

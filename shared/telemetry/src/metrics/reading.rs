@@ -17,6 +17,8 @@ pub enum Reading {
     LocksWaiting,
     /// Bytes of a gateway that wait for its clients, with the buffers that stay as large as a client's largest message.
     OutwardWaiting,
+    /// Large requests of a gateway that wait because small ones are answered late.
+    LargeWaiting,
     /// Commands that wait or are being carried out.
     CommandsWaiting,
     /// Requests that are not answered yet.
@@ -74,6 +76,7 @@ impl Reading {
             Reading::LocksHeld => (Gauge, "lock.held", "{lock}", "Locks that sockets of this gateway hold."),
             Reading::LocksWaiting => (Gauge, "lock.waiting", "{lock}", "Locks that sockets of this gateway wait for."),
             Reading::OutwardWaiting => (Gauge, "presence.outward.waiting", "By", "Bytes that wait for clients."),
+            Reading::LargeWaiting => (Gauge, "presence.large.waiting", "{request}", "Large requests that wait."),
             Reading::CommandsWaiting => (Gauge, "presence.commands.waiting", "{command}", "Commands not yet answered."),
             Reading::RequestsPending => (Gauge, "bus.requests.pending", "{request}", "Requests not yet answered."),
             Reading::SubscriptionStale => {

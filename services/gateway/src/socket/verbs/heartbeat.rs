@@ -1,5 +1,7 @@
 //! `presence:heartbeat` that is not answered at once: with a patch, with a higher epoch, or of a member whose record is gone.
 
+use std::time::Instant;
+
 use rollcall_protocol::{
     Code, Fault, RoomId,
     client::HeartbeatAnswer,
@@ -63,6 +65,8 @@ async fn beat(
     if let Some(state) = &merged {
         span.record("presence.state_bytes", state.get().len() as i64);
     }
+    let pace = &client.outlet.flow().backlog().pace;
+    pace.wait(merged.as_ref().map_or(0, |state| state.get().len())).await?;
     let op = session.next_op_number();
     if session.has_expired() {
         return restore(client, own, op, epoch, merged, span).await.map(Some);
@@ -77,7 +81,9 @@ async fn beat(
         info: own.info.clone().filter(|_| merged.is_some()),
         state: merged.clone(),
     });
+    let asked = Instant::now();
     let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await;
+    pace.answered(asked.elapsed());
     let raises_epoch = epoch.is_some_and(|epoch| epoch > own.epoch);
     let reply = reply.inspect_err(|_| was_not_answered(client, &own.room, Unanswered { op, raises_epoch }))?;
     match &*reply.outcome {

@@ -59,12 +59,15 @@ pub(in crate::socket) async fn join(
         }
         _ => {}
     }
+    let backlog = client.outlet.flow().backlog();
+    if let Err(fault) = backlog.pace.wait(state.get().len()).await {
+        return ack.reject(&fault);
+    }
     let rejoins = before.as_ref().is_some_and(|own| own.joined);
     let entering = match client.gateway.relay.enter(&room, ack.span()).await {
         Ok(entering) => entering,
         Err(fault) => return ack.reject(&fault),
     };
-    let backlog = client.outlet.flow().backlog();
     let wait = async { (entering.turn().await, backlog.reserve(entering.answer_bytes()).await) };
     let Ok((_turn, room_to_answer)) = timeout(ROOM_WITHIN, wait).await else {
         metrics::refused(Refusal::ProcessBacklog);

@@ -35,15 +35,35 @@ pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, as
         MetadataAsk::Clear(write) => Act::Clear(change(client, write)),
         MetadataAsk::Get => Act::Get,
     };
+    let pace = &client.outlet.flow().backlog().pace;
+    let (is_get, bytes) = (matches!(act, Act::Get), bytes(&act));
+    if let Err(fault) = pace.wait(bytes).await {
+        return ack.reject(&fault);
+    }
     let command = Command::Metadata(Metadata { channel: channel.clone(), act });
     let trace = TraceContext::of(ack.span());
     match client.gateway.bus.call(&command, trace).await {
         Ok(reply) => match &*reply.outcome {
-            Outcome::Record(record) => ack.send(&translate::answer::channel(&channel, record)),
+            Outcome::Record(record) => {
+                if is_get && let Err(fault) = pace.wait(record.bytes()).await {
+                    return ack.reject(&fault);
+                }
+                ack.send(&translate::answer::channel(&channel, record));
+            }
             Outcome::Rejected(rejected) => ack.reject(&rejection(rejected)),
             _ => ack.reject(&Fault::unexpected()),
         },
         Err(fault) => ack.reject(&fault),
+    }
+}
+
+/// The bytes of the values that are written.
+fn bytes(act: &Act) -> usize {
+    match act {
+        Act::Set(change) | Act::Update(change) | Act::Remove(change) | Act::Clear(change) | Act::Renew(change) => {
+            change.items.iter().map(|item| item.value.as_ref().map_or(0, |value| value.get().len())).sum()
+        }
+        Act::Get => 0,
     }
 }
 

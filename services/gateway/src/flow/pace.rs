@@ -1,0 +1,224 @@
+//! Large work goes at the pace that this process, and what is behind it, can bear. Answers of 255 KB for a thousand sockets, or writes
+//! of 60 KB from hundreds, are within the budgets of each of them and take all the CPU there is; everyone's small requests would wait
+//! behind them. So large work waits in one line for a bucket of bytes, whose rate grows while small requests are answered in time and
+//! halves when they are not: additive increase and multiplicative decrease, as TCP finds its rate. Nothing measures while nothing is
+//! large.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use rollcall_protocol::{Code, Fault};
+use rollcall_telemetry::metrics::{self, Refusal};
+use tokio::{
+    sync::{Mutex as Turn, Notify},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::count::Count;
+
+/// Smaller work does not wait.
+const LARGE: usize = 8 * 1024;
+/// The time between two looks.
+const TICK: Duration = Duration::from_millis(10);
+/// The process is late if a timer ends this long after its time.
+const LATE: Duration = Duration::from_millis(10);
+/// What is behind it is late if it answers a small request after this time. On a quiet machine 99 of 100 take 18 ms or less.
+const SLOW: Duration = Duration::from_millis(40);
+/// The rates, in bytes per second. The least keeps large work going on a machine that is late whatever this process does.
+const LEAST: f64 = 8e6;
+const MOST: f64 = 512e6;
+/// What a tick in time adds: from the least to the most in a second.
+const STEP: f64 = 5e6;
+/// Nothing waits in the line for longer.
+const WITHIN: Duration = Duration::from_secs(5);
+/// Looks go on for so long after the last large work.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The line of large work.
+pub(crate) struct Pace {
+    /// Held by the first in the line.
+    turn: Turn<()>,
+    bucket: Mutex<Bucket>,
+    /// Notified by each tick, and to start looking.
+    ticked: Notify,
+    wanted: Notify,
+    /// The longest that a small request took since the last tick, in nanoseconds.
+    slowest_ns: AtomicU64,
+    waiting: Count,
+}
+
+/// What may go now. Bytes may be owed: one piece of work is never divided.
+#[derive(Debug)]
+struct Bucket {
+    per_s: f64,
+    bytes: f64,
+    used_at: Instant,
+}
+
+impl Bucket {
+    /// Some time went by, in which small requests were in time or not.
+    fn tick(&mut self, time: Duration, in_time: bool) {
+        self.per_s = if in_time { (self.per_s + STEP).min(MOST) } else { (self.per_s / 2.0).max(LEAST) };
+        self.bytes = (self.bytes + self.per_s * time.as_secs_f64()).min(self.per_s * TICK.as_secs_f64());
+    }
+
+    /// Whether the first in the line may go.
+    fn take(&mut self, bytes: usize, now: Instant) -> bool {
+        self.used_at = now;
+        let may_go = self.bytes > 0.0;
+        if may_go {
+            self.bytes -= bytes as f64;
+        }
+        may_go
+    }
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        let bucket = Bucket { per_s: MOST / 4.0, bytes: 1.0, used_at: Instant::now() };
+        Self {
+            turn: Turn::default(),
+            bucket: Mutex::new(bucket),
+            ticked: Notify::new(),
+            wanted: Notify::new(),
+            slowest_ns: AtomicU64::new(0),
+            waiting: Count::default(),
+        }
+    }
+
+    /// Looks whether small requests are in time, forever, while there is large work.
+    pub(super) async fn look(&self) {
+        loop {
+            self.wanted.notified().await;
+            self.slowest_ns.store(0, Ordering::Relaxed);
+            let mut last = Instant::now();
+            while last.duration_since(self.bucket.lock().used_at) < LINGER {
+                sleep(TICK).await;
+                let time = last.elapsed();
+                let slowest = Duration::from_nanos(self.slowest_ns.swap(0, Ordering::Relaxed));
+                self.bucket.lock().tick(time, time < TICK + LATE && slowest < SLOW);
+                self.ticked.notify_waiters();
+                last += time;
+            }
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.get()
+    }
+
+    /// A small request was answered in this time.
+    pub(crate) fn answered(&self, time: Duration) {
+        self.slowest_ns.fetch_max(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Waits until work of so many bytes may be done.
+    ///
+    /// # Errors
+    /// `OVERLOADED` after 5 s.
+    pub(crate) async fn wait(&self, bytes: usize) -> Result<(), Fault> {
+        if bytes < LARGE {
+            return Ok(());
+        }
+        timeout(WITHIN, self.turn(bytes)).await.map_err(|_| {
+            metrics::refused(Refusal::ProcessBacklog);
+            Fault::new(Code::Overloaded, "too many large requests are under way; try again later")
+        })
+    }
+
+    /// The same without a limit of time, for what is under way already.
+    pub(super) async fn turn(&self, bytes: usize) {
+        let _counted = self.waiting.one_more();
+        let _turn = self.turn.lock().await;
+        loop {
+            let ticked = self.ticked.notified();
+            if self.bucket.lock().take(bytes, Instant::now()) {
+                return self.wanted.notify_one();
+            }
+            self.wanted.notify_one();
+            ticked.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn bucket(per_s: f64) -> Bucket {
+        Bucket { per_s, bytes: 1.0, used_at: Instant::now() }
+    }
+
+    #[test]
+    fn the_rate_grows_while_small_requests_are_in_time_and_halves_when_they_are_not() {
+        let mut bucket = bucket(LEAST);
+        (0..100).for_each(|_| bucket.tick(TICK, true));
+        assert!(bucket.per_s > 0.9 * MOST, "{bucket:?}");
+        bucket.tick(TICK, false);
+        assert!(bucket.per_s < MOST / 2.0);
+        (0..100).for_each(|_| bucket.tick(TICK, false));
+        assert_eq!(bucket.per_s, LEAST);
+        (0..200).for_each(|_| bucket.tick(TICK, true));
+        assert_eq!(bucket.per_s, MOST);
+    }
+
+    #[test]
+    fn what_is_larger_than_a_tick_goes_and_what_follows_waits_for_its_bytes() {
+        let (mut bucket, now) = (bucket(LEAST), Instant::now());
+        assert!(bucket.take(1_000_000, now) && !bucket.take(1, now));
+        (0..11).for_each(|_| bucket.tick(TICK, false));
+        assert!(!bucket.take(1, now), "0.88 of 1 MB are paid");
+        (0..2).for_each(|_| bucket.tick(TICK, false));
+        assert!(bucket.take(1, now));
+        bucket.tick(Duration::from_secs(60), false);
+        assert!(bucket.bytes <= LEAST * TICK.as_secs_f64(), "a pause saves up no more than one tick");
+    }
+
+    /// Whether `bytes` may go at once.
+    async fn goes(pace: &Pace, bytes: usize) -> bool {
+        timeout(Duration::ZERO, pace.wait(bytes)).await.is_ok_and(|result| result.is_ok())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_work_waits_while_small_requests_are_late_and_small_work_never_does() {
+        let pace = Arc::new(Pace::new());
+        let looks = tokio::spawn({
+            let pace = Arc::clone(&pace);
+            async move { pace.look().await }
+        });
+        assert!(goes(&pace, 10 << 20).await, "the first one");
+        assert!(!goes(&pace, LARGE).await && goes(&pace, LARGE - 1).await);
+        // Small requests are late all the time, so 8 MB a second are left.
+        let late = tokio::spawn({
+            let pace = Arc::clone(&pace);
+            async move {
+                loop {
+                    pace.answered(SLOW);
+                    sleep(TICK / 2).await;
+                }
+            }
+        });
+        pace.wait(16_000_000).await.unwrap();
+        let waits = [(); 2].map(|()| {
+            let pace = Arc::clone(&pace);
+            tokio::spawn(async move { pace.wait(32_000_000).await })
+        });
+        let [first, second] = waits;
+        let asked = Instant::now();
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        assert!(first.is_ok() != second.is_ok(), "one goes after 2 s, the other would after 6 s");
+        assert!((WITHIN..WITHIN + TICK).contains(&asked.elapsed()));
+        late.abort();
+        sleep(WITHIN).await;
+        let calm = Instant::now();
+        pace.wait(LARGE).await.unwrap();
+        assert!(calm.elapsed() < 2 * TICK, "no one waits on a calm machine");
+        looks.abort();
+    }
+}
