@@ -77,6 +77,24 @@ test('names are unique, short enough, and carry the release', () => {
   assert.equal(rendered.default.one('Deployment', 'gateway').metadata.name, `${RELEASE}-rollcall-gateway`);
 });
 
+test('names that YAML would read as numbers stay names', () => {
+  const names = ['redis.existingSecret.name=1', 'redis.existingSecret.key=off', 'auth.hmacSecret.name=2', 'auth.hmacSecret.key=null',
+    'serviceAccount.name=3', 'gateway.priorityClassName=4', 'ingress.className=5', 'gateway.autoscaling.connections.metric=6', 'nameOverride=7'];
+  const sets = ['--set', 'fullnameOverride=presence,redis.url=,auth.mode=jwt,ingress.enabled=true,ingress.hosts={a.example}',
+    '--set', 'gateway.autoscaling.enabled=true,gateway.autoscaling.connections.enabled=true', ...names.flatMap((set) => ['--set-string', set])];
+  const { status, stdout, stderr } = template('default', sets, { release: '123' });
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(objects(stdout, VERSIONS).flatMap(({ complaints }) => complaints), []);
+});
+
+test('a release whose Services Kubernetes would refuse is refused by name', () => {
+  for (const release of ['123', 'my.release']) {
+    const { status, stderr } = template('default', [], { release });
+    assert.notEqual(status, 0, release);
+    assert.match(stderr, new RegExp(`called ${release}-rollcall-gateway .* choose another release name, or set fullnameOverride`));
+  }
+});
+
 test('what selects pods selects those of its own service, and of no other', () => {
   for (const name of CASES) {
     const pods = COMPONENTS.map((component) => ({ component, labels: rendered[name].pod(component).metadata.labels }));

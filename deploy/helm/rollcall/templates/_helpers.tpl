@@ -15,10 +15,11 @@ reaper: reaper
 {{- default $whole .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{/* What chooses pods; it never changes within a release. Takes (dict "root" $ "name" NAME). */}}
+{{/* What chooses pods; it never changes within a release. Takes (dict "root" $ "name" NAME). Quoted, here and for every other
+name of the user's: YAML reads 123 as a number, and Kubernetes takes texts only. */}}
 {{- define "rollcall.selector" -}}
-app.kubernetes.io/name: {{ include "rollcall.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "rollcall.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- with .name }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}
@@ -158,6 +159,10 @@ JWT_DEFAULT_ROOMS: {{ empty .defaultRooms | ternary "" (toJson .defaultRooms) | 
 
 {{/* What a schema cannot say. Nothing here prints a URL of Redis. */}}
 {{- define "rollcall.check" -}}
+{{- $name := include "rollcall.fullname" . }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) }}
+{{- fail (printf "objects would be called %s-gateway and so on, but Services need names of a-z, 0-9 and - that begin with a letter: choose another release name, or set fullnameOverride" $name) }}
+{{- end }}
 {{- $redis := .Values.redis }}
 {{- if and $redis.url $redis.existingSecret.name }}
 {{- fail "redis.url and redis.existingSecret.name are both set: give one of them" }}
