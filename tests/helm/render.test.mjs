@@ -250,7 +250,7 @@ test('NetworkPolicies: the edge reaches gateways, no one reaches the others, all
       assert.equal(allows(one, 'in', monitor, 'http'), where.endsWith('everything'), where);
     }
     assert.ok(allows(one, 'out', dns, 53, 'UDP') && allows(one, 'out', dns, 53), where);
-    assert.ok(!allows(one, 'out', stranger, 53, 'UDP') && !allows(one, 'out', dns, 443), where);
+    assert.ok(!allows(one, 'out', stranger, 53, 'UDP') && !allows(one, 'out', dns, 5353), where);
     for (const port of [22, 80, 3000, 8080]) assert.ok(!allows(one, 'out', stranger, port), `${where}: ${port}`);
     for (const rule of one.spec.egress) assert.ok(rule.ports.length > 0, `${where}: a rule without ports lets everything out`);
     if (!where.endsWith('everything')) assert.ok(allows(one, 'out', stranger, 6379), where);
@@ -261,6 +261,14 @@ test('NetworkPolicies: the edge reaches gateways, no one reaches the others, all
     for (const component of COMPONENTS) assert.ok(allows(policy(name, component), 'out', telemetry, port), `${name}: ${component}`);
   }
   assert.ok(!allows(policy('no-telemetry', 'gateway'), 'out', stranger, 4318));
+  // Gateways alone fetch the keys for tokens.
+  for (const component of COMPONENTS) {
+    assert.equal(allows(policy('existing-secret', component), 'out', stranger, 443), component === 'gateway', component);
+  }
+  const keys = Rendered.of('existing-secret', ['--set', 'auth.jwksUrl=https://id.example.com:8443/jwks', '--set-json',
+    'networkPolicy.jwks.to=[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"identity"}}}]']).one('NetworkPolicy', 'gateway');
+  assert.ok(allows(keys, 'out', { namespace: { 'kubernetes.io/metadata.name': 'identity' } }, 8443));
+  assert.ok(!allows(keys, 'out', stranger, 8443) && !allows(keys, 'out', stranger, 443));
   const everything = policy('everything', 'reaper');
   assert.ok(!allows(everything, 'out', stranger, 6379) && !allows(everything, 'out', stranger, 443));
   assert.ok(everything.spec.egress[0].to.some(({ ipBlock }) => ipBlock?.cidr === '10.1.2.0/24'));
@@ -357,10 +365,8 @@ test('the notes say where to connect and what is missing, and no secret', () => 
   renameSync(join(folder, 'templates/NOTES.txt'), join(folder, 'templates/notes.yaml'));
   writeFileSync(join(folder, 'templates/notes.yaml'),
     `{{- define "notes" }}${notes}{{ end }}\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: notes }\ndata: { notes: {{ include "notes" . | toJson }} }\n`);
-  const said = Object.fromEntries(CASES.map((name) => {
-    const chart = Rendered.of(name, [], { chart: folder });
-    return [name, chart.kind('ConfigMap').find(({ metadata }) => metadata.name === 'notes').data.notes];
-  }));
+  const notesOf = (name, args) => Rendered.of(name, args, { chart: folder }).all.find(({ metadata }) => metadata.name === 'notes').data.notes;
+  const said = Object.fromEntries(CASES.map((name) => [name, notesOf(name)]));
   for (const [name, text] of Object.entries(said)) {
     for (const secret of SECRETS) assert.ok(!text.includes(secret), name);
     assert.match(text, /readyz/, name);
@@ -371,4 +377,6 @@ test('the notes say where to connect and what is missing, and no secret', () => 
   assert.match(said.default, /port-forward service\/live-rollcall-gateway 3000:80/);
   assert.match(said.everything, /\n {2}https:\/\/presence\.example\.com\n/);
   assert.match(said['existing-secret'], /\n {2}http:\/\/presence\.example\.com\n/);
+  for (const name of ['default', 'everything']) assert.match(said[name], /rollout status \S+\n\n\S[^]*\n\nNote:\n- \S/, name);
+  assert.doesNotMatch(notesOf('everything', ['--set', 'networkPolicy.enabled=false']), /Note:/, 'nothing to note');
 });

@@ -52,6 +52,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{ get (dict "gateway" 3000 "presenceState" 3101 "reaper" 3102) .key }}
 {{- end }}
 
+{{/* The port of a URL, written or usual. */}}
+{{- define "rollcall.portOf" -}}
+{{- $written := regexFind "^:[0-9]+" (regexReplaceAll "^https?://(\\[[^]]*\\]|[^:/]*)" . "") | trimPrefix ":" }}
+{{- default (hasPrefix "https:" . | ternary "443" "80") $written }}
+{{- end }}
+
 {{/* The variables of a service that are no secret, as YAML. Numbers go through int64: large ones would be written 8.64e+07. */}}
 {{- define "rollcall.config" -}}
 {{- $values := .root.Values -}}
