@@ -54,17 +54,33 @@ test('an older Kubernetes is refused by name', () => {
 test('gateways, and no one else, have the keys for tokens', () => {
   const { spec, container } = rendered.everything.pod('gateway');
   const { data } = rendered.everything.one('ConfigMap', 'gateway');
-  const [mount] = container.volumeMounts;
+  const mount = container.volumeMounts.find(({ name }) => name === 'auth');
   assert.equal(data.AUTH, 'jwt');
   assert.equal(data.JWT_KEYS_FILE, `${mount.mountPath}/keys`);
   assert.deepEqual(JSON.parse(data.JWT_DEFAULT_ROOMS), [{ room: 'lobby:**', allow: ['join', 'metadata:read'] }]);
-  assert.deepEqual(spec.volumes, [{ name: mount.name, secret: { secretName: 'keys-of-the-team', items: [{ key: 'jwks.json', path: 'keys' }] } }]);
+  const volume = spec.volumes.find(({ name }) => name === 'auth');
+  assert.deepEqual(volume.secret, { secretName: 'keys-of-the-team', items: [{ key: 'jwks.json', path: 'keys' }] });
   const secret = Rendered.of('default', ['--set', 'auth.mode=jwt,auth.hmacSecret.name=x']);
   assert.equal(secret.one('ConfigMap', 'gateway').data.JWT_SECRET_FILE, data.JWT_KEYS_FILE);
   each((chart, component, where) => {
-    if (component !== 'gateway' || chart !== rendered.everything) assert.equal(chart.pod(component).spec.volumes, undefined, where);
+    if (component === 'gateway' && chart === rendered.everything) return;
+    for (const { secret: mounted } of chart.pod(component).spec.volumes ?? []) assert.equal(mounted, undefined, where);
   });
 });
+
+test('authorities of the user are mounted where SSL_CERT_FILE says, in all services', () => each((chart, component, where) => {
+  const { spec, container } = chart.pod(component);
+  const file = chart.one('ConfigMap', component).data.SSL_CERT_FILE;
+  if (chart !== rendered.everything) {
+    assert.equal(file, undefined, where);
+    assert.equal(spec.volumes, undefined, where);
+    return;
+  }
+  const mount = container.volumeMounts.find(({ name }) => name === 'authorities');
+  assert.equal(file, `${mount.mountPath}/pem`, where);
+  const { configMap } = spec.volumes.find(({ name }) => name === mount.name);
+  assert.deepEqual(configMap, { name: 'authorities-of-the-team', items: [{ key: 'all.pem', path: 'pem' }] }, where);
+}));
 
 test('names are unique, short enough, and carry the release', () => {
   for (const name of CASES) {
@@ -79,7 +95,7 @@ test('names are unique, short enough, and carry the release', () => {
 
 test('names that YAML would read as numbers stay names', () => {
   const names = ['redis.existingSecret.name=1', 'redis.existingSecret.key=off', 'auth.hmacSecret.name=2', 'auth.hmacSecret.key=null',
-    'serviceAccount.name=3', 'gateway.priorityClassName=4', 'ingress.className=5', 'gateway.autoscaling.connections.metric=6', 'nameOverride=7'];
+    'serviceAccount.name=3', 'authorities.configMap.name=8', 'authorities.configMap.key=yes', 'gateway.priorityClassName=4', 'ingress.className=5', 'gateway.autoscaling.connections.metric=6', 'nameOverride=7'];
   const sets = ['--set', 'fullnameOverride=presence,redis.url=,auth.mode=jwt,ingress.enabled=true,ingress.hosts={a.example}',
     '--set', 'gateway.autoscaling.enabled=true,gateway.autoscaling.connections.enabled=true', ...names.flatMap((set) => ['--set-string', set])];
   const { status, stdout, stderr } = template('default', sets, { release: '123' });
@@ -167,7 +183,7 @@ test('nothing is root, writes, gains or keeps what it does not need', () => each
   assert.equal(spec.automountServiceAccountToken, false, where);
   assert.equal(spec.enableServiceLinks, false, where);
   for (const key of ['hostNetwork', 'hostPID', 'hostIPC']) assert.equal(spec[key], undefined, where);
-  for (const { secret } of spec.volumes ?? []) assert.ok(secret, where);
+  for (const { secret, configMap } of spec.volumes ?? []) assert.ok(secret ?? configMap, where);
   for (const { readOnly } of container.volumeMounts ?? []) assert.equal(readOnly, true, where);
   assert.ok(container.resources.requests.cpu && container.resources.requests.memory && container.resources.limits.memory, where);
 }));
@@ -373,6 +389,7 @@ test('the notes say where to connect and what is missing, and no secret', () => 
     assert.equal(/redis\.existingSecret is better/.test(text), ['default', 'no-telemetry'].includes(name), name);
     assert.equal(/otlp\.endpoint is empty/.test(text), name === 'no-telemetry', name);
     assert.equal(/not sticky/.test(text), name === 'default', name);
+    assert.equal(/limits of one address/.test(text), ['existing-secret', 'no-telemetry'].includes(name), name);
   }
   assert.match(said.default, /port-forward service\/live-rollcall-gateway 3000:80/);
   assert.match(said.everything, /\n {2}https:\/\/presence\.example\.com\n/);

@@ -70,6 +70,9 @@ REDIS_KEY_PREFIX: {{ $values.redis.keyPrefix | quote }}
 {{- with $values.otlp.endpoint }}
 OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 {{- end }}
+{{- if $values.authorities.configMap.name }}
+SSL_CERT_FILE: /run/rollcall/authorities/pem
+{{- end }}
 {{- if eq .key "gateway" }}
 PORT: {{ include "rollcall.port" . | quote }}
 {{ include "rollcall.authConfig" .root }}
