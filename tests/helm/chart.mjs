@@ -28,9 +28,9 @@ function run(program, args, options, hint) {
 export const helm = (...args) => run(process.env.HELM ?? 'helm', args, {}, 'install Helm 3.17 or newer, or name it by HELM');
 
 /** The output of `helm template` for the values file of a case (none for `null`) and more arguments. */
-export function template(name, args = [], { chart = CHART, version = VERSIONS.at(-1) } = {}) {
+export function template(name, args = [], { chart = CHART, version = VERSIONS.at(-1), release = RELEASE } = {}) {
   const values = name === null ? [] : ['--values', valuesOf(name)];
-  return helm('template', RELEASE, chart, '--namespace', NAMESPACE, '--kube-version', `${version}.0`, ...values, ...args);
+  return helm('template', release, chart, '--namespace', NAMESPACE, '--kube-version', `${version}.0`, ...values, ...args);
 }
 
 /** Documents of YAML as `[{thing, complaints}]`; complaints are those of Kubernetes' schemas. */

@@ -54,17 +54,33 @@ test('an older Kubernetes is refused by name', () => {
 test('gateways, and no one else, have the keys for tokens', () => {
   const { spec, container } = rendered.everything.pod('gateway');
   const { data } = rendered.everything.one('ConfigMap', 'gateway');
-  const [mount] = container.volumeMounts;
+  const mount = container.volumeMounts.find(({ name }) => name === 'auth');
   assert.equal(data.AUTH, 'jwt');
   assert.equal(data.JWT_KEYS_FILE, `${mount.mountPath}/keys`);
   assert.deepEqual(JSON.parse(data.JWT_DEFAULT_ROOMS), [{ room: 'lobby:**', allow: ['join', 'metadata:read'] }]);
-  assert.deepEqual(spec.volumes, [{ name: mount.name, secret: { secretName: 'keys-of-the-team', items: [{ key: 'jwks.json', path: 'keys' }] } }]);
+  const volume = spec.volumes.find(({ name }) => name === 'auth');
+  assert.deepEqual(volume.secret, { secretName: 'keys-of-the-team', items: [{ key: 'jwks.json', path: 'keys' }] });
   const secret = Rendered.of('default', ['--set', 'auth.mode=jwt,auth.hmacSecret.name=x']);
   assert.equal(secret.one('ConfigMap', 'gateway').data.JWT_SECRET_FILE, data.JWT_KEYS_FILE);
   each((chart, component, where) => {
-    if (component !== 'gateway' || chart !== rendered.everything) assert.equal(chart.pod(component).spec.volumes, undefined, where);
+    if (component === 'gateway' && chart === rendered.everything) return;
+    for (const { secret: mounted } of chart.pod(component).spec.volumes ?? []) assert.equal(mounted, undefined, where);
   });
 });
+
+test('authorities of the user are mounted where SSL_CERT_FILE says, in all services', () => each((chart, component, where) => {
+  const { spec, container } = chart.pod(component);
+  const file = chart.one('ConfigMap', component).data.SSL_CERT_FILE;
+  if (chart !== rendered.everything) {
+    assert.equal(file, undefined, where);
+    assert.equal(spec.volumes, undefined, where);
+    return;
+  }
+  const mount = container.volumeMounts.find(({ name }) => name === 'authorities');
+  assert.equal(file, `${mount.mountPath}/pem`, where);
+  const { configMap } = spec.volumes.find(({ name }) => name === mount.name);
+  assert.deepEqual(configMap, { name: 'authorities-of-the-team', items: [{ key: 'all.pem', path: 'pem' }] }, where);
+}));
 
 test('names are unique, short enough, and carry the release', () => {
   for (const name of CASES) {
@@ -75,6 +91,24 @@ test('names are unique, short enough, and carry the release', () => {
   const long = Rendered.of('default', ['--set', `fullnameOverride=${'x'.repeat(63)}`]);
   for (const { metadata } of long.all) assert.ok(metadata.name.length <= 63, metadata.name);
   assert.equal(rendered.default.one('Deployment', 'gateway').metadata.name, `${RELEASE}-rollcall-gateway`);
+});
+
+test('names that YAML would read as numbers stay names', () => {
+  const names = ['redis.existingSecret.name=1', 'redis.existingSecret.key=off', 'auth.hmacSecret.name=2', 'auth.hmacSecret.key=null',
+    'serviceAccount.name=3', 'authorities.configMap.name=8', 'authorities.configMap.key=yes', 'gateway.priorityClassName=4', 'ingress.className=5', 'gateway.autoscaling.connections.metric=6', 'nameOverride=7'];
+  const sets = ['--set', 'fullnameOverride=presence,redis.url=,auth.mode=jwt,ingress.enabled=true,ingress.hosts={a.example}',
+    '--set', 'gateway.autoscaling.enabled=true,gateway.autoscaling.connections.enabled=true', ...names.flatMap((set) => ['--set-string', set])];
+  const { status, stdout, stderr } = template('default', sets, { release: '123' });
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(objects(stdout, VERSIONS).flatMap(({ complaints }) => complaints), []);
+});
+
+test('a release whose Services Kubernetes would refuse is refused by name', () => {
+  for (const release of ['123', 'my.release']) {
+    const { status, stderr } = template('default', [], { release });
+    assert.notEqual(status, 0, release);
+    assert.match(stderr, new RegExp(`called ${release}-rollcall-gateway .* choose another release name, or set fullnameOverride`));
+  }
 });
 
 test('what selects pods selects those of its own service, and of no other', () => {
@@ -149,7 +183,7 @@ test('nothing is root, writes, gains or keeps what it does not need', () => each
   assert.equal(spec.automountServiceAccountToken, false, where);
   assert.equal(spec.enableServiceLinks, false, where);
   for (const key of ['hostNetwork', 'hostPID', 'hostIPC']) assert.equal(spec[key], undefined, where);
-  for (const { secret } of spec.volumes ?? []) assert.ok(secret, where);
+  for (const { secret, configMap } of spec.volumes ?? []) assert.ok(secret ?? configMap, where);
   for (const { readOnly } of container.volumeMounts ?? []) assert.equal(readOnly, true, where);
   assert.ok(container.resources.requests.cpu && container.resources.requests.memory && container.resources.limits.memory, where);
 }));
@@ -232,7 +266,7 @@ test('NetworkPolicies: the edge reaches gateways, no one reaches the others, all
       assert.equal(allows(one, 'in', monitor, 'http'), where.endsWith('everything'), where);
     }
     assert.ok(allows(one, 'out', dns, 53, 'UDP') && allows(one, 'out', dns, 53), where);
-    assert.ok(!allows(one, 'out', stranger, 53, 'UDP') && !allows(one, 'out', dns, 443), where);
+    assert.ok(!allows(one, 'out', stranger, 53, 'UDP') && !allows(one, 'out', dns, 5353), where);
     for (const port of [22, 80, 3000, 8080]) assert.ok(!allows(one, 'out', stranger, port), `${where}: ${port}`);
     for (const rule of one.spec.egress) assert.ok(rule.ports.length > 0, `${where}: a rule without ports lets everything out`);
     if (!where.endsWith('everything')) assert.ok(allows(one, 'out', stranger, 6379), where);
@@ -243,6 +277,14 @@ test('NetworkPolicies: the edge reaches gateways, no one reaches the others, all
     for (const component of COMPONENTS) assert.ok(allows(policy(name, component), 'out', telemetry, port), `${name}: ${component}`);
   }
   assert.ok(!allows(policy('no-telemetry', 'gateway'), 'out', stranger, 4318));
+  // Gateways alone fetch the keys for tokens.
+  for (const component of COMPONENTS) {
+    assert.equal(allows(policy('existing-secret', component), 'out', stranger, 443), component === 'gateway', component);
+  }
+  const keys = Rendered.of('existing-secret', ['--set', 'auth.jwksUrl=https://id.example.com:8443/jwks', '--set-json',
+    'networkPolicy.jwks.to=[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"identity"}}}]']).one('NetworkPolicy', 'gateway');
+  assert.ok(allows(keys, 'out', { namespace: { 'kubernetes.io/metadata.name': 'identity' } }, 8443));
+  assert.ok(!allows(keys, 'out', stranger, 8443) && !allows(keys, 'out', stranger, 443));
   const everything = policy('everything', 'reaper');
   assert.ok(!allows(everything, 'out', stranger, 6379) && !allows(everything, 'out', stranger, 443));
   assert.ok(everything.spec.egress[0].to.some(({ ipBlock }) => ipBlock?.cidr === '10.1.2.0/24'));
@@ -339,18 +381,19 @@ test('the notes say where to connect and what is missing, and no secret', () => 
   renameSync(join(folder, 'templates/NOTES.txt'), join(folder, 'templates/notes.yaml'));
   writeFileSync(join(folder, 'templates/notes.yaml'),
     `{{- define "notes" }}${notes}{{ end }}\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: notes }\ndata: { notes: {{ include "notes" . | toJson }} }\n`);
-  const said = Object.fromEntries(CASES.map((name) => {
-    const chart = Rendered.of(name, [], { chart: folder });
-    return [name, chart.kind('ConfigMap').find(({ metadata }) => metadata.name === 'notes').data.notes];
-  }));
+  const notesOf = (name, args) => Rendered.of(name, args, { chart: folder }).all.find(({ metadata }) => metadata.name === 'notes').data.notes;
+  const said = Object.fromEntries(CASES.map((name) => [name, notesOf(name)]));
   for (const [name, text] of Object.entries(said)) {
     for (const secret of SECRETS) assert.ok(!text.includes(secret), name);
     assert.match(text, /readyz/, name);
     assert.equal(/redis\.existingSecret is better/.test(text), ['default', 'no-telemetry'].includes(name), name);
     assert.equal(/otlp\.endpoint is empty/.test(text), name === 'no-telemetry', name);
     assert.equal(/not sticky/.test(text), name === 'default', name);
+    assert.equal(/limits of one address/.test(text), ['existing-secret', 'no-telemetry'].includes(name), name);
   }
   assert.match(said.default, /port-forward service\/live-rollcall-gateway 3000:80/);
   assert.match(said.everything, /\n {2}https:\/\/presence\.example\.com\n/);
   assert.match(said['existing-secret'], /\n {2}http:\/\/presence\.example\.com\n/);
+  for (const name of ['default', 'everything']) assert.match(said[name], /rollout status \S+\n\n\S[^]*\n\nNote:\n- \S/, name);
+  assert.doesNotMatch(notesOf('everything', ['--set', 'networkPolicy.enabled=false']), /Note:/, 'nothing to note');
 });

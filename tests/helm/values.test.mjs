@@ -113,6 +113,8 @@ const REFUSED = [
   ['a liveness that there is not', 'default', ['gateway.liveness=ping'], /at '\/gateway\/liveness': value must be one of 'transport', 'heartbeat'/],
   ['pings that the gateway refuses', 'default', ['gateway.pingIntervalMs=999'], /at '\/gateway\/pingIntervalMs': minimum/],
   ['a prefix that would move keys on a cluster', 'default', { 'redis.keyPrefix': '{a}' }, /at '\/redis\/keyPrefix'/],
+  ['a name with a dot', 'default', ['fullnameOverride=my.presence'], /at '\/fullnameOverride'/],
+  ['a name that is no label', 'default', ['nameOverride=my presence'], /at '\/nameOverride'/],
   ['a number in words', 'default', ['gateway.replicas=many'], /at '\/gateway\/replicas': got string, want integer/],
   ['a name to listen on', 'default', ['config.host=localhost'], /at '\/config\/host'/],
   ['a log format', 'default', ['config.logFormat=xml'], /at '\/config\/logFormat': value must be one of 'text', 'json'/],

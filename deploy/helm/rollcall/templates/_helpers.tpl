@@ -15,10 +15,11 @@ reaper: reaper
 {{- default $whole .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{/* What chooses pods; it never changes within a release. Takes (dict "root" $ "name" NAME). */}}
+{{/* What chooses pods; it never changes within a release. Takes (dict "root" $ "name" NAME). Quoted, here and for every other
+name of the user's: YAML reads 123 as a number, and Kubernetes takes texts only. */}}
 {{- define "rollcall.selector" -}}
-app.kubernetes.io/name: {{ include "rollcall.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "rollcall.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- with .name }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}
@@ -51,6 +52,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{ get (dict "gateway" 3000 "presenceState" 3101 "reaper" 3102) .key }}
 {{- end }}
 
+{{/* The port of a URL, written or usual. */}}
+{{- define "rollcall.portOf" -}}
+{{- $written := regexFind "^:[0-9]+" (regexReplaceAll "^https?://(\\[[^]]*\\]|[^:/]*)" . "") | trimPrefix ":" }}
+{{- default (hasPrefix "https:" . | ternary "443" "80") $written }}
+{{- end }}
+
 {{/* The variables of a service that are no secret, as YAML. Numbers go through int64: large ones would be written 8.64e+07. */}}
 {{- define "rollcall.config" -}}
 {{- $values := .root.Values -}}
@@ -62,6 +69,9 @@ HEARTBEAT_SAMPLE_RATIO: {{ $values.config.heartbeatSampleRatio | quote }}
 REDIS_KEY_PREFIX: {{ $values.redis.keyPrefix | quote }}
 {{- with $values.otlp.endpoint }}
 OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- if $values.authorities.configMap.name }}
+SSL_CERT_FILE: /run/rollcall/authorities/pem
 {{- end }}
 {{- if eq .key "gateway" }}
 PORT: {{ include "rollcall.port" . | quote }}
@@ -158,6 +168,10 @@ JWT_DEFAULT_ROOMS: {{ empty .defaultRooms | ternary "" (toJson .defaultRooms) | 
 
 {{/* What a schema cannot say. Nothing here prints a URL of Redis. */}}
 {{- define "rollcall.check" -}}
+{{- $name := include "rollcall.fullname" . }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) }}
+{{- fail (printf "objects would be called %s-gateway and so on, but Services need names of a-z, 0-9 and - that begin with a letter: choose another release name, or set fullnameOverride" $name) }}
+{{- end }}
 {{- $redis := .Values.redis }}
 {{- if and $redis.url $redis.existingSecret.name }}
 {{- fail "redis.url and redis.existingSecret.name are both set: give one of them" }}
