@@ -62,6 +62,21 @@ gateway('a head that does not come within 5 s ends its connection', {}, async (s
   assert.ok(service.child.lines.some((line) => line.includes('request refused') && line.includes('request_head')));
 });
 
+// As container runtimes start it: few files, and leave to have more.
+const files = (soft, hard) => ({ wrapper: () => ['sh', '-c', `ulimit -Sn ${soft} && ulimit -Hn ${hard} && exec "$@"`, 'sh'] });
+
+for (const [hard, most] of [[1000, 744], [3000, 2024]]) {
+  gateway(`a soft limit of 300 open files does not limit connections, the hard one of ${hard} does`,
+    { ...files(300, hard), MAX_SESSIONS: '1000', ADDRESS_HANDSHAKES_PER_S: '0' }, async (service) => {
+      const line = await until('its limits', () => service.child.lines.find((one) => one.includes('"message":"limits"')));
+      const limits = JSON.parse(line);
+      assert.deepEqual([limits.connections, limits.open_files], [most, Math.min(hard, most + 256)]);
+      const all = await Promise.all(Array.from({ length: 400 }, () => RawConnection.open(service)));
+      for (const raw of all) raw.send(head('GET', POLLING));
+      await until('all to be answered', () => all.every(({ status }) => status === 200), { within: 10_000 });
+    });
+}
+
 gateway('a connection that waits for its next request is kept', {}, async (service) => {
   const raw = await RawConnection.open(service);
   raw.send(head('GET', '/healthz'));

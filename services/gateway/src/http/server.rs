@@ -13,7 +13,7 @@ use axum::{Router, body::Body, extract::ConnectInfo};
 use http::StatusCode;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rollcall_telemetry::{
     LogLimit,
     metrics::{self, Reading, Refusal},
@@ -49,7 +49,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The list of connections, with the limits that follow from those of sessions and from the limit of open files.
 pub(crate) fn connections(limits: Limits) -> Arc<Open> {
     let wanted = limits.sessions + MORE_THAN_SESSIONS;
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| soft as usize);
+    let files = open_files(wanted + RESERVED_FILES);
     // With few files in all, half are for connections.
     let most = wanted.min(files.saturating_sub(RESERVED_FILES).max(files / 2));
     tracing::info!(connections = most, sessions = limits.sessions, open_files = files, "limits");
@@ -58,6 +58,17 @@ pub(crate) fn connections(limits: Limits) -> Arc<Open> {
     let listed = Arc::clone(&open);
     metrics::observe(Reading::LimitUsed("connections"), move || Some(listed.used()));
     open
+}
+
+/// The limit of open files, after raising it to `wanted` as far as the hard limit allows. Container runtimes and login shells start
+/// processes with a soft limit of 1,024 and a hard one of half a million: a program is to raise it if it does without `select`.
+fn open_files(wanted: usize) -> usize {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return usize::MAX };
+    let raised = soft.max(hard.min(wanted as u64));
+    match setrlimit(Resource::RLIMIT_NOFILE, raised, hard) {
+        Ok(()) => raised as usize,
+        Err(_) => soft as usize,
+    }
 }
 
 /// The listener and what it serves.
