@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { documented, isSpan, leads, list, metrics, read, sources, spans } from './project.mjs';
+import { read } from '../harness/repository.mjs';
+import { documented, isSpan, leads, list, metrics, sources, spans } from './project.mjs';
 import { complaints } from './promql.mjs';
 
 const literal = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');

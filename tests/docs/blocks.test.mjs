@@ -6,7 +6,9 @@ import { test } from 'node:test';
 import { parse as parseToml } from 'smol-toml';
 import { parseAllDocuments } from 'yaml';
 
-import { fenced, indented, pages, read } from './project.mjs';
+import { fenced, indented } from '../harness/markdown.mjs';
+import { read } from '../harness/repository.mjs';
+import { pages } from './project.mjs';
 
 function run(command, args, input) {
   const { status, stdout, stderr, error } = spawnSync(command, args, { input, encoding: 'utf8' });

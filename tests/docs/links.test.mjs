@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { posix } from 'node:path';
 import { test } from 'node:test';
 
-import { anchors, files, isFile, isFolder, links, pages, read } from './project.mjs';
+import { anchors, links } from '../harness/markdown.mjs';
+import { read } from '../harness/repository.mjs';
+import { files, isFile, isFolder, pages } from './project.mjs';
 
 const ELSEWHERE = /^(?:https?:|mailto:)/;
 const known = new Map(pages.map((page) => [page, anchors(read(page))]));

@@ -4,7 +4,9 @@ import { test } from 'node:test';
 
 import { parse } from 'smol-toml';
 
-import { code, read, rows, rust } from './project.mjs';
+import { code, rows } from '../harness/markdown.mjs';
+import { read } from '../harness/repository.mjs';
+import { rust } from './project.mjs';
 
 const page = (name) => read(`docs/reference/${name}.md`);
 

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { STAND_INS, rewriteLinks } from '../../scripts/docs-repository.mjs';
-import { isFile, read } from './project.mjs';
+import { read } from '../harness/repository.mjs';
+import { isFile } from './project.mjs';
 
 test('a link out of docs/ becomes the path of the file', () => {
   const shown = (text) => rewriteLinks(text, 'docs/operate/redis.md', 'docs/operate/redis.md');

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { CASES, CHART, COMPONENTS, RELEASE, Rendered, VERSIONS, allows, built, helm, objects, read, selects, template, valuesOf } from './chart.mjs';
+import { read } from '../harness/repository.mjs';
+import { CASES, CHART, COMPONENTS, RELEASE, Rendered, VERSIONS, allows, built, helm, objects, selects, template, valuesOf } from './chart.mjs';
 
 const SECRETS = ['a-password-of-the-checks', 'another-password'];
 const rendered = {};

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 
-import { COMPONENTS, Rendered, objects, read, template } from './chart.mjs';
+import { read } from '../harness/repository.mjs';
+import { COMPONENTS, Rendered, objects, template } from './chart.mjs';
 
 const VALUES = 'deploy/helm/rollcall/values.yaml';
 const schema = JSON.parse(read('deploy/helm/rollcall/values.schema.json'));

@@ -10,7 +10,8 @@ import { temporaryFolder } from '../harness/child.mjs';
 import { Edge, missing as withoutEdge } from '../harness/edge.mjs';
 import { METRICS } from '../harness/metrics.mjs';
 import { Redis, freePort } from '../harness/redis.mjs';
-import { ROOT, Stack, WITHOUT_LOKI, read } from '../harness/stack.mjs';
+import { pathOf, read } from '../harness/repository.mjs';
+import { Stack, WITHOUT_LOKI } from '../harness/stack.mjs';
 import { SHORT_LIVES, System } from '../harness/system.mjs';
 import { until } from '../harness/until.mjs';
 import { everything } from '../harness/usage.mjs';
@@ -156,7 +157,7 @@ test('every rule works, on metrics that exist', async () => {
   assert.deepEqual(unknown.filter((text) => !MAY_BE_EMPTY.some((part) => text.includes(part))), []);
 });
 
-const files = existsSync(join(ROOT, DASHBOARDS)) ? readdirSync(join(ROOT, DASHBOARDS)).filter((name) => name.endsWith('.json')) : [];
+const files = existsSync(pathOf(DASHBOARDS)) ? readdirSync(pathOf(DASHBOARDS)).filter((name) => name.endsWith('.json')) : [];
 
 const panelsOf = (panels) => panels.flatMap((panel) => [panel, ...panelsOf(panel.panels ?? [])]);
 
