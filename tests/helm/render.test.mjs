@@ -347,7 +347,7 @@ test('the notes say where to connect and what is missing, and no secret', () => 
   for (const [name, text] of Object.entries(said)) {
     for (const secret of SECRETS) assert.ok(!text.includes(secret), name);
     assert.match(text, /readyz/, name);
-    assert.equal(/redis\.existingSecret is better/.test(text), ['default', 'no-telemetry'].includes(name), name);
+    assert.equal(/Use redis\.existingSecret instead/.test(text), ['default', 'no-telemetry'].includes(name), name);
     assert.equal(/otlp\.endpoint is empty/.test(text), name === 'no-telemetry', name);
     assert.equal(/not sticky/.test(text), name === 'default', name);
   }
