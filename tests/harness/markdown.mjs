@@ -28,16 +28,21 @@ export function links(text) {
   return found.flatMap((pattern) => [...bare.matchAll(pattern)]).map(({ 1: target, index }) => ({ target, line: lineAt(text, index) }));
 }
 
+/** The headings of a page: level, text. */
+export function headings(text) {
+  return [...blank(text, FENCE).matchAll(/^ {0,3}(#{1,6}) +(.+?)(?: +#+)? *$/gm)].map(([, marks, heading]) => ({ level: marks.length, text: heading }));
+}
+
 /** The anchors of a page, by GitHub's rules. */
 export function anchors(text) {
   const seen = new Map();
-  const headings = [...blank(text, FENCE).matchAll(/^ {0,3}#{1,6} +(.+?)(?: +#+)? *$/gm)].map(([, heading]) => {
-    const slug = slugOf(heading);
+  const ofHeadings = headings(text).map((heading) => {
+    const slug = slugOf(heading.text);
     const times = seen.get(slug) ?? 0;
     seen.set(slug, times + 1);
     return times === 0 ? slug : `${slug}-${times}`;
   });
-  return new Set([...headings, ...[...text.matchAll(/<a (?:id|name)="([^"]+)"/g)].map(([, name]) => name)]);
+  return new Set([...ofHeadings, ...[...text.matchAll(/<a (?:id|name)="([^"]+)"/g)].map(([, name]) => name)]);
 }
 
 function slugOf(heading) {
