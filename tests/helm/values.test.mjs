@@ -98,7 +98,7 @@ test('each setting of each service is a value, with the same default but where a
 const REFUSED = [
   ['no Redis', null, [], /Redis is missing: set redis\.existingSecret\.name/],
   ['two of them', 'default', ['redis.existingSecret.name=x'], /both set: give one of them/],
-  ['no decision about tokens', 'default', ['auth.mode='], /auth\.mode is not decided: set it to jwt, .* or to off, with which anyone may be anyone/],
+  ['no decision about tokens', 'default', ['auth.mode='], /auth\.mode is not decided: set it to jwt, .* or to off, with which any client may claim to be any user/],
   ['tokens without keys', 'default', ['auth.mode=jwt'], /auth\.mode=jwt needs one of auth\.keysSecret\.name, auth\.jwksUrl and auth\.hmacSecret\.name/],
   ['tokens with keys from two places', 'everything', ['auth.hmacSecret.name=x'], /and only one/],
   ['keys that no one would use', 'default', ['auth.keysSecret.name=x'], /auth names keys, but auth\.mode is off/],
