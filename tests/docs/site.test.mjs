@@ -22,7 +22,7 @@ test('a link out of docs/ becomes the path of the file', () => {
 test('the links of a page that stands in for a file begin at the file', () => {
   const shown = (text) => rewriteLinks(text, 'ARCHITECTURE.md', 'docs/internals/architecture.md');
   assert.equal(shown('[data](docs/internals/data.md), [below](#a-join), [README.md](README.md)'),
-    '[data](data.md), [below](#a-join), README.md');
+    '[data](data.md), [below](#a-join), `README.md`');
 });
 
 test('a page that stands in for a file links to it', () => {

@@ -110,7 +110,7 @@ test('an exemplar of the latency panel names a trace that opens', async () => {
 
 test('the three commands of the page show that it works', async () => {
   const [, block] = read('docs/reference/telemetry.md').match(/\n## Is it working\?\n[\s\S]*?```sh\n([\s\S]*?)```/);
-  const here = block.replaceAll('http://127.0.0.1:9090', stack.prometheus.url).replaceAll('http://127.0.0.1:16686', stack.jaeger.url);
+  const here = block.replace(/\\\n\s*/g, '').replaceAll('http://127.0.0.1:9090', stack.prometheus.url).replaceAll('http://127.0.0.1:16686', stack.jaeger.url);
   const commands = [...here.matchAll(/^curl .+$/gm)].map(([command]) => command);
   const services = ['presence-gateway', 'presence-reaper', 'presence-state'];
   for (const [index, expected] of [services, services, ['socket presence:join', 'presence.join', 'EVALSHA presence_join']].entries()) {
