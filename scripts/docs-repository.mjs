@@ -23,6 +23,7 @@ export function rewriteLinks(text, from, at) {
     const page = STAND_INS.get(file) ?? file;
     if (page === at) return `[${label}](${hash || basename(at)})`;
     if (page.startsWith(`${SOURCE}/`)) return `[${label}](${posix.relative(posix.dirname(at), page)}${hash})`;
+    if (/^\S+$/.test(label) && !label.includes('`') && label.endsWith(basename(file))) return `\`${label}\``;
     return label.replaceAll('`', '').includes(basename(file)) ? label : `${label} (\`${file}\`)`;
   }));
 }

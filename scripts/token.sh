@@ -60,6 +60,6 @@ tell_auth() {
   Client:  io('$(url "$PORT")', { auth: { token: '$user_token' } })
 EOF
   elif [ "${AUTH:-off}" = off ]; then
-    echo "  Auth:    off: anyone may be anyone; ./dev up --auth asks for tokens"
+    echo "  Auth:    off: any client may claim to be any user; ./dev up --auth asks for tokens"
   fi
 }

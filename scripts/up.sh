@@ -153,7 +153,7 @@ greet() {
   tell_auth
   cat <<EOF
   Try it:  point a Socket.IO client at $(url "$PORT") and emit presence:join (README.md has one to paste)
-  Look:    $(url "$PORT")/readyz tells how it is; kill -9 one of the pids above and watch what its users notice
+  Look:    $(url "$PORT")/readyz says whether it is ready; kill -9 one of the pids above and watch what its users notice
   Stop:    Ctrl-C ends everything in order, a second one at once
 EOF
   status_if_asked=0

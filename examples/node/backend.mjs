@@ -24,7 +24,11 @@ const tokenFor = ({ id, name }) => makeToken({
 });
 
 // The backend is a member itself. Its info says so, which no client can claim: only a token sets it.
-const backendToken = () => makeToken({ sub: 'backend', info: { service: true }, rooms: [{ room: 'lobby', allow: ['join'] }] });
+const backendToken = () => makeToken({
+  sub: 'backend',
+  info: { service: true },
+  rooms: [{ room: 'lobby', allow: ['join'] }],
+});
 const socket = io(process.env.ROLLCALL_URL ?? 'http://127.0.0.1:3000', {
   auth: (give) => give({ token: backendToken() }), // a fresh one for every connection
 });

@@ -23,7 +23,8 @@ async function takeTurn(think) {
   try {
     const data = [{ key: 'move', value: { userId, move: await think() } }];
     const written = await socket.emitWithAck('metadata:setChannel', { ...channel, data, options: { lockName, fence } });
-    return written.ok ? `${userId} played ${move}` : `${written.code}: ${written.error}`; // METADATA_LOCK: it was too late
+    if (written.ok) return `${userId} played ${move}`;
+    return `${written.code}: ${written.error}`; // METADATA_LOCK: it was too late
   } finally {
     clearInterval(renewal);
     await socket.emitWithAck('lock:release', { ...channel, lockName, fence });

@@ -1,11 +1,11 @@
 // What is attacked: two gateways, two presence-states and a reaper, a Redis with docker-compose.yml's settings, each with its
 // memory limit; telemetry as in production, sent to a sink.
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 import { Child } from '../harness/child.mjs';
 import { Edge } from '../harness/edge.mjs';
 import { Redis, freePort } from '../harness/redis.mjs';
+import { read } from '../harness/repository.mjs';
 import { GATEWAY, REAPER, STATE, System } from '../harness/system.mjs';
 import { MemoryLimits } from './memory-limits.mjs';
 
@@ -24,7 +24,7 @@ export const limits = new MemoryLimits();
 
 // The gateway's settings and their defaults. Other tests switch budgets off; here all are as they are without configuration, but for
 // what makes a test a test.
-const settings = readFileSync(new URL('../../services/gateway/default.toml', import.meta.url), 'utf8');
+const settings = read('services/gateway/default.toml');
 const names = [...settings.matchAll(/^([a-z_]+) = /gm)].map(([, name]) => name.toUpperCase());
 const OF_TESTS = ['REDIS_URL', 'HOST', 'PORT', 'RUST_LOG', 'LOG_FORMAT'];
 // A variable that is undefined is not passed on.

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
+import { read } from '../harness/repository.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { until } from '../harness/until.mjs';
 import { Chromium, WITHOUT_CHROMIUM } from './chromium.mjs';
@@ -71,7 +72,7 @@ const status = (tab, expected) => until(`the status to be ${expected}`, async ()
 }, WITHIN);
 
 test('the React example asks for the versions that are tested', () => {
-  const page = readFileSync(new URL('../../examples/react-free-of-build/index.html', import.meta.url), 'utf8');
+  const page = read('examples/react-free-of-build/index.html');
   const asked = [...page.matchAll(/https:\/\/esm\.sh\/([a-z.-]+)@([\d.]+)/g)];
   assert.equal(asked.length, 3);
   for (const [, name, version] of asked) {

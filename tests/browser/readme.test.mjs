@@ -1,11 +1,12 @@
 // The page of README.md, saved as it stands: two tabs see each other, who is away, and who leaves.
 import assert from 'node:assert/strict';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 
 import { temporaryFolder } from '../harness/child.mjs';
+import { read } from '../harness/repository.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { until } from '../harness/until.mjs';
 import { Chromium, WITHOUT_CHROMIUM } from './chromium.mjs';
@@ -18,7 +19,7 @@ else scenario(TITLE, {}, inBrowser);
 
 async function inBrowser({ system }) {
   const folder = temporaryFolder('readme');
-  const [, page] = readFileSync(new URL('../../README.md', import.meta.url), 'utf8').match(/```html\n([\s\S]*?)```/);
+  const [, page] = read('README.md').match(/```html\n([\s\S]*?)```/);
   assert.equal(page.split(ADDRESS).length, 3);
   writeFileSync(join(folder, 'who.html'), page.replaceAll(ADDRESS, system.gateways[0].url));
   const browser = await Chromium.start();

@@ -1,13 +1,11 @@
 // The files of the deployment by themselves: they name the same variables, versions and images. Needs no engine.
 import assert from 'node:assert/strict';
-import { readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const read = (path) => readFileSync(join(ROOT, path), 'utf8');
-const FILES = ['docker-compose.yml', ...readdirSync(join(ROOT, 'deploy/compose')).map((name) => `deploy/compose/${name}`)];
+import { pathOf, read } from '../harness/repository.mjs';
+
+const FILES = ['docker-compose.yml', ...readdirSync(pathOf('deploy/compose')).map((name) => `deploy/compose/${name}`)];
 // Each service names its own user of Redis.
 const all = FILES.map(read).join('\n').replace(/redis:\/\/(gateway|presence-state|reaper)@/g, 'redis://SERVICE@');
 
@@ -121,7 +119,7 @@ test('the demo keeps every trace, has a crowd, and asks for no password that wou
   // Whoever set AUTH=jwt does not lose it.
   assert.doesNotMatch(demo, /AUTH:|_BIND|privileged|network_mode|docker\.sock/);
   const [, home] = demo.match(/HOME_DASHBOARD_PATH: \/var\/lib\/grafana\/dashboards\/(\S+)/);
-  assert.ok(readdirSync(join(ROOT, 'deploy/telemetry/grafana/dashboards')).includes(home));
+  assert.ok(readdirSync(pathOf('deploy/telemetry/grafana/dashboards')).includes(home));
   const [crowd] = demo.split(/^ {2}(?=[a-z-]+:)/m).filter((block) => block.startsWith('crowd:'));
   for (const bound of ['read_only: true', 'cap_drop: [ALL]', 'no-new-privileges:true', 'mem_limit:', 'cpus:', 'pids_limit:', 'max-size:']) assert.ok(crowd.includes(bound), bound);
 });

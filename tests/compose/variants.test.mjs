@@ -5,12 +5,12 @@ import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 
 import { certificates } from '../harness/certificates.mjs';
 import { TRANSPORTS, Client } from '../harness/client.mjs';
 import { Compose, docker } from '../harness/compose.mjs';
 import { freePort } from '../harness/redis.mjs';
+import { read } from '../harness/repository.mjs';
 import { until } from '../harness/until.mjs';
 
 const SERVICES = ['presence-state', 'reaper', 'gateway'];
@@ -23,7 +23,7 @@ const PASSWORD = 'of our own, with $ and # and 100 %';
 // slowly as one that has a hundred times as much to read.
 const folder = mkdtempSync(join(tmpdir(), 'rollcall-given-'));
 writeFileSync(join(folder, 'redis_password'), `${PASSWORD}\n`, { mode: 0o400 });
-const RULES = readFileSync(fileURLToPath(new URL('../../deploy/redis/users.acl', import.meta.url)), 'utf8');
+const RULES = read('deploy/redis/users.acl');
 const users = join(folder, 'users.acl');
 writeFileSync(users, RULES);
 // Not root, who may read its own files in any case. Only root may give files away.

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { documented, isSpan, leads, list, metrics, read, sources, spans } from './project.mjs';
+import { read } from '../harness/repository.mjs';
+import { documented, isSpan, leads, list, metrics, panels, sources, spans } from './project.mjs';
 import { complaints } from './promql.mjs';
 
 const literal = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
@@ -44,6 +45,14 @@ test('each query on a page can be read, and names what exists', () => {
   const wrong = pages.flatMap((path) => [...read(path).matchAll(/```promql\n([\s\S]*?)```/g)].flatMap(([, block]) =>
     block.trim().split(/\n\n/).flatMap((query) => complaints(query.replace(/^#.*$/gm, '')).map((complaint) => `${path}: ${complaint}\n${query}`))));
   assert.deepEqual(wrong, []);
+});
+
+test('each panel that a page names exists', () => {
+  const titles = panels.map(({ panel }) => panel.title);
+  const named = (path, pattern) => [...read(path).replace(/\s+/g, ' ').matchAll(pattern)].map(([, title]) => title);
+  const questions = [...named('docs/operate/dashboards.md', /\*([A-Z][^*]+\?)\*/g), ...pages.flatMap((path) => named(path, /panels? \*([^*]+)\*/g))];
+  assert.ok(questions.length > 20);
+  assert.deepEqual(questions.filter((title) => !titles.includes(title)), []);
 });
 
 test('each search in Jaeger on a page asks for spans that exist', () => {

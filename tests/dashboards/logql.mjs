@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { parser } from '@grafana/lezer-logql';
 
 import { FIELDS, LABELS } from '../harness/log-fields.mjs';
-import { ROOT, dashboards, panels, provisioned, read } from './project.mjs';
+import { pathOf, read } from '../harness/repository.mjs';
+import { dashboards, panels, provisioned } from './project.mjs';
 
 const ANYWHERE = new Set([...LABELS, ...FIELDS]);
 
@@ -34,7 +35,7 @@ function within(node, name) {
   return false;
 }
 
-const below = (folder) => readdirSync(join(ROOT, folder), { recursive: true }).filter((path) => path.endsWith('.md')).map((path) => join(folder, path));
+const below = (folder) => readdirSync(pathOf(folder), { recursive: true }).filter((path) => path.endsWith('.md')).map((path) => join(folder, path));
 const pages = ['README.md', 'ARCHITECTURE.md', ...below('docs'), ...below('deploy')];
 
 const ofPages = pages.flatMap((path) => [...read(path).matchAll(/```logql\n([\s\S]*?)```/g)].flatMap(([, block]) =>

@@ -6,8 +6,8 @@ import { test } from 'node:test';
 import { parse } from 'yaml';
 
 import { FIELDS, LABELS } from '../harness/log-fields.mjs';
+import { read } from '../harness/repository.mjs';
 import { complaints, linked, queries } from './logql.mjs';
-import { read } from './project.mjs';
 
 test('each query of logs can be read, and names labels and fields that lines have', () => {
   for (const part of ['docs/reference/telemetry.md', 'docs/operate/runbooks/', 'deploy/telemetry/grafana/dashboards/', 'datasource Jaeger']) {

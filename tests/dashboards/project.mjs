@@ -1,20 +1,20 @@
 // The project's telemetry, read from its sources: docs/reference/telemetry.md has the list of metrics and
 // spans, deploy/ the rules, the dashboards and the datasources.
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { parse } from 'yaml';
 
-export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-export const read = (path) => readFileSync(join(ROOT, path), 'utf8');
-export const exists = (path) => existsSync(join(ROOT, path));
+import { anchors, code } from '../harness/markdown.mjs';
+import { pathOf, read } from '../harness/repository.mjs';
+
+export const exists = (path) => existsSync(pathOf(path));
 export const list = (folder, ending) =>
-  exists(folder) ? readdirSync(join(ROOT, folder)).filter((name) => name.endsWith(ending)).sort().map((name) => join(folder, name)) : [];
+  exists(folder) ? readdirSync(pathOf(folder)).filter((name) => name.endsWith(ending)).sort().map((name) => join(folder, name)) : [];
 
 /** The text of all Rust of the services and what they share. */
 export function sources(folders = ['services', 'shared']) {
-  const entries = folders.flatMap((folder) => readdirSync(join(ROOT, folder), { withFileTypes: true }).map((entry) => ({ entry, path: join(folder, entry.name) })));
+  const entries = folders.flatMap((folder) => readdirSync(pathOf(folder), { withFileTypes: true }).map((entry) => ({ entry, path: join(folder, entry.name) })));
   return entries.map(({ entry, path }) => {
     if (entry.isDirectory()) return sources([path]);
     return path.endsWith('.rs') ? read(path) : '';
@@ -24,7 +24,6 @@ export function sources(folders = ['services', 'shared']) {
 const page = read('docs/reference/telemetry.md');
 const section = (title) => page.split(`\n### ${title}\n`)[1]?.split(/\n##+ /)[0] ?? page.split(`\n## ${title}\n`)[1]?.split(/\n##+ /)[0];
 const rows = (text) => text.split('\n').filter((line) => line.startsWith('| `')).map((line) => line.split('|').slice(1, -1));
-const code = (cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, text]) => text);
 
 /** Everything in backticks in docs/reference/telemetry.md, outside of blocks. */
 export const documented = new Set(code(page.replace(/```[\s\S]*?```/g, '')));
@@ -78,8 +77,5 @@ export function provisioned() {
 /** Whether a link `path#anchor` in this repository leads somewhere. */
 export function leads(link) {
   const [path, anchor] = link.split('#');
-  if (!exists(path) || anchor === undefined) return exists(path);
-  const headings = [...read(path).matchAll(/^#+ (.+)$/gm)].map(([, text]) =>
-    text.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, '').replaceAll(' ', '-'));
-  return headings.includes(anchor);
+  return exists(path) && (anchor === undefined || anchors(read(path)).has(anchor));
 }

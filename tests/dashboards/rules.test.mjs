@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 
-import { ROOT, alerts, dashboards, leads, list, read, recordings } from './project.mjs';
+import { ROOT, read } from '../harness/repository.mjs';
+import { alerts, dashboards, leads, list, recordings } from './project.mjs';
 import { complaints } from './promql.mjs';
 
 test('each rule can be read, and names metrics and labels that exist', () => {

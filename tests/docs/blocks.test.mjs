@@ -6,7 +6,10 @@ import { test } from 'node:test';
 import { parse as parseToml } from 'smol-toml';
 import { parseAllDocuments } from 'yaml';
 
-import { fenced, indented, pages, read } from './project.mjs';
+import { fenced, indented } from '../harness/markdown.mjs';
+import { program } from '../harness/path.mjs';
+import { read } from '../harness/repository.mjs';
+import { pages } from './project.mjs';
 
 function run(command, args, input) {
   const { status, stdout, stderr, error } = spawnSync(command, args, { input, encoding: 'utf8' });
@@ -54,20 +57,48 @@ function shell(text) {
   return failed ? stderr : null;
 }
 
-const typed = (text) => text.split('\n').filter((line) => line.startsWith('$ ')).map((line) => line.slice(2)).join('\n');
+// One process reads all.
+const PYTHON = `
+import ast, json, sys
+
+def complaint(text):
+    try:
+        ast.parse(text)
+    except SyntaxError as error:
+        return str(error)
+
+print(json.dumps([complaint(text) for text in json.load(sys.stdin)]))`;
+
+function python(texts) {
+  const { failed, stdout, stderr } = run('python3', ['-c', PYTHON], JSON.stringify(texts));
+  assert.ok(!failed, stderr);
+  return JSON.parse(stdout);
+}
+
+// It also has to be as gofmt would write it.
+function go(text) {
+  const { failed, stdout, stderr } = run('gofmt', ['-e'], text);
+  if (failed) return stderr;
+  return stdout === text ? null : 'gofmt writes it another way';
+}
 
 // language → the complaints about blocks, in order; null for one without.
 const PARSERS = {
   js: (texts) => compile(texts.map((text) => ({ text }))),
   html: (texts) => texts.map((text) => compile(scriptsOf(text)).find(Boolean) ?? null),
   sh: each(shell),
-  console: each((text) => shell(typed(text))),
   json: each((text) => thrown(() => JSON.parse(text))),
   toml: each((text) => thrown(() => parseToml(text))),
+  python,
+  go: each(go),
   yaml: each((text) => parseAllDocuments(text).flatMap(({ errors }) => errors).map(String)[0] ?? null),
 };
 const ELSEWHERE = ['rust', 'promql', 'logql'];
-const READ_ONLY = ['go', 'python', 'lua', 'text'];
+const READ_ONLY = ['lua', 'text'];
+
+// What a parser needs that not every machine has.
+const NEEDS = { python: 'python3', go: 'gofmt' };
+const missing = (language) => language in NEEDS && !program([NEEDS[language]]) && `no ${NEEDS[language]} on the PATH`;
 
 const blocks = pages.flatMap((page) => fenced(read(page)).map((block) => ({ page, ...block })));
 
@@ -83,8 +114,9 @@ function wrong(found, complaints) {
 }
 
 for (const [language, parse] of Object.entries(PARSERS)) {
-  test(`blocks in ${language} parse`, () => {
+  test(`blocks in ${language} parse`, { skip: missing(language) }, () => {
     const found = blocks.filter((block) => block.language === language);
+    assert.ok(found.length > 0, 'there is none');
     assert.deepEqual(wrong(found, parse(found.map(({ text }) => text))), []);
   });
 }
@@ -100,10 +132,14 @@ test('indented blocks of commands parse', () => {
 
 test('a block that does not parse is found', () => {
   const broken = {
-    js: 'const = 1', html: '<script>const = 1</script>', sh: 'if true; then', console: '$ if true; then',
-    json: '{', toml: 'a = ', yaml: 'a: [',
+    js: 'const = 1', html: '<script>const = 1</script>', sh: 'if true; then',
+    json: '{', toml: 'a = ', yaml: 'a: [', python: 'if true:', go: 'func main() {',
   };
-  for (const [language, text] of Object.entries(broken)) assert.ok(PARSERS[language]([text])[0], language);
+  assert.deepEqual(Object.keys(broken).sort(), Object.keys(PARSERS).sort());
+  for (const [language, text] of Object.entries(broken)) {
+    if (!missing(language)) assert.ok(PARSERS[language]([text])[0], language);
+  }
+  if (!missing('go')) assert.deepEqual(PARSERS.go(['package a\n', 'package  a\n']).map(Boolean), [false, true]);
   const programs = ['import a from "a";\nawait a();', 'if (!a) return b;\nawait c();', 'return;\nimport a from "a";'];
   assert.deepEqual(PARSERS.js(programs).map(Boolean), [false, false, true]);
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { read } from './project.mjs';
+import { read } from '../harness/repository.mjs';
 
 const KIB = 1024;
 const number = (value) => value.toLocaleString('en-US');

@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { posix } from 'node:path';
 import { test } from 'node:test';
 
-import { anchors, files, isFile, isFolder, links, pages, read } from './project.mjs';
+import { anchors, headings, links } from '../harness/markdown.mjs';
+import { read } from '../harness/repository.mjs';
+import { files, isFile, isFolder, pages } from './project.mjs';
 
 const ELSEWHERE = /^(?:https?:|mailto:)/;
 const known = new Map(pages.map((page) => [page, anchors(read(page))]));
@@ -30,6 +32,12 @@ test('anchors are those of GitHub', () => {
   const headings = ['# What we `learnt`: a, b', '## With [a link](x.md)', '```sh\n# no heading\n```', '### Twice', '### Twice', '### ≤ 2 × ms_per_s'];
   const text = `${headings.join('\n\n')}\n`;
   assert.deepEqual([...anchors(text)], ['what-we-learnt-a-b', 'with-a-link', 'twice', 'twice-1', '-2--ms_per_s']);
+});
+
+test('every page has one title, which is its first heading', () => {
+  const wrong = pages.filter((page) => page !== 'docs/SUMMARY.md').map((page) => [page, headings(read(page)).map(({ level }) => level)])
+    .filter(([, levels]) => levels[0] !== 1 || levels.filter((level) => level === 1).length !== 1);
+  assert.deepEqual(wrong, []);
 });
 
 test('every page that another file names by its path exists', () => {

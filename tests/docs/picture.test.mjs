@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { draw } from '../../scripts/draw-join.mjs';
-import { read } from './project.mjs';
+import { read } from '../harness/repository.mjs';
 
 const trace = JSON.parse(read('docs/img/join.trace.json'));
 

@@ -1,15 +1,12 @@
-// The project's Markdown, read as GitHub and mdBook read it: pages, links, anchors, blocks of code, tables.
+// The files of the repository, and the pages and sources among them.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { existsSync } from 'node:fs';
 
-export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-export const read = (path) => readFileSync(join(ROOT, path), 'utf8');
+import { ROOT, pathOf, read } from '../harness/repository.mjs';
 
 /** Every file that is tracked, or would be. */
 export const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { cwd: ROOT, encoding: 'utf8' })
-  .split('\n').filter((path) => path && existsSync(join(ROOT, path)));
+  .split('\n').filter((path) => path && existsSync(pathOf(path)));
 const foldersOf = (path) => path.split('/').slice(0, -1).map((_, depth, parts) => parts.slice(0, depth + 1).join('/'));
 const folders = new Set(files.flatMap(foldersOf));
 
@@ -19,71 +16,8 @@ export const isFolder = (path) => path === '' || folders.has(path);
 /** Every page. */
 export const pages = files.filter((path) => path.endsWith('.md'));
 
-const FENCE = /^( *)(`{3,}|~{3,})(.*)\n([\s\S]*?)^ *\2 *$/gm;
-
-/** The fenced blocks of a page: language, text, line of the fence. */
-export function fenced(text) {
-  return [...text.matchAll(FENCE)].map(({ 1: indent, 3: language, 4: body, index }) => ({
-    language: language.trim(), line: lineAt(text, index), text: body.replace(new RegExp(`^${indent}`, 'gm'), ''),
-  }));
-}
-
-/** The blocks that are indented by four spaces and stand between empty lines. */
-export function indented(text) {
-  return [...blank(text, FENCE).matchAll(/(?<=^|\n\n)(?: {4}.*\n)+(?=\n|$)/g)].map(({ 0: body, index }) => ({
-    line: lineAt(text, index), text: body.replace(/^ {4}/gm, ''),
-  }));
-}
-
-/** A page without its code: what is between fences and between backticks is blank, in as many lines. */
-export function prose(text) {
-  return blank(blank(text, FENCE), /(?<!`)(`+)(?!`)[\s\S]*?(?<!`)\1(?!`)/g);
-}
-
-/** The targets of all links and images: target, line. */
-export function links(text) {
-  const found = [/\]\(<?([^()\s>]+(?:\([^()\s]*\))?)>?(?:\s+"[^"]*")?\)/g, /^\[[^\]]+\]:\s+<?(\S+?)>?$/gm, /\b(?:href|src)="([^"]+)"/g];
-  const bare = prose(text);
-  return found.flatMap((pattern) => [...bare.matchAll(pattern)]).map(({ 1: target, index }) => ({ target, line: lineAt(text, index) }));
-}
-
-/** The anchors of a page, by GitHub's rules. */
-export function anchors(text) {
-  const seen = new Map();
-  const headings = [...blank(text, FENCE).matchAll(/^ {0,3}#{1,6} +(.+?)(?: +#+)? *$/gm)].map(([, heading]) => {
-    const slug = slugOf(heading);
-    const times = seen.get(slug) ?? 0;
-    seen.set(slug, times + 1);
-    return times === 0 ? slug : `${slug}-${times}`;
-  });
-  return new Set([...headings, ...[...text.matchAll(/<a (?:id|name)="([^"]+)"/g)].map(([, name]) => name)]);
-}
-
-function slugOf(heading) {
-  const plain = heading.replace(/!?\[([^\]]*)\]\([^)]*\)/g, '$1').replace(/[*`]/g, '');
-  return plain.toLowerCase().replace(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, '').replaceAll(' ', '-');
-}
-
-/** The rows of all tables of a page whose first cell begins with code, as lists of cells. */
-export function rows(text) {
-  return text.split('\n').filter((line, n, lines) => /^\| *`/.test(line) && !lines[n + 1]?.startsWith('|--'))
-    .map((line) => line.split(/(?<!\\)\|/).slice(1, -1).map((cell) => cell.trim()));
-}
-
-/** What a cell has between backticks. */
-export const code = (cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, text]) => text);
-
 /** The Rust of folders without what is only compiled for tests. */
 export function rust(...within) {
   return files.filter((path) => path.endsWith('.rs') && within.some((folder) => path.startsWith(folder)) && !/\/tests?[./]/.test(path))
     .map((path) => ({ path, text: read(path).split('#[cfg(test)]\nmod tests {')[0] }));
-}
-
-function lineAt(text, index) {
-  return text.slice(0, index).split('\n').length;
-}
-
-// As many characters and lines, but nothing in them.
-function blank(text, pattern) {
-  return text.replace(pattern, (found) => found.replace(/[^\n]/g, ' '));
 }

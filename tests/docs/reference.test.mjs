@@ -4,7 +4,9 @@ import { test } from 'node:test';
 
 import { parse } from 'smol-toml';
 
-import { code, read, rows, rust } from './project.mjs';
+import { code, rows } from '../harness/markdown.mjs';
+import { read } from '../harness/repository.mjs';
+import { rust } from './project.mjs';
 
 const page = (name) => read(`docs/reference/${name}.md`);
 
@@ -93,4 +95,17 @@ test('http.md has every page that a service serves, and every check of /readyz',
   const checks = [...sources.matchAll(/\.part\("([^"]+)"/g)].map(([, name]) => name);
   assert.ok(served.length >= 3 && checks.length >= 5);
   assert.deepEqual([...served, ...checks].filter((name) => !listed.has(name)), []);
+});
+
+test('auth.md has every sentence with which a token is refused', () => {
+  const rejections = read('services/gateway/src/auth/rejection.rs').match(/fn sentence[\s\S]*?\n {4}\}/)[0];
+  const written = rust('services/gateway/src/auth/').map(({ text }) => text).join('\n');
+  const sentences = [rejections.split('NoKeys')[0].matchAll(/"([^"]+)"/g), written.matchAll(/unauthenticated\("([^"]+)"\)/g)]
+    .flatMap((found) => [...found].map(([, text]) => text.replace(/\{\w+\}/g, '0')));
+  assert.ok(sentences.length >= 16);
+  const table = page('auth').split('\n## Errors\n')[1].split('\n## ')[0];
+  const cells = [...table.matchAll(/^\| (.+?) \|/gm)].flatMap(([, cell]) => cell.split(/[;,] (?=the token)/));
+  const literal = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  const known = cells.map((cell) => new RegExp(`^${cell.split(/…|\b\d+\b/).map(literal).join('.+')}$`));
+  assert.deepEqual(sentences.filter((sentence) => !known.some((pattern) => pattern.test(sentence))), []);
 });

@@ -1,9 +1,12 @@
 // The site: links out of docs/ become paths, and two pages get the text of files outside of docs/.
 import assert from 'node:assert/strict';
+import { posix } from 'node:path';
 import { test } from 'node:test';
 
 import { STAND_INS, rewriteLinks } from '../../scripts/docs-repository.mjs';
-import { isFile, read } from './project.mjs';
+import { anchors, links } from '../harness/markdown.mjs';
+import { read } from '../harness/repository.mjs';
+import { isFile, pages } from './project.mjs';
 
 test('a link out of docs/ becomes the path of the file', () => {
   const shown = (text) => rewriteLinks(text, 'docs/operate/redis.md', 'docs/operate/redis.md');
@@ -19,7 +22,7 @@ test('a link out of docs/ becomes the path of the file', () => {
 test('the links of a page that stands in for a file begin at the file', () => {
   const shown = (text) => rewriteLinks(text, 'ARCHITECTURE.md', 'docs/internals/architecture.md');
   assert.equal(shown('[data](docs/internals/data.md), [below](#a-join), [README.md](README.md)'),
-    '[data](data.md), [below](#a-join), README.md');
+    '[data](data.md), [below](#a-join), `README.md`');
 });
 
 test('a page that stands in for a file links to it', () => {
@@ -27,4 +30,24 @@ test('a page that stands in for a file links to it', () => {
     assert.ok(isFile(file), file);
     assert.ok(read(page).includes(`(../../${file})`), page);
   }
+});
+
+// What the site shows at a page's address.
+function shown(page) {
+  const [from] = [...STAND_INS].find(([, at]) => at === page) ?? [page];
+  return rewriteLinks(read(from), from, page);
+}
+
+test('every link on the site leads to a page of the site and a heading on it, to a file that it serves, or to another host', () => {
+  const site = new Map(pages.filter((page) => page.startsWith('docs/')).map((page) => [page, shown(page)]));
+  const isRight = (page, target) => {
+    if (/^(?:https?|mailto):/.test(target)) return true;
+    const [path, anchor] = target.split('#');
+    const file = path === '' ? page : posix.join(posix.dirname(page), path);
+    if (!site.has(file)) return file.startsWith('docs/') && isFile(file);
+    return anchor === undefined || anchors(site.get(file)).has(anchor);
+  };
+  const wrong = [...site].flatMap(([page, text]) => links(text).map(({ target }) => target).filter((target) => !isRight(page, target))
+    .map((target) => `${page}: ${target}`));
+  assert.deepEqual(wrong, []);
 });

@@ -1,14 +1,13 @@
 // All of Rollcall as docker-compose.yml has it, under a project's name, ports and network of its own. What is done to
 // containers here is what an operator or an accident does: scale, stop, kill from outside, look at.
 import { execFile, execFileSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { Client } from './client.mjs';
 import { freePort } from './redis.mjs';
+import { ROOT } from './repository.mjs';
 import { until } from './until.mjs';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const run = promisify(execFile);
 const COMPOSE = (process.env.ROLLCALL_COMPOSE ?? 'docker-compose').split(' ');
 const COMMAND_MS = 300_000;

@@ -1,12 +1,11 @@
 // `./dev up` as a child of a test, and what it may not leave behind.
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 
 import { Child } from './child.mjs';
+import { pathOf } from './repository.mjs';
 import { until, withTimeout } from './until.mjs';
 
-export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-export const DEV = fileURLToPath(new URL('../../dev', import.meta.url));
+export const DEV = pathOf('dev');
 // It builds first, which takes a moment even when there is nothing to build.
 export const START_MS = 120_000;
 export const STOP_MS = 20_000;

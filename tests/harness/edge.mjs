@@ -1,15 +1,15 @@
 // The edge of docker-compose.yml as a process: HAProxy with deploy/edge/haproxy.cfg, before gateways of a test instead of those that
 // Docker's DNS names.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { Child, temporaryFolder } from './child.mjs';
 import { program } from './path.mjs';
 import { freePort } from './redis.mjs';
+import { read } from './repository.mjs';
 import { until } from './until.mjs';
 
-const CONFIG = fileURLToPath(new URL('../../deploy/edge/haproxy.cfg', import.meta.url));
+const CONFIG = read('deploy/edge/haproxy.cfg');
 const VARIABLES = { EDGE_MAX_CONNECTIONS: '1000', GATEWAY_MAX_CONNECTIONS: '500', ADDRESS_HANDSHAKES_PER_S: '100', SOCKET_IO_PATH: '/socket.io' };
 
 // Debian installs it where only root's PATH leads.
@@ -32,7 +32,7 @@ export class Edge {
     const text = edits.reduce((config, [what, by]) => {
       if (!what.test(config)) throw new Error(`deploy/edge/haproxy.cfg has no ${what}`);
       return config.replace(what, by);
-    }, readFileSync(CONFIG, 'utf8'));
+    }, CONFIG);
     const edge = new Edge();
     const file = join(temporaryFolder('edge'), 'haproxy.cfg');
     writeFileSync(file, text);

@@ -1,15 +1,13 @@
 // The examples as a reader runs them: a copy next to the packages that `npm install` would bring, and the code blocks of the guides.
 import { cpSync, readFileSync, readdirSync, symlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { Child, temporaryFolder } from './child.mjs';
+import { pathOf } from './repository.mjs';
 
-const path = (name) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
-
-export const EXAMPLES = path('examples');
-const GUIDES = path('docs/guides');
-const PACKAGES = path('tests/node_modules');
+export const EXAMPLES = pathOf('examples');
+const GUIDES = pathOf('docs/guides');
+const PACKAGES = pathOf('tests/node_modules');
 // Code that a guide takes from an example. Other languages are commands and settings.
 const CODE = /^```(js|html|json)\n(.*?)^```$/gms;
 

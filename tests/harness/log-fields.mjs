@@ -1,8 +1,8 @@
 // What a log line is found by in Loki, according to the table of docs/reference/telemetry.md: labels, which a stream selector accepts, and
 // fields, which a filter behind it takes. Both are OTLP's names with underscores.
-import { readFileSync } from 'node:fs';
+import { read } from './repository.mjs';
 
-const page = readFileSync(new URL('../../docs/reference/telemetry.md', import.meta.url), 'utf8');
+const page = read('docs/reference/telemetry.md');
 const rows = page.split('\n## Logs\n')[1].split('\n## ')[0].split('\n').filter((line) => line.startsWith('| '));
 const named = (kind) => rows.map((row) => row.split('|')[2].trim()).filter((cell) => cell.startsWith(kind))
   .flatMap((cell) => [...cell.matchAll(/`([a-z_]+)`/g)].map(([, name]) => name));

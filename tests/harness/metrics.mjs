@@ -1,6 +1,6 @@
 // Every metric that the services promise, as docs/reference/telemetry.md lists them: its name in OpenTelemetry, its series in
 // Prometheus, and who has it. Histograms are named by their base: Prometheus has `_bucket`, `_sum` and `_count` of each.
-import { readFileSync } from 'node:fs';
+import { read } from './repository.mjs';
 
 const SERVICES = { gateway: 'presence-gateway', state: 'presence-state', reaper: 'presence-reaper' };
 
@@ -13,6 +13,6 @@ function readRow(row) {
   return { name: named(name), series: named(series), histogram: kind === 'histogram', services };
 }
 
-const page = readFileSync(new URL('../../docs/reference/telemetry.md', import.meta.url), 'utf8');
+const page = read('docs/reference/telemetry.md');
 
 export const METRICS = page.split('\n').filter((line) => /^\| `[a-z_.]+` \| `[a-z_]+` \| (counter|gauge|histogram) \|/.test(line)).map(readRow);

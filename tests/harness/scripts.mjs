@@ -2,13 +2,14 @@
 // lines say it needs, as services/presence-state/src/store/source.rs puts it together.
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+
+import { pathOf } from './repository.mjs';
 
 const FOLDERS = ['services/presence-state', 'services/reaper', 'shared/bus'];
 const FLAGS = ['', 'allow-oom', 'no-writes'];
 
 function filesOf(folder) {
-  const path = fileURLToPath(new URL(`../../${folder}/src/scripts/`, import.meta.url));
+  const path = pathOf(`${folder}/src/scripts/`);
   return new Map(readdirSync(path).map((file) => [file.replace(/\.lua$/, ''), readFileSync(path + file, 'utf8')]));
 }
 

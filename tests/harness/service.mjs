@@ -2,14 +2,14 @@
 // Knows the contract of starting and stopping; nothing of what the service does.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { Child } from './child.mjs';
+import { pathOf } from './repository.mjs';
 import { until, withTimeout } from './until.mjs';
 
-const BINARIES = process.env.ROLLCALL_BIN_DIR ?? fileURLToPath(new URL('../../target/release', import.meta.url));
+const BINARIES = process.env.ROLLCALL_BIN_DIR ?? pathOf('target/release');
 // The same with a field more in everything that they send each other (scripts/build.sh: build_next).
-const NEXT = process.env.ROLLCALL_NEXT_DIR ?? fileURLToPath(new URL('../../.dev/next/bin', import.meta.url));
+const NEXT = process.env.ROLLCALL_NEXT_DIR ?? pathOf('.dev/next/bin');
 const START_MS = 10_000;
 // All clients of a test come from one address, and many of them at once.
 const ONE_ADDRESS = { ADDRESS_HANDSHAKES_PER_S: '0' };

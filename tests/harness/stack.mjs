@@ -1,26 +1,21 @@
 // The telemetry servers of a test's own: the real programs with our files, on free ports, and their query APIs. What is
 // different from the files is said in one place each: addresses by variables, and time by text (`soon`).
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { Child, temporaryFolder } from './child.mjs';
 import { JaegerApi, json } from './jaeger.mjs';
 import { freePort } from './redis.mjs';
+import { pathOf, read } from './repository.mjs';
 import { until } from './until.mjs';
 
-export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const TOOLS = process.env.ROLLCALL_TOOLS_DIR ?? join(ROOT, '.dev/tools');
+const TOOLS = process.env.ROLLCALL_TOOLS_DIR ?? pathOf('.dev/tools');
 const START_MS = 60_000;
 
-const repository = (path) => join(ROOT, path);
-
-export const read = (path) => readFileSync(repository(path), 'utf8');
-
 export const RULES = 'deploy/telemetry/prometheus/rules';
-export const ruleFiles = () => (existsSync(repository(RULES)) ? readdirSync(repository(RULES)).filter((name) => name.endsWith('.yml')) : []);
+export const ruleFiles = () => (existsSync(pathOf(RULES)) ? readdirSync(pathOf(RULES)).filter((name) => name.endsWith('.yml')) : []);
 
 // Minutes become seconds: no test waits five minutes for an alert.
 const TIMES = /^(\s*(?:- )?(?:for|interval|keep_firing_for|(?:evaluation|scrape|refresh)_interval):\s*)\S+/gm;
@@ -163,7 +158,7 @@ export class Stack {
         .map(async (name) => [name, String(await freePort())])));
     this.pager = await Pager.start();
 
-    this.jaeger = this.#add(new Jaeger('jaeger', 'jaeger', [`--config=${repository('deploy/telemetry/jaeger/jaeger.yaml')}`], {
+    this.jaeger = this.#add(new Jaeger('jaeger', 'jaeger', [`--config=${pathOf('deploy/telemetry/jaeger/jaeger.yaml')}`], {
       env: {
         JAEGER_HOST: '127.0.0.1', JAEGER_PORT: ports.jaeger, JAEGER_OTLP_PORT: ports.jaegerOtlp,
         JAEGER_QUERY_GRPC_PORT: ports.jaegerGrpc, JAEGER_DATA: join(folder, 'jaeger'),
@@ -171,7 +166,7 @@ export class Stack {
       port: ports.jaeger, path: '/api/services',
     }));
     if (!logs && !WITHOUT_LOKI) {
-      this.loki = this.#add(new Loki('loki', 'loki', [`-config.file=${repository('deploy/telemetry/loki/loki.yaml')}`, '-config.expand-env=true'], {
+      this.loki = this.#add(new Loki('loki', 'loki', [`-config.file=${pathOf('deploy/telemetry/loki/loki.yaml')}`, '-config.expand-env=true'], {
         env: { LOKI_HOST: '127.0.0.1', LOKI_PORT: ports.loki, LOKI_GRPC_PORT: ports.lokiGrpc, LOKI_DATA: join(folder, 'loki') },
         port: ports.loki, path: '/ready',
       }));
@@ -188,8 +183,8 @@ export class Stack {
       `--storage.path=${join(folder, 'alertmanager/data')}`, `--web.listen-address=127.0.0.1:${ports.alertmanager}`,
       '--cluster.listen-address=',
     ], { cwd: join(folder, 'alertmanager'), port: ports.alertmanager, path: '/-/ready' }));
-    const ofRedis = redis ? [repository('deploy/telemetry/collector/redis.yaml')] : [];
-    const files = [repository('otel-collector.yaml'), ...ofRedis, ...(config ? [`yaml:${config}`] : [])];
+    const ofRedis = redis ? [pathOf('deploy/telemetry/collector/redis.yaml')] : [];
+    const files = [pathOf('otel-collector.yaml'), ...ofRedis, ...(config ? [`yaml:${config}`] : [])];
     this.collector = this.#add(new Server('collector', 'otelcol-contrib', files.map((file) => `--config=${file}`), {
       env: {
         COLLECTOR_HOST: '127.0.0.1', COLLECTOR_HTTP_PORT: ports.http, COLLECTOR_GRPC_PORT: ports.grpc,

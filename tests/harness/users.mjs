@@ -2,14 +2,14 @@
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { temporaryFolder } from './child.mjs';
 import { RedisCluster } from './cluster.mjs';
 import { Redis, freePort } from './redis.mjs';
+import { pathOf } from './repository.mjs';
 import { RespClient } from './resp.mjs';
 
-const DEPLOY = fileURLToPath(new URL('../../deploy/redis', import.meta.url));
+const DEPLOY = pathOf('deploy/redis');
 
 export const SERVICES = ['gateway', 'presence-state', 'reaper'];
 const OTHERS = ['redis', 'collector'];

@@ -1,13 +1,13 @@
 // The chart as Helm renders it, and its objects as Kubernetes would read them. Helm is HELM, or on the PATH; the objects
 // are read and validated by objects.py with the Python of VALIDATE_PYTHON, which has kubernetes-validate.
 import { spawnSync } from 'node:child_process';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-export const read = (path) => readFileSync(join(ROOT, path), 'utf8');
-export const CHART = join(ROOT, 'deploy/helm/rollcall');
+import { pathOf, read } from '../harness/repository.mjs';
+
+export const CHART = pathOf('deploy/helm/rollcall');
 /** The oldest Kubernetes that the chart allows, and a recent one. */
 export const VERSIONS = ['1.30', '1.37'];
 export const RELEASE = 'live';

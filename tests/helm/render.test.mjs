@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { CASES, CHART, COMPONENTS, RELEASE, Rendered, VERSIONS, allows, built, helm, objects, read, selects, template, valuesOf } from './chart.mjs';
+import { read } from '../harness/repository.mjs';
+import { CASES, CHART, COMPONENTS, RELEASE, Rendered, VERSIONS, allows, built, helm, objects, selects, template, valuesOf } from './chart.mjs';
 
 const SECRETS = ['a-password-of-the-checks', 'another-password'];
 const rendered = {};
@@ -386,7 +387,7 @@ test('the notes say where to connect and what is missing, and no secret', () => 
   for (const [name, text] of Object.entries(said)) {
     for (const secret of SECRETS) assert.ok(!text.includes(secret), name);
     assert.match(text, /readyz/, name);
-    assert.equal(/redis\.existingSecret is better/.test(text), ['default', 'no-telemetry'].includes(name), name);
+    assert.equal(/Use redis\.existingSecret instead/.test(text), ['default', 'no-telemetry'].includes(name), name);
     assert.equal(/otlp\.endpoint is empty/.test(text), name === 'no-telemetry', name);
     assert.equal(/not sticky/.test(text), name === 'default', name);
     assert.equal(/limits of one address/.test(text), ['existing-secret', 'no-telemetry'].includes(name), name);

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 
-import { COMPONENTS, Rendered, objects, read, template } from './chart.mjs';
+import { read } from '../harness/repository.mjs';
+import { COMPONENTS, Rendered, objects, template } from './chart.mjs';
 
 const VALUES = 'deploy/helm/rollcall/values.yaml';
 const schema = JSON.parse(read('deploy/helm/rollcall/values.schema.json'));
@@ -97,7 +98,7 @@ test('each setting of each service is a value, with the same default but where a
 const REFUSED = [
   ['no Redis', null, [], /Redis is missing: set redis\.existingSecret\.name/],
   ['two of them', 'default', ['redis.existingSecret.name=x'], /both set: give one of them/],
-  ['no decision about tokens', 'default', ['auth.mode='], /auth\.mode is not decided: set it to jwt, .* or to off, with which anyone may be anyone/],
+  ['no decision about tokens', 'default', ['auth.mode='], /auth\.mode is not decided: set it to jwt, .* or to off, with which any client may claim to be any user/],
   ['tokens without keys', 'default', ['auth.mode=jwt'], /auth\.mode=jwt needs one of auth\.keysSecret\.name, auth\.jwksUrl and auth\.hmacSecret\.name/],
   ['tokens with keys from two places', 'everything', ['auth.hmacSecret.name=x'], /and only one/],
   ['keys that no one would use', 'default', ['auth.keysSecret.name=x'], /auth names keys, but auth\.mode is off/],

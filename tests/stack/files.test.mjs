@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 
-import { ROOT, Stack, WITHOUT_LOKI, read, toolPath } from '../harness/stack.mjs';
+import { ROOT, read } from '../harness/repository.mjs';
+import { Stack, WITHOUT_LOKI, toolPath } from '../harness/stack.mjs';
 import { until } from '../harness/until.mjs';
 
 const run = (program, args, env = process.env) => spawnSync(toolPath(program), args, { cwd: ROOT, encoding: 'utf8', env });

@@ -10,7 +10,8 @@ import { temporaryFolder } from '../harness/child.mjs';
 import { Edge, missing as withoutEdge } from '../harness/edge.mjs';
 import { METRICS } from '../harness/metrics.mjs';
 import { Redis, freePort } from '../harness/redis.mjs';
-import { ROOT, Stack, WITHOUT_LOKI, read } from '../harness/stack.mjs';
+import { pathOf, read } from '../harness/repository.mjs';
+import { Stack, WITHOUT_LOKI } from '../harness/stack.mjs';
 import { SHORT_LIVES, System } from '../harness/system.mjs';
 import { until } from '../harness/until.mjs';
 import { everything } from '../harness/usage.mjs';
@@ -109,7 +110,7 @@ test('an exemplar of the latency panel names a trace that opens', async () => {
 
 test('the three commands of the page show that it works', async () => {
   const [, block] = read('docs/reference/telemetry.md').match(/\n## Is it working\?\n[\s\S]*?```sh\n([\s\S]*?)```/);
-  const here = block.replaceAll('http://127.0.0.1:9090', stack.prometheus.url).replaceAll('http://127.0.0.1:16686', stack.jaeger.url);
+  const here = block.replace(/\\\n\s*/g, '').replaceAll('http://127.0.0.1:9090', stack.prometheus.url).replaceAll('http://127.0.0.1:16686', stack.jaeger.url);
   const commands = [...here.matchAll(/^curl .+$/gm)].map(([command]) => command);
   const services = ['presence-gateway', 'presence-reaper', 'presence-state'];
   for (const [index, expected] of [services, services, ['socket presence:join', 'presence.join', 'EVALSHA presence_join']].entries()) {
@@ -156,7 +157,7 @@ test('every rule works, on metrics that exist', async () => {
   assert.deepEqual(unknown.filter((text) => !MAY_BE_EMPTY.some((part) => text.includes(part))), []);
 });
 
-const files = existsSync(join(ROOT, DASHBOARDS)) ? readdirSync(join(ROOT, DASHBOARDS)).filter((name) => name.endsWith('.json')) : [];
+const files = existsSync(pathOf(DASHBOARDS)) ? readdirSync(pathOf(DASHBOARDS)).filter((name) => name.endsWith('.json')) : [];
 
 const panelsOf = (panels) => panels.flatMap((panel) => [panel, ...panelsOf(panel.panels ?? [])]);
 

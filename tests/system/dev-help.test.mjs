@@ -1,15 +1,13 @@
 // What ./dev says about itself: to a newcomer who asks, and to one who mistypes. Nothing may be needed for it.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 
 import { DEV } from '../harness/dev-up.mjs';
 import { ownPath } from '../harness/path.mjs';
+import { pathOf, read } from '../harness/repository.mjs';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const read = (path) => readFileSync(ROOT + path, 'utf8');
 const COMMANDS = [...read('dev').matchAll(/^ {2}([a-z]+)\) /gm)].map(([, command]) => command);
 // Neither Rust nor Node.js, neither Redis nor Docker.
 const { path: PATH } = ownPath({ only: ['bash', 'cat', 'dirname', 'env'] });
@@ -45,7 +43,7 @@ test('the help has every option, part and scenario that there is', () => {
   const options = (text) => [...new Set(text.match(/--[a-z]+(=build)?\b/g))].sort();
   const [accepted] = read('scripts/up.sh').match(/up_options\(\) \{[^]*?\n\}/);
   assert.deepEqual(options(HELP.up), options(accepted));
-  const parts = readdirSync(`${ROOT}tests`, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  const parts = readdirSync(pathOf('tests'), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name);
   for (const part of ['unit', ...parts.filter((name) => read('scripts/test.sh').includes(`| ${name}`))]) assert.match(HELP.test, new RegExp(`^ {2}${part} `, 'm'));
   const scenarios = [...read('bench/src/scenario.rs').matchAll(/^ {4}\("([a-z-]+)", "/gm)].map(([, name]) => name);
   assert.ok(HELP.bench.includes(`Scenarios: ${scenarios.join(' ')}\n`), scenarios.join(' '));

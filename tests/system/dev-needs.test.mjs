@@ -6,9 +6,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { Client } from '../harness/client.mjs';
-import { DEV, ROOT, START_MS, devUp, ended, nothingLeft, ready } from '../harness/dev-up.mjs';
+import { DEV, START_MS, devUp, ended, nothingLeft, ready } from '../harness/dev-up.mjs';
 import { engine } from '../harness/engine.mjs';
 import { calls, folderOf, ownPath } from '../harness/path.mjs';
+import { ROOT } from '../harness/repository.mjs';
 
 const REDIS = ['redis-server', 'valkey-server'];
 const NO_ENGINE = { docker: '#!/bin/sh\nexit 1\n' };

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { quotes } from '../harness/examples.mjs';
+import { read } from '../harness/repository.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { holds } from '../harness/until.mjs';
 
@@ -20,6 +21,6 @@ scenario('a killed presence-state costs no member and no patch', { gateways: 2, 
 });
 
 test('tests/README.md shows this file', () => {
-  const [, code] = readFileSync(new URL('../README.md', import.meta.url), 'utf8').match(/^```js\n(.*?)^```$/ms);
+  const [, code] = read('tests/README.md').match(/^```js\n(.*?)^```$/ms);
   assert.ok(quotes(readFileSync(new URL(import.meta.url), 'utf8'), code));
 });

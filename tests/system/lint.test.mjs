@@ -4,11 +4,10 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 
 import { temporaryFolder } from '../harness/child.mjs';
+import { ROOT } from '../harness/repository.mjs';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const CHECK = 'say() { printf "dev: %s\\n" "$*" >&2; }; . scripts/need.sh; . scripts/lint.sh; "$1"';
 const BASH = execFileSync('sh', ['-c', 'command -v bash'], { encoding: 'utf8' }).trim();
 

@@ -4,11 +4,10 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 
 import { temporaryFolder } from '../harness/child.mjs';
+import { ROOT, pathOf, read as current } from '../harness/repository.mjs';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const OURS = /^\nname = "rollcall-/; // of the entries of a Cargo.lock
 // They name versions of other packages, or versions as history.
 const OTHERS = /Cargo\.lock|package-lock\.json|go\.(sum|mod)|CHANGELOG\.md|^docs\/internals\/|^tests\/system\/release\.test\.mjs/;
@@ -24,7 +23,7 @@ function isRepository() {
 function copy() {
   const folder = temporaryFolder('release');
   const files = git(ROOT, 'ls-files', '--cached', '--others', '--exclude-standard').trim().split('\n').filter((file) => !LARGE.test(file));
-  for (const file of files) cpSync(join(ROOT, file), join(folder, file), { force: true });
+  for (const file of files) cpSync(pathOf(file), join(folder, file), { force: true });
   git(folder, 'init', '-q');
   commit(folder);
   return folder;
@@ -69,7 +68,7 @@ test('no place is left with the old version, and the changelog has a section for
 
   // Versions of others are as before: those of other packages, and those that end or begin like ours.
   const others = (text) => text.split('[[package]]').filter((entry) => !OURS.test(entry));
-  assert.deepEqual(others(read(folder, 'Cargo.lock')), others(readFileSync(join(ROOT, 'Cargo.lock'), 'utf8')));
+  assert.deepEqual(others(read(folder, 'Cargo.lock')), others(current('Cargo.lock')));
   const alone = new RegExp(`(?<![\\d.])${old.replaceAll('.', '\\.')}(?![\\d.])`);
   const left = git(folder, 'ls-files').trim().split('\n').filter((file) => !OTHERS.test(file) && alone.test(read(folder, file)));
   assert.deepEqual(left, []);

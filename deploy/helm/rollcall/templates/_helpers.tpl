@@ -186,7 +186,7 @@ JWT_DEFAULT_ROOMS: {{ empty .defaultRooms | ternary "" (toJson .defaultRooms) | 
 {{- $mode := include "rollcall.authMode" . }}
 {{- $keys := compact (list $auth.jwksUrl $auth.keysSecret.name $auth.hmacSecret.name) }}
 {{- if not $mode }}
-{{- fail "auth.mode is not decided: set it to jwt, with auth.keysSecret.name, auth.jwksUrl or auth.hmacSecret.name; or to off, with which anyone may be anyone" }}
+{{- fail "auth.mode is not decided: set it to jwt, with auth.keysSecret.name, auth.jwksUrl or auth.hmacSecret.name; or to off, with which any client may claim to be any user" }}
 {{- end }}
 {{- if and (eq $mode "jwt") (ne (len $keys) 1) }}
 {{- fail "auth.mode=jwt needs one of auth.keysSecret.name, auth.jwksUrl and auth.hmacSecret.name, and only one" }}

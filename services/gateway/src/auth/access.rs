@@ -44,7 +44,7 @@ impl Access {
         Self(Mutex::new(identity.map(held)))
     }
 
-    /// Who the client is, unless anyone may be anyone.
+    /// Who the client is, unless clients are not asked.
     pub(crate) fn identity(&self) -> Option<Arc<Identity>> {
         self.0.lock().as_ref().map(|held| Arc::clone(&held.identity))
     }

@@ -64,7 +64,7 @@ impl Config {
             ("", []) => {
                 reader.problem(
                     "auth",
-                    "must be jwt or off, because HOST is reachable from other machines; with off, anyone may be anyone",
+                    "must be jwt or off, because HOST is reachable from other machines; with off, any client may claim to be any user",
                 );
                 None
             }

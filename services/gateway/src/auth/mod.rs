@@ -98,7 +98,7 @@ impl Auth {
         }
     }
 
-    /// Who a client is; `None` if anyone may be anyone.
+    /// Who a client is; `None` if clients are not asked.
     ///
     /// # Errors
     /// `UNAUTHENTICATED`: there is no token, or it is not valid. `UNAVAILABLE`: that cannot be known now.

@@ -117,7 +117,7 @@ impl Gateway {
         register(Reading::LocksWaiting, &self.waiting);
     }
 
-    /// Who a connecting client is; `None` if anyone may be anyone.
+    /// Who a connecting client is; `None` if clients are not asked.
     pub(super) async fn identify(&self, token: Option<&Token>) -> Result<Option<Identity>, Fault> {
         self.auth.identify(token).await.inspect_err(|fault| {
             count_refusal(fault);
