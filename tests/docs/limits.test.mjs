@@ -62,6 +62,12 @@ const LIMITS = {
   [gateway('relay/room/mod')]: {
     BEHIND_LIMIT: ['messages that wait', (value) => `after ${seconds(value)} it is closed`],
   },
+  [gateway('flow/pace')]: {
+    LARGE: ['states, writes of metadata', (value) => `from ${size(value)} on`],
+    MOST: ['states, writes of metadata', (value) => `${value / 1e6} MB a second`],
+    LEAST: ['states, writes of metadata', (value) => `down to ${value / 1e6}`],
+    WITHIN: ['states, writes of metadata', (value) => `after ${seconds(value)}`],
+  },
   [gateway('flow/large')]: {
     LARGE: ['answers of joins', size],
     COPIES: ['answers of joins', (value) => `${value} times their bytes`],

@@ -28,8 +28,8 @@ const LATE: Duration = Duration::from_millis(10);
 /// What is behind it is late if it answers a small request after this time. On a quiet machine 99 of 100 take 18 ms or less.
 const SLOW: Duration = Duration::from_millis(40);
 /// The rates, in bytes per second. The least keeps large work going on a machine that is late whatever this process does.
-const LEAST: f64 = 8e6;
-const MOST: f64 = 512e6;
+const LEAST: u32 = 8_000_000;
+const MOST: u32 = 512_000_000;
 /// What a tick in time adds: from the least to the most in a second.
 const STEP: f64 = 5e6;
 /// Nothing waits in the line for longer.
@@ -61,7 +61,7 @@ struct Bucket {
 impl Bucket {
     /// Some time went by, in which small requests were in time or not.
     fn tick(&mut self, time: Duration, in_time: bool) {
-        self.per_s = if in_time { (self.per_s + STEP).min(MOST) } else { (self.per_s / 2.0).max(LEAST) };
+        self.per_s = if in_time { (self.per_s + STEP).min(MOST.into()) } else { (self.per_s / 2.0).max(LEAST.into()) };
         self.bytes = (self.bytes + self.per_s * time.as_secs_f64()).min(self.per_s * TICK.as_secs_f64());
     }
 
@@ -78,7 +78,7 @@ impl Bucket {
 
 impl Pace {
     pub(super) fn new() -> Self {
-        let bucket = Bucket { per_s: MOST / 4.0, bytes: 1.0, used_at: Instant::now() };
+        let bucket = Bucket { per_s: f64::from(MOST) / 4.0, bytes: 1.0, used_at: Instant::now() };
         Self {
             turn: Turn::default(),
             bucket: Mutex::new(bucket),
@@ -157,27 +157,27 @@ mod tests {
 
     #[test]
     fn the_rate_grows_while_small_requests_are_in_time_and_halves_when_they_are_not() {
-        let mut bucket = bucket(LEAST);
+        let mut bucket = bucket(LEAST.into());
         (0..100).for_each(|_| bucket.tick(TICK, true));
-        assert!(bucket.per_s > 0.9 * MOST, "{bucket:?}");
+        assert!(bucket.per_s > 0.9 * f64::from(MOST), "{bucket:?}");
         bucket.tick(TICK, false);
-        assert!(bucket.per_s < MOST / 2.0);
+        assert!(bucket.per_s < f64::from(MOST) / 2.0);
         (0..100).for_each(|_| bucket.tick(TICK, false));
-        assert_eq!(bucket.per_s, LEAST);
+        assert_eq!(bucket.per_s, f64::from(LEAST));
         (0..200).for_each(|_| bucket.tick(TICK, true));
-        assert_eq!(bucket.per_s, MOST);
+        assert_eq!(bucket.per_s, f64::from(MOST));
     }
 
     #[test]
     fn what_is_larger_than_a_tick_goes_and_what_follows_waits_for_its_bytes() {
-        let (mut bucket, now) = (bucket(LEAST), Instant::now());
+        let (mut bucket, now) = (bucket(LEAST.into()), Instant::now());
         assert!(bucket.take(1_000_000, now) && !bucket.take(1, now));
         (0..11).for_each(|_| bucket.tick(TICK, false));
         assert!(!bucket.take(1, now), "0.88 of 1 MB are paid");
         (0..2).for_each(|_| bucket.tick(TICK, false));
         assert!(bucket.take(1, now));
         bucket.tick(Duration::from_secs(60), false);
-        assert!(bucket.bytes <= LEAST * TICK.as_secs_f64(), "a pause saves up no more than one tick");
+        assert!(bucket.bytes <= f64::from(LEAST) * TICK.as_secs_f64(), "a pause saves up no more than one tick");
     }
 
     /// Whether `bytes` may go at once.
