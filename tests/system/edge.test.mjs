@@ -49,6 +49,17 @@ edge('an address begins sessions at its rate, and those that it has go on', { en
   await until('the next handshake', async () => (await front.get(POLLING)).status === 200, { within: 15_000, every: 500 });
 });
 
+// URLs that mention "sid", of which gateways know none.
+const NOT_IN_SESSION = ['&x=;sid=1', '&x=?sid=1', '&xsid=1', '&x=%26sid=1', '&s%69d=1', '&SID=1'];
+
+edge('a handshake counts as one, however its URL looks', { env: { ADDRESS_HANDSHAKES_PER_S: '5' } }, async ({ front }) => {
+  const ask = (more) => front.get(POLLING + more);
+  for (const more of NOT_IN_SESSION) assert.equal((await ask(more)).status, 200, more);
+  await handshakes(front, 60);
+  for (const more of NOT_IN_SESSION) assert.equal((await ask(more)).status, 429, more);
+  for (const more of ['&sid=1', '&sid=', '&sid=1&sid=']) assert.equal((await ask(more)).status, 400, more);
+});
+
 const FULL = { env: { ADDRESS_HANDSHAKES_PER_S: '0' }, entries: '100' };
 
 edge('a flood of handshakes does not make it forget the sessions that it has', FULL, async ({ front, connect, room }) => {
