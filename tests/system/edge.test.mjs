@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 
 import { Client, TRANSPORTS } from '../harness/client.mjs';
 import { Edge, missing } from '../harness/edge.mjs';
+import { NameServer } from '../harness/name-server.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { holds, until } from '../harness/until.mjs';
 
@@ -68,4 +69,28 @@ edge('a flood of handshakes does not make it forget the sessions that it has', F
   for (let round = 0; round < 10; round += 1) await handshakes(front, 50);
   for (let round = 0; round < 5; round += 1) for (const client of clients) await client.patch({ round });
   await holds('every client still has its gateway', () => clients.every(({ disconnects }) => disconnects.length === 0), { ms: 500 });
+});
+
+scenario('a name server that fails or says nothing takes no gateway away', SYSTEM, async ({ system, room }) => {
+  const nameServer = await NameServer.start();
+  const front = await Edge.start(system.gateways, { nameServer });
+  try {
+    const clients = await Promise.all([TRANSPORTS.polling, TRANSPORTS.websocket].map((transports) => Client.connect(front.url, { transports })));
+    system.clients.push(...clients);
+    for (const client of clients) await client.join(room, 'ann');
+    for (const mode of ['failing', 'refusing', 'silent']) {
+      const { asked } = nameServer;
+      nameServer.mode = mode;
+      await holds(`a gateway, while the name server is ${mode}`, async () => (await front.get('/readyz')).status === 200, { ms: 10_000 });
+      assert.ok(nameServer.asked > asked + 2, mode);
+      for (const client of clients) await client.patch({ mode });
+    }
+    assert.deepEqual(clients.flatMap(({ disconnects }) => disconnects), []);
+    nameServer.mode = 'unknown';
+    await until('the edge to have no gateway', async () => (await front.get('/readyz')).status === 503, { within: 10_000 });
+  } finally {
+    system.closeClients();
+    await front.close();
+    nameServer.close();
+  }
 });
