@@ -9,7 +9,9 @@ import { assertAgreement } from '../harness/agreement.mjs';
 import { membersKey, roomKey } from '../harness/keys.mjs';
 import { RespClient } from '../harness/resp.mjs';
 import { Sentinel } from '../harness/sentinel.mjs';
+import { spawnService } from '../harness/service.mjs';
 import { System } from '../harness/system.mjs';
+import { Issuer } from '../harness/tokens.mjs';
 import { until } from '../harness/until.mjs';
 import { SERVICES, Users } from '../harness/users.mjs';
 
@@ -84,6 +86,25 @@ test('with a user for each service everything works, and nothing is refused', { 
   assert.deepEqual(await refusals(redis), []);
   await assertAgreement(system);
   assert.deepEqual(system.complaints(), []);
+});
+
+test('with tokens, revoked ones too, nothing is refused', { timeout: 60_000 }, async (t) => {
+  const users = new Users();
+  const issuer = new Issuer();
+  t.after(() => issuer.close());
+  const redis = await users.startRedis();
+  const system = new System(redis, issuer.env);
+  t.after(() => system.close());
+  await system.addState(users.env(redis, 'presence-state'));
+  await system.addGateway(users.env(redis, 'gateway'));
+  system.issuer = issuer;
+  const [ann, bob] = [await system.connect(0, { as: 'ann' }), await system.connect(0, { as: 'bob' })];
+  for (const [name, member] of Object.entries({ ann, bob })) await member.join('room', name);
+  const revoke = spawnService('presence-gateway', { ...system.env, ...users.env(redis, 'gateway') }, ['revoke', '--sub', 'ann']);
+  assert.equal((await revoke.exited).code, 0, revoke.report());
+  await ann.disconnected();
+  assert.equal((await bob.patch({ n: 1 })).changed, true);
+  assert.deepEqual(await refusals(redis), []);
 });
 
 test('Redis has everything that the services wrote after it was restarted', { timeout: 60_000 }, async (t) => {
