@@ -62,7 +62,7 @@ test('every service with a health check has one configured', () => {
 
 test('each service has a user of Redis and only its own password', () => {
   const users = [...read('deploy/redis/users.acl').matchAll(/^user (\S+)/gm)].map(([, user]) => user);
-  assert.deepEqual(users, ['default', 'admin', 'gateway', 'presence-state', 'collector', 'reaper']);
+  assert.deepEqual(users, ['default', 'health', 'admin', 'gateway', 'presence-state', 'collector', 'reaper']);
   for (const [user, volume] of [['gateway', 'gateway-secret'], ['presence-state', 'state-secret'], ['reaper', 'reaper-secret']]) {
     const block = read('docker-compose.yml').split(/^ {2}(?=[a-z-]+:$)/m).find((text) => text.startsWith(`${user}:\n`));
     assert.ok(block.includes(`\${REDIS_URL:-redis://${user}@redis:6379}`), user);

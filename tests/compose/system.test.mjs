@@ -159,12 +159,11 @@ step('no container is root, may become it, or wrote where it may not', async () 
   }
 });
 
-step('Redis tells a stranger only that it is up, and is not reachable from outside', async () => {
+step('Redis tells a stranger nothing, and is not reachable from outside', async () => {
   const [{ Id, NetworkSettings }] = await system.containers('redis');
   assert.deepEqual(NetworkSettings.Ports['6379/tcp'] ?? null, null);
   assert.deepEqual(Object.keys(NetworkSettings.Networks).map((name) => name.split('_').pop()), ['inner']);
-  assert.match(await docker('exec', Id, 'redis-cli', 'PING'), /PONG/);
-  assert.match(await docker('exec', Id, 'redis-cli', 'DBSIZE'), /NOPERM/);
+  for (const command of ['PING', 'DBSIZE']) assert.match(await docker('exec', Id, 'redis-cli', command), /NOAUTH/);
 });
 
 step('presence-states and reapers are replaced one by one, and no one notices', async (t) => {

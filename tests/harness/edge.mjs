@@ -19,14 +19,19 @@ export const missing = haproxy ? false : 'haproxy is not installed';
 
 export class Edge {
   // `entries`: how many long-polling sessions its table has room for. `wrapper`: what is put before its command, for a limit.
-  static async start(gateways, { env = {}, entries = '1m', wrapper = [] } = {}) {
+  // `nameServer`: it finds the first gateway by it, as in containers, and no other one.
+  static async start(gateways, { env = {}, entries = '1m', wrapper = [], nameServer } = {}) {
     const [port, health, metrics] = [await freePort(), await freePort(), await freePort()];
     const servers = gateways.map(({ url }, index) => `    server gateway${index + 1} ${new URL(url).host}`).join('\n');
+    const found = nameServer && [
+      [/(?<=^ {4}nameserver docker )\S+$/m, `127.0.0.1:${nameServer.port}`],
+      [/(?<=^ {4}server-template .* gateway:)3000/m, new URL(gateways[0].url).port],
+    ];
     const edits = [
+      ...(found ?? [[/^ {4}server-template .*$/m, servers]]),
       [/^ {4}bind :3000$/m, `    bind 127.0.0.1:${port}`],
       [/^ {4}bind 127\.0\.0\.1:8404$/m, `    bind 127.0.0.1:${health}`],
       [/^ {4}bind :8405$/m, `    bind 127.0.0.1:${metrics}`],
-      [/^ {4}server-template .*$/m, servers],
       [/(?<=^ {4}stick-table type string .*size )\S+/m, entries],
     ];
     const text = edits.reduce((config, [what, by]) => {

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 
 import { Client, TRANSPORTS } from '../harness/client.mjs';
 import { Edge, missing } from '../harness/edge.mjs';
+import { NameServer } from '../harness/name-server.mjs';
 import { scenario } from '../harness/scenario.mjs';
 import { holds, until } from '../harness/until.mjs';
 
@@ -49,6 +50,17 @@ edge('an address begins sessions at its rate, and those that it has go on', { en
   await until('the next handshake', async () => (await front.get(POLLING)).status === 200, { within: 15_000, every: 500 });
 });
 
+// URLs that mention "sid", of which gateways know none.
+const NOT_IN_SESSION = ['&x=;sid=1', '&x=?sid=1', '&xsid=1', '&x=%26sid=1', '&s%69d=1', '&SID=1'];
+
+edge('a handshake counts as one, however its URL looks', { env: { ADDRESS_HANDSHAKES_PER_S: '5' } }, async ({ front }) => {
+  const ask = (more) => front.get(POLLING + more);
+  for (const more of NOT_IN_SESSION) assert.equal((await ask(more)).status, 200, more);
+  await handshakes(front, 60);
+  for (const more of NOT_IN_SESSION) assert.equal((await ask(more)).status, 429, more);
+  for (const more of ['&sid=1', '&sid=', '&sid=1&sid=']) assert.equal((await ask(more)).status, 400, more);
+});
+
 const FULL = { env: { ADDRESS_HANDSHAKES_PER_S: '0' }, entries: '100' };
 
 edge('a flood of handshakes does not make it forget the sessions that it has', FULL, async ({ front, connect, room }) => {
@@ -57,4 +69,28 @@ edge('a flood of handshakes does not make it forget the sessions that it has', F
   for (let round = 0; round < 10; round += 1) await handshakes(front, 50);
   for (let round = 0; round < 5; round += 1) for (const client of clients) await client.patch({ round });
   await holds('every client still has its gateway', () => clients.every(({ disconnects }) => disconnects.length === 0), { ms: 500 });
+});
+
+scenario('a name server that fails or says nothing takes no gateway away', SYSTEM, async ({ system, room }) => {
+  const nameServer = await NameServer.start();
+  const front = await Edge.start(system.gateways, { nameServer });
+  try {
+    const clients = await Promise.all([TRANSPORTS.polling, TRANSPORTS.websocket].map((transports) => Client.connect(front.url, { transports })));
+    system.clients.push(...clients);
+    for (const client of clients) await client.join(room, 'ann');
+    for (const mode of ['failing', 'refusing', 'silent']) {
+      const { asked } = nameServer;
+      nameServer.mode = mode;
+      await holds(`a gateway, while the name server is ${mode}`, async () => (await front.get('/readyz')).status === 200, { ms: 10_000 });
+      assert.ok(nameServer.asked > asked + 2, mode);
+      for (const client of clients) await client.patch({ mode });
+    }
+    assert.deepEqual(clients.flatMap(({ disconnects }) => disconnects), []);
+    nameServer.mode = 'unknown';
+    await until('the edge to have no gateway', async () => (await front.get('/readyz')).status === 503, { within: 10_000 });
+  } finally {
+    system.closeClients();
+    await front.close();
+    nameServer.close();
+  }
 });

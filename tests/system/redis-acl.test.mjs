@@ -7,8 +7,11 @@ import { test } from 'node:test';
 
 import { assertAgreement } from '../harness/agreement.mjs';
 import { membersKey, roomKey } from '../harness/keys.mjs';
+import { RespClient } from '../harness/resp.mjs';
 import { Sentinel } from '../harness/sentinel.mjs';
+import { spawnService } from '../harness/service.mjs';
 import { System } from '../harness/system.mjs';
+import { Issuer } from '../harness/tokens.mjs';
 import { until } from '../harness/until.mjs';
 import { SERVICES, Users } from '../harness/users.mjs';
 
@@ -85,6 +88,43 @@ test('with a user for each service everything works, and nothing is refused', { 
   assert.deepEqual(system.complaints(), []);
 });
 
+test('with tokens, revoked ones too, nothing is refused', { timeout: 60_000 }, async (t) => {
+  const users = new Users();
+  const issuer = new Issuer();
+  t.after(() => issuer.close());
+  const redis = await users.startRedis();
+  const system = new System(redis, issuer.env);
+  t.after(() => system.close());
+  await system.addState(users.env(redis, 'presence-state'));
+  await system.addGateway(users.env(redis, 'gateway'));
+  system.issuer = issuer;
+  const [ann, bob] = [await system.connect(0, { as: 'ann' }), await system.connect(0, { as: 'bob' })];
+  for (const [name, member] of Object.entries({ ann, bob })) await member.join('room', name);
+  const revoke = spawnService('presence-gateway', { ...system.env, ...users.env(redis, 'gateway') }, ['revoke', '--sub', 'ann']);
+  assert.equal((await revoke.exited).code, 0, revoke.report());
+  await ann.disconnected();
+  assert.equal((await bob.patch({ n: 1 })).changed, true);
+  assert.deepEqual(await refusals(redis), []);
+});
+
+test('Redis has everything that the services wrote after it was restarted', { timeout: 60_000 }, async (t) => {
+  const users = new Users();
+  const { redis, system } = await start(t, users, await users.startRedis({ durable: true }));
+  const [ann, bob] = [await system.connect(0), await system.connect(1)];
+  await ann.join('room', 'ann');
+  await bob.join('room', 'bob', { n: 1 });
+  await ann.metadata('setChannel', 'room', 'T', [{ key: 'k', value: 1 }]);
+  const { fence } = await ann.lock('acquire', 'room', 'pen', { ttlMs: 60_000 });
+  // What follows is read with no service that could write it again.
+  await Promise.all(system.services.map((service) => service.kill()));
+  const all = async () => Object.fromEntries(await Promise.all((await redis.keys('prs:{p*')).map(async (key) => [key, await redis.command('DUMP', key)])));
+  const before = await all();
+  assert.ok(fence && Object.keys(before).some((key) => key.includes(':locks:')) && Object.keys(before).some((key) => key.includes(':meta:')), Object.keys(before).join());
+  await redis.kill();
+  await redis.restart();
+  assert.deepEqual(await all(), before);
+});
+
 // ASKING is sent only while slots move.
 const BY_THE_LIBRARY = [['CLUSTER', 'INFO'], ['CLUSTER', 'SLOTS'], ['ASKING'], ['ROLE']];
 
@@ -139,6 +179,13 @@ test('no user may do what it does not need', async (t) => {
   await refused('gateway', ...everyone, ['GET', head], ['HGETALL', members], ['HSET', members, 'c', 'x'], ['DEL', head], ['SPUBLISH', event, 'x'], read);
   await refused('reaper', ...everyone, ['GET', head], ['HGETALL', members], ['DEL', head], ['SADD', head.replace(':room:room', ':rooms'), 'x'], ['SPUBLISH', event, 'x'], ['SSUBSCRIBE', event], read);
   await refused('presence-state', ...everyone, ['GET', 'other'], ['SPUBLISH', 'other', 'x'], ['SSUBSCRIBE', 'other']);
+  const stranger = await RespClient.connect(redis.port);
+  await assert.rejects(stranger.command('AUTH', 'default', ''), /WRONGPASS/);
+  await assert.rejects(stranger.command('PING'), /NOAUTH/);
+  await stranger.command('AUTH', 'health', 'any');
+  for (const command of everyone) await assert.rejects(stranger.command(...command), /NOPERM/, `health: ${command.join(' ')}`);
+  assert.equal(await stranger.command('PING'), 'PONG');
+  stranger.close();
   await refused('collector', ...everyone, ['GET', head], ['DBSIZE'], ['SLOWLOG', 'GET'], ['SUBSCRIBE', 'x'], read);
   assert.equal((await ann.patch({ n: 1 })).changed, true);
 });
