@@ -1,12 +1,13 @@
 //! The two connections to Redis: one for commands, one for subscriptions. Sets every limit that fred leaves open.
 //!
 //! - `config`: where Redis is. `connection`: one connection. `errors`: what an error says about its command. `reason`: why Redis
-//!   refuses or cannot be reached, for people.
+//!   refuses or cannot be reached, for people. `url`: what is wrong with a URL.
 
 mod config;
 mod connection;
 mod errors;
 mod reason;
+mod url;
 
 use std::{
     future::Future,
