@@ -3,6 +3,7 @@
 use fred::interfaces::{HashesInterface as _, KeysInterface as _};
 
 use super::*;
+use crate::answers::refused_for_memory;
 
 #[tokio::test]
 async fn a_room_that_cannot_be_read_does_not_affect_others() {
@@ -46,4 +47,29 @@ async fn commands_whose_work_panics_are_answered_internal() {
     assert_eq!(codes(panics::catch(&commands, panics).await.answers), [(1, "INTERNAL"), (2, "INTERNAL")]);
     let works = async { Done::all(&commands, addressed(&commands, vec![Outcome::Missing, Outcome::Missing])) };
     assert_eq!(codes(panics::catch(&commands, works).await.answers), [(1, "done"), (2, "done")]);
+}
+
+#[tokio::test]
+async fn each_command_that_a_full_redis_refuses_counts_once_and_none_that_it_carries_out() {
+    let server = Redis::start();
+    let (bus, store) = open(&server).await;
+    let write = |room: &str, op, act: fn(Change) -> Act| {
+        let channel = ChannelId { name: room.into(), kind: "T".into() };
+        Command::Metadata(Metadata { channel, act: act(change(op)) })
+    };
+    carry_out(&store, [(write("written", 1, Act::Set), 1), (join("there", "c"), 2)].into_iter().map(incoming)).await;
+    let () = bus.commands().custom(fred::cmd!("CONFIG"), vec!["SET", "maxmemory", "1"]).await.unwrap();
+
+    // They share one call, of two senders.
+    let joins = ["a", "b", "c"].map(|conn| join("new", conn)).into_iter().zip(1..).map(incoming);
+    let joins = joins.map(|one| if one.id == 2 { Incoming { reply_to: "other".into(), ..one } } else { one });
+    assert_eq!(refused_for_memory(&carry_out(&store, joins).await), 3);
+    // One call that is refused, and what needs no memory is carried out by calls of its own.
+    let mixed =
+        [metadata("written"), write("written", 2, Act::Set), write("written", 3, Act::Remove), metadata("other")];
+    let answers = carry_out(&store, mixed.into_iter().zip(1..).map(incoming)).await;
+    assert_eq!(refused_for_memory(&answers), 1, "{:?}", codes(answers));
+    let room = "there".into();
+    let leave = Command::Leave(Leave { room, conn: "c".into(), op: 2, reason: Reason::Left });
+    assert_eq!(refused_for_memory(&carry_out(&store, [incoming((leave, 1))].into_iter()).await), 0);
 }
