@@ -21,8 +21,14 @@ token() {
 
 # Before anything is built. What an option's value means is judged by the program.
 check_token_options() {
+  local seen=' '
   if [ "${1:-}" = revoke ]; then shift; fi
   while [ $# -gt 0 ]; do
+    case $1$seen in
+      --room\ *) ;;
+      *" $1 "*) misused "$1 is given twice; only --room may be repeated" ;;
+    esac
+    seen="$seen$1 "
     case $1 in
       --sub | --room | --info | --ttl | --jti) [ $# -gt 1 ] || misused "$1 takes a value; see ./dev help token" ;;
       *) misused "./dev token does not take '$1'; see ./dev help token" ;;

@@ -140,6 +140,42 @@ browserTest('a second tab of the same user is a connection, not a user; texts of
   assert.equal(await ann.tab.locator('main img').count(), 0);
 });
 
+browserTest('a name that is written from right to left changes nothing around it', {}, async ({ system, open, room }) => {
+  const name = '\u202Eנועה 12';
+  const ann = await (await open(`#room=${room}`)).join('ann');
+  const other = await system.connect();
+  await other.join(room, name);
+  await ann.shows('count', /^2 users/);
+  await other.lock('acquire', room, 'pen', { channelType: 'playground', ttlMs: 60_000 });
+  await ann.shows('holder', /holds it under fence/);
+  await ann.shows('feed', /lock acquired/);
+  // Whatever the name has in it is inside of its own element.
+  const outside = await ann.tab.evaluate(() => {
+    document.querySelectorAll('bdi').forEach((one) => one.remove());
+    return ['members', 'holder', 'feed', 'status'].map((id) => document.getElementById(id).textContent).join('\n');
+  });
+  assert.doesNotMatch(outside, /נועה|\u202E/);
+  assert.match(outside, /join {2}· \S+, the first connection[^]*in {2}as , connection/);
+});
+
+browserTest('of a large room a part is drawn: this tab, and how many more there are', {}, async ({ open, room }) => {
+  const ann = await (await open(`#room=${room}`)).join('ann');
+  await ann.shows('count', /^1 user, 1 connection$/);
+  const own = (await ann.text('status')).split('connection ')[1];
+  await ann.tab.evaluate(async (own) => {
+    const members = await import('/playground/members.js');
+    const member = (userId, n) => ({ connId: `${userId}-${n}`, userId, state: { waitsSince: 1 } });
+    const tabs = Array.from({ length: 4999 }, (_, n) => member('ann', n));
+    const others = Array.from({ length: 5000 }, (_, n) => member(`user ${n}`, n));
+    members.replaceAll([...tabs, { connId: own, userId: 'ann', state: {} }, ...others]);
+  }, own);
+  await ann.shows('count', /^5001 users, 10000 connections$/);
+  await ann.shows('members', /ann 5000 connections[^]*this tab[^]*and 4980 more[^]*user 0[^]*and 4901 more$/);
+  await ann.shows('line', /and 9979 more$/);
+  const drawn = await ann.tab.evaluate(() => document.querySelectorAll('li').length);
+  assert.ok(drawn < 700, `${drawn} lines`);
+});
+
 browserTest('the keyboard is enough, and a reload keeps room and name', {}, async ({ open, room }) => {
   const one = await open(`#room=${room}`);
   const { tab } = one;

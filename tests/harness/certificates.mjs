@@ -8,7 +8,7 @@ import { temporaryFolder } from './child.mjs';
 const openssl = (...args) => execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'pipe'] });
 const CURVE = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
 
-// {ca, crt, key, pem}: paths; `pem` has certificate, chain and key in one, readable by everyone.
+// {ca, caKey, crt, key, pem}: paths; `pem` has certificate, chain and key in one, readable by everyone.
 export function certificates(authority = 'authority') {
   const folder = temporaryFolder('tls');
   chmodSync(folder, 0o755);
@@ -19,5 +19,5 @@ export function certificates(authority = 'authority') {
   openssl('x509', '-req', '-in', request, '-CA', ca, '-CAkey', caKey, '-CAcreateserial', '-days', '2', '-extfile', extensions, '-out', crt);
   writeFileSync(pem, [crt, ca, key].map((path) => readFileSync(path, 'utf8')).join(''));
   chmodSync(pem, 0o644);
-  return { ca, crt, key, pem };
+  return { ca, caKey, crt, key, pem };
 }

@@ -63,6 +63,7 @@ for (const [words, sentence] of [
   [['up', '--crowd', '9', '--auth'], /--crowd .* without --auth/],
   [['token', '--user', 'ann'], /does not take '--user'/],
   [['token', '--sub'], /--sub takes a value/],
+  [['token', '--sub', 'ann', '--sub', 'bob'], /--sub is given twice/],
   [['test', 'all-of-it'], /has no part 'all-of-it'/],
   [['test', 'unit', 'one'], /takes no names, not 'one'/],
   [['test', 'system', 'nothing'], /there is no tests\/system\/nothing\.test\.mjs/],

@@ -1,5 +1,8 @@
 // The operator's side: health, readiness that says which part is missing, version, CORS, configuration, signals.
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test as plainTest } from 'node:test';
 
 import { Redis } from '../harness/redis.mjs';
@@ -97,6 +100,23 @@ for (const kind of KINDS) {
       for (const name of NAMED[kind]) assert.match(child.stderr, new RegExp(`\\b${name}\\b`));
     } finally {
       await child.kill();
+    }
+  });
+
+  plainTest(`${kind} names every key of its file that no service has, and takes those of other services`, async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'rollcall-config-'));
+    const file = join(folder, 'rollcall.toml');
+    await writeFile(file, 'redis_ulr = "redis://:secret@h"\nport = 0\nadmin_port = 0\ncolour = 1\nmax_sessions = 9\n[gateway]\nport = 1\n');
+    const child = spawnService(kind, { ROLLCALL_CONFIG: file, LOG_FORMAT: 'loud' });
+    try {
+      assert.deepEqual(await withTimeout('the exit', 5000, child.exited), { code: 1, signal: null });
+      for (const sentence of ['4 problem', '`redis_ulr`; did you mean redis_url?', '`colour`', '`gateway`', 'LOG_FORMAT must be']) {
+        assert.ok(child.stderr.includes(sentence), `${sentence}: ${child.stderr}`);
+      }
+      assert.doesNotMatch(child.stderr, /secret|max_sessions/);
+    } finally {
+      await child.kill();
+      await rm(folder, { recursive: true });
     }
   });
 

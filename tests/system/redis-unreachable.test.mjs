@@ -1,6 +1,7 @@
 // What keeps a service from Redis is said in the words of Redis or the system, with what to do: in /readyz, and in the log once.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { createServer as createHttpServer } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { test } from 'node:test';
 
@@ -39,8 +40,16 @@ async function old(t) {
   return `redis://127.0.0.1:${server.address().port}`;
 }
 
-async function tls(t) {
-  const { ca, crt, key } = certificates();
+// What is no Redis: an HTTP server.
+async function http(t) {
+  const server = createHttpServer((_, response) => response.end());
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  return server.address().port;
+}
+
+async function tls(t, { ca, crt, key } = certificates()) {
   const port = await freePort();
   await started(t, { 'tls-port': port, 'tls-cert-file': crt, 'tls-key-file': key, 'tls-ca-cert-file': ca, 'tls-auth-clients': 'no' });
   return { port, ca };
@@ -71,11 +80,20 @@ const FAULTS = [
   ['a certificate of another authority', async (t) => {
     const { port } = await tls(t);
     return { REDIS_URL: `rediss://localhost:${port}`, SSL_CERT_FILE: certificates('another').ca };
-  }, /UnknownIssuer.*SSL_CERT_FILE/],
+  }, /no authority that this system trusts .*SSL_CERT_FILE/],
+  ['a certificate of an authority', async (t) => {
+    const { ca, caKey } = certificates();
+    const { port } = await tls(t, { ca, crt: ca, key: caKey });
+    return { REDIS_URL: `rediss://localhost:${port}`, SSL_CERT_FILE: ca };
+  }, /is that of an authority, as a self-signed one often is/],
+  ['an HTTP server', async (t) => ({ REDIS_URL: `redis://127.0.0.1:${await http(t)}` }),
+    /does not speak Redis' protocol; check host and port of REDIS_URL/],
+  ['an HTTP server by TLS', async (t) => ({ REDIS_URL: `rediss://127.0.0.1:${await http(t)}`, SSL_CERT_FILE: certificates().ca }),
+    /does not speak TLS; .*write redis:/],
   ['a certificate of another name', async (t) => {
     const { port, ca } = await tls(t);
     return { REDIS_URL: `rediss://127.0.0.1:${port}`, SSL_CERT_FILE: ca };
-  }, /NotValidForName/],
+  }, /for other names than the host in REDIS_URL/],
   ['a user without channels', (t) => withUser(t, ['~*', '+@all', 'resetchannels']), /NOPERM.*users\.acl/, 'bus'],
   ['a user without keys', (t) => withUser(t, ['resetkeys', '+@all', '&*']), /NOPERM.*users\.acl/],
   ['a Redis before version 7', async (t) => ({ REDIS_URL: await old(t) }),
@@ -129,17 +147,20 @@ test('each change is said: a fault, its end, and the next one', async (t) => {
   await until('the next fault', () => count('NOAUTH') === 2);
 });
 
-test('a database and certificates that cannot be read are refused at the start', async () => {
+test('a URL that cannot work, and certificates that cannot be read, are refused at the start', async () => {
   for (const kind of KINDS) {
     for (const [env, said] of [
       [{ REDIS_URL: 'redis://127.0.0.1:6379/1' },
         /REDIS_URL must name no database other than 0: databases share their channels.*REDIS_KEY_PREFIX/],
       [{ REDIS_URL: 'rediss://127.0.0.1:6379', SSL_CERT_FILE: '/no/such/file' },
-        /REDIS_URL needs certificates that this system trusts: .*\/no\/such\/file/],
+        /REDIS_URL needs the certificates that this system trusts, .*\(\/no\/such\/file: No such file or directory\)/],
+      [{ REDIS_URL: 'http://:secret@127.0.0.1:6379' }, /REDIS_URL has the scheme `http`, which is not one for Redis: .*rediss:\/\//],
+      [{ REDIS_URL: 'redis://:sec/ret@127.0.0.1:6379' }, /REDIS_URL has a .* before its @: .*%2F.*REDIS_PASSWORD_FILE/],
     ]) {
       const child = spawnService(kind, env);
       assert.deepEqual(await withTimeout('the exit', 5000, child.exited), { code: 1, signal: null }, kind);
       assert.match(child.stderr, said);
+      assert.doesNotMatch(child.stderr, /sec\/?ret/);
     }
   }
 });

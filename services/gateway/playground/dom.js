@@ -23,6 +23,16 @@ export const short = (connId) => connId.slice(0, 6);
 // The first characters of a text.
 export const cut = (text, length) => (text.length > length ? `${text.slice(0, length)}…` : text);
 
+// What a user chose to be called: its direction of writing changes nothing around it.
+export const name = (text) => element('bdi', { textContent: cut(text, 60) });
+
+// Elements for the first of `all`, and a line that says how many more there are.
+export function first(all, most, make) {
+  const made = all.slice(0, most).map(make);
+  if (all.length > most) made.push(element('li', { textContent: `and ${all.length - most} more` }));
+  return made;
+}
+
 export const count = (number, what) => `${number} ${what}${number === 1 ? '' : 's'}`;
 
 // Runs `draw` soon, and once for all that happened until then. A timer, because a hidden tab is never painted.

@@ -1,7 +1,7 @@
 // A lock of the room: who holds it, under which fence and for how long, and who waits.
 import { ask, askAndReport, self } from './connection.js';
 import { CHANNEL_TYPE } from './counter.js';
-import { byId, cut, redraws, short, show } from './dom.js';
+import { byId, name, redraws, short, show } from './dom.js';
 import { patch } from './members.js';
 
 const LOCK = 'pen';
@@ -21,8 +21,9 @@ const numbers = ({ fence, expiresAt }) => ['', `fence ${fence} · until ${new Da
 
 const draw = redraws(() => {
   const leftS = holder && Math.max(0, holder.expiresAt - Date.now()) / 1000;
-  const who = holder && `${isMine() ? 'This tab' : cut(holder.owner, 60)} · ${short(holder.connId)}`;
-  show('holder', !isOpen ? '–' : holder ? `${who} holds it under fence ${holder.fence}: ${leftS.toFixed(1)} s` : 'No one holds it.');
+  const how = holder && ` · ${short(holder.connId)} holds it under fence ${holder.fence}: ${leftS.toFixed(1)} s`;
+  if (isOpen && holder) show('holder', isMine() ? 'This tab' : name(holder.owner), how);
+  else show('holder', isOpen ? 'No one holds it.' : '–');
   byId('take').disabled = !isOpen || isAsking || isMine();
   byId('renew').disabled = !isOpen || !isMine();
   byId('release').disabled = !isOpen || !isMine();

@@ -1,7 +1,7 @@
 // The page as a whole: joins a room, joins it again whenever the connection came back, and passes on what is received.
 import { ask, askAndReport, breakConnection, self, socket, token } from './connection.js';
 import * as counter from './counter.js';
-import { byId, count, settings, show } from './dom.js';
+import { byId, count, name, settings, show } from './dom.js';
 import { MESSAGES, report, reportMessage } from './feed.js';
 import * as lock from './lock.js';
 import * as members from './members.js';
@@ -17,7 +17,7 @@ let lostAt; // when the connection was lost
 
 const tab = (values) => `#${new URLSearchParams(values)}`;
 
-const status = (text) => show('status', text);
+const status = (...parts) => show('status', ...parts);
 const problem = (text = '') => show('problem', text);
 
 function showRole(isWanted) {
@@ -28,7 +28,8 @@ function showRole(isWanted) {
   byId('tabs').hidden = !isWanted;
 }
 
-const where = () => `in ${self.room} as ${wanted.userId ?? 'the user of the token'}, connection ${self.connId}`;
+const who = () => (wanted.userId === undefined ? 'the user of the token' : name(wanted.userId));
+const where = () => ['in ', name(self.room), ' as ', who(), `, connection ${self.connId}`];
 
 let again; // the timer of the next try
 
@@ -70,7 +71,8 @@ function leaveRoom(words) {
 
 function showTransport() {
   if (!socket.connected) return;
-  status(self.connId ? `connected by ${socket.io.engine.transport.name}, ${where()}` : 'connected, in no room');
+  if (self.connId) status(`connected by ${socket.io.engine.transport.name}, `, ...where());
+  else status('connected, in no room');
   byId('cut').disabled = false;
   byId('refresh').disabled = false;
 }

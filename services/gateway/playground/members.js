@@ -1,10 +1,14 @@
 // Who is in the room, and what this connection says about itself.
 import { ask, self } from './connection.js';
-import { byId, count, cut, element, redraws, short, show } from './dom.js';
+import { byId, count, cut, element, first, name, redraws, short, show } from './dom.js';
 import { report } from './feed.js';
 
 const COLORS = ['#c2410c', '#a16207', '#4d7c0f', '#0f766e', '#0369a1', '#4338ca', '#86198f', '#be123c'];
-const SHOWN = 100;
+// What is drawn of a large room: users, connections of one user, connections in all, and those that wait.
+const MOST_USERS = 100;
+const MOST_OF_USER = 20;
+const MOST_CONNECTIONS = 200;
+const MOST_WAITING = 20;
 const TYPING_MS = 1500;
 
 // By connection. A user with two tabs has two.
@@ -25,26 +29,35 @@ export async function patch(change) {
 const draw = redraws(() => {
   const users = byUser();
   show('count', `${count(users.size, 'user')}, ${count(members.size, 'connection')}`);
-  const shown = [...users].slice(0, SHOWN).map(([userId, connections]) => userLine(userId, connections));
-  if (users.size > SHOWN) shown.push(element('li', { textContent: `and ${users.size - SHOWN} more` }));
-  show('members', ...shown);
+  let left = MOST_CONNECTIONS;
+  show('members', ...first([...users], MOST_USERS, ([userId, connections]) => {
+    const most = Math.min(left, MOST_OF_USER);
+    left -= Math.min(most, connections.length);
+    return userLine(userId, connections, most);
+  }));
   const waiting = [...members.values()].filter(({ state }) => waits(state));
   waiting.sort((one, other) => one.state.waitsSince - other.state.waitsSince);
-  show('line', ...waiting.map(({ userId, connId }) => element('li', {}, `${cut(userId, 60)} · ${short(connId)}`)));
+  show('line', ...first(waiting, MOST_WAITING, ({ userId, connId }) => element('li', {}, name(userId), ` · ${short(connId)}`)));
 });
 
 const waits = (state) => typeof state?.waitsSince === 'number' && state.waitsSince > 0;
 
 function byUser() {
   const users = new Map();
-  for (const member of members.values()) users.set(member.userId, [...(users.get(member.userId) ?? []), member]);
+  for (const member of members.values()) {
+    const connections = users.get(member.userId);
+    if (!connections) users.set(member.userId, [member]);
+    // This tab is drawn, however many there are.
+    else if (member.connId === self.connId) connections.unshift(member);
+    else connections.push(member);
+  }
   return users;
 }
 
-function userLine(userId, connections) {
-  const list = element('ul', {}, ...connections.map(connectionLine));
+function userLine(userId, connections, most) {
+  const list = element('ul', {}, ...first(connections, most, connectionLine));
   const tabs = connections.length > 1 ? element('small', { textContent: ` ${connections.length} connections` }) : '';
-  return element('li', {}, element('b', { textContent: cut(userId, 60) }), tabs, list);
+  return element('li', {}, element('b', {}, name(userId)), tabs, list);
 }
 
 // The state is any JSON: another application may be in the room, too.

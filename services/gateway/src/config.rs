@@ -62,8 +62,7 @@ impl Config {
         let port = reader.within("port", 0..=65_535) as u16;
         let path = explained(reader, "socket_io_path", SocketIoPath::parse);
         let origins = explained(reader, "cors_origins", Origins::parse);
-        let proxies =
-            reader.parse("trusted_proxies", Proxies::parse, "must be addresses or networks separated by commas");
+        let proxies = explained(reader, "trusted_proxies", Proxies::parse);
         let limits = Limits {
             sessions: reader.within("max_sessions", 1..=1_000_000) as usize,
             address_handshakes_per_s: NonZeroU32::new(reader.within("address_handshakes_per_s", 0..=100_000) as u32),

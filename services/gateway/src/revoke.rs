@@ -57,6 +57,10 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Revocation, String>
         match name.as_str() {
             "--sub" if subject.is_none() => subject = value().map(Subject::User),
             "--jti" if subject.is_none() => subject = value().map(Subject::Token),
+            "--sub" | "--jti" => {
+                return Err(wrong("--sub or --jti names one user or one token, and is given once"));
+            }
+            "--issued-before" if issued_before.is_some() => return Err(wrong("--issued-before is given twice")),
             "--issued-before" => {
                 let moment = value().and_then(|text| text.parse().ok()).filter(|moment| *moment <= latest());
                 issued_before = Some(moment.ok_or_else(|| {
@@ -122,7 +126,9 @@ mod tests {
             (&[][..], "--sub or --jti is missing"),
             (&["--sub"], "--sub or --jti is missing"),
             (&["--sub", ""], "--sub or --jti is missing"),
-            (&["--sub", "a", "--jti", "b"], "--jti is not understood"),
+            (&["--sub", "a", "--jti", "b"], "--sub or --jti names one"),
+            (&["--sub", "a", "--sub", "b"], "--sub or --jti names one"),
+            (&["--sub", "a", "--issued-before", "9", "--issued-before", "8"], "--issued-before is given twice"),
             (&["--user", "a"], "--user is not understood"),
             (&["--sub", "a", "--issued-before", "tomorrow"], "--issued-before must be"),
             (&["--sub", "a", "--issued-before", "99999999999"], "--issued-before must be"),

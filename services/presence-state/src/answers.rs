@@ -15,9 +15,10 @@ use parking_lot::Mutex;
 use rollcall_bus::{Body, Bus, Reply};
 use rollcall_protocol::command::Outcome;
 use rollcall_service::Spawner;
+use rollcall_telemetry::metrics::{self, Refusal};
 
 pub(crate) use self::space::{Space, Spaces};
-use crate::open::Open;
+use crate::{open::Open, store::is_of_memory};
 
 /// Answers are handed to the bus in portions of about this size, and make space when they are sent.
 const PORTION_BYTES: usize = 512 * 1024;
@@ -36,6 +37,15 @@ impl Addressed {
     pub(crate) fn lists_room(&self) -> bool {
         matches!(&*self.outcome, Outcome::Joined(_) | Outcome::Snapshot(_))
     }
+}
+
+/// How many commands were refused because Redis has no memory for them. Commands share script calls, and a refused call of metadata is
+/// repeated for what needs no memory, so calls are no measure.
+pub(crate) fn refused_for_memory(answers: &[Addressed]) -> u64 {
+    let is_refused = |answer: &&Addressed| matches!(&*answer.outcome, Outcome::Fault(fault) if is_of_memory(fault));
+    let refused = answers.iter().filter(is_refused).flat_map(|answer| &answer.ids);
+    // 0 stands for the command of another sender.
+    refused.filter(|id| **id != 0).count() as u64
 }
 
 /// Takes the answers of a batch.
@@ -106,6 +116,10 @@ impl Outlet for Arc<Answers> {
     }
 
     fn send(&self, answers: Vec<Addressed>, mut space: Space) -> usize {
+        let refused = refused_for_memory(&answers);
+        if refused > 0 {
+            metrics::refused_times(Refusal::StoreMemory, refused);
+        }
         let (mut replies, mut open, mut bytes, mut largest) = (Vec::with_capacity(answers.len()), Vec::new(), 0, 0);
         let mut last: Option<(Arc<Outcome>, Body)> = None;
         for mut answer in answers {

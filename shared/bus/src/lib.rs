@@ -144,7 +144,7 @@ impl Bus {
         tasks.spawn_permanent("bus probes", Arc::clone(&watchdog).probe());
         histories.start(Box::new(move |partitions| listener.on_history(partitions)));
         if link.is_clustered() {
-            let topology = follow_topology(Arc::clone(link), watchdog, Arc::clone(histories));
+            let topology = follow_topology(Arc::clone(link), watchdog);
             tasks.spawn_permanent("bus topology", topology);
             tasks.spawn_permanent("bus histories", Arc::clone(histories).follow_primaries());
         }

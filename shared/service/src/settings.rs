@@ -1,9 +1,13 @@
 //! Configuration: the defaults that a service embeds, then the file that `ROLLCALL_CONFIG` names, then the environment. A key
 //! is its variable's name in lower case. All errors are reported at once, each with the variable's name, before anything binds.
+//!
+//! - `keys`: which keys the file may have.
+
+mod keys;
 
 use std::{collections::HashMap, ffi::OsString, fmt};
 
-use config::{Config, ConfigError, Environment, File, FileFormat};
+use config::{Config, ConfigError, Environment, File, FileFormat, Source as _};
 use serde::de::DeserializeOwned;
 
 /// All configuration errors, one sentence each.
@@ -22,11 +26,10 @@ fn variables(
     defaults: &str,
     all: impl Iterator<Item = (OsString, OsString)>,
 ) -> (HashMap<String, String>, Vec<String>) {
-    let is_key = |name: &str| defaults.lines().any(|line| line.split(" = ").next() == Some(name));
     let mut problems = Vec::new();
     let known = all.filter_map(|(name, value)| {
         let key = name.to_str()?.to_lowercase();
-        if !is_key(&key) {
+        if !keys::has_key(defaults, &key) {
             return None;
         }
         let value = value.into_string().map_err(|_| problems.push(format!("{} is not Unicode", key.to_uppercase())));
@@ -58,17 +61,21 @@ impl Reader {
     /// Opens the three sources. `defaults` is the service's embedded TOML, which has every key.
     ///
     /// # Errors
-    /// The file of `ROLLCALL_CONFIG` is missing or not TOML. What the file says is not repeated: it may have a password.
+    /// The file of `ROLLCALL_CONFIG` is missing or not TOML. What the file says is not repeated: it may have a password. A key that no
+    /// service has is a problem among the others.
     pub fn open(defaults: &str) -> Result<Self, Problems> {
+        let (variables, mut problems) = variables(defaults, std::env::vars_os());
         let mut builder = Config::builder().add_source(File::from_str(defaults, FileFormat::Toml));
-        if let Ok(path) = std::env::var("ROLLCALL_CONFIG") {
-            builder = builder.add_source(File::new(&path, FileFormat::Toml));
+        let unreadable = |error: ConfigError| Problems(vec![format!("ROLLCALL_CONFIG: {}", without_text(&error))]);
+        if let Some(path) = std::env::var("ROLLCALL_CONFIG").ok().filter(|path| !path.is_empty()) {
+            let file = File::new(&path, FileFormat::Toml);
+            problems.extend(keys::unknown(file.collect().map_err(unreadable)?.keys(), defaults));
+            builder = builder.add_source(file);
         }
-        let (variables, problems) = variables(defaults, std::env::vars_os());
         let source = builder
             .add_source(Environment::default().ignore_empty(true).try_parsing(false).source(Some(variables)))
             .build()
-            .map_err(|error| Problems(vec![format!("ROLLCALL_CONFIG: {}", without_text(&error))]))?;
+            .map_err(unreadable)?;
         Ok(Self { source, problems })
     }
 

@@ -166,8 +166,13 @@ pub fn slow_reader() {
 
 /// A client was refused something that its token or a budget does not allow.
 pub fn refused(refusal: Refusal) {
+    refused_times(refusal, 1);
+}
+
+/// Clients were refused something so many times.
+pub fn refused_times(refusal: Refusal, times: u64) {
     if let Some(instruments) = INSTRUMENTS.get() {
-        instruments.refused.add(1, &[KeyValue::new("reason", refusal.name())]);
+        instruments.refused.add(times, &[KeyValue::new("reason", refusal.name())]);
     }
 }
 

@@ -1,6 +1,6 @@
 //! A span and a duration around code that is not Rollcall's own.
 
-use std::{fmt::Display, future::Future, sync::LazyLock, time::Instant};
+use std::{any::type_name, fmt::Display, future::Future, sync::LazyLock, time::Instant};
 
 use opentelemetry::{KeyValue, global, metrics::Histogram};
 use tracing::{Instrument as _, field::Empty};
@@ -17,7 +17,9 @@ static DURATION: LazyLock<Histogram<f64>> = LazyLock::new(|| {
 });
 
 /// Does `work` in a span with the name `operation`, a child of the current one, and records how long it took in the metric
-/// `custom.operation.duration`. An error marks the span as failed, with its text. Both exist only while an exporter is configured.
+/// `custom.operation.duration`. An error marks the span as failed, with its text; `error.type` is the name of its Rust type
+/// (`std::io::error::Error`), so an error type of your own says more than a `String` or a box. Both exist only while an exporter is
+/// configured.
 ///
 /// `operation` becomes a label: a name from a fixed list, never one with an id in it. Attributes are only on the span, so ids may be
 /// among them; payloads and credentials may not.
@@ -38,7 +40,8 @@ pub async fn traced<T, E: Display>(
     let began = Instant::now();
     let done = work.instrument(span.clone()).await;
     if let Err(error) = &done {
-        fail(&span, operation, &error.to_string());
+        // The class of the error, as OpenTelemetry's conventions ask for: few values, and none of them names the operation again.
+        fail(&span, type_name::<E>(), &error.to_string());
     }
     let outcome = if done.is_ok() { "ok" } else { "error" };
     let labels = [KeyValue::new("operation", operation), KeyValue::new("outcome", outcome)];
@@ -76,6 +79,15 @@ mod tests {
         }
     }
 
+    #[derive(Debug, PartialEq, Eq)]
+    struct DiskFull;
+
+    impl Display for DiskFull {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("17 bytes are missing")
+        }
+    }
+
     #[tokio::test]
     async fn work_is_a_child_with_attributes_and_an_error_marks_it() {
         let kept = Kept::default();
@@ -86,7 +98,7 @@ mod tests {
             let both = async {
                 let fine = traced("archive.write", [KeyValue::new("archive.events", 3)], async { Ok::<_, String>(7) });
                 assert_eq!(fine.await, Ok(7));
-                assert_eq!(traced("archive.read", [], async { Err::<(), _>("disk") }).await, Err("disk"));
+                assert_eq!(traced("archive.read", [], async { Err::<(), _>(DiskFull) }).await, Err(DiskFull));
             };
             both.instrument(parent).await;
         };
@@ -99,7 +111,12 @@ mod tests {
             assert_eq!(span.parent_span_id, parent.span_context.span_id());
         }
         assert!(matches!(failed.status, Status::Error { .. }), "{:?}", failed.status);
-        assert!(failed.attributes.contains(&KeyValue::new("error.type", "archive.read")), "{:?}", failed.attributes);
-        assert_eq!(failed.events.events[0].name, "exception");
+        let kind = "rollcall_telemetry::traced::tests::DiskFull";
+        assert!(failed.attributes.contains(&KeyValue::new("error.type", kind)), "{:?}", failed.attributes);
+        let exception = &failed.events.events[0];
+        assert_eq!(exception.name, "exception");
+        for (key, value) in [("exception.type", kind), ("exception.message", "17 bytes are missing")] {
+            assert!(exception.attributes.contains(&KeyValue::new(key, value)), "{:?}", exception.attributes);
+        }
     }
 }

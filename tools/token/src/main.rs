@@ -59,8 +59,12 @@ fn run(args: Vec<String>) -> Result<String, String> {
 impl Options {
     fn read(args: Vec<String>) -> Result<Self, String> {
         let mut options = Self::default();
-        let mut args = args.into_iter();
+        let (mut args, mut seen) = (args.into_iter(), Vec::new());
         while let Some(name) = args.next() {
+            if seen.contains(&name) && name != "--room" {
+                return Err(format!("{name} is given twice; only --room may be repeated"));
+            }
+            seen.push(name.clone());
             let mut value = || args.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"));
             match name.as_str() {
                 "--secret-file" => options.secret_file = value()?.into(),
@@ -106,6 +110,12 @@ mod tests {
             (&["--sub", "ann", "--ttl", "1h"], "--ttl must be"),
             (&["--sub", "ann", "--info", "[]"], "--info must be"),
             (&["--sub", "ann", "--room", "doc"], "--room must be"),
+            (&["--sub", "ann", "--sub", "bob"], "--sub is given twice"),
+            (&["--sub", "ann", "--sub", "ann"], "--sub is given twice"),
+            (&["--sub", "ann", "--info", "{}", "--info", "{}"], "--info is given twice"),
+            (&["--jti", "a", "--sub", "ann", "--jti", "b"], "--jti is given twice"),
+            (&["--sub", "ann", "--ttl", "60", "--ttl", "90"], "--ttl is given twice"),
+            (&["--secret-file", "a", "--sub", "ann", "--secret-file", "b"], "--secret-file is given twice"),
         ] {
             assert!(read(args).err().is_some_and(|error| error.starts_with(start)), "{args:?}");
         }

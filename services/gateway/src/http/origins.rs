@@ -1,7 +1,10 @@
 //! Which web pages may connect. A browser names the page's origin in every WebSocket handshake and every request to another
 //! origin, and no page can change it. CORS alone keeps a page from reading answers, not from opening a WebSocket.
 
-use std::sync::Arc;
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use axum::{
     extract::{Request, State},
@@ -74,16 +77,41 @@ fn origin(entry: &str) -> Result<HeaderValue, String> {
     if scheme.is_empty() || !scheme.bytes().all(is_scheme) || rest.is_empty() || !rest.bytes().all(is_host) {
         return wrong("write scheme://host or scheme://host:port; names in other scripts as punycode (xn--)");
     }
+    let host = port(rest).map_or(rest, |port| rest.strip_suffix(port).unwrap_or(rest).trim_end_matches(':'));
+    match sent_host(host) {
+        Some(sent) if sent == host => {}
+        Some(sent) => {
+            let end = rest.strip_prefix(host).unwrap_or_default();
+            return wrong(&format!("browsers write this address in another way; write {scheme}://{sent}{end}"));
+        }
+        None => return wrong("its host looks like an address and is none"),
+    }
     match port(rest) {
         Some(port) if port.parse::<u16>().map_or(true, |number| number == 0 || number.to_string() != port) => {
             wrong("the port is not a number from 1 to 65535 without leading zeros")
         }
         Some(port) if matches!((scheme, port), ("https" | "wss", "443") | ("http" | "ws", "80")) => {
-            let host = rest.strip_suffix(port).unwrap_or(rest).trim_end_matches(':');
             wrong(&format!("browsers leave out the scheme's own port; write {scheme}://{host}"))
         }
         _ => HeaderValue::from_str(entry).or_else(|_| wrong("it is no text of a header")),
     }
+}
+
+/// A host as browsers send it, by the URL standard: an IPv6 address in its shortest form and without dots, an IPv4 address as four
+/// numbers, and names as they are. `None` for what ends in a number, or has brackets, and is no address.
+fn sent_host(host: &str) -> Option<String> {
+    if let Some(inside) = host.strip_prefix('[') {
+        let address: Ipv6Addr = inside.strip_suffix(']')?.parse().ok()?;
+        let [.., high, low] = address.segments();
+        let mapped = address.to_ipv4_mapped().map(|_| format!("[::ffff:{high:x}:{low:x}]"));
+        return Some(mapped.unwrap_or_else(|| format!("[{address}]")));
+    }
+    if host.contains(['[', ']', ':']) {
+        return None;
+    }
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { host.parse::<Ipv4Addr>().ok().map(|address| address.to_string()) } else { Some(host.to_owned()) }
 }
 
 /// What follows the host and a colon. The colons of an IPv6 address are inside of brackets.
@@ -107,9 +135,10 @@ mod tests {
     #[test]
     fn origins_are_any_or_a_list() {
         assert_eq!(Origins::parse(" * "), Ok(Origins::Any));
-        let text = "https://a.example, http://b:3000,capacitor://localhost,http://[::1]:8080,http://[::1],https://xn--bcher-kva.example";
+        let text = "https://a.example, http://b:3000,capacitor://localhost,http://[::1]:8080,http://[::1],https://xn--bcher-kva.example,\
+                    http://10.0.0.1:3000,http://[::ffff:a00:1],https://a.example.:8443,http://a1";
         let Ok(Origins::Named(named)) = Origins::parse(text) else { panic!("{text}") };
-        assert_eq!(named.len(), 6);
+        assert_eq!(named.len(), 10);
     }
 
     #[test]
@@ -136,6 +165,16 @@ mod tests {
             ("://a", "scheme://host"),
             ("https://", "scheme://host"),
             ("null", "local file"),
+            ("http://[::ffff:10.0.0.1]:3000", "write http://[::ffff:a00:1]:3000"),
+            ("http://[::ffff:10.0.0.1]", "write http://[::ffff:a00:1]"),
+            ("http://[0:0:0:0:0:0:0:1]", "write http://[::1]"),
+            ("http://[2001:db8::0:1]:8080", "write http://[2001:db8::1]:8080"),
+            ("http://[::1", "is none"),
+            ("http://[::g]", "is none"),
+            ("http://a]b", "is none"),
+            ("http://127.1", "is none"),
+            ("http://10.0.0.01:3000", "is none"),
+            ("http://10.0.0.256", "is none"),
         ] {
             let problem = Origins::parse(text).unwrap_err();
             assert!(problem.contains(advice), "{text}: {problem}");

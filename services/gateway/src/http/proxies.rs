@@ -11,12 +11,15 @@ use axum::{
     http::HeaderMap,
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::connections::Peer;
 
 /// The header to which a proxy appends its peer's address.
 const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The bits that come before an IPv4 address in its IPv6 form (`::ffff:0:0/96`).
+const MAPPED_BITS: u8 = 96;
 
 /// The trusted addresses.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -24,7 +27,10 @@ pub(crate) struct Proxies(Vec<IpNet>);
 
 impl Proxies {
     /// Parses addresses and networks (`10.0.0.0/8`) separated by commas. An empty text trusts no one.
-    pub(crate) fn parse(text: &str) -> Result<Self, ()> {
+    ///
+    /// # Errors
+    /// What is wrong with the first entry that is neither, or that matches no peer.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(network).collect::<Result<_, _>>().map(Self)
     }
@@ -57,9 +63,18 @@ fn hop(text: &[u8]) -> Option<IpAddr> {
     text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-/// Parses a network; a single address is a network of one.
-fn network(text: &str) -> Result<IpNet, ()> {
-    text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(drop)
+/// Parses a network; a single address is a network of one. Peers are compared in their canonical form, so an IPv4 network in the form
+/// that IPv6 has for it (`::ffff:10.0.0.0/104`) becomes what it stands for.
+fn network(entry: &str) -> Result<IpNet, String> {
+    let network: IpNet = entry.parse().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+        format!("has `{entry}`, which is no address and no network like 10.0.0.0/8 (separated by commas)")
+    })?;
+    let IpNet::V6(v6) = network else { return Ok(network) };
+    let Some(v4) = v6.addr().to_ipv4_mapped() else { return Ok(network) };
+    let bits = v6.prefix_len().checked_sub(MAPPED_BITS).and_then(|bits| Ipv4Net::new(v4, bits).ok());
+    bits.map(IpNet::V4).ok_or_else(|| {
+        format!("has `{entry}`, which is more than the IPv4 addresses in IPv6; write 0.0.0.0/0 for all of them, or an IPv6 network")
+    })
 }
 
 /// Replaces a trusted proxy's address by the client's.
@@ -93,6 +108,11 @@ mod tests {
         assert_eq!(client("10.0.0.0/8", "11.0.0.1", &["1.2.3.4"]), "11.0.0.1");
         assert_eq!(client("10.0.0.0/8", "10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(client("10.0.0.0/8", "::ffff:10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
+        for mapped in ["::ffff:10.0.0.0/104", "::ffff:10.0.0.1", "::ffff:a00:1/128", "::ffff:0:0/96"] {
+            assert_eq!(client(mapped, "10.0.0.1", &["1.2.3.4"]), "1.2.3.4", "{mapped}");
+            assert_eq!(client(mapped, "::ffff:10.0.0.1", &["1.2.3.4"]), "1.2.3.4", "{mapped}");
+        }
+        assert_eq!(client("::ffff:10.0.0.0/104", "11.0.0.1", &["1.2.3.4"]), "11.0.0.1");
         assert_eq!(client("10.0.0.7/8", "10.9.0.1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(client("fd00::/8", "fd00::7", &["2001:db8::1"]), "2001:db8::1");
     }
@@ -119,8 +139,9 @@ mod tests {
         for good in ["", "10.0.0.0/8", "10.0.0.1, ::1", "0.0.0.0/0", "fd00::/8"] {
             assert!(Proxies::parse(good).is_ok(), "{good}");
         }
-        for bad in ["edge", "10.0.0.0/33", "10.0.0.0/x", "::/129", "10.0.0"] {
-            assert!(Proxies::parse(bad).is_err(), "{bad}");
+        for bad in ["edge", "10.0.0.0/33", "10.0.0.0/x", "::/129", "10.0.0", "::ffff:10.0.0.0/8", "::ffff:0:0/95"] {
+            let problem = Proxies::parse(&format!("10.0.0.1, {bad}")).unwrap_err();
+            assert!(problem.contains(&format!("`{bad}`")), "{problem}");
         }
     }
 }

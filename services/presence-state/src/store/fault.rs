@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use fred::error::ErrorKind;
 use rollcall_bus::redis;
 use rollcall_protocol::{Code, Fault};
-use rollcall_telemetry::metrics::{self, Refusal};
 use tracing::Span;
 
 use super::{Store, fullness::Level};
@@ -13,6 +12,15 @@ use super::{Store, fullness::Level};
 /// The first words of Redis errors that a retry may get over; `LATE` is the error of `call.lua` for a write after its deadline.
 const TRANSIENT: [&str; 9] =
     ["LATE", "LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "MISCONF"];
+
+/// The answers to what Redis has no memory for.
+const FULL: &str = "the store is full: nothing new can be stored right now";
+const NEARLY_FULL: &str = "the store is nearly full: nothing more can be kept in channels right now";
+
+/// Whether a command was refused because Redis has no memory for it.
+pub(crate) fn is_of_memory(fault: &Fault) -> bool {
+    fault.code == Code::Overloaded && [FULL, NEARLY_FULL].contains(&&*fault.message)
+}
 
 impl Store {
     /// Turns an error of Redis into the answer for the client, and logs it.
@@ -32,10 +40,7 @@ impl Store {
             }
             Code::Unavailable if self.is_away.load(Ordering::Relaxed) => {}
             Code::Unavailable => self.away(what, error),
-            Code::Overloaded => {
-                metrics::refused(Refusal::StoreMemory);
-                self.fullness.rejected(Level::Full, error.details());
-            }
+            Code::Overloaded => self.fullness.rejected(Level::Full, error.details()),
             _ => {
                 if let Some(suppressed) = self.rejected.admit() {
                     tracing::error!(%error, what, suppressed, "Redis rejected a script");
@@ -64,9 +69,8 @@ impl Store {
 
     /// The answer to a write of metadata that Redis has the memory for, but only for presence.
     pub(super) fn nearly_full(&self, span: &Span) -> Fault {
-        metrics::refused(Refusal::StoreMemory);
         span.in_scope(|| self.fullness.rejected(Level::NearlyFull, ""));
-        Fault::new(Code::Overloaded, "the store is nearly full: nothing more can be kept in channels right now")
+        Fault::new(Code::Overloaded, NEARLY_FULL)
     }
 
     pub(super) fn worked(&self) {
@@ -83,7 +87,7 @@ fn begins_with(error: &fred::error::Error, codes: &[&str]) -> bool {
 /// The answer to a client after an error of Redis or of the connection to it: `UNAVAILABLE` if a retry may get over it.
 fn fault_of(error: &fred::error::Error) -> Fault {
     if begins_with(error, &["OOM"]) {
-        return Fault::new(Code::Overloaded, "the store is full: nothing new can be stored right now");
+        return Fault::new(Code::Overloaded, FULL);
     }
     let is_away = matches!(error.kind(), ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled)
         || redis::is_unsent(error)

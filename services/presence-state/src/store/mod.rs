@@ -36,6 +36,7 @@ use rollcall_telemetry::{LogLimit, propagation::TraceContext};
 use tracing::Span;
 
 pub use evict::Eviction;
+pub(crate) use fault::is_of_memory;
 pub use gone::Clearing;
 pub use heartbeat::Beat;
 pub use metadata::Written;

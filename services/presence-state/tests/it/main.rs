@@ -19,6 +19,7 @@ mod metadata;
 mod names;
 mod partition;
 mod property;
+mod refusals;
 mod restore;
 mod scripts;
 mod site;

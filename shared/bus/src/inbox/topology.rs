@@ -1,4 +1,4 @@
-//! Which primary of a cluster has which hash slots. Checked twice a second, for subscriptions and for histories.
+//! Which primary of a cluster has which hash slots. Checked twice a second. Histories are asked by the routing that this keeps.
 //!
 //! fred's `sync_cluster` runs on the task that sends all commands of a client, over a new connection to any node. While that node
 //! does not answer (2 s), no command is sent to any other. So the slots are read with a plain command, and `sync_cluster` runs
@@ -14,10 +14,7 @@ use fred::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Watchdog;
-use crate::{
-    directory::Histories,
-    link::{Link, server_of},
-};
+use crate::link::{Link, server_of};
 
 const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// How long to wait for a node; the next check may ask another one.
@@ -25,7 +22,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Checks the slots forever, and subscribes again to the channels whose slots moved: a primary that hands its slots to another
 /// keeps its connections, and its subscribers receive nothing more (F4 in `docs/internals/libraries.md`).
-pub(crate) async fn follow(link: Arc<Link>, watchdog: Arc<Watchdog>, histories: Arc<Histories>) {
+pub(crate) async fn follow(link: Arc<Link>, watchdog: Arc<Watchdog>) {
     let client = link.subscriptions.client();
     let mut tick = interval(CHECK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -40,14 +37,12 @@ pub(crate) async fn follow(link: Arc<Link>, watchdog: Arc<Watchdog>, histories: 
         }
         let Some(now) = client.cached_cluster_state() else { continue };
         let Some(before) = &known else {
-            histories.set_routing(&now);
             known = Some(now);
             continue;
         };
         if primaries(&now) == primaries(before) {
             continue;
         }
-        histories.set_routing(&now);
         tracing::info!("cluster slots moved; subscribing again to their channels");
         watchdog.resubscribe(|channel| server_of(&now, channel) != server_of(before, channel)).await;
         // A server that had not heard of the move yet sends the client back to the old one. The next check begins from `before`

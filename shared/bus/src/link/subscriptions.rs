@@ -21,7 +21,7 @@ use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use crate::redis::{reason, redirected};
+use crate::redis::{reason, subscribed};
 
 /// Confirmations awaited together. They share the time limit of one command.
 const REPLAY_BATCH: usize = 512;
@@ -108,7 +108,7 @@ impl Subscriptions {
     /// Resolves when Redis has confirmed it.
     pub(crate) async fn subscribe(&self, channel: &str) -> Result<(), Error> {
         self.add(channel.to_owned());
-        redirected(|| self.client.ssubscribe(channel)).await
+        subscribed(|| self.client.ssubscribe(channel)).await
     }
 
     /// Removes the channel from the list at once. The future resolves when `SUNSUBSCRIBE` was sent, which Redis does not
@@ -124,7 +124,7 @@ impl Subscriptions {
                 return None;
             }
             // The SSUBSCRIBE of the new subscriber may have been sent first.
-            if let Err(error) = redirected(|| self.client.ssubscribe(&channel)).await {
+            if let Err(error) = subscribed(|| self.client.ssubscribe(&channel)).await {
                 tracing::debug!(%error, channel, "subscribing again failed");
             }
             Some(channel)
@@ -191,7 +191,8 @@ impl Subscriptions {
     async fn subscribe_again(&self, channels: &[String], last: &str) -> Result<(), Error> {
         let (at_the_end, channels): (Vec<_>, Vec<_>) = channels.iter().partition(|channel| *channel == last);
         for channels in channels.chunks(REPLAY_BATCH).chain([&*at_the_end]) {
-            confirmed(try_join_all(channels.iter().map(|channel| self.client.ssubscribe(*channel)))).await?;
+            let each = channels.iter().map(|channel| subscribed(move || self.client.ssubscribe(*channel)));
+            confirmed(try_join_all(each)).await?;
         }
         Ok(())
     }
@@ -214,7 +215,11 @@ pub(crate) fn server_of<'a>(routing: &'a ClusterRouting, channel: &str) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use fred::interfaces::ClientLike as _;
+    use rollcall_testkit::Cluster;
+
     use super::*;
+    use crate::redis::{Config, connect};
 
     fn some(channels: &[&str]) -> Due {
         Due::Some(channels.iter().map(|channel| (*channel).to_owned()).collect())
@@ -232,5 +237,26 @@ mod tests {
         due.add(Due::All);
         due.add(some(&["c"]));
         assert_eq!(due, Due::All);
+    }
+
+    /// The client learns of the move by the answer of the old server.
+    #[tokio::test]
+    async fn a_first_subscription_and_a_replay_follow_a_slot_that_has_just_moved() {
+        let cluster = Cluster::start();
+        let client = connect(Config::from_url(&cluster.url()).unwrap()).unwrap().subscriber;
+        client.wait_for_connect().await.unwrap();
+        let subscriptions = Subscriptions::new(client);
+        let channel = "prs:{p17}:events:room";
+        subscriptions.subscribe(channel).await.unwrap();
+
+        let slot = ClusterRouting::hash_key(channel.as_bytes());
+        let source = usize::from(slot) * 3 / 16_384;
+        let [second, third] = [1, 2].map(|n| (source + n) % 3);
+        cluster.migrate(slot, source, second);
+        subscriptions.subscribe(channel).await.unwrap();
+        cluster.migrate(slot, second, third);
+        subscriptions.invalidate_all();
+        let replayed = subscriptions.replay("").await;
+        assert_eq!((subscriptions.failure(), replayed), (None, Replayed::All));
     }
 }

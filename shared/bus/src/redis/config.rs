@@ -5,6 +5,8 @@ use std::fmt;
 use fred::{error::ErrorKind, types::config};
 use rollcall_service::Reader;
 
+use super::{reason, url};
+
 /// The prefix of every key and channel unless `REDIS_KEY_PREFIX` sets another.
 pub const DEFAULT_PREFIX: &str = "prs";
 
@@ -39,9 +41,12 @@ impl Config {
     /// It is not a Redis URL, or names a database other than 0: all databases of a server share their pub/sub channels. Or it needs
     /// TLS, and the certificates that the system trusts cannot be read.
     pub fn from_url(url: &str) -> Result<Self, InvalidConfig> {
+        if let Some(problem) = url::problem(url) {
+            return Err(InvalidConfig(problem));
+        }
         let server = config::Config::from_url(url).map_err(|error| {
             InvalidConfig(match error.kind() {
-                ErrorKind::Tls => format!("needs certificates that this system trusts: {}", error.details()),
+                ErrorKind::Tls => reason::no_certificates(error.details()),
                 _ => NO_URL.to_owned(),
             })
         })?;
@@ -123,7 +128,7 @@ mod tests {
             assert!(Config::from_url(url).is_err());
         }
         let problems = read("no url", "").unwrap_err();
-        assert!(problems.contains("1 problem") && problems.contains("is not a Redis URL"), "{problems}");
+        assert!(problems.contains("1 problem") && problems.contains("REDIS_URL has no scheme"), "{problems}");
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Connection {
     /// Resolves when the connection cannot work: the configuration is wrong, or the library's task panicked. That task also ends after
     /// errors of single commands (F10 in `docs/internals/libraries.md`); then it is started again, ever later if it ends soon.
     pub(crate) async fn keep(mut self) {
-        let mut delay = RECONNECT_DELAY;
+        let mut delays = Delays::default();
         loop {
             let begun = Instant::now();
             match self.task.await {
@@ -58,10 +58,26 @@ impl Connection {
                     return;
                 }
             }
-            delay = if begun.elapsed() > LONGEST_DELAY { RECONNECT_DELAY } else { (2 * delay).min(LONGEST_DELAY) };
-            sleep(delay).await;
+            sleep(delays.after(begun.elapsed())).await;
             self.task = self.client.connect();
         }
+    }
+}
+
+/// How long to wait before a task is started again: longer each time, unless it lived for long.
+struct Delays(Duration);
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self(RECONNECT_DELAY)
+    }
+}
+
+impl Delays {
+    /// The wait after a task that lived for this time.
+    fn after(&mut self, lived: Duration) -> Duration {
+        self.0 = if lived > LONGEST_DELAY { RECONNECT_DELAY } else { (2 * self.0).min(LONGEST_DELAY) };
+        self.0
     }
 }
 
@@ -101,6 +117,17 @@ mod tests {
     fn ended(server: &Redis, result: Result<(), Error>) -> Connection {
         let client = client(Config::from_url(&server.url()).unwrap().server, 32).unwrap();
         Connection { client, task: tokio::spawn(async { result }) }
+    }
+
+    #[test]
+    fn a_task_that_ends_soon_is_started_ever_later_and_one_that_lived_for_long_soon() {
+        let (soon, long) = (Duration::from_millis(1), LONGEST_DELAY + Duration::from_millis(1));
+        let waits = |lives: &[Duration]| {
+            let mut delays = Delays::default();
+            lives.iter().map(|lived| delays.after(*lived).as_millis()).collect::<Vec<_>>()
+        };
+        assert_eq!(waits(&[soon; 7]), [400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);
+        assert_eq!(waits(&[soon, soon, long, soon]), [400, 800, 200, 400]);
     }
 
     #[tokio::test]

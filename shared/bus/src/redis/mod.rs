@@ -1,12 +1,13 @@
 //! The two connections to Redis: one for commands, one for subscriptions. Sets every limit that fred leaves open.
 //!
 //! - `config`: where Redis is. `connection`: one connection. `errors`: what an error says about its command. `reason`: why Redis
-//!   refuses or cannot be reached, for people.
+//!   refuses or cannot be reached, for people. `url`: what is wrong with a URL.
 
 mod config;
 mod connection;
 mod errors;
 mod reason;
+mod url;
 
 use std::{
     future::Future,
@@ -89,19 +90,33 @@ where
 {
     match send().await {
         // Boxed: this is rare, and would make the future of every command larger.
-        Err(error) if is_redirected(&error) => Box::pin(again(send, error)).await,
+        Err(error) if is_redirected(&error) => Box::pin(again(send, is_redirected, error)).await,
         result => result,
     }
 }
 
-async fn again<T, F>(send: impl Fn() -> F, mut error: Error) -> Result<T, Error>
+/// The same for a subscription. fred says of one that was redirected that it could not be written (F10).
+///
+/// # Errors
+/// As of [`redirected`].
+pub(crate) async fn subscribed<T, F>(send: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    match send().await {
+        Err(error) if is_unsent(&error) => Box::pin(again(send, is_unsent, error)).await,
+        result => result,
+    }
+}
+
+async fn again<T, F>(send: impl Fn() -> F, has_not_run: fn(&Error) -> bool, mut error: Error) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
     for delay in REDIRECT_DELAYS {
         sleep(delay).await;
         match send().await {
-            Err(other) if is_redirected(&other) => error = other,
+            Err(other) if has_not_run(&other) => error = other,
             result => return result,
         }
     }

@@ -29,6 +29,9 @@ fn explain(error: &Error, server: &Server) -> String {
         return format!("Redis {version} is too old: Redis or Valkey {OLDEST} or newer is needed");
     }
     let words = words(error.details());
+    if let Some(sentence) = not_redis(&words).or_else(|| tls(&words)) {
+        return format!("{sentence} ({words})");
+    }
     match advice(error, &words, server) {
         Some(advice) => format!("{words} ({advice})"),
         None => words,
@@ -48,11 +51,58 @@ fn advice(error: &Error, words: &str, server: &Server) -> Option<&'static str> {
         _ if words.starts_with("NOAUTH") => Some("set REDIS_PASSWORD_FILE, or give the password in REDIS_URL"),
         _ if words.starts_with("WRONGPASS") => Some("check the user in REDIS_URL and REDIS_PASSWORD_FILE"),
         _ if words.starts_with("NOPERM") => Some("deploy/redis/users.acl has the rights that each service needs"),
-        _ if words.contains("UnknownIssuer") => {
-            Some("no authority that this system trusts issued it; SSL_CERT_FILE names a file with another one")
-        }
         _ => None,
     }
+}
+
+/// What answers is something else than Redis.
+fn not_redis(words: &str) -> Option<&'static str> {
+    words
+        .starts_with("Decode Error")
+        .then_some("what answers there does not speak Redis' protocol; check host and port of REDIS_URL")
+}
+
+/// What rustls says, whose errors come as Rust's debug text.
+fn tls(words: &str) -> Option<&'static str> {
+    let names = |texts: &[&str]| texts.iter().any(|text| words.contains(text));
+    if words.starts_with("InvalidMessage(") {
+        return Some("what answers there does not speak TLS; rediss:// needs it, without TLS write redis://");
+    }
+    if words.starts_with("AlertReceived(CertificateRequired)") {
+        return Some(
+            "Redis asks for a client certificate, and Rollcall has none: set tls-auth-clients no there, and use a password",
+        );
+    }
+    if words.starts_with("AlertReceived(") {
+        return Some("the server has ended TLS");
+    }
+    if !words.starts_with("InvalidCertificate(") {
+        return None;
+    }
+    Some(if names(&["UnknownIssuer", "BadSignature"]) {
+        "no authority that this system trusts has issued the server's certificate; SSL_CERT_FILE names a file with the one that has"
+    } else if names(&["CaUsedAsEndEntity"]) {
+        "the server's certificate is that of an authority, as a self-signed one often is: give it one with CA:FALSE, and name its \
+         authority in SSL_CERT_FILE"
+    } else if names(&["NotValidForName"]) {
+        "the server's certificate is for other names than the host in REDIS_URL; its subjectAltName counts, not its CN"
+    } else if names(&["Expired", "NotValidYet"]) {
+        "the server's certificate is not valid at this time; renew it, or check the clocks"
+    } else {
+        "the server's certificate is refused"
+    })
+}
+
+/// The problem with `REDIS_URL` if the certificates that the system trusts cannot be read. `details` is the library's debug text.
+pub(super) fn no_certificates(details: &str) -> String {
+    let value = |name: &str| details.split_once(&format!("{name}: \""))?.1.split('"').next();
+    let why = match (value("path"), value("message")) {
+        (Some(path), Some(message)) => format!("{path}: {message}"),
+        _ => details.to_owned(),
+    };
+    format!(
+        "needs the certificates that this system trusts, and SSL_CERT_FILE, SSL_CERT_DIR or the system has none to read ({why})"
+    )
 }
 
 fn ends_connection(words: &str) -> bool {
@@ -101,11 +151,51 @@ mod tests {
             ("WRONGPASS invalid", "REDIS_PASSWORD_FILE"),
             ("NOAUTH Authentication required.", "REDIS_PASSWORD_FILE"),
             ("NOPERM No permissions to access a channel", "users.acl"),
-            (NO_ISSUER, "SSL_CERT_FILE"),
         ] {
             let said = explained(ErrorKind::Auth, details, &server);
             assert!(said.starts_with(&words(details)) && said.contains(advice), "{said}");
         }
+    }
+
+    #[test]
+    fn what_tls_refuses_is_a_sentence() {
+        let server = Server { uses_tls: true, has_answered: false, version: None };
+        let certificate = |what: &str| format!("Custom {{ kind: InvalidData, error: InvalidCertificate({what}) }}");
+        for (details, said) in [
+            (NO_ISSUER.to_owned(), "SSL_CERT_FILE names a file"),
+            (certificate("BadSignature"), "SSL_CERT_FILE names a file"),
+            (certificate("Other(OtherError(CaUsedAsEndEntity))"), "self-signed"),
+            (
+                certificate(
+                    r#"NotValidForNameContext { expected: DnsName("localhost"), presented: ["DnsName(\"other.example\")"] }"#,
+                ),
+                "other names than the host",
+            ),
+            (certificate("ExpiredContext { time: UnixTime(9), not_after: UnixTime(8) }"), "not valid at this time"),
+            (certificate("BadEncoding"), "certificate is refused"),
+            ("Custom { kind: InvalidData, error: InvalidMessage(InvalidContentType) }".to_owned(), "write redis://"),
+            (
+                "Custom { kind: InvalidData, error: AlertReceived(CertificateRequired) }".to_owned(),
+                "tls-auth-clients no",
+            ),
+            ("Custom { kind: InvalidData, error: AlertReceived(HandshakeFailure) }".to_owned(), "ended TLS"),
+        ] {
+            let explained = explain(&Error::new(ErrorKind::IO, details.clone()), &server);
+            assert!(explained.contains(said) && !explained.contains("Custom"), "{details}: {explained}");
+        }
+        let details = r#"Error { context: "failed to read PEM from file", kind: Io { inner: Os { code: 2, kind: NotFound, message: "No such file or directory" }, path: "/none" } }"#;
+        assert!(
+            no_certificates(details).ends_with("(/none: No such file or directory)"),
+            "{}",
+            no_certificates(details)
+        );
+    }
+
+    #[test]
+    fn what_is_no_redis_is_named() {
+        let server = Server { uses_tls: false, has_answered: false, version: None };
+        let said = explained(ErrorKind::Protocol, "Decode Error: frame_type: Invalid frame type.", &server);
+        assert!(said.contains("does not speak Redis' protocol"), "{said}");
     }
 
     #[test]

@@ -110,7 +110,7 @@ async fn a_slot_that_moved_is_a_gap_of_its_rooms_alone() {
     let moved = &rooms[0][0];
     gateway.received.channel_gaps.lock().unwrap().clear();
     let gaps = gateway.received.gaps.load(Ordering::SeqCst);
-    let subscriptions = [0, 1, 2].map(|server| cluster.subscriptions(server));
+    let subscriptions = [0, 1, 2].map(|server| cluster.calls(server, "ssubscribe"));
 
     cluster.migrate(slot(moved), 0, 1);
     until("the gap is reported", async || (!channel_gaps(&gateway).is_empty()).then_some(())).await;
@@ -120,9 +120,9 @@ async fn a_slot_that_moved_is_a_gap_of_its_rooms_alone() {
     }
     assert_eq!(channel_gaps(&gateway), [moved.as_str()]);
     assert_eq!(gateway.received.gaps.load(Ordering::SeqCst), gaps, "no gap of every room");
-    assert_eq!(cluster.subscriptions(0), subscriptions[0], "the old server is asked for nothing");
-    assert!(cluster.subscriptions(1) > subscriptions[1], "the new one is asked for the channel");
-    assert_eq!(cluster.subscriptions(2), subscriptions[2], "the third one has nothing to do with it");
+    assert_eq!(cluster.calls(0, "ssubscribe"), subscriptions[0], "the old server is asked for nothing");
+    assert!(cluster.calls(1, "ssubscribe") > subscriptions[1], "the new one is asked for the channel");
+    assert_eq!(cluster.calls(2, "ssubscribe"), subscriptions[2], "the third one has nothing to do with it");
 }
 
 #[tokio::test]

@@ -93,6 +93,29 @@ async fn keys_that_are_on_both_servers_are_unavailable_until_all_have_moved() {
     assert_eq!(count().await.unwrap(), 3);
 }
 
+/// A server is asked by the first of its slots. When that has just moved, its new server answers, and is not taken for the old one.
+#[tokio::test]
+async fn slots_that_move_one_by_one_change_the_history_of_their_own_partitions_alone() {
+    let cluster = Cluster::start();
+    let (gateway, _) = start(&cluster).await;
+    let subjects = Subjects::new("prs");
+    // Not the directory's, which is asked for more than its history.
+    let source = (server_of("prs:{directory}:leases") + 1) % 3;
+    let target = (source + 1) % 3;
+    // Before its first answer nothing is known of a server, so nothing can be missing. With the second question the first was answered.
+    until("its history to be known", async || (cluster.calls(source, "time") >= 2).then_some(())).await;
+    let bases =
+        Partition::all().map(|partition| subjects.partition(partition)).filter(|base| server_of(base) == source);
+    let reported = || gateway.received.histories.lock().unwrap().clone();
+    for (moved, base) in bases.take(8).enumerate() {
+        cluster.migrate(slot(&base), source, target);
+        // From now on the client knows where the slot is.
+        until("its commands run", async || count(&gateway.bus, &base).await.ok()).await;
+        until("its history is reported", async || (reported().len() > moved).then_some(())).await;
+    }
+    assert_eq!(reported(), [1; 8], "of one partition each");
+}
+
 /// fred ends its task for several reasons (F10 in `docs/internals/libraries.md`). One of them is an `ASK` that it follows.
 #[tokio::test]
 async fn a_connection_that_the_library_gives_up_is_opened_again() {

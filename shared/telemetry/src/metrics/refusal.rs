@@ -33,7 +33,7 @@ pub enum Refusal {
     RequestHead,
     /// A request whose body came too slowly.
     RequestBody,
-    /// A write of metadata while Redis is nearly full, or any write that needs memory while it is full.
+    /// A command: a write of metadata while Redis is nearly full, or any write that needs memory while it is full.
     StoreMemory,
 }
 

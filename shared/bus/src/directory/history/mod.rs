@@ -6,16 +6,15 @@
 mod known;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     panic::resume_unwind,
     sync::{Arc, LazyLock, OnceLock},
     time::Duration,
 };
 
 use fred::{
-    error::Error,
-    interfaces::EventInterface as _,
-    types::{cluster::ClusterRouting, config::Server},
+    interfaces::{ClusterInterface as _, EventInterface as _},
+    types::config::Server,
 };
 use parking_lot::Mutex;
 use rollcall_protocol::Partition;
@@ -27,11 +26,17 @@ use tokio::{
 
 use self::known::Known;
 use super::contact::{Exchange, Why};
-use crate::{clock::local_ms, link::Link, script::Script};
+use crate::{
+    clock::local_ms,
+    link::{Link, server_of},
+    script::Script,
+};
 
 const READ_EVERY: Duration = Duration::from_millis(750);
 /// A failed question is retried sooner: a single failure must not count as silence of the server.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// How often a server is asked within one round. Each attempt may meet a slot that moves.
+const ATTEMPTS: usize = 3;
 
 static READ: LazyLock<Script> =
     LazyLock::new(|| Script::new("history_read", include_str!("../../scripts/history_read.lua")));
@@ -49,8 +54,6 @@ pub(crate) struct Histories {
 #[derive(Default)]
 struct State {
     known: Known,
-    /// A cluster's primaries with their partitions, as of the last `CLUSTER SLOTS`.
-    primaries: Vec<(Server, Arc<[Partition]>)>,
     /// Reports new command connections. Read after each answer: earlier reports belong to that answer.
     reconnects: Option<Receiver<Server>>,
     /// Servers with a question in flight.
@@ -71,19 +74,6 @@ impl Histories {
     /// The clock of a partition's primary minus ours; `None` while it is not known, and without a cluster.
     pub(crate) fn clock_offset_ms(&self, partition: Partition) -> Option<i64> {
         self.state.lock().known.clock_offset_ms(partition)
-    }
-
-    /// Stores the routing of a cluster.
-    pub(crate) fn set_routing(&self, routing: &ClusterRouting) {
-        let mut primaries: HashMap<&Server, Vec<Partition>> = HashMap::new();
-        for partition in Partition::all() {
-            let slot = ClusterRouting::hash_key(self.link.subjects.partition(partition).as_bytes());
-            if let Some(server) = routing.get_server(slot) {
-                primaries.entry(server).or_default().push(partition);
-            }
-        }
-        let primaries = primaries.into_iter().map(|(server, all)| (server.clone(), all.into())).collect();
-        self.state.lock().primaries = primaries;
     }
 
     /// The last moment at which a partition's primary was known to have lost nothing, by its clock; `None` while the primary is
@@ -145,42 +135,60 @@ impl Histories {
                     resume_unwind(panic);
                 }
             }
-            let free = {
-                let mut state = self.state.lock();
-                let free: Vec<_> =
-                    state.primaries.iter().filter(|(server, _)| !state.in_flight.contains(server)).cloned().collect();
-                state.in_flight.extend(free.iter().map(|(server, _)| server.clone()));
-                free
-            };
-            for (server, partitions) in free {
-                let histories = Arc::clone(&self);
-                reads.spawn(async move { histories.read(&server, &partitions).await });
+            let Some(routing) = self.link.commands.cached_cluster_state() else { continue };
+            for server in routing.unique_primary_nodes() {
+                if self.state.lock().in_flight.insert(server.clone()) {
+                    let histories = Arc::clone(&self);
+                    reads.spawn(async move { histories.read(&server).await });
+                }
             }
         }
     }
 
-    async fn read(&self, server: &Server, partitions: &[Partition]) {
-        let (mut sent_ms, mut answer) = self.ask(partitions.first()).await;
-        if answer.is_err() {
-            sleep(RETRY_AFTER).await;
-            // By another slot: the first one may be moving.
-            (sent_ms, answer) = self.ask(partitions.last()).await;
-        }
+    async fn read(&self, server: &Server) {
+        let answered = self.ask(server).await;
         let broken = {
             let mut state = self.state.lock();
             state.in_flight.remove(server);
-            let Ok((redis_ms, replication_id)) = answer else { return };
-            let exchange = Exchange { sent_ms, answered_ms: local_ms(), redis_ms, replication_id };
+            let Some((partitions, exchange)) = answered else { return };
             state.drain_reconnects();
-            state.known.answered(server, partitions, exchange)
+            state.known.answered(server, &partitions, exchange)
         };
         self.changed(&broken, "primary");
     }
 
-    /// Asks the server of a partition; returns when, and its clock and replication id.
-    async fn ask(&self, partition: Option<&Partition>) -> (u64, Result<(u64, String), Error>) {
-        let keys = partition.map(|partition| self.link.subjects.partition(*partition)).into_iter().collect();
-        (local_ms(), self.link.run(&READ, keys, Vec::new()).await)
+    /// Asks a server by a slot of one of its partitions; returns its answer, and which partitions it has. A question goes wherever its
+    /// slot is by then, so an answer counts only if the slot is still at this server afterwards.
+    async fn ask(&self, server: &Server) -> Option<(Vec<Partition>, Exchange)> {
+        for attempt in 0..ATTEMPTS {
+            let partitions = self.partitions_of(server);
+            // By another slot at the next attempt: the first one may be moving.
+            let asked = if attempt == 0 { partitions.first() } else { partitions.last() };
+            let asked = *asked?;
+            let sent_ms = local_ms();
+            let base = self.link.subjects.partition(asked);
+            match self.link.run::<(u64, String)>(&READ, vec![base], Vec::new()).await {
+                Ok((redis_ms, replication_id)) => {
+                    let exchange = Exchange { sent_ms, answered_ms: local_ms(), redis_ms, replication_id };
+                    let partitions = self.partitions_of(server);
+                    if partitions.contains(&asked) {
+                        return Some((partitions, exchange));
+                    }
+                    tracing::debug!(%server, %asked, "history answered after its slot had moved; asking again");
+                }
+                Err(_) if attempt + 1 < ATTEMPTS => sleep(RETRY_AFTER).await,
+                Err(_) => {}
+            }
+        }
+        None
+    }
+
+    /// The partitions of a primary, where the commands are sent just now.
+    fn partitions_of(&self, server: &Server) -> Vec<Partition> {
+        let Some(routing) = self.link.commands.cached_cluster_state() else { return Vec::new() };
+        let is_here =
+            |partition: &Partition| server_of(&routing, &self.link.subjects.partition(*partition)) == Some(server);
+        Partition::all().filter(is_here).collect()
     }
 }
 
