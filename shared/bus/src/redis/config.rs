@@ -36,9 +36,12 @@ impl Config {
     /// Reads a Redis URL (`redis://`, `rediss://`, `redis-cluster://`, `redis-sentinel://`, `valkey://` …).
     ///
     /// # Errors
-    /// It is not a Redis URL, or names a database other than 0: all databases of a server share their pub/sub channels. Or it needs
-    /// TLS, and the certificates that the system trusts cannot be read.
+    /// It is not a Redis URL (the client library would take any scheme for `redis`), or names a database other than 0: all databases of
+    /// a server share their pub/sub channels. Or it needs TLS, and the certificates that the system trusts cannot be read.
     pub fn from_url(url: &str) -> Result<Self, InvalidConfig> {
+        if !has_scheme(url) {
+            return Err(InvalidConfig(NO_URL.to_owned()));
+        }
         let server = config::Config::from_url(url).map_err(|error| {
             InvalidConfig(match error.kind() {
                 ErrorKind::Tls => format!("needs certificates that this system trusts: {}", error.details()),
@@ -73,6 +76,12 @@ impl Config {
     pub fn with_prefix(self, prefix: &str) -> Self {
         Self { prefix: prefix.to_owned(), ..self }
     }
+}
+
+fn has_scheme(url: &str) -> bool {
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    let transport = scheme.strip_suffix("-cluster").or_else(|| scheme.strip_suffix("-sentinel")).unwrap_or(scheme);
+    matches!(transport, "redis" | "rediss" | "valkey" | "valkeys")
 }
 
 fn prefix(text: &str) -> Result<String, ()> {
@@ -122,8 +131,18 @@ mod tests {
             assert!(problems.contains("REDIS_URL") && problems.contains("REDIS_KEY_PREFIX"), "{url}: {problems}");
             assert!(Config::from_url(url).is_err());
         }
-        let problems = read("no url", "").unwrap_err();
-        assert!(problems.contains("1 problem") && problems.contains("is not a Redis URL"), "{problems}");
+    }
+
+    #[test]
+    fn other_urls_are_refused() {
+        for url in ["redis://h", "rediss://h:1", "redis-cluster://h:1", "valkeys-sentinel://h:1?sentinelServiceName=x"]
+        {
+            assert!(read(url, "").unwrap().is_some(), "{url}");
+        }
+        for url in ["no url", "h:6379", "http://h:6379", "redis:h", "redis-master://h", "unix://redis.sock"] {
+            let problems = read(url, "").unwrap_err();
+            assert!(problems.contains("1 problem") && problems.contains("is not a Redis URL"), "{url}: {problems}");
+        }
     }
 
     #[test]
