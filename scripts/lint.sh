@@ -4,6 +4,7 @@
 lint() {
   [ $# -eq 0 ] || misused "./dev lint takes nothing, not '$1'"
   need_rust
+  need_compiler
   run_lint
 }
 

@@ -86,11 +86,13 @@ tool_folder() {
 # Changes when the sources of the build change, even under the same version.
 tool_source() { cat "scripts/tools/$1"/* | cksum; }
 
+# Go from before 1.21 cannot fetch a newer one by itself.
+go_fits() { has go && at_least "$(go env GOVERSION | sed 's/^go//')" 1.21; }
+
 build_tool() {
   local name=$1 target=$2 packages refused
-  # Go from before 1.21 cannot fetch a newer one by itself.
-  has go && at_least "$(go env GOVERSION | sed 's/^go//')" 1.21 || {
-    say "$name is missing: install it, or Go 1.26 or newer, with which it is built"
+  go_fits || {
+    say "$name is missing: install it, or Go 1.26 or newer, with which it is built (https://go.dev/dl)"
     return 1
   }
   say "building $name into $target (once; it takes some minutes)"
