@@ -141,9 +141,12 @@ tell_addresses() {
       collector) what="Collector    http://127.0.0.1:$otlp_port for OTLP by HTTP, $otlp_grpc_port by gRPC" ;;
       jaeger)
         what="Jaeger       $jaeger"
-        jaeger_has_pages || what="$what has no pages, because it was built here, but its API"
+        jaeger_has_pages || what="$what for its API; it was built without pages"
         ;;
-      prometheus) what="Prometheus   http://127.0.0.1:$prometheus_port" ;;
+      prometheus)
+        what="Prometheus   http://127.0.0.1:$prometheus_port"
+        http_ok 127.0.0.1 "$prometheus_port" /query || what="$what for its API; it was built without pages"
+        ;;
       loki) what="Loki         http://127.0.0.1:$loki_port" ;;
       alertmanager) what="Alertmanager http://127.0.0.1:$alertmanager_port" ;;
       grafana) what="Grafana      http://127.0.0.1:$grafana_port to look; to change things, as admin with the password admin" ;;

@@ -36,6 +36,11 @@ test('addresses answer, the link finds the newest join, a dead server changes no
     const { urls } = await ready(dev);
     assert.equal(/^dev: Loki is left out, [^\n]+docker pull grafana\/loki:\S+$/m.test(dev.stderr), Boolean(WITHOUT_LOKI), dev.stderr);
     for (const [name, path] of Object.entries(PAGES)) assert.equal((await fetch(address(dev, name) + path)).status, 200, name);
+    // A server that was built from its module may have none.
+    for (const [name, page, sign] of [['Jaeger', '/search', 'jaeger-ui-root'], ['Prometheus', '/query', '<title>Prometheus']]) {
+      const hasPages = (await (await fetch(address(dev, name) + page)).text()).includes(sign);
+      assert.equal(dev.lines.some((line) => line.startsWith(`  ${name} `) && line.includes('built without pages')), !hasPages, name);
+    }
 
     const client = await Client.connect(urls[0]);
     await client.join('lobby', 'ann');
