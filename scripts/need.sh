@@ -69,15 +69,18 @@ how_to_install() {
 }
 
 need_rust() {
-  local have want
+  local have want rustup="curl --proto '=https' -sSf https://sh.rustup.rs | sh"
   # rustup installs cargo here; a shell that was opened before does not see it yet.
   has cargo || PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
-  has cargo || die "Rust is missing; install it with: curl --proto '=https' -sSf https://sh.rustup.rs | sh"
+  has cargo || die "Rust is missing; install it with: $rustup"
   have=$(rustc --version 2>/dev/null) || die "Rust has no toolchain here; install one with: rustup default stable"
   have=${have#rustc }
   want=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
   have=${have%% *}
-  at_least "$have" "$want" || die "Rust $have is too old, $want is needed; update it with: rustup update stable"
+  if at_least "$have" "$want"; then return; fi
+  # What a package manager brought has no rustup.
+  has rustup || die "Rust $have is too old, $want is needed; install it with: $rustup"
+  die "Rust $have is too old, $want is needed; update it with: rustup update stable"
 }
 
 # need_compiler OPTION_OF: some crates compile C, one with a makefile, and Rust links with the C compiler.

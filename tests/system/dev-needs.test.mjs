@@ -65,6 +65,13 @@ test('./dev up without Redis and without Docker: one sentence, and nothing is in
   assert.deepEqual(here.called(), []);
 });
 
+test('a Rust that is too old is named, and what updates it: rustup, which a package manager does not bring', () => {
+  const rustc = '#!/bin/sh\necho "rustc 1.63.0 (4b91a6ea7 2022-08-08)"\n';
+  const sentence = /^dev: Rust 1\.63\.0 is too old, 1\.\d+ is needed; (.*)\n$/;
+  assert.equal(dev(['up'], laptop({ rustc, rustup: '#!/bin/sh\n' })).stderr.match(sentence)?.[1], 'update it with: rustup update stable');
+  assert.match(dev(['up'], laptop({ rustc, without: ['rustup'] })).stderr.match(sentence)?.[1], /^install it with: curl .*rustup\.rs \| sh$/);
+});
+
 // The package manager has no other.
 test('a Redis that is too old is named, and where to get a newer one', () => {
   const here = laptop({ 'redis-server': '#!/bin/sh\necho Redis server v=6.2.7 sha=0\n' });
