@@ -119,7 +119,7 @@ observer_answers() {
 
 # A Jaeger that was built from its module has none.
 jaeger_has_pages() {
-  ask 127.0.0.1 "$jaeger_port" "GET /search HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n" | grep -q jaeger-ui-root
+  [[ $(ask 127.0.0.1 "$jaeger_port" "GET /search HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n") == *jaeger-ui-root* ]]
 }
 
 # Where the gateways' page finds traces. It was started some seconds ago.

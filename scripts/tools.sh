@@ -121,7 +121,7 @@ agpl_modules() {
   local folder
   (cd "scripts/tools/$1" && shift && GOFLAGS='-mod=readonly -tags=remove_all_sd' go list -deps -f '{{with .Module}}{{.Dir}}{{end}}' "$@" 2>/dev/null) |
     sort -u | while read -r folder; do
-    if cat "$folder"/LICEN[CS]E* 2>/dev/null | sed 5q | grep -qi affero; then echo "$folder"; fi
+    if grep -qi affero <<<"$(cat "$folder"/LICEN[CS]E* 2>/dev/null | sed -n 1,5p)"; then echo "$folder"; fi
   done
 }
 
