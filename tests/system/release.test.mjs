@@ -90,9 +90,9 @@ test('no place is left with the old version, and the changelog has a section for
 
 test('one release after the other, with many changes, and with a version that an example and a dependency have too', { skip }, () => {
   const folder = copy();
-  assert.match(read(folder, 'scripts/help.sh'), /release 1\.2\.3$/m);
-  writeFileSync(join(folder, 'tests/package.json'), '{ "devDependencies": { "other": "1.2.3" } }\n');
-  for (const version of ['1.2.3', '1.2.4']) {
+  writeFileSync(join(folder, 'scripts/help.sh'), read(folder, 'scripts/help.sh').replace('./dev release 1.2.3', './dev release 9.8.7'));
+  writeFileSync(join(folder, 'tests/package.json'), '{ "devDependencies": { "other": "9.8.7" } }\n');
+  for (const version of ['9.8.7', '9.8.8']) {
     addChange(folder, '- A change.\n'.repeat(20_000)); // more than a pipe holds
     commit(folder);
     const { status, stderr } = release(folder, version);
