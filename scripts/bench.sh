@@ -10,7 +10,7 @@ bench() {
     if [ "$argument" = --at ]; then at=yes; fi
   done
   need_rust
-  need_compiler
+  need_compiler "./dev bench"
   # A system that runs already has its own.
   if [ $at = no ]; then need_redis_server "./dev bench"; fi
   build_services && cargo build --release -p rollcall-bench || die "the build failed; see cargo's output above"

@@ -10,7 +10,7 @@ docs() {
       ;;
   esac
   has mdbook || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
-  has mdbook || die "mdbook is missing; install it with: cargo install --locked mdbook"
+  has mdbook || die "mdbook is missing; install it with: cargo install --locked mdbook (it takes some minutes)"
   need_node
   if [ $serve = no ]; then
     mdbook build && say "the pages are in target/docs; begin with target/docs/index.html"

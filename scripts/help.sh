@@ -57,12 +57,13 @@ Builds Rollcall, finds a Redis, starts everything on this machine, prints the ad
   --observe        also a collector, Jaeger, Prometheus, Alertmanager, and Loki and Grafana if you have their images:
                    from Docker, which pulls what is missing, else programs on the PATH, else those that were built here
   --observe=build  the same as programs; builds what is missing with Go, once, which takes up to half an hour
-  --install        installs Redis with the package manager if it is missing. Without this option packages are installed only if
-                   CI=true, or for root in a container
+  --install        installs Redis and a C compiler with make with the package manager if they are missing. Without this option
+                   packages are installed only if CI=true, or for root in a container
 
 Redis: REDIS_URL if it is set, else redis-server or valkey-server 7 or newer on the PATH, else a container.
 
-Variables: PORT (0: any), HOST, PLAYGROUND (on: a page to try it at /), OBSERVE_PORTS=any, and every variable of the services.
+Variables: PORT (0: any), HOST (0.0.0.0: from other machines too, with --auth), PLAYGROUND (on: a page to try it at /),
+OBSERVE_PORTS=any, and every variable of the services.
 EOF
 }
 
@@ -93,8 +94,8 @@ failed and one line of totals. Times are for two cores, after the first build.
   browser [FILE…]  playground, examples and README's page in a real Chromium, and a tab that is hidden: 5 min
   abuse [NAME…]    attackers (tests/abuse/attackers) next to honest users, with docker-compose.yml's limits; prints a table
 
-  --install        installs Redis and Node.js with the package manager if they are missing. Without this option packages are
-                   installed only if CI=true, or for root in a container
+  --install        installs Redis, Node.js and a C compiler with make with the package manager if they are missing. Without this
+                   option packages are installed only if CI=true, or for root in a container
 
   ./dev test system presence    runs tests/system/presence.test.mjs
 EOF
@@ -111,7 +112,7 @@ system that runs already. The third fills it with people who come and go until C
 
 Scenarios: closed-loop everyday patches idle idle-memory join-storm fan-out loud-room channels growth auth telemetry
 
-  --install   installs Redis with the package manager if it is missing
+  --install   installs Redis and a C compiler with make with the package manager if they are missing
 EOF
 }
 

@@ -4,6 +4,7 @@
 lint() {
   [ $# -eq 0 ] || misused "./dev lint takes nothing, not '$1'"
   need_rust
+  need_compiler
   run_lint
 }
 
@@ -15,6 +16,7 @@ run_lint() {
   check cargo clippy --workspace --all-targets -- -D warnings
   check check_doc_comments
   check check_shell
+  check check_pipes
   check check_spelling
   check check_architecture
   check check_modules shared/bus/src "$bus_modules"
@@ -53,6 +55,16 @@ check_shell() {
   else
     say "the shell scripts are not checked: install shellcheck with your package manager"
     echo "shellcheck: skipped 1"
+  fi
+}
+
+# With pipefail, "… | grep -q" may be false although the line is there: grep stops reading, and whoever still writes fails.
+check_pipes() {
+  local early
+  if early=$(grep -nE '^[^#]*[|] *grep +-[A-Za-z]*q' "$@" dev .ci/run scripts/*.sh deploy/*.sh deploy/*/*.sh); then
+    say "a pipe into grep -q: use grep … <<<\"\$(…)\" instead"
+    echo "$early"
+    return 1
   fi
 }
 

@@ -26,12 +26,12 @@ in_container() {
 }
 
 # packages APT DNF BREW: sets install_command to what installs packages here; each argument has the names for one package manager.
-# Fails without a manager.
+# Fails without a manager. apt finds nothing on a machine that has not fetched its lists yet, as in a fresh container.
 packages() {
   local root='sudo '
   if [ "$(id -u)" = 0 ]; then root=; fi
   if has apt-get; then
-    install_command="${root}apt-get install $1"
+    install_command="${root}apt-get update && ${root}apt-get install $1"
   elif has dnf; then
     install_command="${root}dnf install $2"
   elif has brew; then
@@ -59,39 +59,39 @@ install_packages() {
   esac >&2
 }
 
-# how_to_install OPTION_OF APT DNF BREW: the advice, as part of a sentence.
+# how_to_install OPTION_OF APT DNF BREW: the advice, as part of a sentence. OPTION_OF is the command that takes --install; empty: none.
 how_to_install() {
   if packages "${@:2}"; then
-    echo "install it with: $install_command ($1 --install does that)"
+    echo "install it with: $install_command${1:+ ($1 --install does that)}"
   else
     echo "install it"
   fi
 }
 
 need_rust() {
-  local have want
+  local have want rustup="curl --proto '=https' -sSf https://sh.rustup.rs | sh"
   # rustup installs cargo here; a shell that was opened before does not see it yet.
   has cargo || PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
-  has cargo || die "Rust is missing; install it with: curl --proto '=https' -sSf https://sh.rustup.rs | sh"
+  has cargo || die "Rust is missing; install it with: $rustup"
   have=$(rustc --version 2>/dev/null) || die "Rust has no toolchain here; install one with: rustup default stable"
   have=${have#rustc }
   want=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
   have=${have%% *}
-  at_least "$have" "$want" || die "Rust $have is too old, $want is needed; update it with: rustup update stable"
+  if at_least "$have" "$want"; then return; fi
+  # What a package manager brought has no rustup.
+  has rustup || die "Rust $have is too old, $want is needed; install it with: $rustup"
+  die "Rust $have is too old, $want is needed; update it with: rustup update stable"
 }
 
-# Some crates compile C, and Rust links with the C compiler.
+# need_compiler OPTION_OF: some crates compile C, one with a makefile, and Rust links with the C compiler.
 need_compiler() {
-  local advice="install gcc or clang with your package manager"
   if [ "$(uname)" = Darwin ]; then
     # macOS ships a cc that only offers to install a compiler.
     xcode-select -p >/dev/null 2>&1 || die "a C compiler is missing; install it with: xcode-select --install"
-  elif ! has cc; then
-    if has apt-get; then advice="install it with: sudo apt-get install build-essential"; fi
-    if has dnf; then advice="install it with: sudo dnf install gcc"; fi
-    die "a C compiler is missing; $advice"
   fi
-  has make || die "make is missing; install it with your package manager"
+  if has cc && has make; then return; fi
+  install_packages build-essential "gcc make" "gcc make" ||
+    die "a C compiler or make is missing; $(how_to_install "${1:-}" build-essential "gcc make" "gcc make")"
 }
 
 need_node() {
@@ -101,5 +101,5 @@ need_node() {
       die "Node.js or npm is missing; $wanted: $(how_to_install "./dev test" "nodejs npm" "nodejs npm" node)"
   fi
   have=$(node --version) || die "node does not run; $wanted"
-  at_least "${have#v}" 18.19 || die "Node.js ${have#v} is too old; $wanted"
+  at_least "${have#v}" 18.19 || die "Node.js ${have#v} is too old; $wanted: https://nodejs.org/en/download"
 }

@@ -2,6 +2,19 @@
 
 observe_programs="otelcol-contrib jaeger prometheus alertmanager"
 
+# need_programs WHY_NOT_DOCKER MEND: before the build, what is missing, and how to get it, in one sentence.
+need_programs() {
+  local name missing=''
+  for name in $observe_programs; do find_tool "$name" || missing="$missing${missing:+, }$name"; done
+  if [ -z "$missing" ]; then return; fi
+  if [ $observe != build ]; then
+    say "left out, because $1, and they are neither on the PATH nor built here: $missing; $2, or build them once with Go, which takes" \
+      "up to half an hour: ./dev up --observe=build"
+  elif ! go_fits; then
+    die "$missing cannot be built without Go 1.26 or newer; install it (https://go.dev/dl), or start Docker and use --observe"
+  fi
+}
+
 observe_with_programs() {
   local config="$observe_data/prometheus-config" jaeger_otlp jaeger_grpc loki_grpc
   start build 1 find_programs
@@ -56,18 +69,13 @@ find_programs() {
   if find_loki; then printf '%s\n' "$program" >"$run/program-loki"; fi
 }
 
-# What is missing, and how to get it, in one sentence.
+# What was missing before is known since then (need_programs), unless it was to be built.
 tell_left_out() {
   local name missing=''
-  for name in $observe_programs; do [ -e "$run/program-$name" ] || missing="$missing${missing:+, }$name"; done
   say "Grafana is left out, because it runs only in a container"
-  if [ -z "$missing" ]; then return; fi
-  if [ "$observe" = build ]; then
-    say "left out, because they could not be built: $missing"
-  else
-    say "left out, because $no_containers, and they are neither on the PATH nor built here: $missing; mend that, or build them once" \
-      "with Go, which takes up to half an hour: ./dev up --observe=build"
-  fi
+  [ "$observe" = build ] || return 0
+  for name in $observe_programs; do [ -e "$run/program-$name" ] || missing="$missing${missing:+, }$name"; done
+  [ -z "$missing" ] || say "left out, because they could not be built: $missing"
 }
 
 # found TOOL: sets program.

@@ -41,16 +41,22 @@ is_gateway_port() { [ "$1" -ge "$PORT" ] && [ "$1" -lt $((PORT + gateways)) ]; }
 # left out. After the first failure nothing else is pulled, since the next one would have to wait for the same network.
 need_observers() {
   local name
-  observe_with=programs no_containers="there is no Docker engine"
-  if [ $observe = build ] || ! has_engine; then return; fi
+  observe_with=programs
+  if [ $observe = build ] || ! has_engine; then
+    need_programs "there is no Docker engine" "start Docker"
+    return
+  fi
   for name in collector jaeger prometheus alertmanager; do
     get_image $name && continue
     say "$(image_of $name) cannot be pulled: the servers whose images are missing are left out"
     break
   done
-  no_containers="the image of the collector cannot be pulled"
   # Without a collector nothing reaches the others.
-  if image_is_here "$(image_of collector)"; then observe_with=docker; fi
+  if image_is_here "$(image_of collector)"; then
+    observe_with=docker
+  else
+    need_programs "the image of the collector cannot be pulled" "pull it"
+  fi
 }
 
 # Finds and starts the servers, and points the services at the collector. In development every trace is kept and exported at once;
@@ -113,7 +119,7 @@ observer_answers() {
 
 # A Jaeger that was built from its module has none.
 jaeger_has_pages() {
-  ask 127.0.0.1 "$jaeger_port" "GET /search HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n" | grep -q jaeger-ui-root
+  [[ $(ask 127.0.0.1 "$jaeger_port" "GET /search HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n") == *jaeger-ui-root* ]]
 }
 
 # Where the gateways' page finds traces. It was started some seconds ago.
@@ -128,12 +134,19 @@ tell_addresses() {
   local name what join jaeger="http://127.0.0.1:$jaeger_port"
   join="service=presence-gateway&operation=socket%20presence%3Ajoin&limit=1"
   await_observers
+  [ -n "$observed" ] || echo "  Observe: nothing, without its servers; ./dev help up says where --observe looks for them"
   for name in $observed; do
     lives "$name" 1 || continue # sets pid
     case $name in
       collector) what="Collector    http://127.0.0.1:$otlp_port for OTLP by HTTP, $otlp_grpc_port by gRPC" ;;
-      jaeger) what="Jaeger       $jaeger" ;;
-      prometheus) what="Prometheus   http://127.0.0.1:$prometheus_port" ;;
+      jaeger)
+        what="Jaeger       $jaeger"
+        jaeger_has_pages || what="$what for its API; it was built without pages"
+        ;;
+      prometheus)
+        what="Prometheus   http://127.0.0.1:$prometheus_port"
+        http_ok 127.0.0.1 "$prometheus_port" /query || what="$what for its API; it was built without pages"
+        ;;
       loki) what="Loki         http://127.0.0.1:$loki_port" ;;
       alertmanager) what="Alertmanager http://127.0.0.1:$alertmanager_port" ;;
       grafana) what="Grafana      http://127.0.0.1:$grafana_port to look; to change things, as admin with the password admin" ;;

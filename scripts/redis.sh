@@ -1,9 +1,9 @@
 # The Redis (or Valkey) of Rollcall: which one, whether it is new enough, and a private one for ./dev up.
 
-# Sets redis_server to one on the PATH that is new enough; else redis_missing, which begins a sentence.
+# Sets redis_server to one on the PATH that is new enough; else redis_missing, which begins a sentence, and redis_too_old.
 find_redis() {
   local name version
-  redis_server='' redis_missing="there is no Redis"
+  redis_server='' redis_missing="there is no Redis" redis_too_old=no
   for name in redis-server valkey-server; do
     has "$name" || continue
     version=$("$name" --version 2>/dev/null | sed -n 's/.* v=\([0-9.]*\).*/\1/p')
@@ -11,17 +11,27 @@ find_redis() {
       redis_server=$name
       return 0
     fi
-    redis_missing="$name $version is too old"
+    redis_missing="$name $version is too old" redis_too_old=yes
   done
   return 1
 }
 
-install_redis() { install_packages redis-server valkey redis && find_redis; }
+# One that is too old is most likely the package manager's newest.
+install_redis() { [ $redis_too_old = no ] && install_packages redis-server valkey redis && find_redis; }
+
+# how_to_get_redis OPTION_OF: the advice, as part of a sentence.
+how_to_get_redis() {
+  if [ $redis_too_old = yes ]; then
+    echo "get Redis or Valkey 7 or newer from https://redis.io/downloads or https://valkey.io/download"
+  else
+    how_to_install "$1" redis-server valkey redis
+  fi
+}
 
 # need_redis_server COMMAND: a server program, which the tests and the benchmark start themselves.
 need_redis_server() {
   find_redis || install_redis ||
-    die "$redis_missing; Redis or Valkey 7 or newer is needed: $(how_to_install "$1" redis-server valkey redis)"
+    die "$redis_missing; Redis or Valkey 7 or newer is needed: $(how_to_get_redis "$1")"
 }
 
 # Any Redis for ./dev up: the one at REDIS_URL as it is, else a program, else a container.
@@ -38,13 +48,14 @@ need_redis() {
     return
   fi
   install_redis ||
-    die "$redis_missing; $(how_to_install "./dev up" redis-server valkey redis), or start Docker, or set REDIS_URL"
+    die "$redis_missing; $(how_to_get_redis "./dev up"), or start Docker, or set REDIS_URL"
 }
 
 # Reports at once what would otherwise be a service that never gets ready. Only a single server without a password can be checked;
-# the services judge the rest (TLS, clusters, sentinels, secrets).
+# the services judge the rest (TLS, clusters, sentinels, secrets). A URL may have a password, which is not shown.
 check_redis_url() {
   local address answer version host port
+  [[ $REDIS_URL =~ ^(redis|valkey)s?(-cluster|-sentinel)?://[^/] ]] || die "REDIS_URL is not a Redis URL, such as redis://127.0.0.1:6379"
   case $REDIS_URL in *,* | *@* | *\?*) return 0 ;; redis://?*) ;; *) return 0 ;; esac
   address=${REDIS_URL#redis://} address=${address%%/*}
   host=${address%:*} port=${address##*:}

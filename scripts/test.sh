@@ -14,7 +14,7 @@ run_tests() {
   # In containers everything comes from images.
   if [ "$what" != compose ]; then
     need_rust
-    need_compiler
+    need_compiler "./dev test"
     need_redis_server "./dev test"
   fi
   need_node

@@ -21,20 +21,26 @@ token() {
 
 # Before anything is built. What an option's value means is judged by the program.
 check_token_options() {
-  local seen=' '
-  if [ "${1:-}" = revoke ]; then shift; fi
+  local revoke='' whom='' where='' seen=' '
+  if [ "${1:-}" = revoke ]; then revoke=' revoke' && shift; fi
   while [ $# -gt 0 ]; do
     case $1$seen in
       --room\ *) ;;
       *" $1 "*) misused "$1 is given twice; only --room may be repeated" ;;
     esac
     seen="$seen$1 "
-    case $1 in
-      --sub | --room | --info | --ttl | --jti) [ $# -gt 1 ] || misused "$1 takes a value; see ./dev help token" ;;
-      *) misused "./dev token does not take '$1'; see ./dev help token" ;;
+    case $revoke$1 in
+      --sub | ' revoke--sub' | ' revoke--jti') whom=yes ;;
+      --room) where=yes ;;
+      --info | --ttl | --jti) ;;
+      *) misused "./dev token$revoke does not take '$1'; see ./dev help token" ;;
     esac
+    [ $# -gt 1 ] || misused "$1 takes a value; see ./dev help token"
     shift 2
   done
+  if [ -z "$whom" ] && [ -n "$revoke" ]; then misused "./dev token revoke needs --sub or --jti; see ./dev help token"; fi
+  [ -n "$whom" ] || misused "./dev token needs --sub, the user; see ./dev help token"
+  [ -n "$revoke$where" ] || misused "./dev token needs --room, without which a token allows nothing; see ./dev help token"
 }
 
 # In the Redis of the ./dev up on PORT, unless REDIS_URL names another one.

@@ -86,11 +86,13 @@ tool_folder() {
 # Changes when the sources of the build change, even under the same version.
 tool_source() { cat "scripts/tools/$1"/* | cksum; }
 
+# Go from before 1.21 cannot fetch a newer one by itself.
+go_fits() { has go && at_least "$(go env GOVERSION | sed 's/^go//')" 1.21; }
+
 build_tool() {
   local name=$1 target=$2 packages refused
-  # Go from before 1.21 cannot fetch a newer one by itself.
-  has go && at_least "$(go env GOVERSION | sed 's/^go//')" 1.21 || {
-    say "$name is missing: install it, or Go 1.26 or newer, with which it is built"
+  go_fits || {
+    say "$name is missing: install it, or Go 1.26 or newer, with which it is built (https://go.dev/dl)"
     return 1
   }
   say "building $name into $target (once; it takes some minutes)"
@@ -119,7 +121,7 @@ agpl_modules() {
   local folder
   (cd "scripts/tools/$1" && shift && GOFLAGS='-mod=readonly -tags=remove_all_sd' go list -deps -f '{{with .Module}}{{.Dir}}{{end}}' "$@" 2>/dev/null) |
     sort -u | while read -r folder; do
-    if cat "$folder"/LICEN[CS]E* 2>/dev/null | sed 5q | grep -qi affero; then echo "$folder"; fi
+    if grep -qi affero <<<"$(cat "$folder"/LICEN[CS]E* 2>/dev/null | sed -n 1,5p)"; then echo "$folder"; fi
   done
 }
 

@@ -6,7 +6,8 @@ up() {
   up_options "$@"
   if [ $crowd != 0 ]; then need_no_auth; fi
   need_rust
-  need_compiler
+  need_compiler "./dev up"
+  need_host
   need_ports
   if [ $observe != no ]; then need_observe_ports; fi
   need_redis
@@ -55,17 +56,23 @@ up_number() {
   misused "$1 takes a number from 1 to $most, not '$2'"
 }
 
-# Checks before the build, so that no one waits for it in vain.
-need_ports() {
-  local port
-  PORT=${PORT:-3000} any_port=no
-  # The address the services bind to (HOST) differs from the one they are reached at if HOST means every address of this machine.
+# These check before the build, so that no one waits for it in vain. Sets reach, the address at which the services are reached.
+need_host() {
+  # It differs from the one they bind to (HOST) if HOST means every address of this machine.
   case ${HOST:-127.0.0.1} in
     0.0.0.0) reach=127.0.0.1 ;;
     ::) reach=::1 ;;
     *[!0-9a-fA-F.:]*) die "HOST must be an IP address, such as 127.0.0.1 or 0.0.0.0, not '$HOST'" ;;
     *) reach=${HOST:-127.0.0.1} ;;
   esac
+  case ${HOST:-127.0.0.1} in 127.* | ::1) return ;; esac
+  [ $auth = yes ] || [ -n "${AUTH:-}" ] ||
+    die "HOST=$HOST is reachable from other machines: add --auth, or set AUTH=off, with which anyone may be anyone"
+}
+
+need_ports() {
+  local port
+  PORT=${PORT:-3000} any_port=no
   case $PORT in
     0)
       any_port=yes

@@ -12,6 +12,7 @@ import { calls, folderOf, ownPath } from '../harness/path.mjs';
 import { ROOT } from '../harness/repository.mjs';
 
 const REDIS = ['redis-server', 'valkey-server'];
+const TELEMETRY = ['otelcol-contrib', 'jaeger', 'prometheus', 'alertmanager', 'prometheus-alertmanager'];
 const NO_ENGINE = { docker: '#!/bin/sh\nexit 1\n' };
 // Someone who is not root, wherever the tests run; sudo does as it is told; whatever is installed, the package manager brings a Redis.
 const SOMEONE = { id: '#!/bin/sh\necho 1000\n', sudo: calls('sudo', 'exec "$@"') };
@@ -59,23 +60,66 @@ async function serves(url) {
 test('./dev up without Redis and without Docker: one sentence, and nothing is installed', () => {
   const here = laptop();
   const { status, stderr } = dev(['up'], here);
-  assert.equal(stderr, 'dev: there is no Redis; install it with: sudo apt-get install redis-server (./dev up --install does that), '
-    + 'or start Docker, or set REDIS_URL\n');
+  assert.equal(stderr, 'dev: there is no Redis; install it with: sudo apt-get update && sudo apt-get install redis-server '
+    + '(./dev up --install does that), or start Docker, or set REDIS_URL\n');
   assert.equal(status, 1);
   assert.deepEqual(here.called(), []);
 });
 
-test('a Redis that is too old is named', () => {
+test('a Rust that is too old is named, and what updates it: rustup, which a package manager does not bring', () => {
+  const rustc = '#!/bin/sh\necho "rustc 1.63.0 (4b91a6ea7 2022-08-08)"\n';
+  const sentence = /^dev: Rust 1\.63\.0 is too old, 1\.\d+ is needed; (.*)\n$/;
+  assert.equal(dev(['up'], laptop({ rustc, rustup: '#!/bin/sh\n' })).stderr.match(sentence)?.[1], 'update it with: rustup update stable');
+  assert.match(dev(['up'], laptop({ rustc, without: ['rustup'] })).stderr.match(sentence)?.[1], /^install it with: curl .*rustup\.rs \| sh$/);
+});
+
+// The package manager has no other.
+test('a Redis that is too old is named, and where to get a newer one', () => {
   const here = laptop({ 'redis-server': '#!/bin/sh\necho Redis server v=6.2.7 sha=0\n' });
-  assert.match(dev(['up'], here).stderr, /^dev: redis-server 6\.2\.7 is too old; install it with: [^\n]+\n$/);
+  for (const args of [['up'], ['up', '--install'], ['test'], ['bench', '--install']]) {
+    const { stderr } = dev(args, here);
+    assert.match(stderr, /^dev: redis-server 6\.2\.7 is too old; [^\n]*7 or newer from https:\/\/redis\.io\/\S+ [^\n]+\n$/);
+  }
   assert.deepEqual(here.called(), []);
+});
+
+test('a C compiler or make that is missing: one sentence, or with --install it is installed', () => {
+  for (const without of [['cc'], ['make']]) {
+    const here = laptop({ without: [...REDIS, ...without] });
+    const sentence = 'dev: a C compiler or make is missing; install it with: sudo apt-get update && sudo apt-get install build-essential';
+    assert.equal(dev(['up'], here).stderr, `${sentence} (./dev up --install does that)\n`);
+    assert.equal(dev(['token', '--sub', 'ann', '--room', 'a=join'], here).stderr, `${sentence}\n`);
+    assert.equal(dev(['lint'], here).stderr, `${sentence}\n`);
+    assert.deepEqual(here.called(), []);
+    const { stderr } = dev(['up', '--install'], here, { REDIS_URL: 'none' });
+    assert.match(stderr, /^dev: installing packages: sudo apt-get update && sudo apt-get install build-essential\ndev: REDIS_URL is not /);
+    assert.ok(here.called().includes('apt-get install -y -q build-essential'));
+  }
+});
+
+for (const url of ['http://127.0.0.1:6379', '127.0.0.1:6379', 'redis:127.0.0.1', 'redis-master://h']) {
+  test(`REDIS_URL=${url}: one sentence, before anything is built`, () => {
+    const { status, stderr } = dev(['up'], laptop(), { REDIS_URL: url });
+    assert.deepEqual([status, stderr], [1, 'dev: REDIS_URL is not a Redis URL, such as redis://127.0.0.1:6379\n']);
+  });
+}
+
+test('HOST lets other machines in only with --auth, or with AUTH=off; said before anything is built', () => {
+  for (const host of ['0.0.0.0', '::', '192.0.2.1']) {
+    const { status, stderr } = dev(['up'], laptop(), { HOST: host });
+    assert.equal(stderr, `dev: HOST=${host} is reachable from other machines: add --auth, or set AUTH=off, with which anyone may be anyone\n`);
+    assert.equal(status, 1);
+  }
+  for (const [option, env] of [['--auth', { HOST: '0.0.0.0' }], ['--gateways=1', { HOST: '0.0.0.0', AUTH: 'off' }], ['--states=1', { HOST: '127.0.0.2' }]]) {
+    assert.match(dev(['up', option], laptop(), env).stderr, /^dev: there is no Redis; /);
+  }
 });
 
 for (const [how, args, env] of [['--install', ['--install'], {}], ['CI=true', [], { CI: 'true' }]]) {
   test(`./dev up without Redis and with ${how} installs it`, async (t) => {
     const here = laptop();
     await running(t, args, { PATH: here.path, ...env }, async (up, { urls }) => {
-      assert.match(up.stderr, /^dev: installing packages: sudo apt-get install redis-server$/m);
+      assert.match(up.stderr, /^dev: installing packages: sudo apt-get update && sudo apt-get install redis-server$/m);
       assert.ok(here.called().includes('apt-get install -y -q redis-server'), here.called().join('\n'));
       await serves(urls[0]);
     });
@@ -111,10 +155,10 @@ test('./dev test asks for what it needs, and installs it with --install', () => 
 
   const nodeless = laptop({ without: ['node', 'npm', 'nodejs'] });
   const { stderr, status } = dev(['test', 'system', 'presence'], nodeless);
-  assert.match(stderr, /^dev: Node\.js or npm is missing; Node\.js 18\.19 or newer [^\n]+: install it with: sudo apt-get install nodejs npm [^\n]+\n$/);
+  assert.match(stderr, /^dev: Node\.js or npm is missing; Node\.js 18\.19 or newer [^\n]+: install it with: sudo apt-get update && sudo apt-get install nodejs npm [^\n]+\n$/);
   assert.equal(status, 1);
   assert.deepEqual(nodeless.called(), []);
-  assert.match(dev(['test', '--install', 'system', 'presence'], nodeless).stderr, /^dev: installing packages: sudo apt-get install nodejs npm$/m);
+  assert.match(dev(['test', '--install', 'system', 'presence'], nodeless).stderr, /^dev: installing packages: sudo apt-get update && sudo apt-get install nodejs npm$/m);
   assert.ok(nodeless.called().includes('apt-get install -y -q nodejs npm'));
 });
 
@@ -135,15 +179,26 @@ test('--observe pulls the images that are missing, says how large they are, and 
 });
 
 test('--observe with images that cannot be pulled says so in a line, and goes on without', async (t) => {
-  const here = laptop({ without: ['otelcol-contrib', 'jaeger', 'prometheus', 'alertmanager', 'prometheus-alertmanager'], docker: engine({ pull: 'false' }) });
+  const here = laptop({ without: TELEMETRY, docker: engine({ pull: 'false' }) });
   const env = { PATH: here.path, OBSERVE_PORTS: 'any', XDG_CACHE_HOME: join(here.root, 'cache') };
   await running(t, ['--observe'], env, async (up, { urls }) => {
     assert.match(up.stderr, /^dev: otel\/\S+ cannot be pulled: the servers whose images are missing are left out$/m);
     assert.equal(here.called().filter((call) => call.startsWith('docker pull')).length, 1, 'one failure is enough');
-    assert.match(up.stderr, /^dev: left out, because the image of the collector cannot be pulled, .*otelcol-contrib, jaeger, prometheus, alertmanager; .*--observe=build$/m);
+    const leftOut = /^dev: left out, because the image of the collector cannot be pulled, .*otelcol-contrib, jaeger, prometheus, alertmanager; .*--observe=build\n/m;
+    assert.match(up.stderr, leftOut);
+    assert.ok(up.stderr.search(leftOut) < up.stderr.search(/^dev: building/m), 'before the build');
+    assert.match(up.lines.join('\n'), /^ {2}Observe: nothing, /m);
     assert.doesNotMatch(up.stderr, /^dev: building \w+ into/m);
     await serves(urls[0]);
   });
+});
+
+test('--observe=build without Go: one sentence, before anything is built', () => {
+  const here = laptop({ without: [...TELEMETRY, 'go'] });
+  const env = { REDIS_URL: 'redis://:unchecked@h', OBSERVE_PORTS: 'any', XDG_CACHE_HOME: join(here.root, 'cache') };
+  const { status, stderr } = dev(['up', '--observe=build'], here, env);
+  assert.match(stderr, /^dev: otelcol-contrib, jaeger, prometheus, alertmanager cannot be built without Go 1\.\d+ or newer; [^\n]+\n$/);
+  assert.equal(status, 1);
 });
 
 test('Grafana and the gateways do not want the same port', () => {

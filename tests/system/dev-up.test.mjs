@@ -74,7 +74,10 @@ scenario('with --auth clients need a token: the printed one, or one of ./dev tok
   await ben.join('doc:1', 'ben');
   assert.deepEqual((await ann.receives({ type: 'join', userId: 'ben' })).info, { name: 'Ben' });
   await assert.rejects(connect(url), /UNAUTHENTICATED/);
-  await assert.rejects(promisify(execFile)(DEV, ['token', '--sub', 'ben', '--room', 'doc']), /--room must be like/);
+  await assert.rejects(promisify(execFile)(DEV, ['token', '--sub', 'ben', '--room', 'doc']), (error) => {
+    assert.equal(error.code, 2);
+    return /--room must be like/.test(error.stderr);
+  });
   const revoke = () => promisify(execFile)(DEV, ['token', 'revoke', '--sub', 'ben'], { env: { ...process.env, PORT: new URL(url).port } });
   await revoke();
   await until('the sockets of ben to be closed', () => ben.disconnects.length > 0);

@@ -36,6 +36,17 @@ for (const [name, program] of [['check_shell', 'shellcheck'], ['check_spelling',
   });
 }
 
+test('a pipe into a grep that stops reading is found', () => {
+  const folder = temporaryFolder('script');
+  writeFileSync(join(folder, 'a.sh'), '# not in comments: a | grep -q b\nif a | grep -iq b; then c; fi\n');
+  const script = `${CHECK} "$2"`;
+  const run = (...args) => spawnSync(BASH, ['--norc', '-c', script, 'check', 'check_pipes', ...args], { cwd: ROOT, encoding: 'utf8' });
+  const { status, stdout } = run(join(folder, 'a.sh'));
+  assert.equal(status, 1);
+  assert.match(stdout, /^\S+a\.sh:2:if a [^\n]*\n$/);
+  assert.equal(run('/dev/null').status, 0);
+});
+
 test('./dev sources every file of scripts/, so that it is checked with it', () => {
   const sourced = spawnSync('sed', ['-n', 's/^\\. //p', 'dev'], { cwd: ROOT, encoding: 'utf8' }).stdout.trim().split('\n').sort();
   const there = spawnSync('sh', ['-c', 'ls scripts/*.sh'], { cwd: ROOT, encoding: 'utf8' }).stdout.trim().split('\n').sort();

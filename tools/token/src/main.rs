@@ -9,7 +9,7 @@ use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 use crate::claims::{Claims, Grant};
 
 const USAGE: &str = "\
-Usage: ./dev token --sub USER [--room 'PATTERN=RIGHT,…']… [--info JSON] [--ttl SECONDS] [--jti ID]
+Usage: ./dev token --sub USER --room 'PATTERN=RIGHT,…' [--room …] [--info JSON] [--ttl SECONDS] [--jti ID]
        ./dev token revoke --sub USER | --jti ID
 
   --sub    the user
@@ -23,10 +23,25 @@ Example: ./dev token --sub ann --room 'doc:*=join,lock' --info '{\"name\":\"Ann\
 /// How long a token is valid, in seconds.
 const DEFAULT_TTL_S: u64 = 3_600;
 
+/// The exit code if the command was typed wrong, as of every command of `./dev`.
+const MISUSED: u8 = 2;
+
 fn main() -> ExitCode {
-    match run(std::env::args().skip(1).collect()) {
-        Ok(line) => {
-            println!("{line}");
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let options = match Options::read(args) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(MISUSED);
+        }
+    };
+    match token(options) {
+        Ok(token) => {
+            println!("{token}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -44,11 +59,8 @@ struct Options {
     ttl_s: Option<u64>,
 }
 
-fn run(args: Vec<String>) -> Result<String, String> {
-    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
-        return Ok(USAGE.to_owned());
-    }
-    let Options { secret_file, mut claims, ttl_s } = Options::read(args)?;
+fn token(options: Options) -> Result<String, String> {
+    let Options { secret_file, mut claims, ttl_s } = options;
     let secret = secret::read_or_make(&secret_file)?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|_| "the clock is wrong")?.as_secs();
     claims.iat = now;

@@ -38,8 +38,8 @@ impl Config {
     /// Reads a Redis URL (`redis://`, `rediss://`, `redis-cluster://`, `redis-sentinel://`, `valkey://` …).
     ///
     /// # Errors
-    /// It is not a Redis URL, or names a database other than 0: all databases of a server share their pub/sub channels. Or it needs
-    /// TLS, and the certificates that the system trusts cannot be read.
+    /// It is not a Redis URL (the client library would take any scheme for `redis`), or names a database other than 0: all databases of
+    /// a server share their pub/sub channels. Or it needs TLS, and the certificates that the system trusts cannot be read.
     pub fn from_url(url: &str) -> Result<Self, InvalidConfig> {
         if let Some(problem) = url::problem(url) {
             return Err(InvalidConfig(problem));
