@@ -65,8 +65,9 @@ async fn beat(
     if let Some(state) = &merged {
         span.record("presence.state_bytes", state.get().len() as i64);
     }
-    let pace = &client.outlet.flow().backlog().pace;
-    pace.wait(merged.as_ref().map_or(0, |state| state.get().len())).await?;
+    let flow = client.outlet.flow();
+    let pace = &flow.backlog().pace;
+    pace.wait_to_write(merged.as_ref().map_or(0, |state| state.get().len()), flow).await?;
     let op = session.next_op_number();
     if session.has_expired() {
         return restore(client, own, op, epoch, merged, span).await.map(Some);

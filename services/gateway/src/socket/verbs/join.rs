@@ -59,8 +59,9 @@ pub(in crate::socket) async fn join(
         }
         _ => {}
     }
-    let backlog = client.outlet.flow().backlog();
-    if let Err(fault) = backlog.pace.wait(state.get().len()).await {
+    let flow = client.outlet.flow();
+    let backlog = flow.backlog();
+    if let Err(fault) = backlog.pace.wait_to_write(state.get().len(), flow).await {
         return ack.reject(&fault);
     }
     let rejoins = before.as_ref().is_some_and(|own| own.joined);

@@ -35,9 +35,10 @@ pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, as
         MetadataAsk::Clear(write) => Act::Clear(change(client, write)),
         MetadataAsk::Get => Act::Get,
     };
-    let pace = &client.outlet.flow().backlog().pace;
+    let flow = client.outlet.flow();
+    let pace = &flow.backlog().pace;
     let (is_get, bytes) = (matches!(act, Act::Get), bytes(&act));
-    if let Err(fault) = pace.wait(bytes).await {
+    if let Err(fault) = pace.wait_to_write(bytes, flow).await {
         return ack.reject(&fault);
     }
     let command = Command::Metadata(Metadata { channel: channel.clone(), act });
@@ -45,7 +46,7 @@ pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, as
     match client.gateway.bus.call(&command, trace).await {
         Ok(reply) => match &*reply.outcome {
             Outcome::Record(record) => {
-                if is_get && let Err(fault) = pace.wait(record.bytes()).await {
+                if is_get && let Err(fault) = pace.wait_to_answer(record.bytes(), flow).await {
                     return ack.reject(&fault);
                 }
                 ack.send(&translate::answer::channel(&channel, record));
