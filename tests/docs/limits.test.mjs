@@ -70,6 +70,7 @@ const LIMITS = {
   },
   [gateway('flow/large')]: {
     LARGE: ['answers of joins', size],
+    PACED: ['states, writes of metadata', (value) => `joins from ${size(value)} on`],
     COPIES: ['answers of joins', (value) => `${value} times their bytes`],
   },
   [gateway('relay/entering')]: {

@@ -16,6 +16,8 @@ use super::backlog::Backlog;
 
 /// Smaller ones do not wait.
 pub(super) const LARGE: usize = 64 * 1024;
+/// From this size on they go at the pace of large work. A thousand that join one room at once get less.
+const PACED: usize = 1024 * 1024;
 /// What an answer takes while it is built: presence-state's reply, as text and read; the answer; the packet; the write buffer.
 const COPIES: usize = 4;
 const TRY_EVERY: Duration = Duration::from_millis(5);
@@ -63,7 +65,9 @@ impl Backlog {
         if bytes > 0 {
             let line = &self.line;
             let _turn = line.turn.lock().await;
-            self.pace.turn(answer_bytes).await;
+            if answer_bytes >= PACED {
+                self.pace.turn(answer_bytes).await;
+            }
             let mut short = None;
             while line.reserved() > 0 && self.waiting().saturating_add(bytes) > self.most() {
                 short.get_or_insert_with(|| Short(line));
