@@ -185,6 +185,10 @@ fn a_session_over_its_budget_is_closed_when_it_takes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn large_answers_are_built_while_there_is_room_and_the_others_wait_in_a_line() {
     let backlog = Backlog::new(100 * MIB);
+    let looks = tokio::spawn({
+        let backlog = Arc::clone(&backlog);
+        async move { backlog.pace.look().await }
+    });
     let (_flow, client) = debtor(&backlog, 60 * MIB);
     let first = backlog.reserve(8 * MIB).await;
     assert!(first.suffices(8 * MIB) && !first.suffices(9 * MIB));
@@ -196,13 +200,14 @@ async fn large_answers_are_built_while_there_is_room_and_the_others_wait_in_a_li
         let backlog = Arc::clone(&backlog);
         async move { backlog.reserve(8 * MIB).await }
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     backlog.look(Instant::now());
     assert_eq!(*client.0.lock(), Some(Refusal::ProcessBacklog), "debts over half of the budget stand in its way");
     assert!(!waits.is_finished());
     drop(first);
     drop(waits.await.unwrap());
     assert_eq!(backlog.waiting(), 60 * MIB);
+    looks.abort();
 }
 
 #[tokio::test]
