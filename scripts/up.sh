@@ -67,7 +67,7 @@ need_host() {
   esac
   case ${HOST:-127.0.0.1} in 127.* | ::1) return ;; esac
   [ $auth = yes ] || [ -n "${AUTH:-}" ] ||
-    die "HOST=$HOST is reachable from other machines: add --auth, or set AUTH=off, with which anyone may be anyone"
+    die "HOST=$HOST is reachable from other machines: add --auth, or set AUTH=off, with which any client may claim to be any user"
 }
 
 need_ports() {

@@ -107,7 +107,7 @@ for (const url of ['http://127.0.0.1:6379', '127.0.0.1:6379', 'redis:127.0.0.1',
 test('HOST lets other machines in only with --auth, or with AUTH=off; said before anything is built', () => {
   for (const host of ['0.0.0.0', '::', '192.0.2.1']) {
     const { status, stderr } = dev(['up'], laptop(), { HOST: host });
-    assert.equal(stderr, `dev: HOST=${host} is reachable from other machines: add --auth, or set AUTH=off, with which anyone may be anyone\n`);
+    assert.equal(stderr, `dev: HOST=${host} is reachable from other machines: add --auth, or set AUTH=off, with which any client may claim to be any user\n`);
     assert.equal(status, 1);
   }
   for (const [option, env] of [['--auth', { HOST: '0.0.0.0' }], ['--gateways=1', { HOST: '0.0.0.0', AUTH: 'off' }], ['--states=1', { HOST: '127.0.0.2' }]]) {

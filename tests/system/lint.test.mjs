@@ -38,12 +38,12 @@ for (const [name, program] of [['check_shell', 'shellcheck'], ['check_spelling',
 
 test('a pipe into a grep that stops reading is found', () => {
   const folder = temporaryFolder('script');
-  writeFileSync(join(folder, 'a.sh'), '# not in comments: a | grep -q b\nif a | grep -iq b; then c; fi\n');
+  writeFileSync(join(folder, 'a.sh'), '# not in comments: a | grep -q b\nif a | grep -iq b; then c; fi\na "${b#c}" | grep -E --quiet d\na || grep -q b c\n');
   const script = `${CHECK} "$2"`;
   const run = (...args) => spawnSync(BASH, ['--norc', '-c', script, 'check', 'check_pipes', ...args], { cwd: ROOT, encoding: 'utf8' });
   const { status, stdout } = run(join(folder, 'a.sh'));
   assert.equal(status, 1);
-  assert.match(stdout, /^\S+a\.sh:2:if a [^\n]*\n$/);
+  assert.match(stdout, /^\S+a\.sh:2:if a [^\n]*\n\S+a\.sh:3:a [^\n]*\n$/);
   assert.equal(run('/dev/null').status, 0);
 });
 
