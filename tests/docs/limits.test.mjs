@@ -67,6 +67,7 @@ const LIMITS = {
     MOST: ['states, writes of metadata', (value) => `${value / 1e6} MB a second`],
     LEAST: ['states, writes of metadata', (value) => `down to ${value / 1e6}`],
     WITHIN: ['states, writes of metadata', (value) => `after ${seconds(value)}`],
+    MOST_IN_LINE: ['states, writes of metadata', (value) => `${value / 1e6} MB in the line`],
   },
   [gateway('flow/large')]: {
     LARGE: ['answers of joins', size],

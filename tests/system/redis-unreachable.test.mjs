@@ -155,7 +155,7 @@ test('a URL that cannot work, and certificates that cannot be read, are refused 
       [{ REDIS_URL: 'rediss://127.0.0.1:6379', SSL_CERT_FILE: '/no/such/file' },
         /REDIS_URL needs the certificates that this system trusts, .*\(\/no\/such\/file: No such file or directory\)/],
       [{ REDIS_URL: 'http://:secret@127.0.0.1:6379' }, /REDIS_URL has the scheme `http`, which is not one for Redis: .*rediss:\/\//],
-      [{ REDIS_URL: 'redis://:sec/ret@127.0.0.1:6379' }, /REDIS_URL has a .* before its @: .*%2F.*REDIS_PASSWORD_FILE/],
+      [{ REDIS_URL: 'redis://:sec/ret@127.0.0.1:6379' }, /REDIS_URL has a .* before its last @: .*%2F.*REDIS_PASSWORD_FILE/],
     ]) {
       const child = spawnService(kind, env);
       assert.deepEqual(await withTimeout('the exit', 5000, child.exited), { code: 1, signal: null }, kind);

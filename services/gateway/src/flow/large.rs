@@ -16,7 +16,7 @@ use super::backlog::Backlog;
 
 /// Smaller ones do not wait.
 pub(super) const LARGE: usize = 64 * 1024;
-/// From this size on they go at the pace of large work. A thousand that join one room at once get less.
+/// From this size on they go at the pace of large work. In a room of a thousand members the answers are smaller.
 const PACED: usize = 1024 * 1024;
 /// What an answer takes while it is built: presence-state's reply, as text and read; the answer; the packet; the write buffer.
 const COPIES: usize = 4;
@@ -59,15 +59,26 @@ pub(crate) struct Reserved {
 }
 
 impl Backlog {
+    /// Waits for the turn of an answer to a join, if it is among the largest.
+    pub(crate) async fn turn_to_answer_join(&self, answer_bytes: usize) {
+        if answer_bytes >= PACED {
+            self.pace.turn(answer_bytes).await;
+        }
+    }
+
+    /// The answer to a join that was carried out is among the largest, which was not known before: others wait for it.
+    pub(crate) fn charge_join(&self, answer_bytes: usize) {
+        if answer_bytes >= PACED {
+            self.pace.charge(answer_bytes);
+        }
+    }
+
     /// Waits until there is room to build an answer of so many bytes. One may always be built.
     pub(crate) async fn reserve(self: &Arc<Self>, answer_bytes: usize) -> Reserved {
         let bytes = if answer_bytes < LARGE { 0 } else { answer_bytes.saturating_mul(COPIES) };
         if bytes > 0 {
             let line = &self.line;
             let _turn = line.turn.lock().await;
-            if answer_bytes >= PACED {
-                self.pace.turn(answer_bytes).await;
-            }
             let mut short = None;
             while line.reserved() > 0 && self.waiting().saturating_add(bytes) > self.most() {
                 short.get_or_insert_with(|| Short(line));

@@ -72,8 +72,9 @@ pub(crate) struct Flow {
     others: Bucket,
     /// Until when it is not read from because it sent too much; in the process' nanoseconds.
     pause_ends_ns: AtomicU64,
-    /// The same, because the queue of its session is nearly full.
+    /// The same, because the queue of its session is nearly full, and because a large request of it waits.
     queue_pause_ends_ns: AtomicU64,
+    line_pause_ends_ns: AtomicU64,
     /// Its transport was closed.
     has_ended: AtomicBool,
 }
@@ -89,6 +90,7 @@ impl Flow {
             others: Bucket::default(),
             pause_ends_ns: AtomicU64::new(0),
             queue_pause_ends_ns: AtomicU64::new(0),
+            line_pause_ends_ns: AtomicU64::new(0),
             has_ended: AtomicBool::new(false),
         })
     }
@@ -142,6 +144,17 @@ impl Flow {
         }
     }
 
+    /// A large request of it waits: reading pauses until this is dropped, or for as long as a queue may pause it.
+    pub(crate) fn pause_in_line(&self) -> impl Drop + Send + '_ {
+        self.line_pause_ends_ns.store(now_ns() + QUEUE_PAUSE.as_nanos() as u64, Ordering::Release);
+        LinePause(self)
+    }
+
+    /// Has those that wait for a change of it look again.
+    pub(crate) fn wake(&self) {
+        self.outward.changed();
+    }
+
     /// Its transport was closed: nothing waits any more.
     pub(crate) fn end(&self) {
         self.has_ended.store(true, Ordering::Release);
@@ -172,9 +185,20 @@ impl Flow {
     }
 
     fn pause_left(&self) -> Option<Duration> {
-        let ends = [&self.pause_ends_ns, &self.queue_pause_ends_ns].map(|ends| ends.load(Ordering::Acquire));
+        let ends = [&self.pause_ends_ns, &self.queue_pause_ends_ns, &self.line_pause_ends_ns];
+        let ends = ends.map(|ends| ends.load(Ordering::Acquire));
         let left = ends.into_iter().max().unwrap_or_default();
         // Without a look at the clock where nothing pauses.
         (left > 0).then(|| left.saturating_sub(now_ns())).filter(|left| *left > 0).map(Duration::from_nanos)
+    }
+}
+
+/// The pause of reading while a large request waits.
+struct LinePause<'a>(&'a Flow);
+
+impl Drop for LinePause<'_> {
+    fn drop(&mut self) {
+        self.0.line_pause_ends_ns.store(0, Ordering::Release);
+        self.0.wake();
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn connections(limits: Limits) -> Arc<Open> {
 }
 
 /// The limit of open files, after raising it to `wanted` as far as the hard limit allows. Container runtimes and login shells start
-/// processes with a soft limit of 1,024 and a hard one of half a million: a program is to raise it if it does without `select`.
+/// processes with a soft limit of 1,024 and a hard one of half a million: a program that does not use `select` should raise it.
 fn open_files(wanted: usize) -> usize {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return usize::MAX };
     let raised = soft.max(hard.min(wanted as u64));

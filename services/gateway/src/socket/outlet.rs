@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rollcall_protocol::ConnId;
+use rollcall_protocol::{Code, ConnId, Fault};
 use rollcall_telemetry::metrics::{self, Refusal};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -21,12 +21,12 @@ use socketioxide::{
     handler::{FromMessageParts as _, Value},
     socket::{Sid, Socket},
 };
-use tokio::time::sleep;
+use tokio::{select, time::sleep};
 
 use super::{pending_acks::PendingAcks, task::OwnedTask};
 use crate::{
     backoff::jitter,
-    flow::{Flow, backlog::Debtor},
+    flow::{Flow, backlog::Debtor, pace::LARGE},
     http::transports::Transports,
 };
 
@@ -204,6 +204,7 @@ impl Outlet {
         self.transports.forget(self.sid.as_str());
         self.drop_pending();
         self.flow.unlist();
+        self.flow.wake();
         *self.close.lock() = None;
         true
     }
@@ -225,6 +226,41 @@ impl Outlet {
         loop {
             let changed = self.flow.change();
             if !self.is_open() || !self.flow.is_blocked() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until the client may write so many bytes, while it is not read. A client that is gone waits for nothing.
+    ///
+    /// # Errors
+    /// `OVERLOADED`: too much large work waits. `UNAVAILABLE`: the client is gone.
+    pub(super) async fn turn_to_write(&self, bytes: usize) -> Result<(), Fault> {
+        if bytes < LARGE { Ok(()) } else { self.in_line(self.flow.backlog().pace.wait_to_write(bytes)).await }
+    }
+
+    /// The same for an answer.
+    ///
+    /// # Errors
+    /// As [`turn_to_write`](Self::turn_to_write).
+    pub(super) async fn turn_to_answer(&self, bytes: usize) -> Result<(), Fault> {
+        if bytes < LARGE { Ok(()) } else { self.in_line(self.flow.backlog().pace.wait_to_answer(bytes)).await }
+    }
+
+    async fn in_line(&self, turn: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
+        let _paused = self.flow.pause_in_line();
+        select! {
+            biased;
+            result = turn => result,
+            () = self.gone() => Err(Fault::new(Code::Unavailable, "the connection was closed")),
+        }
+    }
+
+    async fn gone(&self) {
+        loop {
+            let changed = self.flow.change();
+            if !self.is_open() {
                 return;
             }
             changed.await;
@@ -298,15 +334,33 @@ async fn disconnect(socket: Weak<Socket>) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
     use crate::flow::backlog::Backlog;
 
-    #[tokio::test]
-    async fn a_client_that_owes_nothing_but_acknowledgements_is_closed_when_the_process_is_over_its_budget() {
+    fn outlet() -> (Arc<Backlog>, Arc<Outlet>) {
         let backlog = Backlog::new(64 * 1024);
         let transports = Transports::new(Arc::default(), Arc::clone(&backlog));
         let flow = Flow::new(&backlog);
-        let outlet = Outlet::new("c1".into(), Weak::new(), Sid::new(), transports, flow);
+        (backlog, Outlet::new("c1".into(), Weak::new(), Sid::new(), transports, flow))
+    }
+
+    #[tokio::test]
+    async fn a_client_is_not_read_while_it_waits_for_its_turn_and_waits_no_more_when_it_is_gone() {
+        let (backlog, outlet) = outlet();
+        backlog.pace.charge(1 << 30);
+        let mut turn = std::pin::pin!(outlet.turn_to_write(LARGE));
+        assert!(timeout(FLUSH_EVERY, turn.as_mut()).await.is_err());
+        assert!(!outlet.flow.is_readable() && outlet.turn_to_write(LARGE - 1).await.is_ok());
+        outlet.end();
+        assert!(timeout(FLUSH_EVERY, turn).await.unwrap().is_err());
+        assert!(outlet.flow.is_readable());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_owes_nothing_but_acknowledgements_is_closed_when_the_process_is_over_its_budget() {
+        let (backlog, outlet) = outlet();
         outlet.keep(1, RawValue::from_string(format!("\"{}\"", "x".repeat(70_000))).unwrap());
         backlog.look(Instant::now());
         assert!(!outlet.is_open());

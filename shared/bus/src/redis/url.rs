@@ -29,8 +29,8 @@ fn check(url: &str) -> Result<(), String> {
     let (authority, path_and_more) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (path, query) = path_and_more.split_once('?').unwrap_or((path_and_more, ""));
     let host_and_port = match authority.rsplit_once('@') {
+        _ if path_and_more.contains('@') => return Err(format!("has a / ? or # before its last @: {PASSWORD}")),
         Some((_, host_and_port)) => host_and_port,
-        None if path_and_more.contains('@') => return Err(format!("has a / ? or # before its @: {PASSWORD}")),
         None => authority,
     };
     server(host_and_port)?;
@@ -156,6 +156,7 @@ mod tests {
             ("redis://my host:6379", "space"),
             ("redis://:secret word@h:1", "%20"),
             ("redis://:sec/ret@h:1", "%2F"),
+            ("redis://user:p@ss?secret@h:1", "%3F"),
             ("redis://:sec#ret@h:1", "%23"),
             ("redis://h:1#secret", "#"),
             ("redis://h:99999", "65535"),

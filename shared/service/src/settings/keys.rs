@@ -40,7 +40,7 @@ const KEYS: [&str; 37] = [
     "socket_io_path",
     "trusted_proxies",
 ];
-/// How many letters a key may be away from the one that was meant.
+/// A key that is so many letters away from another one is not meant as that.
 const FAR: usize = 3;
 
 /// What is wrong with keys of the file, by name. `defaults` is the embedded TOML of the service that reads it.

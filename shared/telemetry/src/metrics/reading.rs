@@ -17,7 +17,7 @@ pub enum Reading {
     LocksWaiting,
     /// Bytes of a gateway that wait for its clients, with the buffers that stay as large as a client's largest message.
     OutwardWaiting,
-    /// Large requests of a gateway that wait because small ones are answered late.
+    /// Large requests and answers of a gateway that wait for their turn.
     LargeWaiting,
     /// Commands that wait or are being carried out.
     CommandsWaiting,

@@ -21,6 +21,8 @@ pub enum Refusal {
     SocketBacklog,
     /// A socket that was closed because too many bytes wait in the process.
     ProcessBacklog,
+    /// A large request, or a join of a large room, while too many others wait.
+    LargeRequests,
     /// A handshake over `MAX_SESSIONS`.
     Sessions,
     /// A handshake over the number of sessions that are in no namespace yet.
@@ -39,7 +41,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::Origin,
@@ -49,6 +51,7 @@ impl Refusal {
         Self::Queue,
         Self::SocketBacklog,
         Self::ProcessBacklog,
+        Self::LargeRequests,
         Self::Sessions,
         Self::Handshakes,
         Self::AddressRate,
@@ -70,6 +73,7 @@ impl Refusal {
             Self::Queue => "queue",
             Self::SocketBacklog => "socket_backlog",
             Self::ProcessBacklog => "process_backlog",
+            Self::LargeRequests => "large_requests",
             Self::Sessions => "sessions",
             Self::Handshakes => "handshakes",
             Self::AddressRate => "address_rate",

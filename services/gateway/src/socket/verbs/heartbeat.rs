@@ -13,9 +13,12 @@ use rollcall_telemetry::propagation::TraceContext;
 use serde_json::value::RawValue;
 use tracing::Span;
 
-use crate::socket::{
-    client::Client,
-    session::{Membership, Unanswered, not_joined},
+use crate::{
+    flow::pace::LARGE,
+    socket::{
+        client::Client,
+        session::{Membership, Unanswered, not_joined},
+    },
 };
 
 /// How often a patch is merged again if the stored state is newer than the one it was merged into.
@@ -36,6 +39,11 @@ pub(in crate::socket) async fn heartbeat(
         && let Some(done) = client.plain_heartbeat(epoch, trace)
     {
         return done;
+    }
+    if let Some(patch) = &patch {
+        // The whole state is written.
+        let state_bytes = client.session.membership().map_or(0, |own| own.state.get().len());
+        client.outlet.turn_to_write(state_bytes.max(patch.get().len())).await?;
     }
     for _ in 0..MERGES {
         if let Some(answer) = beat(client, epoch, patch.as_deref(), span).await? {
@@ -65,9 +73,6 @@ async fn beat(
     if let Some(state) = &merged {
         span.record("presence.state_bytes", state.get().len() as i64);
     }
-    let flow = client.outlet.flow();
-    let pace = &flow.backlog().pace;
-    pace.wait_to_write(merged.as_ref().map_or(0, |state| state.get().len()), flow).await?;
     let op = session.next_op_number();
     if session.has_expired() {
         return restore(client, own, op, epoch, merged, span).await.map(Some);
@@ -84,7 +89,9 @@ async fn beat(
     });
     let asked = Instant::now();
     let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await;
-    pace.answered(asked.elapsed());
+    if merged.as_ref().is_none_or(|state| state.get().len() < LARGE) {
+        client.outlet.flow().backlog().pace.answered(asked.elapsed());
+    }
     let raises_epoch = epoch.is_some_and(|epoch| epoch > own.epoch);
     let reply = reply.inspect_err(|_| was_not_answered(client, &own.room, Unanswered { op, raises_epoch }))?;
     match &*reply.outcome {

@@ -44,6 +44,9 @@ pub(in crate::socket) async fn join(
     let Some(user) = user.or_else(|| identity.as_ref().map(|identity| identity.user.clone())) else {
         return ack.reject(&Fault::invalid("userId is missing"));
     };
+    if let Err(fault) = client.outlet.turn_to_write(state.get().len()).await {
+        return ack.reject(&fault);
+    }
     let before = client.session.membership();
     match &before {
         Some(own) if own.joined && own.room != room => {
@@ -59,19 +62,18 @@ pub(in crate::socket) async fn join(
         }
         _ => {}
     }
-    let flow = client.outlet.flow();
-    let backlog = flow.backlog();
-    if let Err(fault) = backlog.pace.wait_to_write(state.get().len(), flow).await {
-        return ack.reject(&fault);
-    }
     let rejoins = before.as_ref().is_some_and(|own| own.joined);
     let entering = match client.gateway.relay.enter(&room, ack.span()).await {
         Ok(entering) => entering,
         Err(fault) => return ack.reject(&fault),
     };
-    let wait = async { (entering.turn().await, backlog.reserve(entering.answer_bytes()).await) };
+    let backlog = client.outlet.flow().backlog();
+    let wait = async {
+        backlog.turn_to_answer_join(entering.answer_bytes()).await;
+        (entering.turn().await, backlog.reserve(entering.answer_bytes()).await)
+    };
     let Ok((_turn, room_to_answer)) = timeout(ROOM_WITHIN, wait).await else {
-        metrics::refused(Refusal::ProcessBacklog);
+        metrics::refused(Refusal::LargeRequests);
         return ack.reject(&Fault::new(Code::Overloaded, "too many answers as large as this room are under way"));
     };
     if rejoins {
@@ -131,7 +133,9 @@ async fn admit(client: &Arc<Client>, entering: Entering, joined: &Joined, own: O
     if !reserved.suffices(bytes) {
         // What it has is given back first: no one waits in the line with a share.
         drop(reserved);
-        reserved = client.outlet.flow().backlog().reserve(bytes).await;
+        let backlog = client.outlet.flow().backlog();
+        backlog.charge_join(bytes);
+        reserved = backlog.reserve(bytes).await;
     }
     let snapshot: Vec<_> =
         joined.seen_by(index).map(|member| translate::answer::member(member, joined.seen_ms)).collect();

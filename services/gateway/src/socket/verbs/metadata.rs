@@ -3,7 +3,7 @@
 
 use rollcall_protocol::{
     ChannelId, Code, Fault,
-    client::{MetadataAsk, RateRejection, Write},
+    client::{MetadataAsk, RateRejection, Write, WriteItem},
     command::{
         Command, Outcome,
         metadata::{Act, Change, Metadata, Rejection},
@@ -21,9 +21,11 @@ use crate::{
 };
 
 pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, ask: MetadataAsk, ack: Ack) {
-    if !matches!(ask, MetadataAsk::Get)
-        && let Err(wait) = client.gateway.channel_writes.take(&channel.name)
-    {
+    if let Err(fault) = client.outlet.turn_to_write(written(&ask)).await {
+        return ack.reject(&fault);
+    }
+    let is_get = matches!(ask, MetadataAsk::Get);
+    if !is_get && let Err(wait) = client.gateway.channel_writes.take(&channel.name) {
         metrics::refused(Refusal::ChannelWrites);
         let fault = Fault::new(Code::RateLimited, "too many writes to channels of this name; see retryAfterMs");
         return ack.reject_with(&fault, &RateRejection::new(&fault, wait));
@@ -35,18 +37,14 @@ pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, as
         MetadataAsk::Clear(write) => Act::Clear(change(client, write)),
         MetadataAsk::Get => Act::Get,
     };
-    let flow = client.outlet.flow();
-    let pace = &flow.backlog().pace;
-    let (is_get, bytes) = (matches!(act, Act::Get), bytes(&act));
-    if let Err(fault) = pace.wait_to_write(bytes, flow).await {
-        return ack.reject(&fault);
-    }
     let command = Command::Metadata(Metadata { channel: channel.clone(), act });
     let trace = TraceContext::of(ack.span());
     match client.gateway.bus.call(&command, trace).await {
         Ok(reply) => match &*reply.outcome {
             Outcome::Record(record) => {
-                if is_get && let Err(fault) = pace.wait_to_answer(record.bytes(), flow).await {
+                if !is_get {
+                    client.outlet.flow().backlog().pace.charge(record.bytes());
+                } else if let Err(fault) = client.outlet.turn_to_answer(record.bytes()).await {
                     return ack.reject(&fault);
                 }
                 ack.send(&translate::answer::channel(&channel, record));
@@ -58,14 +56,15 @@ pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, as
     }
 }
 
-/// The bytes of the values that are written.
-fn bytes(act: &Act) -> usize {
-    match act {
-        Act::Set(change) | Act::Update(change) | Act::Remove(change) | Act::Clear(change) | Act::Renew(change) => {
-            change.items.iter().map(|item| item.value.as_ref().map_or(0, |value| value.get().len())).sum()
-        }
-        Act::Get => 0,
-    }
+/// The bytes of the keys and values that are written.
+fn written(ask: &MetadataAsk) -> usize {
+    let (MetadataAsk::Set(write) | MetadataAsk::Update(write) | MetadataAsk::Remove(write) | MetadataAsk::Clear(write)) =
+        ask
+    else {
+        return 0;
+    };
+    let value = |item: &WriteItem| item.value.as_ref().map_or(0, |value| value.get().len());
+    write.items.iter().map(|item| item.key.as_str().len() + value(item)).sum()
 }
 
 fn change(client: &Client, Write { items, options }: Write) -> Change {
