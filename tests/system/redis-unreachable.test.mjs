@@ -9,6 +9,7 @@ import { certificates } from '../harness/certificates.mjs';
 import { freePort, Redis } from '../harness/redis.mjs';
 import { Service, spawnService } from '../harness/service.mjs';
 import { GATEWAY, REAPER, STATE } from '../harness/system.mjs';
+import { Issuer } from '../harness/tokens.mjs';
 import { sleep, until, withTimeout } from '../harness/until.mjs';
 
 const KINDS = [GATEWAY, STATE, REAPER];
@@ -120,6 +121,22 @@ for (const [what, environment, said, part = 'redis'] of FAULTS) {
     }
   });
 }
+
+test('a user who may not read what is revoked: the gateway says so, once', async (t) => {
+  const issuer = new Issuer();
+  t.after(() => issuer.close());
+  const env = { ...await withUser(t, ['~*', '&*', '+@all', '-zcount']), ...issuer.env };
+  const gateway = await Service.listening(GATEWAY, env);
+  t.after(() => gateway.kill());
+  const said = /revoked tokens cannot be read: .*can't run this command.*users\.acl/;
+  await until('the reason to be shown', async () => {
+    const shown = (await gateway.unready({ because: 'tokens' })).checks.tokens;
+    if (!said.test(shown)) throw new Error(shown);
+    return true;
+  }, { within: 10_000 });
+  await sleep(TRIES_MS);
+  assert.equal(gateway.child.lines.filter((line) => line.includes('revoked tokens cannot be read')).length, 1);
+});
 
 test('a command for operators says it too', async (t) => {
   const redis = await started(t, { requirepass: 'secret' }, PASSWORD);

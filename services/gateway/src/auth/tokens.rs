@@ -51,7 +51,13 @@ impl Tokens {
 
     /// Whether it is known what is revoked.
     pub(super) fn check_list(&self) -> Result<(), String> {
-        if self.revocations.are_known() { Ok(()) } else { Err("revoked tokens are not known yet".to_owned()) }
+        if self.revocations.are_known() {
+            return Ok(());
+        }
+        Err(self.revocations.refused().map_or_else(
+            || "revoked tokens are not known yet".to_owned(),
+            |reason| format!("revoked tokens cannot be read: {reason}"),
+        ))
     }
 
     /// Watches a session that began with a token, which may have been revoked since it was checked.

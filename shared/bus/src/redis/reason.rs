@@ -50,7 +50,10 @@ fn advice(error: &Error, words: &str, server: &Server) -> Option<&'static str> {
         }
         _ if words.starts_with("NOAUTH") => Some("set REDIS_PASSWORD_FILE, or give the password in REDIS_URL"),
         _ if words.starts_with("WRONGPASS") => Some("check the user in REDIS_URL and REDIS_PASSWORD_FILE"),
-        _ if words.starts_with("NOPERM") => Some("deploy/redis/users.acl has the rights that each service needs"),
+        // In a script Redis has other words for it.
+        _ if words.starts_with("NOPERM") || words.contains("The user executing the script can't run") => {
+            Some("deploy/redis/users.acl has the rights that each service needs")
+        }
         _ => None,
     }
 }
@@ -151,6 +154,7 @@ mod tests {
             ("WRONGPASS invalid", "REDIS_PASSWORD_FILE"),
             ("NOAUTH Authentication required.", "REDIS_PASSWORD_FILE"),
             ("NOPERM No permissions to access a channel", "users.acl"),
+            ("ERR The user executing the script can't run this command or subcommand script: 1", "users.acl"),
         ] {
             let said = explained(ErrorKind::Auth, details, &server);
             assert!(said.starts_with(&words(details)) && said.contains(advice), "{said}");

@@ -14,7 +14,7 @@ use std::{
 };
 
 use fred::clients::Client;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rollcall_protocol::{Code, Fault};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::Span;
@@ -73,6 +73,8 @@ pub struct Revocations {
     /// For how long a token may be valid.
     kept: Duration,
     known: RwLock<Known>,
+    /// Why Redis refuses to read the list, if it does.
+    refused: Mutex<Option<String>>,
 }
 
 /// Now, in microseconds; how many revocations Redis has that have not ended; subject, moment and number of each new one.
@@ -82,7 +84,7 @@ impl Revocations {
     /// The list behind this connection. `kept` is the longest life of a token; all processes need the same.
     pub fn new(commands: Client, subjects: &Subjects, kept: Duration) -> Arc<Self> {
         let keys = subjects.revocations().into();
-        Arc::new(Self { commands, keys, kept, known: RwLock::default() })
+        Arc::new(Self { commands, keys, kept, known: RwLock::default(), refused: Mutex::default() })
     }
 
     /// Records revocations. All processes know them within a second.
@@ -133,9 +135,24 @@ impl Revocations {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            // Why Redis does not answer is reported by the lease.
-            let _ = self.read(&on_new).await;
+            let refused = self.read(&on_new).await.err().and_then(|error| self.reason(&error));
+            let mut before = self.refused.lock();
+            if let Some(reason) = refused.as_ref().filter(|reason| before.as_ref() != Some(reason)) {
+                tracing::warn!(error = %reason, "revoked tokens cannot be read");
+            }
+            *before = refused;
         }
+    }
+
+    /// Why Redis refuses this script, although it may answer others. Why it answers nothing is reported by the lease.
+    fn reason(&self, error: &Error) -> Option<String> {
+        let refuses = ["NOPERM", "ERR"].iter().any(|code| error.details().starts_with(code));
+        refuses.then(|| redis::reason(&self.commands, error, true))
+    }
+
+    /// Why the list is not known, if Redis refuses to read it.
+    pub fn refused(&self) -> Option<String> {
+        self.refused.lock().clone()
     }
 
     /// Reads what is new, and calls `on_new` after each page of it. Writes again what Redis lost.
