@@ -43,13 +43,13 @@ const draw = redraws(() => {
 const waits = (state) => typeof state?.waitsSince === 'number' && state.waitsSince > 0;
 
 function byUser() {
-  // This tab and its user are drawn first, however many there are.
-  const own = members.get(self.connId);
-  const users = new Map(own && [[own.userId, [own]]]);
+  const users = new Map();
   for (const member of members.values()) {
     const connections = users.get(member.userId);
     if (!connections) users.set(member.userId, [member]);
-    else if (member !== own) connections.push(member);
+    // This tab comes first among those of its user.
+    else if (member.connId === self.connId) connections.unshift(member);
+    else connections.push(member);
   }
   return users;
 }
