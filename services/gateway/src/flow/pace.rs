@@ -4,6 +4,9 @@
 //! halves when they are not: additive increase and multiplicative decrease, as TCP finds its rate. Nothing measures while nothing is
 //! large.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
@@ -230,119 +233,5 @@ impl Pace {
             }
             ticked.await;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    fn bucket(per_s: u32) -> Bucket {
-        Bucket { per_s: per_s.into(), bytes: 1.0, used_at: Instant::now() }
-    }
-
-    #[test]
-    fn the_rate_grows_while_small_requests_are_in_time_and_halves_when_they_are_not() {
-        let mut bucket = bucket(LEAST);
-        (0..240).for_each(|_| bucket.tick(TICK, Look::InTime));
-        assert!(bucket.per_s > 0.9 * f64::from(MOST), "{bucket:?}");
-        (0..250).for_each(|_| bucket.tick(TICK, Look::InTime));
-        assert_eq!(bucket.per_s, f64::from(MOST));
-        bucket.tick(TICK, Look::Late);
-        assert_eq!(bucket.per_s, f64::from(MOST) / 2.0);
-        bucket.tick(TICK, Look::Blind);
-        assert_eq!(bucket.per_s, f64::from(MOST) / 2.0 + BLIND_STEP);
-        (0..100).for_each(|_| bucket.tick(TICK, Look::Late));
-        assert_eq!(bucket.per_s, f64::from(LEAST));
-    }
-
-    #[test]
-    fn what_is_larger_than_a_tick_goes_and_what_follows_waits_for_its_bytes() {
-        let (mut bucket, now) = (bucket(LEAST), Instant::now());
-        assert!(bucket.take(1_000_000, now) && !bucket.take(1, now));
-        (0..6).for_each(|_| bucket.tick(TICK, Look::Late));
-        assert!(!bucket.take(1, now), "0.96 of 1 MB are paid");
-        bucket.tick(TICK, Look::Late);
-        assert!(bucket.take(1, now));
-        bucket.tick(Duration::from_secs(60), Look::Late);
-        assert!(bucket.bytes <= f64::from(LEAST) * LONGEST_TICK.as_secs_f64(), "a pause saves up little");
-    }
-
-    #[test]
-    fn a_request_is_late_by_what_it_takes_at_least() {
-        let pace = Pace::new();
-        assert_eq!((pace.saw(TICK), pace.saw(TICK + LATE)), (Look::Blind, Look::Late));
-        pace.answered(Duration::from_millis(50));
-        assert_eq!(pace.saw(TICK), Look::InTime, "Redis may be 50 ms away");
-        pace.answered(Duration::from_millis(1));
-        assert_eq!(pace.saw(TICK), Look::InTime);
-        pace.answered(Duration::from_millis(33));
-        assert_eq!(pace.saw(TICK), Look::Late);
-    }
-
-    fn looked_at() -> (Arc<Pace>, tokio::task::JoinHandle<()>) {
-        let pace = Arc::new(Pace::new());
-        let looks = tokio::spawn({
-            let pace = Arc::clone(&pace);
-            async move { pace.look().await }
-        });
-        (pace, looks)
-    }
-
-    /// Whether an answer of `bytes` may be made at once.
-    async fn goes(pace: &Pace, bytes: usize) -> bool {
-        timeout(Duration::ZERO, pace.wait_to_answer(bytes)).await.is_ok_and(|result| result.is_ok())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn large_work_waits_while_small_requests_are_late_and_small_work_never_does() {
-        let (pace, looks) = looked_at();
-        assert!(goes(&pace, 10 << 20).await, "the first one");
-        assert!(!goes(&pace, LARGE).await && goes(&pace, LARGE - 1).await);
-        // Small requests are late all the time, so 16 MB a second are left.
-        let late = tokio::spawn({
-            let pace = Arc::clone(&pace);
-            async move {
-                loop {
-                    pace.answered(Duration::from_millis(1));
-                    pace.answered(2 * SLOW);
-                    sleep(TICK / 2).await;
-                }
-            }
-        });
-        sleep(LINGER).await;
-        pace.wait_to_write(6_000_000).await.unwrap();
-        let waits = [(); 2].map(|()| {
-            let pace = Arc::clone(&pace);
-            tokio::spawn(async move { pace.wait_to_answer(16_000_000).await })
-        });
-        let asked = Instant::now();
-        tokio::task::yield_now().await;
-        assert!(pace.wait_to_answer(LARGE).await.is_err() && asked.elapsed() < TICK, "the line is full");
-        let [first, second] = waits;
-        let (first, second) = (first.await.unwrap(), second.await.unwrap());
-        assert!(first.is_ok() != second.is_ok(), "one goes after 1.5 s, the other would after 2.5 s");
-        assert!((WITHIN..WITHIN + TICK).contains(&asked.elapsed()));
-        assert_eq!((pace.waiting(), pace.in_line.load(Ordering::Relaxed)), (0, 0));
-        late.abort();
-        sleep(WITHIN).await;
-        let calm = Instant::now();
-        pace.wait_to_answer(LARGE).await.unwrap();
-        assert!(calm.elapsed() < 2 * TICK, "no one waits on a calm machine");
-        looks.abort();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_made_without_waiting_is_waited_for() {
-        let (pace, looks) = looked_at();
-        pace.charge(LARGE - 1);
-        assert!(goes(&pace, LARGE).await);
-        pace.charge(64 << 20);
-        let asked = Instant::now();
-        pace.wait_to_answer(LARGE).await.unwrap();
-        assert!(asked.elapsed() > 10 * TICK);
-        looks.abort();
     }
 }

@@ -2,6 +2,9 @@
 //! becomes pending: it is sent as soon as there is room, and no event is sent before it. A client that takes none for 10 s, or
 //! has too many pending, is closed, so that it reconnects and learns what it missed.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{
         Arc, Weak,
@@ -329,41 +332,5 @@ async fn disconnect(socket: Weak<Socket>) {
             return;
         }
         sleep(jitter(CLOSE_EVERY)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::flow::backlog::Backlog;
-
-    fn outlet() -> (Arc<Backlog>, Arc<Outlet>) {
-        let backlog = Backlog::new(64 * 1024);
-        let transports = Transports::new(Arc::default(), Arc::clone(&backlog));
-        let flow = Flow::new(&backlog);
-        (backlog, Outlet::new("c1".into(), Weak::new(), Sid::new(), transports, flow))
-    }
-
-    #[tokio::test]
-    async fn a_client_is_not_read_while_it_waits_for_its_turn_and_waits_no_more_when_it_is_gone() {
-        let (backlog, outlet) = outlet();
-        backlog.pace.charge(1 << 30);
-        let mut turn = std::pin::pin!(outlet.turn_to_write(LARGE));
-        assert!(timeout(FLUSH_EVERY, turn.as_mut()).await.is_err());
-        assert!(!outlet.flow.is_readable() && outlet.turn_to_write(LARGE - 1).await.is_ok());
-        outlet.end();
-        assert!(timeout(FLUSH_EVERY, turn).await.unwrap().is_err());
-        assert!(outlet.flow.is_readable());
-    }
-
-    #[tokio::test]
-    async fn a_client_that_owes_nothing_but_acknowledgements_is_closed_when_the_process_is_over_its_budget() {
-        let (backlog, outlet) = outlet();
-        outlet.keep(1, RawValue::from_string(format!("\"{}\"", "x".repeat(70_000))).unwrap());
-        backlog.look(Instant::now());
-        assert!(!outlet.is_open());
-        assert_eq!(backlog.waiting(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Locks: who has one, who is next, what is told.
+//! Locks: who holds one, who is next, and what members are sent.
 //!
 //! - `handover`: the line. `late`: what is repeated or comes late. `ends`: with whom a lock ends. `fences`: what a fence guards.
 

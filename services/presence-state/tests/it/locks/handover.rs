@@ -55,7 +55,10 @@ async fn too_many_are_refused() {
         assert!(matches!(site.acquire("l", &format!("w{n}"), 1, 5_000).await, Locked::Waits { .. }));
     }
     assert_eq!(site.acquire("l", "one more", 1, 5_000).await, Locked::Full);
-    assert!(matches!(site.acquire("l", "one more", 2, 0).await, Locked::Taken(_)), "who does not wait is told as ever");
+    assert!(
+        matches!(site.acquire("l", "one more", 2, 0).await, Locked::Taken(_)),
+        "a request that does not wait is answered as before"
+    );
 }
 
 /// One call ends no more than 64, because it blocks Redis; the next calls end the others.
