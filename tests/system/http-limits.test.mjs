@@ -97,6 +97,15 @@ gateway('a large head is 431 and a long URI 414', {}, async (service) => {
   assert.equal((await long(2049)).status, 414);
 });
 
+gateway('a WebSocket of another version is 426, which says the right one', {}, async (service) => {
+  const upgrade = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==' };
+  for (const version of [{ 'sec-websocket-version': '7' }, {}]) {
+    const { status, headers } = await RawConnection.ask(service, { path: WEBSOCKET, headers: { ...upgrade, ...version } });
+    assert.deepEqual([status, headers['sec-websocket-version']], [426, '13']);
+  }
+  assert.equal((await websocket(service)).readyState, WebSocket.OPEN);
+});
+
 gateway('a body that does not come within 10 s is 408', {}, async (service) => {
   const { sid } = await handshake(service);
   await post(service, sid, '40');
@@ -137,8 +146,9 @@ gateway('256 sessions of one address may be in no namespace, each for 10 s', PRO
   const [one, other] = [from('203.0.113.1'), from('203.0.113.2')];
   const all = await Promise.all(Array.from({ length: 256 }, () => handshake(service, one)));
   assert.ok(all.every(({ status }) => status === 200));
-  assert.equal((await handshake(service, one)).status, 503);
-  assert.equal(await websocket(service, one), 503);
+  // No edge tries another gateway.
+  assert.equal((await handshake(service, one)).status, 429);
+  assert.equal(await websocket(service, one), 429);
   assert.equal((await handshake(service, other)).status, 200);
   // A session that enters makes room.
   assert.equal((await post(service, all[0].sid, ENTER)).status, 200);

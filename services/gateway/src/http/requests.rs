@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{extract::Request, middleware::Next, response::Response};
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, header};
 use rollcall_telemetry::metrics::Refusal;
 use tokio::time::timeout;
 
@@ -17,7 +17,10 @@ const URI_BYTES: usize = 2048;
 /// The time for the body of a long-polling client's packets, at most 64 KiB.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Refuses a long URI, and gives up a request whose body comes too slowly.
+/// The version of WebSockets (RFC 6455, 4.4). socketioxide accepts any.
+const WEBSOCKET_VERSION: HeaderValue = HeaderValue::from_static("13");
+
+/// Refuses a long URI and a WebSocket of another version, and gives up a request whose body comes too slowly.
 pub(super) async fn limit(request: Request, next: Next) -> Response {
     let uri = request.uri();
     if uri.path_and_query().map_or(0, |uri| uri.as_str().len()) > URI_BYTES {
@@ -27,6 +30,14 @@ pub(super) async fn limit(request: Request, next: Next) -> Response {
             "the URI is longer than 2 KiB",
             address(&request),
         );
+    }
+    if request.headers().contains_key(header::UPGRADE)
+        && request.headers().get(header::SEC_WEBSOCKET_VERSION) != Some(&WEBSOCKET_VERSION)
+    {
+        let why = "the version of WebSockets is 13";
+        let mut response = refuse(Refusal::RequestHead, StatusCode::UPGRADE_REQUIRED, why, address(&request));
+        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION);
+        return response;
     }
     // A GET waits for events as long as it has to, and its body is not read.
     if *request.method() == Method::GET || !is_socket_io(uri) {

@@ -68,12 +68,13 @@ impl Sessions {
     }
 
     /// A slot for a new session, or why there is none.
-    fn admit(&self, source: Source) -> Result<Arc<Slot>, (Refusal, &'static str)> {
+    fn admit(&self, source: Source) -> Result<Arc<Slot>, (Refusal, StatusCode, &'static str)> {
         let session = self.all.one_more_up_to(self.limits.sessions);
-        let session = session.ok_or((Refusal::Sessions, "this gateway has as many sessions as MAX_SESSIONS"))?;
+        let why = "this gateway has as many sessions as MAX_SESSIONS";
+        let session = session.ok_or((Refusal::Sessions, StatusCode::SERVICE_UNAVAILABLE, why))?;
         let most_of_address = self.limits.address_handshakes_per_s.map_or(usize::MAX, |_| MOST_OUTSIDE_OF_ADDRESS);
         let slot = self.outside.slot(source, session, MOST_OUTSIDE, most_of_address);
-        slot.map_err(|why| (Refusal::Handshakes, why))
+        slot.map_err(|(status, why)| (Refusal::Handshakes, status, why))
     }
 }
 
@@ -91,7 +92,7 @@ pub(super) async fn admit(State(sessions): State<Arc<Sessions>>, mut request: Re
             request.extensions_mut().insert(slot);
             next.run(request).await
         }
-        Err((refusal, why)) => refuse_for(RETRY_AFTER, refusal, StatusCode::SERVICE_UNAVAILABLE, why, Some(client)),
+        Err((refusal, status, why)) => refuse_for(RETRY_AFTER, refusal, status, why, Some(client)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use http::StatusCode;
 use parking_lot::Mutex;
 use rollcall_telemetry::metrics::Refusal;
 use socketioxide::socket::Sid;
@@ -51,18 +52,20 @@ impl Outside {
         &self.all
     }
 
-    /// A slot for a new session, unless there are as many already, in all or of its address.
+    /// A slot for a new session, unless there are as many already: in all, for which another gateway may have room, or of its address,
+    /// which has had its share here.
     pub(super) fn slot(
         self: &Arc<Self>,
         source: Source,
         session: Counted,
         most: usize,
         most_of_address: usize,
-    ) -> Result<Arc<Slot>, &'static str> {
+    ) -> Result<Arc<Slot>, (StatusCode, &'static str)> {
         let why = "too many sessions have not connected to a namespace yet";
-        let all = self.all.one_more_up_to(most).ok_or(why)?;
+        let all = self.all.one_more_up_to(most).ok_or((StatusCode::SERVICE_UNAVAILABLE, why))?;
         let why = "too many sessions of this address have not connected to a namespace yet";
-        let of_address = self.of_address.one_more_up_to(most_of_address, source).ok_or(why)?;
+        let of_address = self.of_address.one_more_up_to(most_of_address, source);
+        let of_address = of_address.ok_or((StatusCode::TOO_MANY_REQUESTS, why))?;
         let standing = Standing { outside: Some((all, of_address)), ..Standing::default() };
         Ok(Arc::new(Slot { outside: Arc::clone(self), source, _session: session, standing: Mutex::new(standing) }))
     }
@@ -180,22 +183,22 @@ mod tests {
 
     use super::*;
 
-    fn slot(outside: &Arc<Outside>) -> Result<Arc<Slot>, &'static str> {
+    fn slot(outside: &Arc<Outside>) -> Result<Arc<Slot>, StatusCode> {
         let source = IpAddr::from(Ipv4Addr::LOCALHOST).into();
-        outside.slot(source, Count::default().one_more(), 3, 2)
+        outside.slot(source, Count::default().one_more(), 3, 2).map_err(|(status, _)| status)
     }
 
     #[tokio::test]
     async fn sessions_outside_are_bounded_in_all_and_for_each_address() {
         let outside = Outside::new(Transports::new(Arc::default(), Backlog::new(0)));
         let slots = [slot(&outside).unwrap(), slot(&outside).unwrap()];
-        assert!(slot(&outside).is_err_and(|why| why.contains("of this address")));
+        assert_eq!(slot(&outside).err(), Some(StatusCode::TOO_MANY_REQUESTS));
         let inside = slots[0].enter(Sid::ZERO);
         let third = slot(&outside).unwrap();
         assert_eq!(outside.count().get(), 2);
         drop(inside);
         assert_eq!(outside.count().get(), 3, "one that left counts again, over the limit of its address");
-        assert!(slot(&outside).is_err_and(|why| !why.contains("of this address")));
+        assert_eq!(slot(&outside).err(), Some(StatusCode::SERVICE_UNAVAILABLE));
         drop((slots, third));
         assert_eq!(outside.count().get(), 0);
         assert!(slot(&outside).is_ok());
