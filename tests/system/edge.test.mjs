@@ -61,6 +61,15 @@ edge('a handshake counts as one, however its URL looks', { env: { ADDRESS_HANDSH
   for (const more of ['&sid=1', '&sid=', '&sid=1&sid=']) assert.equal((await ask(more)).status, 400, more);
 });
 
+edge('a handshake does not choose its gateway by the id of a session', {}, async ({ front, system }) => {
+  const sidOf = ({ body }) => JSON.parse(body.slice(1)).sid;
+  const known = sidOf(await front.get(POLLING));
+  const begun = (await Promise.all(Array.from({ length: 8 }, () => front.get(`${POLLING}&x=;sid=${known}`)))).map(sidOf);
+  const enter = (sid) => system.gateways[0].get(`${POLLING}&sid=${sid}`, { method: 'POST', body: '40' });
+  const here = count(await Promise.all(begun.map(enter)), 200);
+  assert.ok(here > 0 && here < begun.length, `${here} of ${begun.length} are at one of two gateways`);
+});
+
 const FULL = { env: { ADDRESS_HANDSHAKES_PER_S: '0' }, entries: '100' };
 
 edge('a flood of handshakes does not make it forget the sessions that it has', FULL, async ({ front, connect, room }) => {
