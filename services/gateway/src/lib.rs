@@ -76,7 +76,8 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
         Bus::connect(rollcall_bus::redis::connect(config.redis)?, Role::Gateway, context.instance.as_str().into());
     let pending = Pending::new(Arc::clone(&bus));
     let reassert = Reassert::new(Arc::clone(&bus), Arc::clone(&pending));
-    let relay = Relay::new(Arc::clone(&bus), Arc::clone(&reassert));
+    let backlog = Backlog::new(config.budgets.outward_bytes);
+    let relay = Relay::new(Arc::clone(&bus), Arc::clone(&reassert), Arc::clone(&backlog));
     let liveness = Liveness::new(config.liveness);
     bus.start(Arc::new(GatewayListener {
         bus: Arc::clone(&bus),
@@ -93,7 +94,6 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     liveness.start(&tasks);
 
     let open = server::connections(config.limits);
-    let backlog = Backlog::new(config.budgets.outward_bytes);
     backlog.start(&tasks);
     let transports = Transports::new(Arc::clone(&open), backlog);
     let sessions = Sessions::new(config.limits, Arc::clone(&transports));

@@ -22,6 +22,11 @@ const PACED: usize = 1024 * 1024;
 const COPIES: usize = 4;
 const TRY_EVERY: Duration = Duration::from_millis(5);
 
+/// Whether answers of so many bytes go at the pace of large work.
+pub(crate) fn is_paced(answer_bytes: usize) -> bool {
+    answer_bytes >= PACED
+}
+
 /// Those that wait for room, and what the others have.
 #[derive(Default)]
 pub(super) struct Line {
@@ -61,14 +66,14 @@ pub(crate) struct Reserved {
 impl Backlog {
     /// Waits for the turn of an answer to a join, if it is among the largest.
     pub(crate) async fn turn_to_answer_join(&self, answer_bytes: usize) {
-        if answer_bytes >= PACED {
+        if is_paced(answer_bytes) {
             self.pace.turn(answer_bytes).await;
         }
     }
 
     /// The answer to a join that was carried out is among the largest, which was not known before: others wait for it.
     pub(crate) fn charge_join(&self, answer_bytes: usize) {
-        if answer_bytes >= PACED {
+        if is_paced(answer_bytes) {
             self.pace.charge(answer_bytes);
         }
     }

@@ -1,8 +1,8 @@
 //! Large work goes at the pace that this process, and what is behind it, can bear. Answers of 255 KB for a thousand sockets, or writes
 //! of 60 KB from hundreds, are within the budgets of each of them and take all the CPU there is; everyone's small requests would wait
 //! behind them. So large work waits in one line for a bucket of bytes, whose rate grows while small requests are answered in time and
-//! halves when they are not: additive increase and multiplicative decrease, as TCP finds its rate. Nothing measures while nothing is
-//! large.
+//! halves when they are not: additive increase and multiplicative decrease, as TCP finds its rate. What large events take to be
+//! delivered is taken from the same bucket. Nothing measures while nothing is large.
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +41,10 @@ const STEP: f64 = 2e6;
 const BLIND_STEP: f64 = STEP / 10.0;
 /// A write of 60 KB takes Redis 1.1 ms, four times what a gateway takes to answer with as much.
 const WRITE: usize = 4;
+/// What may be owed for events, as the time in which it goes: twenty pieces of large work a second are done however much is delivered.
+const MOST_OWED: Duration = Duration::from_millis(50);
+/// A byte of an event that is sent to a member takes a quarter of what a byte of an answer takes: it is encoded once for all.
+const DELIVERY: usize = 4;
 /// Nothing waits in the line for longer.
 const WITHIN: Duration = Duration::from_secs(2);
 /// The most bytes in the line, which are what goes at the least rate in that time: more would wait in vain, and keep its memory.
@@ -90,6 +94,12 @@ impl Bucket {
         // What was not used is not saved up.
         let full = self.per_s * time.clamp(TICK, LONGEST_TICK).as_secs_f64();
         self.bytes = (self.bytes + self.per_s * time.as_secs_f64()).min(full);
+    }
+
+    fn owe(&mut self, bytes: usize, now: Instant) {
+        self.used_at = now;
+        let most = self.bytes.min(-self.per_s * MOST_OWED.as_secs_f64());
+        self.bytes = (self.bytes - bytes as f64).max(most);
     }
 
     /// Whether the first in the line may go.
@@ -201,6 +211,15 @@ impl Pace {
             let mut bucket = self.bucket.lock();
             (bucket.bytes, bucket.used_at) = (bucket.bytes - bytes as f64, Instant::now());
             drop(bucket);
+            self.wanted.notify_one();
+        }
+    }
+
+    /// An event of so many bytes was sent to so many members. Of what that took, no more than [`MOST_OWED`] is owed: who writes
+    /// such events waits, and it may be at another gateway.
+    pub(crate) fn delivered(&self, bytes: usize, members: usize) {
+        if bytes >= LARGE && members > 0 {
+            self.bucket.lock().owe(bytes.saturating_mul(members) / DELIVERY, Instant::now());
             self.wanted.notify_one();
         }
     }

@@ -25,7 +25,11 @@ use super::{
     room::{Behind, READS_ON_AFTER, RECOVERY, Repaired, Wanted},
     tries::Tries,
 };
-use crate::{due_queue::DueQueue, reassert::Reassert};
+use crate::{
+    due_queue::DueQueue,
+    flow::{backlog::Backlog, large::is_paced},
+    reassert::Reassert,
+};
 
 /// The pause before another snapshot if events went missing while one was fetched, so that no room keeps a worker busy.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
@@ -59,11 +63,15 @@ pub(super) struct Dirty {
     retries: DueQueue<Work>,
     /// What needs no one else: looks, and members that are behind.
     looks: DueQueue<Work>,
+    /// Members that are behind in rooms of megabytes, who wait in the line of large work.
+    large: DueQueue<Work>,
+    backlog: Arc<Backlog>,
 }
 
 impl Dirty {
-    pub(super) fn new(bus: Arc<Bus>, reassert: Arc<Reassert>) -> Self {
-        Self { bus, reassert, fetches: DueQueue::new(), retries: DueQueue::new(), looks: DueQueue::new() }
+    pub(super) fn new(bus: Arc<Bus>, reassert: Arc<Reassert>, backlog: Arc<Backlog>) -> Self {
+        let [fetches, retries, looks, large] = std::array::from_fn(|_| DueQueue::new());
+        Self { bus, reassert, fetches, retries, looks, large, backlog }
     }
 
     /// Schedules what a room wants.
@@ -110,6 +118,7 @@ impl Dirty {
 
     fn at(&self, at: Instant, room: &Arc<RoomHandle>, task: Task) {
         let queue = match &task {
+            Task::CatchUp if is_large(room) => &self.large,
             Task::EndRecovery | Task::CatchUp => &self.looks,
             Task::Repair(_, tries) | Task::Sync(tries) if tries.have_failed() => &self.retries,
             Task::Repair(..) | Task::Sync(_) => &self.fetches,
@@ -135,6 +144,17 @@ impl Dirty {
     pub(super) async fn look(&self) {
         loop {
             self.carry_out(self.looks.next().await).await;
+            yield_now().await;
+        }
+    }
+
+    /// What the worker of large rooms does, forever.
+    pub(super) async fn look_at_large(&self) {
+        loop {
+            let work = self.large.next().await;
+            // What it takes is charged once it is known.
+            self.backlog.pace.turn(0).await;
+            self.carry_out(work).await;
             yield_now().await;
         }
     }
@@ -174,7 +194,7 @@ impl Dirty {
             if !state.repairs(number) {
                 return;
             }
-            let reads_on = match snapshot {
+            match snapshot {
                 None => state.bring_up_to_date(&room.id, self.bus.seen_ms()),
                 Some(snapshot) => {
                     let truce = self.bus.truce().map(|truce| truce.left).unwrap_or_default();
@@ -183,10 +203,9 @@ impl Dirty {
                     if !lost.is_empty() {
                         self.reassert.restore(&room.id);
                     }
-                    false
                 }
-            };
-            let repaired = state.go_on(&room.id, received, reads_on, Instant::now().into_std());
+            }
+            let repaired = state.go_on(&room.id, received, Instant::now().into_std());
             (repaired, state.take_wanted())
         };
         self.schedule(room, wanted);
@@ -240,6 +259,9 @@ impl Dirty {
     }
 
     fn schedule_behind(&self, room: &Arc<RoomHandle>, behind: Behind<Arc<dyn Member>>) {
+        if is_large(room) {
+            self.backlog.pace.charge(behind.sent);
+        }
         behind.late.into_iter().for_each(|member| member.too_slow("it stayed behind the room's events"));
         if let Some(next) = behind.next
             && !room.catch_up_scheduled.swap(true, Ordering::AcqRel)
@@ -251,6 +273,11 @@ impl Dirty {
     async fn call(&self, command: &Command) -> Result<Outcome, Fault> {
         self.bus.call(command, TraceContext::default()).await?.into_outcome()
     }
+}
+
+/// Whether members of the room that are behind may be sent megabytes each.
+fn is_large(room: &RoomHandle) -> bool {
+    is_paced(room.answer_bytes.load(Ordering::Relaxed))
 }
 
 /// Disconnects who was in a room that cannot be read, some at a time.

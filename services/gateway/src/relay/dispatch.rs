@@ -11,10 +11,12 @@ use super::{
     registry::{MemberRoom, RoomHandle},
     room::Heard,
 };
+use crate::flow::backlog::Backlog;
 
 /// See the module.
 pub(super) struct Dispatch {
     pub(super) dirty: Arc<Dirty>,
+    pub(super) backlog: Arc<Backlog>,
     pub(super) loss_log: LogLimit,
 }
 
@@ -32,7 +34,9 @@ impl Deliver for Dispatch {
         if delivered.is_none() {
             tracing::warn!(channel = room.channel, "malformed room event dropped");
         }
-        delivered.unwrap_or_default()
+        let recipients = delivered.unwrap_or_default();
+        self.backlog.pace.delivered(text.len(), recipients);
+        recipients
     }
 
     fn lost(&self, room: &Arc<RoomHandle>) {

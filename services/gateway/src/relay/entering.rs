@@ -25,10 +25,12 @@ pub(crate) struct Entering {
     dirty: Arc<Dirty>,
     room: Arc<RoomHandle>,
     join: Join,
+    /// About what the member will take in an answer.
+    member_bytes: usize,
 }
 
 impl Entering {
-    /// Makes sure that the room is subscribed.
+    /// Makes sure that the room is subscribed. In an answer the member will take about `member_bytes`.
     ///
     /// # Errors
     /// `UNAVAILABLE`: Redis did not confirm the subscription.
@@ -36,11 +38,12 @@ impl Entering {
         registry: &Arc<Registry>,
         dirty: &Arc<Dirty>,
         id: &RoomId,
+        member_bytes: usize,
         span: &Span,
     ) -> Result<Self, Fault> {
         let room = registry.open(id, |room| &room.entering);
         let join = room.lock().join_began();
-        let entering = Self { registry: Arc::clone(registry), dirty: Arc::clone(dirty), room, join };
+        let entering = Self { registry: Arc::clone(registry), dirty: Arc::clone(dirty), room, join, member_bytes };
         registry.subscribe(&entering.room, span).await.map(|()| entering)
     }
 
@@ -55,8 +58,13 @@ impl Entering {
     }
 
     fn may_be_huge(&self) -> bool {
-        let bytes = self.answer_bytes();
-        bytes == 0 || bytes >= HUGE
+        self.answer_bytes() == 0 || self.expected_bytes() >= HUGE
+    }
+
+    /// How large the answer may become: hundreds that join at once are in each other's answers. As if all brought as much as this one.
+    pub(crate) fn expected_bytes(&self) -> usize {
+        let joining = self.room.entering.load(Ordering::Relaxed);
+        self.answer_bytes().saturating_add(joining.saturating_mul(self.member_bytes))
     }
 
     /// The size of the latest answer to a join of the room here; 0 if there was none.

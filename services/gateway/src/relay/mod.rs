@@ -40,7 +40,7 @@ pub(crate) use self::{
     member::Member,
     room::LockUpdate,
 };
-use crate::reassert::Reassert;
+use crate::{flow::backlog::Backlog, reassert::Reassert};
 
 /// Snapshots and pages of channels that are fetched at a time, and those that are tried again.
 const FETCHES: usize = 24;
@@ -61,11 +61,11 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    pub(crate) fn new(bus: Arc<Bus>, reassert: Arc<Reassert>) -> Arc<Self> {
+    pub(crate) fn new(bus: Arc<Bus>, reassert: Arc<Reassert>, backlog: Arc<Backlog>) -> Arc<Self> {
         let registry = Arc::new(Registry::new(Arc::clone(&bus)));
-        let dirty = Arc::new(Dirty::new(Arc::clone(&bus), reassert));
+        let dirty = Arc::new(Dirty::new(Arc::clone(&bus), reassert, Arc::clone(&backlog)));
         let own = Arc::new(Own { registry: Arc::clone(&registry), dirty: Arc::clone(&dirty) });
-        let dispatch = Dispatch { dirty: Arc::clone(&dirty), loss_log: LogLimit::default() };
+        let dispatch = Dispatch { dirty: Arc::clone(&dirty), backlog, loss_log: LogLimit::default() };
         Arc::new(Self { bus, registry, dirty, delivery: Delivery::new(), dispatch, own })
     }
 
@@ -91,18 +91,20 @@ impl Relay {
         }
         let dirty = Arc::clone(&self.dirty);
         tasks.spawn_permanent("slow members", async move { dirty.look().await });
+        let dirty = Arc::clone(&self.dirty);
+        tasks.spawn_permanent("slow members of large rooms", async move { dirty.look_at_large().await });
         for _ in 0..UNSUBSCRIPTIONS {
             let registry = Arc::clone(&self.registry);
             tasks.spawn_permanent("forgetting rooms", async move { registry.forget_forever().await });
         }
     }
 
-    /// Makes sure that the room is subscribed before a member joins it.
+    /// Makes sure that the room is subscribed before a member joins it, who will take about `member_bytes` in an answer.
     ///
     /// # Errors
     /// `UNAVAILABLE`: Redis did not confirm the subscription.
-    pub(crate) async fn enter(&self, id: &RoomId, span: &Span) -> Result<Entering, Fault> {
-        Entering::begin(&self.registry, &self.dirty, id, span).await
+    pub(crate) async fn enter(&self, id: &RoomId, member_bytes: usize, span: &Span) -> Result<Entering, Fault> {
+        Entering::begin(&self.registry, &self.dirty, id, member_bytes, span).await
     }
 
     /// Removes a member from its room. The caller sends the leave, and drops the guard when it has been carried out.

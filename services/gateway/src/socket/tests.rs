@@ -38,8 +38,9 @@ fn gateway(server: &Redis) -> Arc<Gateway> {
     bus.start(Arc::new(Nothing));
     let pending = Pending::new(Arc::clone(&bus));
     let reassert = Reassert::new(Arc::clone(&bus), Arc::clone(&pending));
-    let relay = Relay::new(Arc::clone(&bus), Arc::clone(&reassert));
-    let transports = Transports::new(Arc::default(), Backlog::new(0));
+    let backlog = Backlog::new(0);
+    let relay = Relay::new(Arc::clone(&bus), Arc::clone(&reassert), Arc::clone(&backlog));
+    let transports = Transports::new(Arc::default(), backlog);
     let liveness = Liveness::new(Mode::Transport);
     let parts = Parts { bus, relay, reassert, liveness, pending, transports, auth: Auth::Off(Outsiders::Allow) };
     Arc::new(Gateway::new(parts, &BUDGETS))

@@ -36,6 +36,24 @@ fn what_is_larger_than_a_tick_goes_and_what_follows_waits_for_its_bytes() {
 }
 
 #[test]
+fn what_was_delivered_is_owed_up_to_a_bound() {
+    let (mut bucket, now) = (bucket(LEAST), Instant::now());
+    bucket.owe(100_000, now);
+    assert!(!bucket.take(1, now));
+    bucket.tick(TICK, Look::Late);
+    assert!(bucket.take(10_000_000, now), "0.16 MB are paid");
+    let owed = bucket.bytes;
+    bucket.owe(1 << 30, now);
+    assert_eq!(bucket.bytes, owed, "what was taken is owed without bound, and no more for events");
+    (0..70).for_each(|_| bucket.tick(TICK, Look::Late));
+    bucket.owe(1 << 30, now);
+    (0..5).for_each(|_| bucket.tick(TICK, Look::Late));
+    assert!(!bucket.take(1, now));
+    bucket.tick(TICK, Look::Late);
+    assert!(bucket.take(1, now));
+}
+
+#[test]
 fn a_request_is_late_by_what_it_takes_at_least() {
     let pace = Pace::new();
     assert_eq!((pace.saw(TICK), pace.saw(TICK + LATE)), (Look::Blind, Look::Late));

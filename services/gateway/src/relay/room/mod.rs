@@ -4,10 +4,12 @@
 //! Each of these modules uses only earlier ones: `position`, `roster`, `shown` (what a member was sent), `publication` (an encoded
 //! event), `resync` (what a snapshot changes for a member), `subscriber`, `channels` and `lock_board` (metadata and locks of the
 //! room's name), `backlog` and `joins` (events that wait, and those kept for joins under way), `recovery`. The room itself:
-//! `events` applies events, `admission` adds and removes members, `repair` runs repairs, `reconcile` applies a snapshot.
+//! `events` applies events, `admission` adds and removes members, `catch_up` brings those up to date that are behind, `repair` runs
+//! repairs, `reconcile` applies a snapshot.
 
 mod admission;
 mod backlog;
+mod catch_up;
 mod channels;
 mod events;
 mod joins;
@@ -36,15 +38,16 @@ use tokio::sync::watch;
 
 pub(crate) use self::lock_board::LockUpdate;
 use self::{
-    backlog::Backlog, channels::Channels, joins::Joins, lock_board::LockBoard, recovery::Recovery, roster::Roster,
-    subscriber::Subscribers,
+    backlog::Backlog, catch_up::Pass, channels::Channels, joins::Joins, lock_board::LockBoard, recovery::Recovery,
+    roster::Roster, subscriber::Subscribers,
 };
 pub(super) use self::{
+    catch_up::{Behind, READS_ON_AFTER},
     channels::Synced,
     events::Heard,
     joins::Join,
     recovery::RECOVERY,
-    repair::{Behind, READS_ON_AFTER, Repaired},
+    repair::Repaired,
     sink::Sink,
 };
 
@@ -95,6 +98,8 @@ pub(super) struct Room<S> {
     /// An event of another history was received since the last snapshot.
     forked: bool,
     wanted: Wanted,
+    /// Who is brought up to date.
+    pass: Pass,
     roster: Roster,
     subscribers: Subscribers<S>,
     joins: Joins,
@@ -111,6 +116,7 @@ impl<S> Default for Room<S> {
             recovery: None,
             forked: false,
             wanted: Wanted::default(),
+            pass: Pass::default(),
             roster: Roster::default(),
             subscribers: Subscribers::new(),
             joins: Joins::default(),
@@ -178,6 +184,7 @@ impl<S: Sink> Room<S> {
         self.phase = Phase::Unknown { missed: false };
         self.roster = Roster::default();
         self.backlog.clear();
+        self.pass.forget();
         self.joins.forget();
         (self.recovery, self.forked) = (None, false);
         self.channels.forget();

@@ -10,6 +10,7 @@ use rollcall_protocol::{ConnId, Position, RoomId, command::Snapshot};
 
 use super::{
     Room,
+    catch_up::Turn,
     position::{contradict, may_follow},
     resync::Resync,
     roster::{Known, Roster},
@@ -86,15 +87,19 @@ impl<S: Sink> Room<S> {
             self.joins.forget();
         }
         let before = Shown::between(&before, &self.roster);
+        // While the room recovers only a snapshot brings members up to date, so all of them are sent it now.
+        let turn = if keeps { Turn::endless() } else { self.pass.turn() };
+        self.pass.begin(Vec::new());
         let resync = Resync {
             everyone: step.missed() || is_over || !before.is_empty(),
             before,
-            ..Resync::new(id, step.at, snapshot.seen_ms, &self.roster, &held_back)
+            ..Resync::new(id, step.at, snapshot.seen_ms, &self.roster, &held_back, &turn)
         };
         for subscriber in self.subscribers.values_mut() {
             let is_later = step.is_later(subscriber);
             subscriber.bring_up_to_date(&resync, is_later);
         }
+        self.pass.had(&turn);
         self.subscribers.keys().for_each(|conn| self.repeat_record(conn));
         let is_lost = |conn: &str| held_back.contains(conn) || self.roster.get(conn).is_none();
         let lost = self.subscribers.iter().filter(|(conn, _)| is_lost(conn.as_str()));

@@ -1,21 +1,10 @@
-//! Repairs of a room: when one begins, what it asks for, how the room continues. Also the catch-up of members that had no room
-//! for an event: the roster brings them up to date, which costs Redis and the other members nothing.
+//! Repairs of a room: when one begins, what it asks for, how the room continues.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use rollcall_protocol::{ConnId, Position, RoomId};
+use rollcall_protocol::{Position, RoomId};
 
-use super::{
-    BEHIND_LIMIT, Phase, RETRY_AFTER, Room, position::may_follow, recovery::Recovery, resync::Resync, roster::Known,
-    sink::Sink, subscriber::Subscriber,
-};
-
-/// When a member that fell behind is tried first, and again while it reads: its queue takes 512 events at a time, so the leaves of
-/// 10,000 members that left together are sent within 1 s. With [`RETRY_AFTER`] it would be 5 s.
-pub(in crate::relay) const READS_ON_AFTER: Duration = Duration::from_millis(25);
+use super::{Phase, Room, catch_up::Behind, recovery::Recovery, sink::Sink};
 
 /// The result of a repair.
 pub(in crate::relay) enum Repaired<S> {
@@ -28,14 +17,6 @@ pub(in crate::relay) enum Repaired<S> {
         /// Members that have no room in their queues for what they missed.
         behind: Behind<S>,
     },
-}
-
-/// Members that have no room in their queues for what they missed.
-pub(in crate::relay) struct Behind<S> {
-    /// When to try again.
-    pub(in crate::relay) next: Option<Instant>,
-    /// Members that took nothing for too long, and were removed.
-    pub(in crate::relay) late: Vec<S>,
 }
 
 impl<S: Sink> Room<S> {
@@ -97,56 +78,9 @@ impl<S: Sink> Room<S> {
         Some((known, self.backlog.received()))
     }
 
-    /// Whether the roster at `at` certainly continues what a member was shown. It does not if the member's answer was of another
-    /// history, or newer.
-    fn continues(&self, conn: &ConnId, subscriber: &Subscriber<S>, at: Position) -> bool {
-        let is_older = |(conn, was): (&ConnId, Option<&Known>)| {
-            was.zip(self.roster.get(conn.as_str())).is_some_and(|(was, is)| is.age() < was.age())
-        };
-        !subscriber.forked
-            && may_follow(subscriber.at, at)
-            && self.roster.get(conn.as_str()).is_some()
-            && !subscriber.shown.iter().any(is_older)
-    }
-
-    /// Brings members that are behind up to date from the roster, which is what Redis had at `seen_ms`. Not while the room
-    /// recovers or has forked, and not members that joined since and may be ahead. Returns whether a member took a part of it and
-    /// has no room for the rest yet.
-    pub(in crate::relay) fn bring_up_to_date(&mut self, id: &RoomId, seen_ms: u64) -> bool {
-        let Some(at) = self.position().filter(|_| self.recovery.is_none() && !self.forked) else { return false };
-        let behind = self.subscribers.iter().filter(|(conn, one)| one.is_behind() && self.continues(conn, one, at));
-        let behind: HashSet<_> = behind.map(|(conn, _)| conn.clone()).collect();
-        let none = HashSet::new();
-        let resync = Resync::new(id, at, seen_ms, &self.roster, &none);
-        let behind = self.subscribers.iter_mut().filter(|(conn, _)| behind.contains(*conn));
-        behind.fold(false, |reads_on, (_, one)| one.bring_up_to_date(&resync, false) || reads_on)
-    }
-
-    /// Brings members that are behind up to date, as of `seen_ms`. If the roster does not suffice, a snapshot is wanted. During a
-    /// repair this does nothing: the end of the repair does it.
-    pub(in crate::relay) fn catch_up_members(&mut self, id: &RoomId, seen_ms: u64, now: Instant) -> Behind<S> {
-        if self.is_repairing() {
-            return Behind { next: None, late: Vec::new() };
-        }
-        let reads_on = self.bring_up_to_date(id, seen_ms);
-        let at = self.position().filter(|_| self.recovery.is_none() && !self.forked);
-        let is_stuck =
-            |conn: &ConnId, one: &Subscriber<S>| one.is_behind() && at.is_none_or(|at| !self.continues(conn, one, at));
-        self.wanted.snapshot |= self.subscribers.iter().any(|(conn, one)| is_stuck(conn, one));
-        self.take_behind(reads_on, now)
-    }
-
-    fn take_behind(&mut self, reads_on: bool, now: Instant) -> Behind<S> {
-        let is_late =
-            |one: &Subscriber<S>| one.behind_since.is_some_and(|since| now.duration_since(since) > BEHIND_LIMIT);
-        let late = self.subscribers.extract_if(|_, one| is_late(one)).map(|(_, one)| one.sink).collect();
-        let after = if reads_on { READS_ON_AFTER } else { RETRY_AFTER };
-        Behind { next: self.subscribers.values().any(Subscriber::is_behind).then(|| now + after), late }
-    }
-
     /// The snapshot, if one was needed, is applied: continues with the events that waited. `received` is the number of events that
-    /// were received before the snapshot was requested, `reads_on` whether a member took a part of what it missed.
-    pub(in crate::relay) fn go_on(&mut self, id: &RoomId, received: u64, reads_on: bool, now: Instant) -> Repaired<S> {
+    /// were received before the snapshot was requested.
+    pub(in crate::relay) fn go_on(&mut self, id: &RoomId, received: u64, now: Instant) -> Repaired<S> {
         let mut fits = self.apply_backlog(id);
         if !fits {
             self.backlog.drop_received(received);
@@ -161,7 +95,7 @@ impl<S: Sink> Room<S> {
         let plan =
             |recovery: &mut Recovery| (!std::mem::replace(&mut recovery.look_planned, true)).then_some(recovery.until);
         let recovers_until = self.recovery.as_mut().and_then(plan);
-        Repaired::Done { recovers_until, behind: self.take_behind(reads_on, now) }
+        Repaired::Done { recovers_until, behind: self.take_behind(now) }
     }
 
     /// The snapshot of this repair cannot be read. Answers who is no member any more; no one if it is not under way.

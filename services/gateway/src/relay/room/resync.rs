@@ -11,6 +11,7 @@ use rollcall_protocol::{
 use serde_json::value::RawValue;
 
 use super::{
+    catch_up::Turn,
     publication::Publication,
     roster::{Known, Roster},
     shown::Shown,
@@ -27,6 +28,8 @@ pub(super) struct Resync<'a> {
     /// The members that are held back, and missing ones that only some were shown. A member that knew one of them is sent the full
     /// roster when these are restored or gone.
     pub(super) held_back: &'a HashSet<ConnId>,
+    /// What may be sent; who has no turn any more falls behind.
+    pub(super) turn: &'a Turn,
     /// Events were missed by all members, not only by those that are behind.
     pub(super) everyone: bool,
     /// The differences of the old roster to the new one: what a member was shown that was shown the old one.
@@ -43,9 +46,11 @@ impl<'a> Resync<'a> {
         seen_ms: u64,
         roster: &'a Roster,
         held_back: &'a HashSet<ConnId>,
+        turn: &'a Turn,
     ) -> Self {
         let (everyone, before) = (false, Shown::default());
-        Self { id, at, seen_ms, roster, held_back, everyone, before, changes: OnceCell::new(), sync: OnceCell::new() }
+        let (changes, sync) = (OnceCell::new(), OnceCell::new());
+        Self { id, at, seen_ms, roster, held_back, turn, everyone, before, changes, sync }
     }
 
     /// The events for a member that was shown the old roster.

@@ -164,7 +164,7 @@ impl<S: Sink> Subscriber<S> {
     }
 
     /// Sends the member what it missed, as events, and then the full roster, unless it is `later` than the snapshot or joins again.
-    /// Returns whether it took a part and has no room for the rest yet.
+    /// What there is no room for, or no turn, it lacks. Returns whether it took a part and lacks the rest.
     pub(super) fn bring_up_to_date(&mut self, resync: &Resync<'_>, later: bool) -> bool {
         let is_usual = self.shown.is_empty();
         resync.before.iter().for_each(|(conn, was)| self.shown.missed(conn, was));
@@ -188,7 +188,7 @@ impl<S: Sink> Subscriber<S> {
         let gets_sync = !self.settling || (exists && behind && !resync.held_back.iter().any(knows));
         let (mut took, mut sent) = (true, Vec::new());
         let mut send = |change: &Publication| {
-            took = change.send(&self.sink, false);
+            took = resync.turn.send(change.bytes(), || change.send(&self.sink, false));
             if took {
                 sent.push((change.conn.clone(), change.after.clone()));
             }
@@ -203,7 +203,10 @@ impl<S: Sink> Subscriber<S> {
         sent.iter().for_each(|(conn, after)| self.shown.set(conn, after.as_ref()));
         self.at = resync.at;
         if gets_sync {
-            took = took && self.sink.emit("presence:sync", resync.sync_message());
+            took = took && !resync.turn.is_over() && {
+                let sync = resync.sync_message();
+                resync.turn.send(sync.get().len(), || self.sink.emit("presence:sync", sync))
+            };
             if took {
                 self.shown = Shown::default();
             }

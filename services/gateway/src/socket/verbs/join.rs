@@ -63,13 +63,13 @@ pub(in crate::socket) async fn join(
         _ => {}
     }
     let rejoins = before.as_ref().is_some_and(|own| own.joined);
-    let entering = match client.gateway.relay.enter(&room, ack.span()).await {
+    let entering = match client.gateway.relay.enter(&room, MEMBER_BYTES + state.get().len(), ack.span()).await {
         Ok(entering) => entering,
         Err(fault) => return ack.reject(&fault),
     };
     let backlog = client.outlet.flow().backlog();
     let wait = async {
-        backlog.turn_to_answer_join(entering.answer_bytes()).await;
+        backlog.turn_to_answer_join(entering.expected_bytes()).await;
         (entering.turn().await, backlog.reserve(entering.answer_bytes()).await)
     };
     let Ok((_turn, room_to_answer)) = timeout(ROOM_WITHIN, wait).await else {

@@ -111,8 +111,14 @@ fn take(world: &mut World, step: &Step) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn everybody_believes_the_truth_in_the_end(steps in prop::collection::vec(step(), 1..80)) {
+    fn everybody_believes_the_truth_in_the_end(
+        steps in prop::collection::vec(step(), 1..80),
+        turns_are_short in any::<bool>(),
+    ) {
         let mut world = World::new();
+        if turns_are_short {
+            world.has_turns_of_one_message();
+        }
         steps.iter().for_each(|step| take(&mut world, step));
         world.come_to_rest();
         let truth = world.truth();

@@ -53,3 +53,51 @@ fn who_is_behind_is_brought_up_to_date_from_the_roster() {
     assert!(!world.room.is_repairing() && world.catch_up_at.is_none());
     assert_eq!(world.log("a"), ["join b first or last", "update b resync", "sync"]);
 }
+
+/// Three members lack an event of the fourth, and read again.
+fn three_lack_an_event() -> World {
+    let mut world = World::new();
+    ["a", "b", "c", "d"].iter().for_each(|conn| world.joins_here(conn));
+    ["a", "b", "c"].iter().for_each(|conn| world.clients[*conn].has_space(Some(0)));
+    world.update("d", "1");
+    world.hears_everything();
+    ["a", "b", "c"].iter().for_each(|conn| world.clients[*conn].has_space(None));
+    world
+}
+
+/// Thousands of members that lack megabytes would hold up the room, and the process.
+#[test]
+fn a_turn_sends_so_much_and_the_next_one_comes_at_once() {
+    let mut world = three_lack_an_event();
+    world.has_turns_of_one_message();
+    let syncs = |world: &World| ["a", "b", "c"].map(|conn| world.clients[conn].told().syncs).iter().sum::<usize>();
+    world.now = world.catch_up_at.unwrap();
+    for turn in 0..6 {
+        assert_eq!((syncs(&world), world.catch_up_at), (turn / 2, Some(world.now)));
+        world.step();
+    }
+    assert_eq!(syncs(&world), 3);
+    world.step();
+    assert_eq!(world.catch_up_at, None);
+}
+
+/// Its time is what it takes nothing for, not what the others take before it.
+#[test]
+fn who_had_no_turn_yet_is_not_late() {
+    let mut world = three_lack_an_event();
+    world.has_turns_of_one_message();
+    world.wait(11_000);
+    while world.catch_up_at.is_some() {
+        world.step();
+    }
+    assert_eq!(world.room.count(), 4);
+}
+
+#[test]
+fn who_takes_nothing_for_ten_seconds_is_late() {
+    let mut world = three_lack_an_event();
+    world.clients["a"].has_space(Some(0));
+    world.wait(11_000);
+    world.step();
+    assert!(!world.clients.contains_key("a") && world.room.count() == 3);
+}

@@ -8,6 +8,11 @@ use super::{Fetched, World};
 use crate::relay::room::{Behind, Heard, READS_ON_AFTER, RECOVERY, Repaired, tests::client::Client};
 
 impl World {
+    /// Each turn of a catch-up sends one message.
+    pub(in crate::relay::room::tests) fn has_turns_of_one_message(&mut self) {
+        self.room.pass.set_turn_bytes(1);
+    }
+
     /// The next event arrives.
     pub(in crate::relay::room::tests) fn deliver(&mut self) {
         let Some(text) = self.wire.pop_front() else { return };
@@ -57,15 +62,14 @@ impl World {
             return;
         }
         self.clients.values().for_each(|client| client.told().protected.clone_from(&protected));
-        let reads_on = if let Some(snapshot) = snapshot {
+        if let Some(snapshot) = snapshot {
             let recovery = RECOVERY.max(self.truce_until.saturating_duration_since(self.now));
             self.room.reconcile(&self.id, &snapshot, asked_at, recovery, self.calm_ms());
-            false
         } else {
-            self.room.bring_up_to_date(&self.id, 0)
-        };
+            self.room.bring_up_to_date(&self.id, 0);
+        }
         self.clients.values().for_each(|client| client.told().protected.clear());
-        if let Repaired::Done { recovers_until, behind } = self.room.go_on(&self.id, heard, reads_on, self.now) {
+        if let Repaired::Done { recovers_until, behind } = self.room.go_on(&self.id, heard, self.now) {
             self.look_again.extend(recovers_until);
             self.see_to_behind(&behind);
         }
@@ -124,7 +128,7 @@ impl World {
         }
         self.notice();
         self.repair();
-        for _ in 0..100 {
+        for _ in 0..200 {
             self.step();
             if let Some(at) =
                 self.look_again.iter().chain(&self.catch_up_at).min().filter(|_| !self.room.is_repairing())
