@@ -14,7 +14,8 @@ const metric = (name, options, body) => scenario(name, { exports: true, ...optio
 
 metric('operations, errors, events, locks and conflicts are counted exactly, over all instances', { gateways: 2, states: 2 }, async ({ system, room, otlp }) => {
   const clients = await system.connectMany(4);
-  for (const client of clients) await client.join(room, `user-${client.connId}`, { secret: SECRET });
+  // Each user has two tabs, both at one gateway.
+  for (const [index, client] of clients.entries()) await client.join(room, `user-${index % 2}`, { secret: SECRET });
   for (const client of clients) {
     await client.beat();
     await client.patch({ status: SECRET });
@@ -34,6 +35,7 @@ metric('operations, errors, events, locks and conflicts are counted exactly, ove
   assert.equal(refused.code, 'INVALID_PAYLOAD');
 
   await otlp.adds('presence.connections.active', {}, 4);
+  await otlp.adds('presence.users.active', {}, 2);
   await otlp.adds('presence.operation.total', { operation: 'join' }, 4);
   await otlp.adds('presence.operation.total', { operation: 'heartbeat' }, 8);
   await otlp.adds('presence.heartbeat.latency', {}, 8);
@@ -53,6 +55,7 @@ metric('operations, errors, events, locks and conflicts are counted exactly, ove
   clients.forEach((client) => client.close());
   await otlp.adds('presence.event.total', { event_type: 'leave' }, 4);
   await otlp.adds('presence.connections.active', {}, 0);
+  await otlp.adds('presence.users.active', {}, 0);
   await otlp.adds('lock.held', {}, 0);
   await otlp.adds('presence.connection.duration', { transport: 'websocket' }, 4);
 

@@ -90,6 +90,7 @@ pub async fn run(config: Config, context: Context, shutdown: Shutdown) -> Result
     let auth = Auth::start(config.auth, &bus, &tasks);
     pending.start(&tasks);
     reassert.start(relay.own(), &tasks);
+    relay.register_metrics();
     relay.start(&tasks);
     liveness.start(&tasks);
 

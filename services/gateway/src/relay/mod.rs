@@ -24,7 +24,10 @@ use std::{sync::Arc, thread, time::Instant};
 use rollcall_bus::Bus;
 use rollcall_protocol::{ConnId, Fault, Partition, RoomId};
 use rollcall_service::Tasks;
-use rollcall_telemetry::LogLimit;
+use rollcall_telemetry::{
+    LogLimit,
+    metrics::{self, Reading},
+};
 use tracing::Span;
 
 use self::{
@@ -72,6 +75,12 @@ impl Relay {
     /// The members of this gateway, for restores and audits. Lives as long as the relay.
     pub(crate) fn own(&self) -> &Arc<Own> {
         &self.own
+    }
+
+    /// Registers the metric of users.
+    pub(crate) fn register_metrics(self: &Arc<Self>) {
+        let registry = Arc::clone(&self.registry);
+        metrics::observe(Reading::UsersActive, move || Some(registry.users() as f64));
     }
 
     /// Starts the workers that deliver events, repair rooms, and unsubscribe idle rooms.

@@ -2,7 +2,8 @@
 //! clients that leave often come back.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -148,6 +149,15 @@ impl Registry {
     /// The open rooms of a partition.
     pub(super) fn rooms_of(&self, partition: Partition) -> Vec<Arc<RoomHandle>> {
         self.rooms(partition).open.lock().values().cloned().collect()
+    }
+
+    /// How many different users the members here are. Looks at each of them: for metrics, every ten seconds.
+    pub(super) fn users(&self) -> usize {
+        let (hashes, mut users) = (RandomState::new(), HashSet::new());
+        for room in Partition::all().flat_map(|partition| self.rooms_of(partition)) {
+            users.extend(room.lock().users().map(|user| hashes.hash_one(user)));
+        }
+        users.len()
     }
 
     /// Whether there ever was a room in a partition.

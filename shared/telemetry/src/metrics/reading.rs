@@ -7,6 +7,8 @@ use opentelemetry::{KeyValue, metrics::Meter};
 pub enum Reading {
     /// Sockets of this gateway.
     ConnectionsActive,
+    /// Different users in rooms.
+    UsersActive,
     /// The share of a limit of this gateway that is used: `sessions`, `handshakes` or `connections`.
     LimitUsed(&'static str),
     /// Rooms in the partitions of this reaper; the sum over all reapers is all rooms.
@@ -71,6 +73,9 @@ impl Reading {
         use Kind::{Counter, Gauge};
         match self {
             Reading::ConnectionsActive => (Gauge, "presence.connections.active", "{connection}", "Sockets connected."),
+            Reading::UsersActive => {
+                (Gauge, "presence.users.active", "{user}", "Different users in rooms, through this gateway.")
+            }
             Reading::LimitUsed(_) => (Gauge, "presence.limit.used", "", "The share of a limit that is used."),
             Reading::RoomsActive => (Gauge, "presence.rooms.active", "{room}", "Rooms that have members or locks."),
             Reading::LocksHeld => (Gauge, "lock.held", "{lock}", "Locks that sockets of this gateway hold."),

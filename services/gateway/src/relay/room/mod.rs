@@ -30,7 +30,7 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use rollcall_protocol::{
-    ChannelType, ConnId, LockId, Position, RoomId,
+    ChannelType, ConnId, LockId, Position, RoomId, UserId,
     command::{Catchup, lock::Held, metadata::TypedRecord},
     event::{lock::LockEvent, metadata::MetadataEvent},
 };
@@ -141,6 +141,11 @@ impl<S: Sink> Room<S> {
     /// The members here.
     pub(super) fn members(&self) -> impl Iterator<Item = &S> {
         self.subscribers.values().map(|subscriber| &subscriber.sink)
+    }
+
+    /// The users of the members here.
+    pub(super) fn users(&self) -> impl Iterator<Item = &UserId> {
+        self.subscribers.keys().filter_map(|conn| Some(&self.roster.get(conn.as_str())?.user))
     }
 
     /// A member here.
