@@ -101,8 +101,10 @@ gateway('a WebSocket of another version is 426, which says the right one', {}, a
   const upgrade = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==' };
   for (const version of [{ 'sec-websocket-version': '7' }, {}]) {
     const { status, headers } = await RawConnection.ask(service, { path: WEBSOCKET, headers: { ...upgrade, ...version } });
-    assert.deepEqual([status, headers['sec-websocket-version']], [426, '13']);
+    assert.deepEqual([status, headers['sec-websocket-version'], headers.upgrade], [426, '13', 'websocket']);
   }
+  // An offer that is not taken up is no error (RFC 9110, 7.8).
+  assert.equal((await RawConnection.ask(service, { path: POLLING, headers: { connection: 'Upgrade, close', upgrade: 'h2c' } })).status, 200);
   assert.equal((await websocket(service)).readyState, WebSocket.OPEN);
 });
 

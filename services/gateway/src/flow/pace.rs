@@ -41,8 +41,8 @@ const STEP: f64 = 2e6;
 const BLIND_STEP: f64 = STEP / 10.0;
 /// A write of 60 KB takes Redis 1.1 ms, four times what a gateway takes to answer with as much.
 const WRITE: usize = 4;
-/// What may be owed for events, as the time in which it goes: twenty pieces of large work a second are done however much is delivered.
-const MOST_OWED: Duration = Duration::from_millis(50);
+/// Of the rate, what events may take between two pieces of large work, which so wait at most this much longer however much is delivered.
+const MOST_FOR_EVENTS: Duration = Duration::from_millis(50);
 /// A byte of an event that is sent to a member takes a quarter of what a byte of an answer takes: it is encoded once for all.
 const DELIVERY: usize = 4;
 /// Nothing waits in the line for longer.
@@ -72,6 +72,8 @@ pub(crate) struct Pace {
 struct Bucket {
     per_s: f64,
     bytes: f64,
+    /// What events took since large work last went.
+    for_events: f64,
     used_at: Instant,
 }
 
@@ -96,10 +98,12 @@ impl Bucket {
         self.bytes = (self.bytes + self.per_s * time.as_secs_f64()).min(full);
     }
 
-    fn owe(&mut self, bytes: usize, now: Instant) {
+    /// Takes what events take, up to a bound until large work goes again.
+    fn take_for_events(&mut self, bytes: usize, now: Instant) {
         self.used_at = now;
-        let most = self.bytes.min(-self.per_s * MOST_OWED.as_secs_f64());
-        self.bytes = (self.bytes - bytes as f64).max(most);
+        let left = (self.per_s * MOST_FOR_EVENTS.as_secs_f64() - self.for_events).max(0.0);
+        let taken = left.min(bytes as f64);
+        (self.bytes, self.for_events) = (self.bytes - taken, self.for_events + taken);
     }
 
     /// Whether the first in the line may go.
@@ -107,7 +111,7 @@ impl Bucket {
         self.used_at = now;
         let may_go = self.bytes > 0.0;
         if may_go {
-            self.bytes -= bytes as f64;
+            (self.bytes, self.for_events) = (self.bytes - bytes as f64, 0.0);
         }
         may_go
     }
@@ -133,7 +137,7 @@ impl Drop for InLine<'_> {
 
 impl Pace {
     pub(super) fn new() -> Self {
-        let bucket = Bucket { per_s: f64::from(MOST) / 4.0, bytes: 1.0, used_at: Instant::now() };
+        let bucket = Bucket { per_s: f64::from(MOST) / 4.0, bytes: 1.0, for_events: 0.0, used_at: Instant::now() };
         Self {
             turn: AsyncMutex::default(),
             bucket: Mutex::new(bucket),
@@ -215,11 +219,11 @@ impl Pace {
         }
     }
 
-    /// An event of so many bytes was sent to so many members. Of what that took, no more than [`MOST_OWED`] is owed: who writes
-    /// such events waits, and it may be at another gateway.
+    /// An event of so many bytes was sent to so many members: large work here waits for it a little, as it may be what writes such
+    /// events. They may also be written at another gateway.
     pub(crate) fn delivered(&self, bytes: usize, members: usize) {
         if bytes >= LARGE && members > 0 {
-            self.bucket.lock().owe(bytes.saturating_mul(members) / DELIVERY, Instant::now());
+            self.bucket.lock().take_for_events(bytes.saturating_mul(members) / DELIVERY, Instant::now());
             self.wanted.notify_one();
         }
     }

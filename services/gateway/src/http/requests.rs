@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{extract::Request, middleware::Next, response::Response};
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use rollcall_telemetry::metrics::Refusal;
 use tokio::time::timeout;
 
@@ -19,6 +19,7 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// The version of WebSockets (RFC 6455, 4.4). socketioxide accepts any.
 const WEBSOCKET_VERSION: HeaderValue = HeaderValue::from_static("13");
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// Refuses a long URI and a WebSocket of another version, and gives up a request whose body comes too slowly.
 pub(super) async fn limit(request: Request, next: Next) -> Response {
@@ -31,12 +32,11 @@ pub(super) async fn limit(request: Request, next: Next) -> Response {
             address(&request),
         );
     }
-    if request.headers().contains_key(header::UPGRADE)
-        && request.headers().get(header::SEC_WEBSOCKET_VERSION) != Some(&WEBSOCKET_VERSION)
-    {
+    if is_socket_io(uri) && has_other_version(request.headers()) {
         let why = "the version of WebSockets is 13";
         let mut response = refuse(Refusal::RequestHead, StatusCode::UPGRADE_REQUIRED, why, address(&request));
         response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION);
+        response.headers_mut().insert(header::UPGRADE, WEBSOCKET);
         return response;
     }
     // A GET waits for events as long as it has to, and its body is not read.
@@ -51,4 +51,10 @@ pub(super) async fn limit(request: Request, next: Next) -> Response {
             refuse(Refusal::RequestBody, StatusCode::REQUEST_TIMEOUT, why, client)
         }
     }
+}
+
+/// Whether the headers ask for a WebSocket, and not of version 13.
+fn has_other_version(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()))
+        && headers.get(header::SEC_WEBSOCKET_VERSION) != Some(&WEBSOCKET_VERSION)
 }

@@ -17,7 +17,10 @@ use rollcall_protocol::{
     command::{Command, Outcome, SnapshotQuery},
 };
 use rollcall_telemetry::propagation::TraceContext;
-use tokio::{task::yield_now, time::Instant};
+use tokio::{
+    task::yield_now,
+    time::{Instant, timeout},
+};
 
 use super::{
     member::Member,
@@ -33,6 +36,10 @@ use crate::{
 
 /// The pause before another snapshot if events went missing while one was fetched, so that no room keeps a worker busy.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// Members of a large room wait in the line of large work for no longer.
+const LARGE_WITHIN: Duration = Duration::from_secs(2);
+/// Large work waits for no more of what a room's members were sent: while a room recovers they are sent everything in one go.
+const MOST_CHARGED: usize = 16 * 1024 * 1024;
 /// Members that are disconnected before other tasks have a turn.
 const DISCONNECTED_AT_ONCE: usize = 64;
 
@@ -152,8 +159,8 @@ impl Dirty {
     pub(super) async fn look_at_large(&self) {
         loop {
             let work = self.large.next().await;
-            // What it takes is charged once it is known.
-            self.backlog.pace.turn(0).await;
+            // What it takes is charged once it is known. However long the line is, the room is not forgotten.
+            let _ = timeout(LARGE_WITHIN, self.backlog.pace.turn(0)).await;
             self.carry_out(work).await;
             yield_now().await;
         }
@@ -195,7 +202,7 @@ impl Dirty {
                 return;
             }
             match snapshot {
-                None => state.bring_up_to_date(&room.id, self.bus.seen_ms()),
+                None => state.bring_up_to_date(&room.id, self.bus.seen_ms(), Instant::now().into_std()),
                 Some(snapshot) => {
                     let truce = self.bus.truce().map(|truce| truce.left).unwrap_or_default();
                     let calm_ms = self.bus.calm_ms(room.id.partition());
@@ -260,7 +267,7 @@ impl Dirty {
 
     fn schedule_behind(&self, room: &Arc<RoomHandle>, behind: Behind<Arc<dyn Member>>) {
         if is_large(room) {
-            self.backlog.pace.charge(behind.sent);
+            self.backlog.pace.charge(behind.sent.min(MOST_CHARGED));
         }
         behind.late.into_iter().for_each(|member| member.too_slow("it stayed behind the room's events"));
         if let Some(next) = behind.next

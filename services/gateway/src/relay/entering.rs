@@ -15,9 +15,10 @@ use super::{
     registry::{Registry, RoomHandle},
     room::Join,
 };
+use crate::flow::large::is_paced;
 
-/// Smaller answers are bounded by the process' budget alone.
-const HUGE: usize = 1024 * 1024;
+/// If the answer is expected to become as large, few joins are carried out at once although the answers are small yet.
+const EXPECTED_HUGE: usize = 4 * 1024 * 1024;
 
 /// A join under way. The room is subscribed, and its events are kept for the new member.
 pub(crate) struct Entering {
@@ -58,13 +59,14 @@ impl Entering {
     }
 
     fn may_be_huge(&self) -> bool {
-        self.answer_bytes() == 0 || self.expected_bytes() >= HUGE
+        let answer = self.answer_bytes();
+        answer == 0 || is_paced(answer) || answer.saturating_add(self.joining_bytes()) >= EXPECTED_HUGE
     }
 
-    /// How large the answer may become: hundreds that join at once are in each other's answers. As if all brought as much as this one.
-    pub(crate) fn expected_bytes(&self) -> usize {
-        let joining = self.room.entering.load(Ordering::Relaxed);
-        self.answer_bytes().saturating_add(joining.saturating_mul(self.member_bytes))
+    /// What the joins under way will add to the answers, if all bring as much as this one: hundreds that join at once are in each
+    /// other's answers.
+    fn joining_bytes(&self) -> usize {
+        self.room.entering.load(Ordering::Relaxed).saturating_mul(self.member_bytes)
     }
 
     /// The size of the latest answer to a join of the room here; 0 if there was none.

@@ -1,6 +1,6 @@
 //! The catch-up of members that had no room for an event: the roster brings them up to date, which costs Redis and the other
-//! members nothing. Each pass tries everyone who is behind, and takes as many turns as it needs: what is sent in a turn is bounded,
-//! so that neither the room nor the process waits while a thousand members are sent megabytes each.
+//! members nothing. A pass tries each member that is behind once, and takes as many turns as it needs: what is sent in a turn is
+//! bounded, so that neither the room nor the process waits while a thousand members are sent megabytes each.
 
 use std::{
     cell::Cell,
@@ -18,11 +18,11 @@ use super::{
 /// When a member that fell behind is tried first, and again while it reads: its queue takes 512 events at a time, so the leaves of
 /// 10,000 members that left together are sent within 1 s. With [`RETRY_AFTER`] it would be 5 s.
 pub(in crate::relay) const READS_ON_AFTER: Duration = Duration::from_millis(25);
-/// A turn ends with the message that makes it so many bytes: what one member of the largest room is sent. Of a room of 1,000 with small
-/// states that are the syncs of forty.
+/// A turn ends with the message that makes it so many bytes. One member of the largest room is sent as much; in a room of 1,000 members
+/// with small states it is what forty are sent.
 const TURN_BYTES: usize = 8 * 1024 * 1024;
 
-/// Members that have no room in their queues for what they missed, or had no turn yet.
+/// Members that have no room in their queues for what they missed, or were not tried yet.
 pub(in crate::relay) struct Behind<S> {
     /// When to go on.
     pub(in crate::relay) next: Option<Instant>,
@@ -61,18 +61,21 @@ impl Turn {
 /// The pass under way.
 pub(super) struct Pass {
     turn_bytes: usize,
-    /// When it began: who is behind since then was not tried.
+    /// When it began. Members that fell behind since then are not in it.
     began: Option<Instant>,
-    /// Who is still to be tried.
+    /// The members that are still to be tried.
     rest: Vec<ConnId>,
-    /// What the latest turns say of the next one.
-    after: Duration,
+    /// Whether a member took a part of what it lacks and has no room for more.
+    reads_on: bool,
+    /// Whether the latest turn was over before everything was sent.
+    is_cut: bool,
+    /// What was sent since this was last asked.
     sent: usize,
 }
 
 impl Default for Pass {
     fn default() -> Self {
-        Self { turn_bytes: TURN_BYTES, began: None, rest: Vec::new(), after: RETRY_AFTER, sent: 0 }
+        Self { turn_bytes: TURN_BYTES, began: None, rest: Vec::new(), reads_on: false, is_cut: false, sent: 0 }
     }
 }
 
@@ -81,22 +84,28 @@ impl Pass {
         Turn { most: self.turn_bytes, sent: Cell::new(0) }
     }
 
-    /// Everyone is tried.
-    pub(super) fn begin(&mut self, rest: Vec<ConnId>) {
-        (self.began, self.rest) = (Some(Instant::now()), rest);
+    /// Begins with all members that are behind, of which `rest` are still to be tried.
+    pub(super) fn begin(&mut self, rest: Vec<ConnId>, now: Instant) {
+        (self.began, self.rest, self.reads_on) = (Some(now), rest, false);
     }
 
-    /// If the turn is over, the next one comes at once, after others had theirs.
-    pub(super) fn had(&mut self, turn: &Turn) {
+    pub(super) fn record(&mut self, turn: &Turn) {
         self.sent += turn.sent.get();
-        if turn.is_over() {
-            self.after = Duration::ZERO;
+        self.is_cut = turn.is_over();
+    }
+
+    /// When the next turn, or the next pass, begins.
+    fn next_after(&self) -> Duration {
+        match (self.is_cut || !self.rest.is_empty(), self.reads_on) {
+            (true, _) => Duration::ZERO,
+            (false, true) => READS_ON_AFTER,
+            (false, false) => RETRY_AFTER,
         }
     }
 
-    /// No one is left to be tried.
+    /// There is none: not all members that are behind were tried.
     pub(super) fn forget(&mut self) {
-        self.rest = Vec::new();
+        (self.began, self.rest, self.is_cut) = (None, Vec::new(), false);
     }
 
     #[cfg(test)]
@@ -126,12 +135,12 @@ impl<S: Sink> Room<S> {
 
     /// Takes a turn of bringing members that are behind up to date from the roster, which is what Redis had at `seen_ms`; not members
     /// that joined since and may be ahead.
-    pub(in crate::relay) fn bring_up_to_date(&mut self, id: &RoomId, seen_ms: u64) {
-        let Some(at) = self.certain_position() else { return };
+    pub(in crate::relay) fn bring_up_to_date(&mut self, id: &RoomId, seen_ms: u64, now: Instant) {
+        let Some(at) = self.certain_position() else { return self.pass.forget() };
         if self.pass.rest.is_empty() {
             let behind = self.subscribers.iter().filter(|(_, one)| one.is_behind());
             let behind = behind.map(|(conn, _)| conn.clone()).collect();
-            self.pass.begin(behind);
+            self.pass.begin(behind, now);
         }
         let mut rest = std::mem::take(&mut self.pass.rest);
         let (none, turn) = (HashSet::new(), self.pass.turn());
@@ -146,13 +155,13 @@ impl<S: Sink> Room<S> {
             let Some(one) = self.subscribers.get_mut(&conn) else { continue };
             let reads_on = one.bring_up_to_date(&resync, false);
             if turn.is_over() && one.is_behind() {
-                rest.push(conn);
-            } else if reads_on {
-                self.pass.after = READS_ON_AFTER.min(self.pass.after);
+                // It had no chance to take the rest: the next pass, which begins at once, goes on with it.
+                one.behind_since = Some(now);
             }
+            self.pass.reads_on |= reads_on;
         }
         self.pass.rest = rest;
-        self.pass.had(&turn);
+        self.pass.record(&turn);
     }
 
     /// Takes a turn of bringing members that are behind up to date, as of `seen_ms`. If the roster does not suffice, a snapshot is
@@ -161,7 +170,7 @@ impl<S: Sink> Room<S> {
         if self.is_repairing() {
             return Behind { next: None, late: Vec::new(), sent: 0 };
         }
-        self.bring_up_to_date(id, seen_ms);
+        self.bring_up_to_date(id, seen_ms, now);
         if self.pass.rest.is_empty() {
             let at = self.certain_position();
             let is_stuck = |conn: &ConnId, one: &Subscriber<S>| {
@@ -172,16 +181,15 @@ impl<S: Sink> Room<S> {
         self.take_behind(now)
     }
 
-    /// Who is behind after a turn.
+    /// The members that are behind after a turn. At the end of a pass those are late that had taken nothing for 10 s when it began.
     pub(super) fn take_behind(&mut self, now: Instant) -> Behind<S> {
-        let Pass { began, rest, after, sent, .. } = &mut self.pass;
-        let (after, sent) = (std::mem::replace(after, RETRY_AFTER), std::mem::take(sent));
-        let had_all_a_turn = rest.is_empty() && !after.is_zero();
+        let (after, sent) = (self.pass.next_after(), std::mem::take(&mut self.pass.sent));
+        let tried = self.pass.began.filter(|_| self.pass.rest.is_empty());
         let is_late = |one: &Subscriber<S>| {
-            one.behind_since.is_some_and(|since| *began >= Some(since) && now.duration_since(since) > BEHIND_LIMIT)
+            let behind_for = tried.zip(one.behind_since).map(|(began, since)| began.saturating_duration_since(since));
+            behind_for.is_some_and(|time| time > BEHIND_LIMIT)
         };
-        let late = self.subscribers.extract_if(|_, one| had_all_a_turn && is_late(one));
-        let late = late.map(|(_, one)| one.sink).collect();
+        let late = self.subscribers.extract_if(|_, one| is_late(one)).map(|(_, one)| one.sink).collect();
         Behind { next: self.subscribers.values().any(Subscriber::is_behind).then(|| now + after), late, sent }
     }
 }

@@ -87,9 +87,9 @@ impl<S: Sink> Room<S> {
             self.joins.forget();
         }
         let before = Shown::between(&before, &self.roster);
-        // While the room recovers only a snapshot brings members up to date, so all of them are sent it now.
-        let turn = if keeps { Turn::endless() } else { self.pass.turn() };
-        self.pass.begin(Vec::new());
+        // Only a snapshot brings members up to date while the room recovers, and those of another history, so all are sent it now.
+        let is_forked = self.subscribers.values().any(|one| one.forked);
+        let turn = if keeps || is_forked { Turn::endless() } else { self.pass.turn() };
         let resync = Resync {
             everyone: step.missed() || is_over || !before.is_empty(),
             before,
@@ -99,7 +99,12 @@ impl<S: Sink> Room<S> {
             let is_later = step.is_later(subscriber);
             subscriber.bring_up_to_date(&resync, is_later);
         }
-        self.pass.had(&turn);
+        if turn.is_over() {
+            self.pass.forget();
+        } else {
+            self.pass.begin(Vec::new(), asked_at);
+        }
+        self.pass.record(&turn);
         self.subscribers.keys().for_each(|conn| self.repeat_record(conn));
         let is_lost = |conn: &str| held_back.contains(conn) || self.roster.get(conn).is_none();
         let lost = self.subscribers.iter().filter(|(conn, _)| is_lost(conn.as_str()));

@@ -69,7 +69,7 @@ pub(in crate::socket) async fn join(
     };
     let backlog = client.outlet.flow().backlog();
     let wait = async {
-        backlog.turn_to_answer_join(entering.expected_bytes()).await;
+        backlog.turn_to_answer_join(entering.answer_bytes()).await;
         (entering.turn().await, backlog.reserve(entering.answer_bytes()).await)
     };
     let Ok((_turn, room_to_answer)) = timeout(ROOM_WITHIN, wait).await else {

@@ -66,7 +66,7 @@ impl World {
             let recovery = RECOVERY.max(self.truce_until.saturating_duration_since(self.now));
             self.room.reconcile(&self.id, &snapshot, asked_at, recovery, self.calm_ms());
         } else {
-            self.room.bring_up_to_date(&self.id, 0);
+            self.room.bring_up_to_date(&self.id, 0, self.now);
         }
         self.clients.values().for_each(|client| client.told().protected.clear());
         if let Repaired::Done { recovers_until, behind } = self.room.go_on(&self.id, heard, self.now) {
