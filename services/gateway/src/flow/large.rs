@@ -16,7 +16,7 @@ use super::backlog::Backlog;
 
 /// Smaller ones do not wait.
 pub(super) const LARGE: usize = 64 * 1024;
-/// From this size on they go at the pace of large work. In a room of a thousand members the answers are smaller.
+/// From this size on they go at the pace of large work. In a room of a thousand members with small states they are smaller.
 const PACED: usize = 1024 * 1024;
 /// What an answer takes while it is built: presence-state's reply, as text and read; the answer; the packet; the write buffer.
 const COPIES: usize = 4;
