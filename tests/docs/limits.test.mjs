@@ -75,7 +75,7 @@ const LIMITS = {
     COPIES: ['answers of joins', (value) => `${value} times their bytes`],
   },
   [gateway('relay/entering')]: {
-    HUGE: ['answers of joins', size],
+    EXPECTED_HUGE: ['answers of joins', (value) => `will make them ${size(value)}`],
   },
   [gateway('socket/verbs/join')]: {
     ROOM_WITHIN: ['answers of joins', (value) => `after ${seconds(value)}`],
