@@ -8,7 +8,7 @@ use rollcall_telemetry::metrics::Refusal;
 use tokio::time::timeout;
 
 use super::{
-    gate::is_socket_io,
+    gate::{is_socket_io, is_websocket},
     refusals::{address, refuse},
 };
 
@@ -32,7 +32,7 @@ pub(super) async fn limit(request: Request, next: Next) -> Response {
             address(&request),
         );
     }
-    if is_socket_io(uri) && has_other_version(request.headers()) {
+    if is_socket_io(uri) && is_websocket(uri) && has_other_version(request.headers()) {
         let why = "the version of WebSockets is 13";
         let mut response = refuse(Refusal::RequestHead, StatusCode::UPGRADE_REQUIRED, why, address(&request));
         response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION);
