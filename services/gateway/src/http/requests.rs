@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use hyper::upgrade::OnUpgrade;
 use rollcall_telemetry::metrics::Refusal;
 use tokio::time::timeout;
 
@@ -22,7 +23,11 @@ const WEBSOCKET_VERSION: HeaderValue = HeaderValue::from_static("13");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// Refuses a long URI and a WebSocket of another version, and gives up a request whose body comes too slowly.
-pub(super) async fn limit(request: Request, next: Next) -> Response {
+pub(super) async fn limit(mut request: Request, next: Next) -> Response {
+    if !is_websocket(request.uri()) {
+        // The offer of another protocol. A long-polling session would keep it, and with it the connection of its handshake.
+        request.extensions_mut().remove::<OnUpgrade>();
+    }
     let uri = request.uri();
     if uri.path_and_query().map_or(0, |uri| uri.as_str().len()) > URI_BYTES {
         return refuse(
