@@ -140,7 +140,7 @@ gateway_modules='backoff count due_queue flow liveness translate auth http confi
 http_modules='address frames traffic connections connection flows linger timed refusals gate path asset bundle playground requests origins proxies affinity transports slot sessions slim overflow server'
 relay_modules='tries room member inbox registry dirty delivery dispatch entering lock_subscription own'
 auth_modules='pattern rights strict rejection algorithm key jwk pem fetch jwks file store header claims permit outsiders config verifier access sessions tokens'
-room_modules='position roster shown sink publication resync subscriber channels lock_board backlog joins recovery events admission repair reconcile'
+room_modules='position roster shown sink publication turn resync subscriber channels lock_board backlog joins recovery events admission catch_up repair reconcile'
 socket_modules='task pending_acks outlet ack held op session client verbs member worker disconnect events'
 
 # check_modules FOLDER ORDER: what a module of a crate names by `crate::`, or by as many `super::`, is itself or stands before

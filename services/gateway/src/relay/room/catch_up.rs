@@ -3,7 +3,6 @@
 //! bounded, so that neither the room nor the process waits while a thousand members are sent megabytes each.
 
 use std::{
-    cell::Cell,
     collections::HashSet,
     time::{Duration, Instant},
 };
@@ -12,7 +11,7 @@ use rollcall_protocol::{ConnId, Position, RoomId};
 
 use super::{
     BEHIND_LIMIT, RETRY_AFTER, Room, position::may_follow, resync::Resync, roster::Known, sink::Sink,
-    subscriber::Subscriber,
+    subscriber::Subscriber, turn::Turn,
 };
 
 /// When a member that fell behind is tried first, and again while it reads: its queue takes 512 events at a time, so the leaves of
@@ -30,32 +29,6 @@ pub(in crate::relay) struct Behind<S> {
     pub(in crate::relay) late: Vec<S>,
     /// The bytes that members were sent.
     pub(in crate::relay) sent: usize,
-}
-
-/// What may be sent in a turn, and what was.
-pub(super) struct Turn {
-    most: usize,
-    sent: Cell<usize>,
-}
-
-impl Turn {
-    /// Has no end: for what cannot be divided.
-    pub(super) fn endless() -> Self {
-        Self { most: usize::MAX, sent: Cell::new(0) }
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.sent.get() >= self.most
-    }
-
-    /// Sends a message of so many bytes with `send`, unless the turn is over; returns whether it was sent.
-    pub(super) fn send(&self, bytes: usize, send: impl FnOnce() -> bool) -> bool {
-        let sent = !self.is_over() && send();
-        if sent {
-            self.sent.set(self.sent.get().saturating_add(bytes));
-        }
-        sent
-    }
 }
 
 /// The pass under way.
@@ -81,7 +54,7 @@ impl Default for Pass {
 
 impl Pass {
     pub(super) fn turn(&self) -> Turn {
-        Turn { most: self.turn_bytes, sent: Cell::new(0) }
+        Turn::of(self.turn_bytes)
     }
 
     /// Begins with all members that are behind, of which `rest` are still to be tried.
@@ -90,7 +63,7 @@ impl Pass {
     }
 
     pub(super) fn record(&mut self, turn: &Turn) {
-        self.sent += turn.sent.get();
+        self.sent += turn.sent();
         self.is_cut = turn.is_over();
     }
 

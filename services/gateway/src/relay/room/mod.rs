@@ -2,10 +2,10 @@
 //! order or not at all; an event after a gap waits for a repair. No I/O except sends to members' queues, no clock, no tasks.
 //!
 //! Each of these modules uses only earlier ones: `position`, `roster`, `shown` (what a member was sent), `publication` (an encoded
-//! event), `resync` (what a snapshot changes for a member), `subscriber`, `channels` and `lock_board` (metadata and locks of the
-//! room's name), `backlog` and `joins` (events that wait, and those kept for joins under way), `recovery`. The room itself:
-//! `events` applies events, `admission` adds and removes members, `catch_up` brings those up to date that are behind, `repair` runs
-//! repairs, `reconcile` applies a snapshot.
+//! event), `turn` (how much is sent at a time), `resync` (what a snapshot changes for a member), `subscriber`, `channels` and
+//! `lock_board` (metadata and locks of the room's name), `backlog` and `joins` (events that wait, and those kept for joins under way),
+//! `recovery`. The room itself: `events` applies events, `admission` adds and removes members, `catch_up` brings those up to date that
+//! are behind, `repair` runs repairs, `reconcile` applies a snapshot.
 
 mod admission;
 mod backlog;
@@ -26,6 +26,7 @@ mod sink;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::time::{Duration, Instant};
 

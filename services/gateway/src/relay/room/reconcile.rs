@@ -10,13 +10,13 @@ use rollcall_protocol::{ConnId, Position, RoomId, command::Snapshot};
 
 use super::{
     Room,
-    catch_up::Turn,
     position::{contradict, may_follow},
     resync::Resync,
     roster::{Known, Roster},
     shown::Shown,
     sink::Sink,
     subscriber::Subscriber,
+    turn::Turn,
 };
 
 /// The positions of a snapshot and of the room before it.

@@ -11,10 +11,10 @@ use rollcall_protocol::{
 use serde_json::value::RawValue;
 
 use super::{
-    catch_up::Turn,
     publication::Publication,
     roster::{Known, Roster},
     shown::Shown,
+    turn::Turn,
 };
 
 /// A resync of a room's members. What most members are sent alike is encoded once.
