@@ -1,6 +1,6 @@
-//! Rooms in which something may be missing: one queue of repairs, a few workers. A repair fetches a snapshot and brings the
+//! Rooms in which something may be missing: queues of repairs, a few workers for each. A repair fetches a snapshot and brings the
 //! members here up to date. A sync does the same for channels and locks, page by page. A catch-up retries members whose queues
-//! were full.
+//! were full; in a room of megabytes it waits in the line of large work.
 //!
 //! What fails because Redis is away, or has too much to do, is tried until it succeeds, with back-off, as long as someone is in the
 //! room: their own requests are answered `UNAVAILABLE` or `OVERLOADED` meanwhile. A room that cannot be read is given up after a few
