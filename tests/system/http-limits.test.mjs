@@ -105,7 +105,9 @@ gateway('a WebSocket of another version is 426, which says the right one', {}, a
   }
   // An offer that is not taken up is no error (RFC 9110, 7.8): curl and Java offer HTTP/2.
   for (const upgrade of ['h2c', 'websocket']) {
+    const asked = Date.now();
     assert.equal((await RawConnection.ask(service, { path: POLLING, headers: { upgrade } })).status, 200, upgrade);
+    assert.ok(Date.now() - asked < 5000, 'the session does not keep the connection of its handshake, for its 10 s');
   }
   assert.equal((await RawConnection.ask(service, { path: '/healthz', headers: { upgrade: 'h2c' } })).status, 200);
   assert.equal((await websocket(service)).readyState, WebSocket.OPEN);
