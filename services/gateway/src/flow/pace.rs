@@ -20,6 +20,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use super::writes::{Writes, Writing};
 use crate::count::Count;
 
 /// Smaller work does not wait.
@@ -36,6 +37,9 @@ const SLOW: Duration = Duration::from_millis(30);
 /// The rates, in bytes per second. The least keeps large work going on a machine that is late whatever this process does.
 const LEAST: u32 = 16_000_000;
 const MOST: u32 = 512_000_000;
+/// The rate to begin with, and the most after a time without large work, which tells nothing of what can be borne now (as RFC 2861 has
+/// it for TCP).
+const FIRST: u32 = MOST / 4;
 /// What a tick in time adds: 200 MB a second in a second; a tenth if no small request was answered, which says little.
 const STEP: f64 = 2e6;
 const BLIND_STEP: f64 = STEP / 10.0;
@@ -65,6 +69,7 @@ pub(crate) struct Pace {
     quickest_ns: AtomicU64,
     waiting: Count,
     in_line: AtomicUsize,
+    writes: Writes,
 }
 
 /// What may go now. Bytes may be owed: one piece of work is never divided.
@@ -87,6 +92,10 @@ enum Look {
 }
 
 impl Bucket {
+    fn begin(&mut self) {
+        self.per_s = self.per_s.min(FIRST.into());
+    }
+
     fn tick(&mut self, time: Duration, look: Look) {
         self.per_s = match look {
             Look::InTime => (self.per_s + STEP).min(MOST.into()),
@@ -137,7 +146,7 @@ impl Drop for InLine<'_> {
 
 impl Pace {
     pub(super) fn new() -> Self {
-        let bucket = Bucket { per_s: f64::from(MOST) / 4.0, bytes: 1.0, for_events: 0.0, used_at: Instant::now() };
+        let bucket = Bucket { per_s: FIRST.into(), bytes: 1.0, for_events: 0.0, used_at: Instant::now() };
         Self {
             turn: AsyncMutex::default(),
             bucket: Mutex::new(bucket),
@@ -147,6 +156,7 @@ impl Pace {
             quickest_ns: AtomicU64::new(u64::MAX),
             waiting: Count::default(),
             in_line: AtomicUsize::new(0),
+            writes: Writes::new(),
         }
     }
 
@@ -156,6 +166,7 @@ impl Pace {
             self.wanted.notified().await;
             self.slowest_ns.store(0, Ordering::Relaxed);
             self.quickest_ns.store(u64::MAX, Ordering::Relaxed);
+            self.bucket.lock().begin();
             let mut last = Instant::now();
             while last.duration_since(self.bucket.lock().used_at) < LINGER {
                 sleep(TICK).await;
@@ -228,6 +239,23 @@ impl Pace {
         }
     }
 
+    /// Waits until a write of so many bytes, which had its turn, may be under way; it is until the guard is dropped.
+    ///
+    /// # Errors
+    /// As [`wait_to_write`](Self::wait_to_write).
+    pub(crate) async fn begin_write(&self, bytes: usize) -> Result<Option<Writing>, Fault> {
+        if bytes < LARGE {
+            return Ok(None);
+        }
+        let _counted = self.waiting.one_more();
+        if let Some(_in_line) = InLine::enter(&self.in_line, bytes * WRITE)
+            && let Ok(writing) = timeout(WITHIN, self.writes.begin(bytes)).await
+        {
+            return Ok(writing);
+        }
+        Err(refused())
+    }
+
     async fn wait(&self, bytes: usize) -> Result<(), Fault> {
         let may_go = self.turn.try_lock().is_ok_and(|_turn| self.bucket.lock().take(bytes, Instant::now()));
         self.wanted.notify_one();
@@ -239,8 +267,7 @@ impl Pace {
         {
             return Ok(());
         }
-        metrics::refused(Refusal::LargeRequests);
-        Err(Fault::new(Code::Overloaded, "too many large requests are under way; try again later"))
+        Err(refused())
     }
 
     /// Waits for the turn of so many bytes, however long that takes.
@@ -257,4 +284,9 @@ impl Pace {
             ticked.await;
         }
     }
+}
+
+fn refused() -> Fault {
+    metrics::refused(Refusal::LargeRequests);
+    Fault::new(Code::Overloaded, "too many large requests are under way; try again later")
 }

@@ -112,6 +112,40 @@ async fn large_work_waits_while_small_requests_are_late_and_small_work_never_doe
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_time_without_large_work_the_rate_is_no_higher_than_at_first() {
+    let (pace, looks) = looked_at();
+    pace.bucket.lock().per_s = MOST.into();
+    assert!(goes(&pace, LARGE).await);
+    sleep(2 * TICK).await;
+    assert!(pace.bucket.lock().per_s <= f64::from(FIRST) + 3.0 * STEP);
+    pace.bucket.lock().per_s = LEAST.into();
+    sleep(2 * LINGER).await;
+    assert!(goes(&pace, LARGE).await);
+    sleep(2 * TICK).await;
+    assert!(pace.bucket.lock().per_s < f64::from(FIRST), "what was too much is not forgotten");
+    looks.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_under_way_until_its_guard_is_dropped_and_those_that_wait_are_bounded_in_time_and_bytes() {
+    let pace = Pace::new();
+    assert!(pace.begin_write(LARGE - 1).await.unwrap().is_none());
+    let all = pace.begin_write(256 * 1024).await.unwrap();
+    assert!(pace.begin_write(LARGE - 1).await.unwrap().is_none(), "small writes never wait");
+    let asked = Instant::now();
+    assert!(pace.begin_write(LARGE).await.is_err());
+    assert!((WITHIN..WITHIN + TICK).contains(&asked.elapsed()));
+    let mut waits = std::pin::pin!(pace.begin_write(MOST_IN_LINE / WRITE));
+    assert!(timeout(Duration::ZERO, waits.as_mut()).await.is_err());
+    assert_eq!(pace.waiting(), 1);
+    let asked = Instant::now();
+    assert!(pace.begin_write(LARGE).await.is_err() && asked.elapsed().is_zero(), "too many bytes wait");
+    drop(all);
+    assert!(waits.await.unwrap().is_some(), "one that is larger than all goes alone");
+    assert_eq!((pace.waiting(), pace.in_line.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_made_without_waiting_is_waited_for() {
     let (pace, looks) = looked_at();
     pace.charge(LARGE - 1);

@@ -25,6 +25,17 @@ async fn a_client_is_not_read_while_it_waits_for_its_turn_and_waits_no_more_when
 }
 
 #[tokio::test]
+async fn a_client_is_not_read_while_its_write_waits_for_those_under_way() {
+    let (backlog, outlet) = outlet();
+    let others = backlog.pace.begin_write(1 << 20).await.unwrap();
+    let mut mine = std::pin::pin!(outlet.begin_write(LARGE));
+    assert!(timeout(FLUSH_EVERY, mine.as_mut()).await.is_err());
+    assert!(!outlet.flow.is_readable());
+    drop(others);
+    assert!(mine.await.unwrap().is_some() && outlet.flow.is_readable());
+}
+
+#[tokio::test]
 async fn a_client_that_owes_nothing_but_acknowledgements_is_closed_when_the_process_is_over_its_budget() {
     let (backlog, outlet) = outlet();
     outlet.keep(1, RawValue::from_string(format!("\"{}\"", "x".repeat(70_000))).unwrap());

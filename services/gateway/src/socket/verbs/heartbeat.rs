@@ -87,8 +87,10 @@ async fn beat(
         info: own.info.clone().filter(|_| merged.is_some()),
         state: merged.clone(),
     });
+    let writing = client.outlet.begin_write(merged.as_ref().map_or(0, |state| state.get().len())).await?;
     let asked = Instant::now();
     let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await;
+    drop(writing);
     if merged.as_ref().is_none_or(|state| state.get().len() < LARGE) {
         client.outlet.flow().backlog().pace.answered(asked.elapsed());
     }

@@ -76,6 +76,10 @@ pub(in crate::socket) async fn join(
         metrics::refused(Refusal::LargeRequests);
         return ack.reject(&Fault::new(Code::Overloaded, "too many answers as large as this room are under way"));
     };
+    let writing = match client.outlet.begin_write(state.get().len()).await {
+        Ok(writing) => writing,
+        Err(fault) => return ack.reject(&fault),
+    };
     if rejoins {
         entering.hold(&client.conn);
     }
@@ -88,6 +92,7 @@ pub(in crate::socket) async fn join(
     }
     let command = command(client, &own);
     let reply = client.gateway.bus.call(&command, TraceContext::of(ack.span())).await;
+    drop(writing);
     let (fault, was_written) = match reply.as_ref().map(|reply| (&*reply.outcome, reply.index)) {
         Ok((Outcome::Joined(joined), index)) => match joined.joins.get(index).map(|one| one.result) {
             Some(JoinResult::Member { epoch, op }) => {

@@ -21,7 +21,8 @@ use crate::{
 };
 
 pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, ask: MetadataAsk, ack: Ack) {
-    if let Err(fault) = client.outlet.turn_to_write(written(&ask)).await {
+    let bytes = written(&ask);
+    if let Err(fault) = client.outlet.turn_to_write(bytes).await {
         return ack.reject(&fault);
     }
     let is_get = matches!(ask, MetadataAsk::Get);
@@ -39,7 +40,13 @@ pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, as
     };
     let command = Command::Metadata(Metadata { channel: channel.clone(), act });
     let trace = TraceContext::of(ack.span());
-    match client.gateway.bus.call(&command, trace).await {
+    let writing = match client.outlet.begin_write(bytes).await {
+        Ok(writing) => writing,
+        Err(fault) => return ack.reject(&fault),
+    };
+    let reply = client.gateway.bus.call(&command, trace).await;
+    drop(writing);
+    match reply {
         Ok(reply) => match &*reply.outcome {
             Outcome::Record(record) => {
                 if !is_get {
