@@ -23,6 +23,7 @@ use crate::{
     command,
     open::Open,
     presence,
+    queue::Waits,
     store::{Caller, Store},
 };
 
@@ -44,6 +45,16 @@ impl Incoming {
     /// Whether its sender has given up.
     fn is_late(&self, now_ms: u64) -> bool {
         self.deadline_ms < now_ms
+    }
+}
+
+impl Waits for Incoming {
+    fn shares_call(&self, before: &Self) -> bool {
+        match (&before.command, &self.command) {
+            (Command::Join(_), Command::Join(_)) => shared_join(before).is_some() && shared_join(self).is_some(),
+            (Command::Metadata(_), Command::Metadata(_)) => true,
+            _ => false,
+        }
     }
 }
 

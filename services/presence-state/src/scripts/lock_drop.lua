@@ -7,6 +7,6 @@
 turn_to(1, ARGV[3])
 local op = tonumber(ARGV[6])
 remember(ARGV[5], op)
-drop(function(one) return one.conn == ARGV[5] and one.op <= op end, ARGV[4])
+drop_own(ARGV[5], op, ARGV[4])
 untie_leaving()
 return { 'done' }

@@ -7,7 +7,11 @@
 -- Returns {'held', fence, ms of its end, conn, user} | {'gone'}, followed by the same of the current holder, if any
 turn_to(1, ARGV[3])
 local traceparent, id, conn, op = ARGV[4], ARGV[5] .. '\n' .. ARGV[6], ARGV[7], tonumber(ARGV[8])
-thin(line(id), function(waiter) return waiter.conn == conn and waiter.op <= op end)
+local own = id .. '\n' .. conn .. '\n'
+local mine = find_in_line(id, function(member, place)
+  return string.sub(member, 1, #own) == own and waiter_of(member, place)
+end)
+if mine and mine.op <= op then stop_waiting(mine) end
 -- A request for it that arrives after this one is too late.
 remember(conn, op)
 local lock = current(id, traceparent)

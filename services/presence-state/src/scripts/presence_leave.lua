@@ -9,7 +9,7 @@ local record = count() > 0 and read(ARGV[4])
 if not record then
   -- It was evicted and acquired a lock afterwards.
   local op = tonumber(ARGV[5])
-  drop(function(one) return one.conn == ARGV[4] and one.op <= op end, ARGV[7])
+  drop_own(ARGV[4], op, ARGV[7])
   close(ARGV[7])
   return -1
 end

@@ -60,6 +60,9 @@ pub(super) struct Waiter {
     waited: bool,
 }
 
+/// The session left its room, or is gone.
+struct Left;
+
 impl Waiter {
     pub(super) fn new(
         client: &Arc<Client>,
@@ -116,7 +119,7 @@ impl Waiter {
                 continue;
             };
             match update {
-                Err(outcome) => return self.end(outcome),
+                Err(Left) => return self.end_unasked(),
                 Ok(LockUpdate::Granted(held)) => return self.end(Ok(Locked::Held(held))),
                 Ok(LockUpdate::Holder { expires_at_ms }) => ask_at = self.ask_again_at(expires_at_ms, ahead),
                 Ok(LockUpdate::None) => {}
@@ -140,9 +143,9 @@ impl Waiter {
         }
     }
 
-    /// The next update of the lock, or `Unsure` at `until`; an outcome if the session left its room. `None` if another request of
+    /// The next update of the lock, or `Unsure` at `until`; [`Left`] if the session left its room. `None` if another request of
     /// the client changed the deadline.
-    async fn next_update(&mut self, until: Instant) -> Option<Result<LockUpdate, Result<Locked, Fault>>> {
+    async fn next_update(&mut self, until: Instant) -> Option<Result<LockUpdate, Left>> {
         let changed = select! {
             changed = timeout_at(until, self.updates.changed()) => changed,
             _ = self.until.changed() => return None,
@@ -152,7 +155,7 @@ impl Waiter {
             // The sender was dropped: the socket left its room, or is gone.
             Ok(Err(_)) => match self.updates.borrow().clone() {
                 LockUpdate::Granted(held) => Ok(LockUpdate::Granted(held)),
-                _ => Err(Err(not_joined())),
+                _ => Err(Left),
             },
             Err(_) => Ok(LockUpdate::Unsure),
         })
@@ -173,17 +176,27 @@ impl Waiter {
         Lock::Withdraw(Withdraw { lock: lock.clone(), conn: conn.clone(), op: *op, keep })
     }
 
-    /// Ends the wait, and sends the same answer to every request that joined it.
-    fn end(&self, outcome: Result<Locked, Fault>) {
+    /// Ends the wait of a session that left its room: what ended the session's locks and waits there ended this one in Redis, too.
+    fn end_unasked(&self) {
+        reject_all(self.take_acks(false), &not_joined());
+    }
+
+    /// Ends the wait here; returns what is to be answered.
+    fn take_acks(&self, is_held: bool) -> Vec<Ack> {
         self.forget();
         let waited = self.began.elapsed();
         if self.waited {
-            rollcall_telemetry::metrics::lock_waited(matches!(outcome, Ok(Locked::Held(_))), waited);
+            rollcall_telemetry::metrics::lock_waited(is_held, waited);
         }
         self.span
             .record("lock.waited_ms", waited.as_millis() as i64)
             .record("lock.retries", i64::from(self.asked.saturating_sub(1)));
-        let acks = self.wait.take_acks();
+        self.wait.take_acks()
+    }
+
+    /// Ends the wait, and sends the same answer to every request that joined it.
+    fn end(&self, outcome: Result<Locked, Fault>) {
+        let acks = self.take_acks(matches!(outcome, Ok(Locked::Held(_))));
         match outcome {
             Ok(Locked::Held(held)) if self.may_hold() => {
                 self.span.record("lock.fence", held.fence as i64);
