@@ -2,7 +2,8 @@
 //! carried it out, as long as this process runs, because no one else evicts the members of a gateway that holds its lease.
 //!
 //! The queue is bounded and has a fixed number of workers. Commands that failed wait in a second lane with its own workers: if a
-//! Redis primary is down, each attempt costs up to 1.8 s, which must not delay commands for the other primaries.
+//! Redis primary is down, each attempt costs up to 1.8 s, which must not delay commands for the other primaries. Commands of locks have a
+//! lane too, because they take longer than leaves.
 //!
 //! If Redis comes back with older data, leaves that were carried out may be lost. The latest ones are kept and sent again then;
 //! a repeated leave does no harm.
@@ -23,6 +24,7 @@ use crate::{
     backoff::Backoff,
     count::{Count, Counted},
     due_queue::DueQueue,
+    flow::window::{UnderWay, Window},
 };
 
 /// The most pending commands: five leaves for each of 50,000 connections. With ids of usual length a command takes about
@@ -31,8 +33,9 @@ const MAX_PENDING: usize = 262_144;
 /// First attempts at a time: as many as presence-state takes from its queue at once. A gateway that stops has 3 s for 50,000
 /// leaves; with 512 at a time a round trip may take 30 ms.
 const FIRST_WORKERS: usize = 512;
-/// The same of locks, each of which takes Redis up to 2 ms where 256 connections wait for 256 locks of one name, thirty times a leave.
-const LOCK_WORKERS: usize = 8;
+/// Commands of locks that are under way at their first attempts: each takes Redis up to 2 ms where 256 connections wait for 256 locks of
+/// one name, thirty times as long as a leave, and a thousand sockets may vanish at once.
+const LOCKS_UNDER_WAY: usize = 8;
 /// Retries at a time.
 const RETRY_WORKERS: usize = 128;
 /// Leaves that are kept after they were carried out. Redis may be down for 40 s and have lost some seconds before that.
@@ -50,6 +53,7 @@ pub(crate) struct Pending {
     count: Count,
     first: DueQueue<Attempt>,
     locks: DueQueue<Attempt>,
+    locks_under_way: Window,
     retries: DueQueue<Attempt>,
     kept: Mutex<VecDeque<(Instant, Leave)>>,
     slow: LogLimit,
@@ -73,6 +77,7 @@ impl Pending {
             count: Count::default(),
             first: DueQueue::new(),
             locks: DueQueue::new(),
+            locks_under_way: Window::new(LOCKS_UNDER_WAY),
             retries: DueQueue::new(),
             kept: Mutex::default(),
             slow: LogLimit::default(),
@@ -82,17 +87,22 @@ impl Pending {
 
     /// Starts the workers.
     pub(crate) fn start(self: &Arc<Self>, tasks: &Tasks) {
-        let spawn = |lane: fn(&Self) -> &DueQueue<Attempt>| {
+        let spawn = |lane: fn(&Self) -> &DueQueue<Attempt>, window: fn(&Self) -> Option<&Window>| {
             let pending = Arc::clone(self);
             tasks.spawn_permanent("pending commands", async move {
                 loop {
-                    pending.attempt(lane(&pending).next().await).await;
+                    let attempt = lane(&pending).next().await;
+                    let under_way = match window(&pending) {
+                        Some(window) => window.begin(1).await,
+                        None => UnderWay::uncounted(),
+                    };
+                    pending.attempt(attempt, under_way).await;
                 }
             });
         };
-        (0..FIRST_WORKERS).for_each(|_| spawn(|pending| &pending.first));
-        (0..LOCK_WORKERS).for_each(|_| spawn(|pending| &pending.locks));
-        (0..RETRY_WORKERS).for_each(|_| spawn(|pending| &pending.retries));
+        (0..FIRST_WORKERS).for_each(|_| spawn(|pending| &pending.first, |_| None));
+        (0..FIRST_WORKERS).for_each(|_| spawn(|pending| &pending.locks, |pending| Some(&pending.locks_under_way)));
+        (0..RETRY_WORKERS).for_each(|_| spawn(|pending| &pending.retries, |_| None));
     }
 
     /// The number of commands that are not carried out yet.
@@ -139,8 +149,8 @@ impl Pending {
         }
     }
 
-    async fn attempt(&self, attempt: Attempt) {
-        match self.bus.call(&attempt.command, attempt.trace.clone()).await {
+    async fn attempt(&self, attempt: Attempt, under_way: UnderWay) {
+        match under_way.during(self.bus.call(&attempt.command, attempt.trace.clone())).await {
             Ok(_) => {
                 let Attempt { command, guard, slot, .. } = attempt;
                 self.keep(command);

@@ -1,6 +1,6 @@
 //! The commands that wait for a worker. Rooms take turns, one in each batch: a worker begins the next batch when all of the last one is
-//! done, and a room's calls are made one after the other. So a room with many commands does not delay others, and one room's commands
-//! keep their order. A gateway sends one command of a connection at a time, so within a room connections take turns too.
+//! done, and a room's calls are made one after the other. So a room with many commands delays others by one turn, and one room's
+//! commands keep their order. A gateway sends one command of a connection at a time, so within a room connections take turns too.
 //! A room may have as many commands waiting as there is still space for, so it fills at most half of the queue, and when space is
 //! short the rooms with the most are refused first (dynamic thresholds: Choudhury and Hahne, 1998).
 
@@ -16,12 +16,12 @@ use tokio::sync::Notify;
 const MOST: usize = 8_192;
 /// The most bytes of them.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
-/// How many calls a room's turn takes, about 1 ms each. Without a bound 256 leaves of one room held up all others for 250 ms.
-const TURN: usize = 32;
+/// The calls of a room's turn, about 1 ms each. Without a bound 256 leaves of one room held up all others for 250 ms.
+const TURN: usize = 16;
 
 /// A command that waits.
 pub(crate) trait Waits {
-    /// Whether it shares a call with the command before it in its room.
+    /// Whether it is certain to share a call with the command before it in its room.
     fn shares_call(&self, before: &Self) -> bool;
 }
 
@@ -108,7 +108,7 @@ impl<K: Hash + Eq + Clone, T> Lanes<K, T> {
             }
             let Some(room) = self.turns.pop_front() else { break };
             let Some(lane) = self.lanes.get_mut(&room) else { continue };
-            for (command, bytes) in lane.commands.drain(..lane.turn().min(most - taken.len())) {
+            for (command, bytes) in lane.commands.drain(..lane.turn(most - taken.len())) {
                 self.count -= 1;
                 self.bytes -= bytes;
                 lane.bytes -= bytes;
@@ -125,8 +125,8 @@ impl<K: Hash + Eq + Clone, T> Lanes<K, T> {
 }
 
 impl<T: Waits> Lane<T> {
-    /// How many commands its turn takes.
-    fn turn(&self) -> usize {
+    /// How many commands its turn takes, `most` at most.
+    fn turn(&self, most: usize) -> usize {
         let mut calls = 0;
         let begins_call = |at: usize| {
             let before = at.checked_sub(1).and_then(|at| self.commands.get(at)).zip(self.commands.get(at));
@@ -136,7 +136,8 @@ impl<T: Waits> Lane<T> {
             calls += usize::from(begins_call(*at));
             calls > TURN
         };
-        (0..self.commands.len()).find(is_over).unwrap_or(self.commands.len())
+        let most = most.min(self.commands.len());
+        (0..most).find(is_over).unwrap_or(most)
     }
 }
 

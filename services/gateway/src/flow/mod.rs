@@ -4,8 +4,8 @@
 //!
 //! - `rate`: token buckets. `keyed`: one for each of many names. `memory`: the memory limit of the process.
 //! - `budgets`: the settings. `outward`: the bytes that wait for one session. `backlog`: those of all sessions, and who is closed if
-//!   they are too many. `large`: room for answers that are large. `pace`: how much large work is done at a time, of which
-//!   `writes` are under way in Redis.
+//!   they are too many. `large`: room for answers that are large. `pace`: how much large work is done at a time.
+//!   `window`: how much is under way in Redis.
 //! - Here: [`Flow`], and when its session is read from.
 
 pub(crate) mod backlog;
@@ -18,7 +18,7 @@ pub(crate) mod pace;
 pub(crate) mod rate;
 #[cfg(test)]
 mod tests;
-pub(crate) mod writes;
+pub(crate) mod window;
 
 use std::{
     sync::{

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::writes::{Writes, Writing};
+use super::window::{UnderWay, Window};
 use crate::count::Count;
 
 /// Smaller work does not wait.
@@ -45,6 +45,9 @@ const STEP: f64 = 2e6;
 const BLIND_STEP: f64 = STEP / 10.0;
 /// A write of 60 KB takes Redis 1.1 ms, four times what a gateway takes to answer with as much.
 const WRITE: usize = 4;
+/// The bytes of large writes that are under way: four of 60 KB, which a quiet Redis answers in 5 ms. That is 800 of them a second, about
+/// what it can carry out. The rate alone follows what Redis can bear only after small requests were late.
+const MOST_WRITTEN: usize = 256 * 1024;
 /// Of the rate, what events may take between two pieces of large work, which so wait at most this much longer however much is delivered.
 const MOST_FOR_EVENTS: Duration = Duration::from_millis(50);
 /// A byte of an event that is sent to a member takes a quarter of what a byte of an answer takes: it is encoded once for all.
@@ -69,7 +72,9 @@ pub(crate) struct Pace {
     quickest_ns: AtomicU64,
     waiting: Count,
     in_line: AtomicUsize,
-    writes: Writes,
+    /// The same of writes that had their turn.
+    writes_wait: AtomicUsize,
+    writes: Window,
 }
 
 /// What may go now. Bytes may be owed: one piece of work is never divided.
@@ -156,7 +161,8 @@ impl Pace {
             quickest_ns: AtomicU64::new(u64::MAX),
             waiting: Count::default(),
             in_line: AtomicUsize::new(0),
-            writes: Writes::new(),
+            writes_wait: AtomicUsize::new(0),
+            writes: Window::new(MOST_WRITTEN),
         }
     }
 
@@ -239,19 +245,22 @@ impl Pace {
         }
     }
 
-    /// Waits until a write of so many bytes, which had its turn, may be under way; it is until the guard is dropped.
+    /// Waits until a write of so many bytes, which had its turn, may be under way.
     ///
     /// # Errors
     /// As [`wait_to_write`](Self::wait_to_write).
-    pub(crate) async fn begin_write(&self, bytes: usize) -> Result<Option<Writing>, Fault> {
+    pub(crate) async fn begin_write(&self, bytes: usize) -> Result<UnderWay, Fault> {
         if bytes < LARGE {
-            return Ok(None);
+            return Ok(UnderWay::uncounted());
+        }
+        if let Some(write) = self.writes.try_begin(bytes) {
+            return Ok(write);
         }
         let _counted = self.waiting.one_more();
-        if let Some(_in_line) = InLine::enter(&self.in_line, bytes * WRITE)
-            && let Ok(writing) = timeout(WITHIN, self.writes.begin(bytes)).await
+        if let Some(_waits) = InLine::enter(&self.writes_wait, bytes * WRITE)
+            && let Ok(write) = timeout(WITHIN, self.writes.begin(bytes)).await
         {
-            return Ok(writing);
+            return Ok(write);
         }
         Err(refused())
     }

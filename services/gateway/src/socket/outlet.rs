@@ -29,7 +29,7 @@ use tokio::{select, time::sleep};
 use super::{pending_acks::PendingAcks, task::OwnedTask};
 use crate::{
     backoff::jitter,
-    flow::{Flow, backlog::Debtor, pace::LARGE, writes::Writing},
+    flow::{Flow, backlog::Debtor, pace::LARGE, window::UnderWay},
     http::transports::Transports,
 };
 
@@ -251,12 +251,16 @@ impl Outlet {
         if bytes < LARGE { Ok(()) } else { self.in_line(self.flow.backlog().pace.wait_to_answer(bytes)).await }
     }
 
-    /// Waits until a write that had its turn may be under way, as long as the guard is kept.
+    /// Waits until a write that had its turn may be under way.
     ///
     /// # Errors
     /// As [`turn_to_write`](Self::turn_to_write).
-    pub(super) async fn begin_write(&self, bytes: usize) -> Result<Option<Writing>, Fault> {
-        if bytes < LARGE { Ok(None) } else { self.in_line(self.flow.backlog().pace.begin_write(bytes)).await }
+    pub(super) async fn begin_write(&self, bytes: usize) -> Result<UnderWay, Fault> {
+        if bytes < LARGE {
+            Ok(UnderWay::uncounted())
+        } else {
+            self.in_line(self.flow.backlog().pace.begin_write(bytes)).await
+        }
     }
 
     async fn in_line<T>(&self, turn: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {

@@ -38,7 +38,12 @@ end
 -- Ends a call that may have changed the room: the locks of departed connections end, an empty room loses its keys, and the index
 -- is updated. Returns how many members remain.
 local function close(traceparent)
-  if next(departed) then drop(function(one) return departed[one.conn] end, traceparent) end
+  local first = next(departed)
+  if first and not next(departed, first) then
+    drop_own(first, math.huge, traceparent)
+  elseif first then
+    drop(function(one) return departed[one.conn] end, traceparent)
+  end
   local members = head and redis.call('HLEN', members_key) or 0
   if members > 0 then
     save()

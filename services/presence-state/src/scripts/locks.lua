@@ -167,9 +167,10 @@ local function settle(traceparent)
   if ends then redis.call('ZADD', base .. ':due', int(ends), room) else redis.call('ZREM', base .. ':due', room) end
 end
 
--- Removes the locks and waits of a connection up to an operation. O(locks and waiters of the room's name), of which it reads only those
+-- Removes the locks and waits of a connection up to an operation. O(locks and waiters of the room's name), of which it parses only those
 -- that have the connection in their text: of 256 waiters and 256 locks that is 1 to 2 ms instead of 3 to 6.
 local function drop_own(conn, op, traceparent)
+  lines = nil
   if redis.call('EXISTS', key('locks', room), key('waiters', room)) == 0 then return end
   local mark = '\n' .. conn .. '\n'
   local function is_meant(one) return one.conn == conn and one.op <= op end
@@ -199,7 +200,7 @@ local function drop(is_meant, traceparent)
   end
 end
 
--- Stops at the first, and reads only what has the gateway in its text.
+-- Stops at the first, and parses only what has the gateway in its text.
 local function has_locks(gateway)
   local mark = '\n' .. gateway .. '\n'
   local function waits(member) return string.find(member, mark, 1, true) and waiter_of(member, 0).gateway == gateway end

@@ -129,9 +129,8 @@ async fn after_a_time_without_large_work_the_rate_is_no_higher_than_at_first() {
 #[tokio::test(start_paused = true)]
 async fn a_write_is_under_way_until_its_guard_is_dropped_and_those_that_wait_are_bounded_in_time_and_bytes() {
     let pace = Pace::new();
-    assert!(pace.begin_write(LARGE - 1).await.unwrap().is_none());
-    let all = pace.begin_write(256 * 1024).await.unwrap();
-    assert!(pace.begin_write(LARGE - 1).await.unwrap().is_none(), "small writes never wait");
+    let all = pace.begin_write(MOST_WRITTEN).await.unwrap();
+    assert!(pace.begin_write(LARGE - 1).await.is_ok(), "small writes never wait");
     let asked = Instant::now();
     assert!(pace.begin_write(LARGE).await.is_err());
     assert!((WITHIN..WITHIN + TICK).contains(&asked.elapsed()));
@@ -141,8 +140,17 @@ async fn a_write_is_under_way_until_its_guard_is_dropped_and_those_that_wait_are
     let asked = Instant::now();
     assert!(pace.begin_write(LARGE).await.is_err() && asked.elapsed().is_zero(), "too many bytes wait");
     drop(all);
-    assert!(waits.await.unwrap().is_some(), "one that is larger than all goes alone");
-    assert_eq!((pace.waiting(), pace.in_line.load(Ordering::Relaxed)), (0, 0));
+    let large = waits.await.unwrap();
+    assert!(pace.writes.try_begin(LARGE).is_none(), "one that is larger than all goes alone");
+    assert_eq!((pace.waiting(), pace.writes_wait.load(Ordering::Relaxed)), (0, 0));
+    let never_answered = tokio::spawn(large.during(std::future::pending::<()>()));
+    sleep(Duration::from_millis(200)).await;
+    assert!(pace.writes.try_begin(LARGE).is_none());
+    sleep(Duration::from_millis(100)).await;
+    let next = pace.writes.try_begin(MOST_WRITTEN).expect("what is not answered counts for a while only");
+    next.during(async {}).await;
+    assert!(pace.writes.try_begin(MOST_WRITTEN).is_some());
+    never_answered.abort();
 }
 
 #[tokio::test(start_paused = true)]

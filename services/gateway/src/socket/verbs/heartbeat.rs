@@ -73,6 +73,7 @@ async fn beat(
     if let Some(state) = &merged {
         span.record("presence.state_bytes", state.get().len() as i64);
     }
+    let writing = client.outlet.begin_write(merged.as_ref().map_or(0, |state| state.get().len())).await?;
     let op = session.next_op_number();
     if session.has_expired() {
         return restore(client, own, op, epoch, merged, span).await.map(Some);
@@ -87,10 +88,8 @@ async fn beat(
         info: own.info.clone().filter(|_| merged.is_some()),
         state: merged.clone(),
     });
-    let writing = client.outlet.begin_write(merged.as_ref().map_or(0, |state| state.get().len())).await?;
     let asked = Instant::now();
-    let reply = client.gateway.bus.call(&command, TraceContext::of(span)).await;
-    drop(writing);
+    let reply = writing.during(client.gateway.bus.call(&command, TraceContext::of(span))).await;
     if merged.as_ref().is_none_or(|state| state.get().len() < LARGE) {
         client.outlet.flow().backlog().pace.answered(asked.elapsed());
     }

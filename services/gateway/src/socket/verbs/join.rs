@@ -70,13 +70,14 @@ pub(in crate::socket) async fn join(
     let backlog = client.outlet.flow().backlog();
     let wait = async {
         backlog.turn_to_answer_join(entering.answer_bytes()).await;
-        (entering.turn().await, backlog.reserve(entering.answer_bytes()).await)
+        let (turn, room_to_answer) = (entering.turn().await, backlog.reserve(entering.answer_bytes()).await);
+        (turn, room_to_answer, client.outlet.begin_write(state.get().len()).await)
     };
-    let Ok((_turn, room_to_answer)) = timeout(ROOM_WITHIN, wait).await else {
+    let Ok((_turn, room_to_answer, writing)) = timeout(ROOM_WITHIN, wait).await else {
         metrics::refused(Refusal::LargeRequests);
         return ack.reject(&Fault::new(Code::Overloaded, "too many answers as large as this room are under way"));
     };
-    let writing = match client.outlet.begin_write(state.get().len()).await {
+    let writing = match writing {
         Ok(writing) => writing,
         Err(fault) => return ack.reject(&fault),
     };
@@ -91,8 +92,7 @@ pub(in crate::socket) async fn join(
         client.session.set_membership(Some(own.clone()));
     }
     let command = command(client, &own);
-    let reply = client.gateway.bus.call(&command, TraceContext::of(ack.span())).await;
-    drop(writing);
+    let reply = writing.during(client.gateway.bus.call(&command, TraceContext::of(ack.span()))).await;
     let (fault, was_written) = match reply.as_ref().map(|reply| (&*reply.outcome, reply.index)) {
         Ok((Outcome::Joined(joined), index)) => match joined.joins.get(index).map(|one| one.result) {
             Some(JoinResult::Member { epoch, op }) => {

@@ -22,9 +22,14 @@ use crate::{
 
 pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, ask: MetadataAsk, ack: Ack) {
     let bytes = written(&ask);
-    if let Err(fault) = client.outlet.turn_to_write(bytes).await {
-        return ack.reject(&fault);
-    }
+    let turn = async {
+        client.outlet.turn_to_write(bytes).await?;
+        client.outlet.begin_write(bytes).await
+    };
+    let writing = match turn.await {
+        Ok(writing) => writing,
+        Err(fault) => return ack.reject(&fault),
+    };
     let is_get = matches!(ask, MetadataAsk::Get);
     if !is_get && let Err(wait) = client.gateway.channel_writes.take(&channel.name) {
         metrics::refused(Refusal::ChannelWrites);
@@ -40,13 +45,7 @@ pub(in crate::socket) async fn carry_out(client: &Client, channel: ChannelId, as
     };
     let command = Command::Metadata(Metadata { channel: channel.clone(), act });
     let trace = TraceContext::of(ack.span());
-    let writing = match client.outlet.begin_write(bytes).await {
-        Ok(writing) => writing,
-        Err(fault) => return ack.reject(&fault),
-    };
-    let reply = client.gateway.bus.call(&command, trace).await;
-    drop(writing);
-    match reply {
+    match writing.during(client.gateway.bus.call(&command, trace)).await {
         Ok(reply) => match &*reply.outcome {
             Outcome::Record(record) => {
                 if !is_get {

@@ -119,7 +119,7 @@ impl Waiter {
                 continue;
             };
             match update {
-                Err(Left) => return self.end_unasked(),
+                Err(Left) => return self.end_left(),
                 Ok(LockUpdate::Granted(held)) => return self.end(Ok(Locked::Held(held))),
                 Ok(LockUpdate::Holder { expires_at_ms }) => ask_at = self.ask_again_at(expires_at_ms, ahead),
                 Ok(LockUpdate::None) => {}
@@ -176,9 +176,15 @@ impl Waiter {
         Lock::Withdraw(Withdraw { lock: lock.clone(), conn: conn.clone(), op: *op, keep })
     }
 
-    /// Ends the wait of a session that left its room: what ended the session's locks and waits there ended this one in Redis, too.
-    fn end_unasked(&self) {
-        reject_all(self.take_acks(false), &not_joined());
+    /// Ends the wait of a session that left its room. If its client is gone, what drops its locks and waits in Redis drops this one
+    /// too: a thousand waiters that vanish send no withdrawals besides. A client that is here may join again before that is carried out,
+    /// which then does nothing.
+    fn end_left(&self) {
+        let acks = self.take_acks(false);
+        if self.client.outlet.is_open() {
+            self.give_up();
+        }
+        reject_all(acks, &not_joined());
     }
 
     /// Ends the wait here; returns what is to be answered.

@@ -43,6 +43,23 @@ async fn a_lock_of_a_connection_without_a_record_ends_with_its_leave() {
     assert_eq!(site.locks().await.iter().map(|held| held.conn.as_str()).collect::<Vec<_>>(), ["b"]);
 }
 
+/// Its leave was delayed, and it joined again meanwhile.
+#[tokio::test]
+async fn a_leave_that_a_join_has_overtaken_ends_what_the_connection_had_before() {
+    let site = Site::open().await;
+    site.join_together(&[join("a", "ann", 1), join("b", "bob", 1)]).await;
+    site.acquire("l", "a", 2, 0).await;
+    site.acquire("m", "b", 2, 0).await;
+    site.acquire("m", "a", 3, 5_000).await;
+    site.join(join("a", "ann", 5)).await;
+    site.acquire("n", "a", 6, 0).await;
+    assert_eq!(site.leave("a", 4).await, None);
+    let mut held: Vec<_> = site.locks().await.iter().map(|held| held.lock.name.as_str().to_owned()).collect();
+    held.sort();
+    assert_eq!(held, ["m", "n"], "what it acquired since stays");
+    assert_eq!(site.waiting().await, 0);
+}
+
 #[tokio::test]
 async fn the_reaper_ends_what_outlived_its_time() {
     let site = Site::open().await;
