@@ -68,6 +68,7 @@ const LIMITS = {
     LEAST: ['states, writes of metadata', (value) => `down to ${value / 1e6}`],
     WITHIN: ['states, writes of metadata', (value) => `after ${seconds(value)}`],
     MOST_IN_LINE: ['states, writes of metadata', (value) => `${value / 1e6} MB in the line`],
+    MOST_WRITTEN: ['states, writes of metadata', (value) => `${size(value)} are under way`],
   },
   [gateway('flow/large')]: {
     LARGE: ['answers of joins', size],
