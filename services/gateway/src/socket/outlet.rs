@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::{
     sync::{
@@ -14,7 +15,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rollcall_protocol::{Code, ConnId, Fault};
+use rollcall_protocol::ConnId;
 use rollcall_telemetry::metrics::{self, Refusal};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -24,12 +25,12 @@ use socketioxide::{
     handler::{FromMessageParts as _, Value},
     socket::{Sid, Socket},
 };
-use tokio::{select, time::sleep};
+use tokio::time::sleep;
 
 use super::{pending_acks::PendingAcks, task::OwnedTask};
 use crate::{
     backoff::jitter,
-    flow::{Flow, backlog::Debtor, pace::LARGE, window::UnderWay},
+    flow::{Flow, backlog::Debtor},
     http::transports::Transports,
 };
 
@@ -229,53 +230,6 @@ impl Outlet {
         loop {
             let changed = self.flow.change();
             if !self.is_open() || !self.flow.is_blocked() {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// Waits until the client may write so many bytes, while it is not read. A client that is gone waits for nothing.
-    ///
-    /// # Errors
-    /// `OVERLOADED`: too much large work waits. `UNAVAILABLE`: the client is gone.
-    pub(super) async fn turn_to_write(&self, bytes: usize) -> Result<(), Fault> {
-        if bytes < LARGE { Ok(()) } else { self.in_line(self.flow.backlog().pace.wait_to_write(bytes)).await }
-    }
-
-    /// The same for an answer.
-    ///
-    /// # Errors
-    /// As [`turn_to_write`](Self::turn_to_write).
-    pub(super) async fn turn_to_answer(&self, bytes: usize) -> Result<(), Fault> {
-        if bytes < LARGE { Ok(()) } else { self.in_line(self.flow.backlog().pace.wait_to_answer(bytes)).await }
-    }
-
-    /// Waits until a write that had its turn may be under way.
-    ///
-    /// # Errors
-    /// As [`turn_to_write`](Self::turn_to_write).
-    pub(super) async fn begin_write(&self, bytes: usize) -> Result<UnderWay, Fault> {
-        if bytes < LARGE {
-            Ok(UnderWay::uncounted())
-        } else {
-            self.in_line(self.flow.backlog().pace.begin_write(bytes)).await
-        }
-    }
-
-    async fn in_line<T>(&self, turn: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        let _paused = self.flow.pause_in_line();
-        select! {
-            biased;
-            result = turn => result,
-            () = self.gone() => Err(Fault::new(Code::Unavailable, "the connection was closed")),
-        }
-    }
-
-    async fn gone(&self) {
-        loop {
-            let changed = self.flow.change();
-            if !self.is_open() {
                 return;
             }
             changed.await;

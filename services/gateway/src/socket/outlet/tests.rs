@@ -3,7 +3,7 @@
 use tokio::time::timeout;
 
 use super::*;
-use crate::flow::backlog::Backlog;
+use crate::flow::{backlog::Backlog, pace::LARGE};
 
 fn outlet() -> (Arc<Backlog>, Arc<Outlet>) {
     let backlog = Backlog::new(64 * 1024);
