@@ -62,10 +62,12 @@ const LIMITS = {
   [gateway('relay/room/mod')]: {
     BEHIND_LIMIT: ['messages that wait', (value) => `after ${seconds(value)} it is closed`],
   },
-  [gateway('flow/pace')]: {
-    LARGE: ['states, writes of metadata', (value) => `from ${size(value)} on`],
+  [gateway('flow/pace/bucket')]: {
     MOST: ['states, writes of metadata', (value) => `${value / 1e6} MB a second`],
     LEAST: ['states, writes of metadata', (value) => `down to ${value / 1e6}`],
+  },
+  [gateway('flow/pace')]: {
+    LARGE: ['states, writes of metadata', (value) => `from ${size(value)} on`],
     WITHIN: ['states, writes of metadata', (value) => `after ${seconds(value)}`],
     MOST_IN_LINE: ['states, writes of metadata', (value) => `${value / 1e6} MB in the line`],
     MOST_WRITTEN: ['states, writes of metadata', (value) => `${size(value)} are under way`],

@@ -4,6 +4,7 @@
 //! halves when they are not: additive increase and multiplicative decrease, as TCP finds its rate. What large events take to be
 //! delivered is taken from the same bucket. Nothing measures while nothing is large.
 
+mod bucket;
 #[cfg(test)]
 mod tests;
 
@@ -20,36 +21,22 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use self::bucket::{Bucket, Look, TICK};
 use super::window::{UnderWay, Window};
 use crate::count::Count;
 
 /// Smaller work does not wait.
 pub(crate) const LARGE: usize = 8 * 1024;
-/// The time between two looks.
-const TICK: Duration = Duration::from_millis(10);
-/// A look that comes later than this makes up for no more.
-const LONGEST_TICK: Duration = Duration::from_millis(100);
 /// The process is late if a timer ends this long after its time.
 const LATE: Duration = Duration::from_millis(20);
 /// What is behind it is late if it answers a small request after this time, and twice the shortest one that was seen: Redis may be far
 /// away. On a quiet machine 99 of 100 take 18 ms or less.
 const SLOW: Duration = Duration::from_millis(30);
-/// The rates, in bytes per second. The least keeps large work going on a machine that is late whatever this process does.
-const LEAST: u32 = 16_000_000;
-const MOST: u32 = 512_000_000;
-/// The rate to begin with, and the most after a time without large work, which tells nothing of what can be borne now (as RFC 2861 has
-/// it for TCP).
-const FIRST: u32 = MOST / 4;
-/// What a tick in time adds: 200 MB a second in a second; a tenth if no small request was answered, which says little.
-const STEP: f64 = 2e6;
-const BLIND_STEP: f64 = STEP / 10.0;
 /// A write of 60 KB takes Redis 1.1 ms, four times what a gateway takes to answer with as much.
 const WRITE: usize = 4;
 /// The bytes of large writes that are under way: four of 60 KB, which a quiet Redis answers in 5 ms. That is 800 of them a second, about
 /// what it can carry out. The rate alone follows what Redis can bear only after small requests were late.
 const MOST_WRITTEN: usize = 256 * 1024;
-/// Of the rate, what events may take between two pieces of large work, which so wait at most this much longer however much is delivered.
-const MOST_FOR_EVENTS: Duration = Duration::from_millis(50);
 /// A byte of an event that is sent to a member takes a quarter of what a byte of an answer takes: it is encoded once for all.
 const DELIVERY: usize = 4;
 /// Nothing waits in the line for longer.
@@ -77,60 +64,6 @@ pub(crate) struct Pace {
     writes: Window,
 }
 
-/// What may go now. Bytes may be owed: one piece of work is never divided.
-#[derive(Debug)]
-struct Bucket {
-    per_s: f64,
-    bytes: f64,
-    /// What events took since large work last went.
-    for_events: f64,
-    used_at: Instant,
-}
-
-/// What a tick tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    InTime,
-    /// In time, and no small request was answered.
-    Blind,
-    Late,
-}
-
-impl Bucket {
-    fn begin(&mut self) {
-        self.per_s = self.per_s.min(FIRST.into());
-    }
-
-    fn tick(&mut self, time: Duration, look: Look) {
-        self.per_s = match look {
-            Look::InTime => (self.per_s + STEP).min(MOST.into()),
-            Look::Blind => (self.per_s + BLIND_STEP).min(MOST.into()),
-            Look::Late => (self.per_s / 2.0).max(LEAST.into()),
-        };
-        // What was not used is not saved up.
-        let full = self.per_s * time.clamp(TICK, LONGEST_TICK).as_secs_f64();
-        self.bytes = (self.bytes + self.per_s * time.as_secs_f64()).min(full);
-    }
-
-    /// Takes what events take, up to a bound until large work goes again.
-    fn take_for_events(&mut self, bytes: usize, now: Instant) {
-        self.used_at = now;
-        let left = (self.per_s * MOST_FOR_EVENTS.as_secs_f64() - self.for_events).max(0.0);
-        let taken = left.min(bytes as f64);
-        (self.bytes, self.for_events) = (self.bytes - taken, self.for_events + taken);
-    }
-
-    /// Whether the first in the line may go.
-    fn take(&mut self, bytes: usize, now: Instant) -> bool {
-        self.used_at = now;
-        let may_go = self.bytes > 0.0;
-        if may_go {
-            (self.bytes, self.for_events) = (self.bytes - bytes as f64, 0.0);
-        }
-        may_go
-    }
-}
-
 /// Bytes in the line, until it is dropped.
 struct InLine<'a>(&'a AtomicUsize, usize);
 
@@ -151,7 +84,7 @@ impl Drop for InLine<'_> {
 
 impl Pace {
     pub(super) fn new() -> Self {
-        let bucket = Bucket { per_s: FIRST.into(), bytes: 1.0, for_events: 0.0, used_at: Instant::now() };
+        let bucket = Bucket::new(Instant::now());
         Self {
             turn: AsyncMutex::default(),
             bucket: Mutex::new(bucket),

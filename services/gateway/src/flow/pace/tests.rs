@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::*;
+use super::{bucket::*, *};
 
 fn bucket(per_s: u32) -> Bucket {
     Bucket { per_s: per_s.into(), bytes: 1.0, for_events: 0.0, used_at: Instant::now() }
