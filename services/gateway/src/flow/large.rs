@@ -61,25 +61,41 @@ impl Drop for Short<'_> {
 pub(crate) struct Reserved {
     backlog: Arc<Backlog>,
     bytes: usize,
+    /// What it waited for in the line of large work.
+    paced: usize,
 }
 
 impl Backlog {
-    /// Waits for the turn of an answer to a join, if it is among the largest.
-    pub(crate) async fn turn_to_answer_join(&self, answer_bytes: usize) {
-        if is_paced(answer_bytes) {
-            self.pace.turn(answer_bytes).await;
+    /// Waits until a join may be carried out whose answer is expected to have so many bytes: for its turn, if it is among the largest,
+    /// and for room to build it.
+    pub(crate) async fn turn_to_answer_join(self: &Arc<Self>, answer_bytes: usize) -> Reserved {
+        let paced = if is_paced(answer_bytes) { answer_bytes } else { 0 };
+        if paced > 0 {
+            self.pace.turn(paced).await;
         }
+        let mut share = self.reserve(answer_bytes).await;
+        share.paced = paced;
+        share
     }
 
-    /// The answer to a join that was carried out is among the largest, which was not known before: others wait for it.
-    pub(crate) fn charge_join(&self, answer_bytes: usize) {
+    /// The join was carried out, and its answer has so many bytes: waits for room if it is more than was expected. Others wait for
+    /// what had no turn, for answers that need none a little.
+    pub(crate) async fn answers_join(self: &Arc<Self>, share: Reserved, answer_bytes: usize) -> Reserved {
         if is_paced(answer_bytes) {
-            self.pace.charge(answer_bytes);
+            self.pace.charge(answer_bytes.saturating_sub(share.paced));
+        } else {
+            self.pace.charge_briefly(answer_bytes);
         }
+        if share.suffices(answer_bytes) {
+            return share;
+        }
+        // What it has is given back first: no one waits in the line with a share.
+        drop(share);
+        self.reserve(answer_bytes).await
     }
 
     /// Waits until there is room to build an answer of so many bytes. One may always be built.
-    pub(crate) async fn reserve(self: &Arc<Self>, answer_bytes: usize) -> Reserved {
+    pub(super) async fn reserve(self: &Arc<Self>, answer_bytes: usize) -> Reserved {
         let bytes = if answer_bytes < LARGE { 0 } else { answer_bytes.saturating_mul(COPIES) };
         if bytes > 0 {
             let line = &self.line;
@@ -94,13 +110,13 @@ impl Backlog {
             line.reserved.fetch_add(bytes, Ordering::AcqRel);
             self.add(bytes);
         }
-        Reserved { backlog: Arc::clone(self), bytes }
+        Reserved { backlog: Arc::clone(self), bytes, paced: 0 }
     }
 }
 
 impl Reserved {
     /// Whether it is enough for an answer of so many bytes.
-    pub(crate) fn suffices(&self, answer_bytes: usize) -> bool {
+    pub(super) fn suffices(&self, answer_bytes: usize) -> bool {
         answer_bytes < LARGE || answer_bytes.saturating_mul(COPIES) <= self.bytes
     }
 }

@@ -210,6 +210,38 @@ async fn large_answers_are_built_while_there_is_room_and_the_others_wait_in_a_li
     looks.abort();
 }
 
+/// How long large work waits after this many answers of joins were made, each expected to have so many bytes and then having others.
+async fn after_answers(times: usize, expected: usize, bytes: usize) -> Duration {
+    let backlog = Backlog::new(100 * MIB);
+    let looks = tokio::spawn({
+        let backlog = Arc::clone(&backlog);
+        async move { backlog.pace.look().await }
+    });
+    for _ in 0..times {
+        let share = backlog.turn_to_answer_join(expected).await;
+        let share = backlog.answers_join(share, bytes).await;
+        assert!(share.suffices(bytes));
+    }
+    let asked = tokio::time::Instant::now();
+    backlog.pace.turn(KIB).await;
+    looks.abort();
+    assert_eq!(backlog.waiting(), 0);
+    asked.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_work_waits_for_the_answers_of_joins_once() {
+    let ms = Duration::from_millis;
+    let for_smaller = after_answers(500, 0, 500 * KIB).await;
+    assert!(for_smaller.abs_diff(ms(50)) <= ms(10), "a little, however many there are: {for_smaller:?}");
+    let for_largest = after_answers(1, 0, 64 * MIB).await;
+    assert!(for_largest > ms(350), "as long as they take: {for_largest:?}");
+    for expected in [32 * MIB, 64 * MIB] {
+        let waited = after_answers(1, expected, 64 * MIB).await;
+        assert!(waited.abs_diff(for_largest) <= ms(20), "what had its turn is not waited for again: {waited:?}");
+    }
+}
+
 #[tokio::test]
 async fn one_large_answer_may_always_be_built() {
     let backlog = Backlog::new(MIB);

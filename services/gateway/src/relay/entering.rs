@@ -17,9 +17,6 @@ use super::{
 };
 use crate::flow::large::is_paced;
 
-/// If the answer is expected to become as large, few joins are carried out at once although the answers are small yet.
-const EXPECTED_HUGE: usize = 4 * 1024 * 1024;
-
 /// A join under way. The room is subscribed, and its events are kept for the new member.
 pub(crate) struct Entering {
     registry: Arc<Registry>,
@@ -48,19 +45,20 @@ impl Entering {
         registry.subscribe(&entering.room, span).await.map(|()| entering)
     }
 
-    /// Waits until the join may be sent, if its answer may be huge: eight of these are under way at once, each until its permit is
-    /// dropped. Joins of a room that is known to be smaller do not wait, also not those that began to before it was known.
+    /// Waits until the join may be sent, if its answer may go at the pace of large work: eight of these are under way at once, each
+    /// until its permit is dropped. Joins of a room that is known to be smaller do not wait, also not those that began to before it
+    /// was known.
     pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        if self.may_be_huge() {
+        if self.may_be_paced() {
             let turn = Arc::clone(&self.room.asking).acquire_owned().await.ok();
-            return turn.filter(|_| self.may_be_huge());
+            return turn.filter(|_| self.may_be_paced());
         }
         None
     }
 
-    fn may_be_huge(&self) -> bool {
+    fn may_be_paced(&self) -> bool {
         let answer = self.answer_bytes();
-        answer == 0 || is_paced(answer) || answer.saturating_add(self.joining_bytes()) >= EXPECTED_HUGE
+        answer == 0 || is_paced(answer.saturating_add(self.joining_bytes()))
     }
 
     /// What the joins under way will add to the answers, if all bring as much as this one: hundreds that join at once are in each

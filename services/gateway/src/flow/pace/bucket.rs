@@ -17,16 +17,17 @@ pub(super) const FIRST: u32 = MOST / 4;
 /// What a tick in time adds: 200 MB a second in a second; a tenth if no small request was answered, which says little.
 pub(super) const STEP: f64 = 2e6;
 pub(super) const BLIND_STEP: f64 = STEP / 10.0;
-/// Of the rate, what events may take between two pieces of large work, which so wait at most this much longer however much is delivered.
-pub(super) const MOST_FOR_EVENTS: Duration = Duration::from_millis(50);
+/// Of the rate, what events and smaller answers may take between two pieces of large work, which so wait at most this much longer
+/// however many there are.
+pub(super) const MOST_BRIEFLY: Duration = Duration::from_millis(50);
 
 /// What may go now. Bytes may be owed: one piece of work is never divided.
 #[derive(Debug)]
 pub(super) struct Bucket {
     pub(super) per_s: f64,
     pub(super) bytes: f64,
-    /// What events took since large work last went.
-    pub(super) for_events: f64,
+    /// What was taken briefly since large work last went.
+    pub(super) briefly: f64,
     pub(super) used_at: Instant,
 }
 
@@ -41,7 +42,7 @@ pub(super) enum Look {
 
 impl Bucket {
     pub(super) fn new(now: Instant) -> Self {
-        Self { per_s: FIRST.into(), bytes: 1.0, for_events: 0.0, used_at: now }
+        Self { per_s: FIRST.into(), bytes: 1.0, briefly: 0.0, used_at: now }
     }
 
     /// Large work begins again.
@@ -61,12 +62,12 @@ impl Bucket {
         self.bytes = (self.bytes + self.per_s * time.as_secs_f64()).min(full);
     }
 
-    /// Takes what events take, up to a bound until large work goes again.
-    pub(super) fn take_for_events(&mut self, bytes: usize, now: Instant) {
+    /// Takes up to a bound until large work goes again.
+    pub(super) fn take_briefly(&mut self, bytes: usize, now: Instant) {
         self.used_at = now;
-        let left = (self.per_s * MOST_FOR_EVENTS.as_secs_f64() - self.for_events).max(0.0);
+        let left = (self.per_s * MOST_BRIEFLY.as_secs_f64() - self.briefly).max(0.0);
         let taken = left.min(bytes as f64);
-        (self.bytes, self.for_events) = (self.bytes - taken, self.for_events + taken);
+        (self.bytes, self.briefly) = (self.bytes - taken, self.briefly + taken);
     }
 
     /// Whether the first in the line may go.
@@ -74,7 +75,7 @@ impl Bucket {
         self.used_at = now;
         let may_go = self.bytes > 0.0;
         if may_go {
-            (self.bytes, self.for_events) = (self.bytes - bytes as f64, 0.0);
+            (self.bytes, self.briefly) = (self.bytes - bytes as f64, 0.0);
         }
         may_go
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{bucket::*, *};
 
 fn bucket(per_s: u32) -> Bucket {
-    Bucket { per_s: per_s.into(), bytes: 1.0, for_events: 0.0, used_at: Instant::now() }
+    Bucket { per_s: per_s.into(), bytes: 1.0, briefly: 0.0, used_at: Instant::now() }
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn however_much_is_delivered_large_work_goes_on() {
     let (mut bucket, now) = (bucket(LEAST), Instant::now());
     let mut went = 0;
     for _ in 0..100 {
-        bucket.take_for_events(1 << 30, now);
+        bucket.take_briefly(1 << 30, now);
         went += u32::from(bucket.take(1, now));
         bucket.tick(TICK, Look::Late);
     }

@@ -36,6 +36,20 @@ async fn a_client_is_not_read_while_its_write_waits_for_those_under_way() {
 }
 
 #[tokio::test]
+async fn nothing_is_done_for_a_client_that_went_while_it_waited() {
+    let (_backlog, outlet) = outlet();
+    assert!(outlet.while_open(async { Ok(()) }).await.is_ok());
+    let mut waits = std::pin::pin!(outlet.while_open(async {
+        sleep(FLUSH_EVERY).await;
+        Ok(())
+    }));
+    assert!(timeout(Duration::ZERO, waits.as_mut()).await.is_err());
+    outlet.end();
+    sleep(2 * FLUSH_EVERY).await;
+    assert!(waits.await.is_err(), "its turn came too, but too late");
+}
+
+#[tokio::test]
 async fn a_client_that_owes_nothing_but_acknowledgements_is_closed_when_the_process_is_over_its_budget() {
     let (backlog, outlet) = outlet();
     outlet.keep(1, RawValue::from_string(format!("\"{}\"", "x".repeat(70_000))).unwrap());

@@ -37,10 +37,21 @@ impl Outlet {
 
     async fn in_line<T>(&self, turn: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         let _paused = self.flow.pause_in_line();
+        self.while_open(turn).await
+    }
+
+    /// Waits for what is done for the client, as long as there is one.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: the client is gone.
+    pub(in crate::socket) async fn while_open<T>(
+        &self,
+        wait: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
         select! {
             biased;
-            result = turn => result,
             () = self.gone() => Err(Fault::new(Code::Unavailable, "the connection was closed")),
+            result = wait => result,
         }
     }
 

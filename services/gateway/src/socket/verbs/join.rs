@@ -68,18 +68,19 @@ pub(in crate::socket) async fn join(
         Err(fault) => return ack.reject(&fault),
     };
     let backlog = client.outlet.flow().backlog();
-    let wait = async {
-        backlog.turn_to_answer_join(entering.answer_bytes()).await;
-        let (turn, room_to_answer) = (entering.turn().await, backlog.reserve(entering.answer_bytes()).await);
-        (turn, room_to_answer, client.outlet.begin_write(state.get().len()).await)
-    };
-    let Ok((_turn, room_to_answer, writing)) = timeout(ROOM_WITHIN, wait).await else {
-        metrics::refused(Refusal::LargeRequests);
-        return ack.reject(&Fault::new(Code::Overloaded, "too many answers as large as this room are under way"));
-    };
-    let writing = match writing {
-        Ok(writing) => writing,
-        Err(fault) => return ack.reject(&fault),
+    let wait = client.outlet.while_open(async {
+        // First, so that what the others made the answer is known.
+        let turn = entering.turn().await;
+        let share = backlog.turn_to_answer_join(entering.answer_bytes()).await;
+        Ok((turn, share, client.outlet.begin_write(state.get().len()).await?))
+    });
+    let (_turn, share, writing) = match timeout(ROOM_WITHIN, wait).await {
+        Ok(Ok(turns)) => turns,
+        Ok(Err(fault)) => return ack.reject(&fault),
+        Err(_) => {
+            metrics::refused(Refusal::LargeRequests);
+            return ack.reject(&Fault::new(Code::Overloaded, "too many answers as large as this room are under way"));
+        }
     };
     if rejoins {
         entering.hold(&client.conn);
@@ -100,7 +101,7 @@ pub(in crate::socket) async fn join(
                 client.learn_rights(&own.room);
                 client.session.set_membership(Some(Membership { epoch, base_op: op, joined: true, ..own }));
                 client.session.is_back();
-                return admit(client, entering, joined, Own { index, epoch }, room_to_answer, ack).await;
+                return admit(client, entering, joined, Own { index, epoch }, share, ack).await;
             }
             Some(JoinResult::Full) => (full(), false),
             Some(JoinResult::Overtaken) => {
@@ -129,19 +130,13 @@ struct Own {
 }
 
 /// Answers the join and adds the client to the room, once there is room for the answer, which is encoded before the room is locked.
-async fn admit(client: &Arc<Client>, entering: Entering, joined: &Joined, own: Own, mut reserved: Reserved, ack: Ack) {
+async fn admit(client: &Arc<Client>, entering: Entering, joined: &Joined, own: Own, share: Reserved, ack: Ack) {
     let Own { index, epoch } = own;
     let info_bytes = |member: &Member| member.info.as_ref().map_or(0, |info| info.as_str().len());
     let size = |member: &Member| MEMBER_BYTES + info_bytes(member) + member.state.get().len();
     let bytes = joined.seen_by(index).map(size).sum();
     entering.will_answer(bytes);
-    if !reserved.suffices(bytes) {
-        // What it has is given back first: no one waits in the line with a share.
-        drop(reserved);
-        let backlog = client.outlet.flow().backlog();
-        backlog.charge_join(bytes);
-        reserved = backlog.reserve(bytes).await;
-    }
+    let share = client.outlet.flow().backlog().answers_join(share, bytes).await;
     let snapshot: Vec<_> =
         joined.seen_by(index).map(|member| translate::answer::member(member, joined.seen_ms)).collect();
     ack.span().record("presence.snapshot_size", snapshot.len() as i64);
@@ -150,7 +145,7 @@ async fn admit(client: &Arc<Client>, entering: Entering, joined: &Joined, own: O
     let (seq, generation) = (joined.joins[index].seq, joined.generation);
     let answer = to_raw_value(&JoinAnswer { ok: true, snapshot, own, seq, generation }).unwrap_or_default();
     entering.admit(Arc::clone(client) as _, joined, index, || ack.send_encoded(answer));
-    drop(reserved);
+    drop(share);
 }
 
 fn command(client: &Client, own: &Membership) -> Command {
