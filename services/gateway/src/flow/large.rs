@@ -16,8 +16,9 @@ use super::backlog::Backlog;
 
 /// Smaller ones do not wait.
 pub(super) const LARGE: usize = 64 * 1024;
-/// From this size on they go at the pace of large work. In a room of a thousand members with small states they are smaller.
-const PACED: usize = 1024 * 1024;
+/// From this size on they go at the pace of large work. In a room of a thousand members with small states they are smaller: of a
+/// thousand that come back at once hundreds share a reply of presence-state, which they would not if they waited for turns.
+const PACED: usize = 256 * 1024;
 /// What an answer takes while it is built: presence-state's reply, as text and read; the answer; the packet; the write buffer.
 const COPIES: usize = 4;
 const TRY_EVERY: Duration = Duration::from_millis(5);
@@ -66,8 +67,8 @@ pub(crate) struct Reserved {
 }
 
 impl Backlog {
-    /// Waits until a join may be carried out whose answer is expected to have so many bytes: for its turn, if it is among the largest,
-    /// and for room to build it.
+    /// Waits until a join may be carried out whose answer is expected to have so many bytes: for its turn, if it is among the
+    /// largest, and for room to build it.
     pub(crate) async fn turn_to_answer_join(self: &Arc<Self>, answer_bytes: usize) -> Reserved {
         let paced = if is_paced(answer_bytes) { answer_bytes } else { 0 };
         if paced > 0 {
@@ -79,12 +80,10 @@ impl Backlog {
     }
 
     /// The join was carried out, and its answer has so many bytes: waits for room if it is more than was expected. Others wait for
-    /// what had no turn, for answers that need none a little.
+    /// what had no turn.
     pub(crate) async fn answers_join(self: &Arc<Self>, share: Reserved, answer_bytes: usize) -> Reserved {
         if is_paced(answer_bytes) {
             self.pace.charge(answer_bytes.saturating_sub(share.paced));
-        } else {
-            self.pace.charge_briefly(answer_bytes);
         }
         if share.suffices(answer_bytes) {
             return share;

@@ -169,18 +169,11 @@ impl Pace {
         }
     }
 
-    /// An event of so many bytes was sent to so many members: large work here waits for it, as it may be what writes such events. They
-    /// may also be written at another gateway.
+    /// An event of so many bytes was sent to so many members: large work here waits for it a little, as it may be what writes such
+    /// events. They may also be written at another gateway.
     pub(crate) fn delivered(&self, bytes: usize, members: usize) {
-        if bytes >= LARGE {
-            self.charge_briefly(bytes.saturating_mul(members) / DELIVERY);
-        }
-    }
-
-    /// As [`charge`](Self::charge), but the next large work waits up to 50 ms longer, however often this is called meanwhile.
-    pub(crate) fn charge_briefly(&self, bytes: usize) {
-        if bytes >= LARGE {
-            self.bucket.lock().take_briefly(bytes, Instant::now());
+        if bytes >= LARGE && members > 0 {
+            self.bucket.lock().take_for_events(bytes.saturating_mul(members) / DELIVERY, Instant::now());
             self.wanted.notify_one();
         }
     }

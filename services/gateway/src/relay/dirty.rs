@@ -28,14 +28,12 @@ use super::{
     room::{Behind, READS_ON_AFTER, RECOVERY, Repaired, Wanted},
     tries::Tries,
 };
-use crate::{
-    due_queue::DueQueue,
-    flow::{backlog::Backlog, large::is_paced},
-    reassert::Reassert,
-};
+use crate::{due_queue::DueQueue, flow::backlog::Backlog, reassert::Reassert};
 
 /// The pause before another snapshot if events went missing while one was fetched, so that no room keeps a worker busy.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// A room is large if it had as much to answer. One of a thousand members with small states is not.
+const LARGE_ROOM: usize = 1024 * 1024;
 /// Members of a large room wait in the line of large work for no longer.
 const LARGE_WITHIN: Duration = Duration::from_secs(2);
 /// Large work waits for no more of what a room's members were sent: while a room recovers they are sent everything in one go.
@@ -284,7 +282,7 @@ impl Dirty {
 
 /// Whether members of the room that are behind may be sent megabytes each.
 fn is_large(room: &RoomHandle) -> bool {
-    is_paced(room.answer_bytes.load(Ordering::Relaxed))
+    room.answer_bytes.load(Ordering::Relaxed) >= LARGE_ROOM
 }
 
 /// Disconnects who was in a room that cannot be read, some at a time.

@@ -12,7 +12,7 @@ use tracing::Span;
 use super::{
     dirty::Dirty,
     member::Member,
-    registry::{Registry, RoomHandle},
+    registry::{ASKED_KIB, Registry, RoomHandle},
     room::Join,
 };
 use crate::flow::large::is_paced;
@@ -45,20 +45,23 @@ impl Entering {
         registry.subscribe(&entering.room, span).await.map(|()| entering)
     }
 
-    /// Waits until the join may be sent, if its answer may go at the pace of large work: eight of these are under way at once, each
-    /// until its permit is dropped. Joins of a room that is known to be smaller do not wait, also not those that began to before it
-    /// was known.
+    /// Waits until the join may be sent, if its answer may go at the pace of large work: of a room 8 MiB of answers are under way at
+    /// once, and eight that are larger, each until its permit is dropped. Joins of a room that is known to be smaller do not wait,
+    /// also not those that began to before it was known.
     pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        if self.may_be_paced() {
-            let turn = Arc::clone(&self.room.asking).acquire_owned().await.ok();
-            return turn.filter(|_| self.may_be_paced());
-        }
-        None
+        let turn = Arc::clone(&self.room.asking).acquire_many_owned(self.paced_kib()?).await.ok();
+        turn.filter(|_| self.paced_kib().is_some())
     }
 
-    fn may_be_paced(&self) -> bool {
+    /// How much of [`ASKED_KIB`] its answer takes, if it may go at that pace.
+    fn paced_kib(&self) -> Option<u32> {
+        let most = ASKED_KIB / 8;
         let answer = self.answer_bytes();
-        answer == 0 || is_paced(answer.saturating_add(self.joining_bytes()))
+        if answer == 0 {
+            return Some(most);
+        }
+        let bytes = answer.saturating_add(self.joining_bytes());
+        is_paced(bytes).then(|| most.min((bytes / 1024).try_into().unwrap_or(most)))
     }
 
     /// What the joins under way will add to the answers, if all bring as much as this one: hundreds that join at once are in each

@@ -26,8 +26,8 @@ use crate::due_queue::DueQueue;
 /// How long a room without sockets stays subscribed.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// The most joins of one room that are carried out at once.
-const MOST_ASKING: usize = 8;
+/// The most KiB of answers to the joins of one room that are carried out at once.
+pub(super) const ASKED_KIB: u32 = 8 * 1024;
 
 /// A room with connections as its members.
 pub(super) type MemberRoom = Room<Arc<dyn Member>>;
@@ -43,7 +43,7 @@ pub(super) struct RoomHandle {
     pub(super) lock_subscriptions: AtomicUsize,
     /// Leaves of sockets here that are not carried out yet.
     pub(super) leaving: AtomicUsize,
-    /// Joins that wait for presence-state's reply, or for room to be answered: each may have its own reply of 8 MiB.
+    /// KiB of answers to joins that wait for presence-state's reply, or for room: each may have its own reply of 8 MiB.
     pub(super) asking: Arc<Semaphore>,
     /// The size of the latest answer to a join here.
     pub(super) answer_bytes: AtomicUsize,
@@ -65,7 +65,7 @@ impl RoomHandle {
             entering: AtomicUsize::new(0),
             lock_subscriptions: AtomicUsize::new(0),
             leaving: AtomicUsize::new(0),
-            asking: Arc::new(Semaphore::new(MOST_ASKING)),
+            asking: Arc::new(Semaphore::new(ASKED_KIB as usize)),
             answer_bytes: AtomicUsize::new(0),
             idled: AtomicU64::new(0),
             inbox: Mutex::default(),

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use super::{bucket::*, *};
 
 fn bucket(per_s: u32) -> Bucket {
-    Bucket { per_s: per_s.into(), bytes: 1.0, briefly: 0.0, used_at: Instant::now() }
+    Bucket { per_s: per_s.into(), ..Bucket::new(Instant::now()) }
 }
 
 #[test]
 fn the_rate_grows_while_small_requests_are_in_time_and_halves_when_they_are_not() {
     let mut bucket = bucket(LEAST);
-    (0..240).for_each(|_| bucket.tick(TICK, Look::InTime));
+    (0..480).for_each(|_| bucket.tick(TICK, Look::InTime));
     assert!(bucket.per_s > 0.9 * f64::from(MOST), "{bucket:?}");
-    (0..250).for_each(|_| bucket.tick(TICK, Look::InTime));
+    (0..500).for_each(|_| bucket.tick(TICK, Look::InTime));
     assert_eq!(bucket.per_s, f64::from(MOST));
     bucket.tick(TICK, Look::Late);
     assert_eq!(bucket.per_s, f64::from(MOST) / 2.0);
@@ -21,6 +21,19 @@ fn the_rate_grows_while_small_requests_are_in_time_and_halves_when_they_are_not(
     assert_eq!(bucket.per_s, f64::from(MOST) / 2.0 + BLIND_STEP);
     (0..100).for_each(|_| bucket.tick(TICK, Look::Late));
     assert_eq!(bucket.per_s, f64::from(LEAST));
+}
+
+#[test]
+fn the_rate_comes_slowly_near_to_what_was_too_much() {
+    let mut bucket = bucket(100_000_000);
+    (0..2).for_each(|_| bucket.tick(TICK, Look::Late));
+    assert_eq!(bucket.per_s, 25e6);
+    (0..60).for_each(|_| bucket.tick(TICK, Look::InTime));
+    assert!((75e6..80e6).contains(&bucket.per_s), "at once to three quarters of it: {bucket:?}");
+    (0..100).for_each(|_| bucket.tick(TICK, Look::InTime));
+    assert!(bucket.per_s < 90e6, "{bucket:?}");
+    (0..400).for_each(|_| bucket.tick(TICK, Look::InTime));
+    assert!(bucket.per_s > 130e6, "after a while it is forgotten: {bucket:?}");
 }
 
 #[test]
@@ -40,7 +53,7 @@ fn however_much_is_delivered_large_work_goes_on() {
     let (mut bucket, now) = (bucket(LEAST), Instant::now());
     let mut went = 0;
     for _ in 0..100 {
-        bucket.take_briefly(1 << 30, now);
+        bucket.take_for_events(1 << 30, now);
         went += u32::from(bucket.take(1, now));
         bucket.tick(TICK, Look::Late);
     }

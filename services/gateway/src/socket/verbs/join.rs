@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How long a join waits for room for its answer, if the room's size is known.
-const ROOM_WITHIN: Duration = Duration::from_secs(1);
+const ROOM_WITHIN: Duration = Duration::from_secs(2);
 /// About what a member takes in an answer besides its state and info.
 const MEMBER_BYTES: usize = 200;
 
