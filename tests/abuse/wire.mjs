@@ -138,7 +138,8 @@ export const refusalOf = (packet) => packet.match(/"([A-Z_]+): /)?.[1] ?? 'CONNE
 
 const event = (ack, name, payload) => `42${ack}${JSON.stringify(payload === undefined ? [name] : [name, payload])}`;
 
-// A WebSocket session. `namespace: false` never enters one. `deaf` stops to read once that is done.
+// A WebSocket session. `namespace: false` never enters one. Once that is done, `deaf` stops to read, and `careless` reads and looks at
+// nothing.
 export class Session {
   connId;
   #tally;
@@ -147,11 +148,12 @@ export class Session {
   #onPacket = () => {};
 
   // Undefined if it was refused.
-  static async open(gateway, tally, { namespace = true, deaf = false, auth, ...handshake } = {}) {
+  static async open(gateway, tally, { namespace = true, deaf = false, careless = false, auth, ...handshake } = {}) {
     const session = new Session(gateway, tally, handshake);
     if (!(await session.#upgraded)) return undefined;
     if (namespace && !(await session.#enter(auth))) return undefined;
     if (deaf) session.line.socket.pause();
+    if (careless) session.line.socket.removeAllListeners('data').resume();
     return session;
   }
 

@@ -18,7 +18,7 @@ use super::backlog::Backlog;
 pub(super) const LARGE: usize = 64 * 1024;
 /// From this size on they go at the pace of large work. In a room of a thousand members with small states they are smaller: of a
 /// thousand that come back at once hundreds share a reply of presence-state, which they would not if they waited for turns.
-const PACED: usize = 256 * 1024;
+const PACED: usize = 512 * 1024;
 /// What an answer takes while it is built: presence-state's reply, as text and read; the answer; the packet; the write buffer.
 const COPIES: usize = 4;
 const TRY_EVERY: Duration = Duration::from_millis(5);
@@ -63,27 +63,27 @@ pub(crate) struct Reserved {
     backlog: Arc<Backlog>,
     bytes: usize,
     /// What it waited for in the line of large work.
-    paced: usize,
+    paced_bytes: usize,
 }
 
 impl Backlog {
     /// Waits until a join may be carried out whose answer is expected to have so many bytes: for its turn, if it is among the
     /// largest, and for room to build it.
-    pub(crate) async fn turn_to_answer_join(self: &Arc<Self>, answer_bytes: usize) -> Reserved {
-        let paced = if is_paced(answer_bytes) { answer_bytes } else { 0 };
-        if paced > 0 {
-            self.pace.turn(paced).await;
+    pub(crate) async fn wait_to_answer_join(self: &Arc<Self>, answer_bytes: usize) -> Reserved {
+        let paced_bytes = if is_paced(answer_bytes) { answer_bytes } else { 0 };
+        if paced_bytes > 0 {
+            self.pace.turn(paced_bytes).await;
         }
         let mut share = self.reserve(answer_bytes).await;
-        share.paced = paced;
+        share.paced_bytes = paced_bytes;
         share
     }
 
     /// The join was carried out, and its answer has so many bytes: waits for room if it is more than was expected. Others wait for
     /// what had no turn.
-    pub(crate) async fn answers_join(self: &Arc<Self>, share: Reserved, answer_bytes: usize) -> Reserved {
+    pub(crate) async fn fit_to_answer(self: &Arc<Self>, share: Reserved, answer_bytes: usize) -> Reserved {
         if is_paced(answer_bytes) {
-            self.pace.charge(answer_bytes.saturating_sub(share.paced));
+            self.pace.charge(answer_bytes.saturating_sub(share.paced_bytes));
         }
         if share.suffices(answer_bytes) {
             return share;
@@ -91,6 +91,11 @@ impl Backlog {
         // What it has is given back first: no one waits in the line with a share.
         drop(share);
         self.reserve(answer_bytes).await
+    }
+
+    /// The join was refused, which cost little.
+    pub(crate) fn give_back(&self, share: Reserved) {
+        self.pace.give_back(share.paced_bytes);
     }
 
     /// Waits until there is room to build an answer of so many bytes. One may always be built.
@@ -109,7 +114,7 @@ impl Backlog {
             line.reserved.fetch_add(bytes, Ordering::AcqRel);
             self.add(bytes);
         }
-        Reserved { backlog: Arc::clone(self), bytes, paced: 0 }
+        Reserved { backlog: Arc::clone(self), bytes, paced_bytes: 0 }
     }
 }
 

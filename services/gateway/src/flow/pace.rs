@@ -169,6 +169,11 @@ impl Pace {
         }
     }
 
+    /// So many bytes that were waited for are not made after all.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.bucket.lock().bytes += bytes as f64;
+    }
+
     /// An event of so many bytes was sent to so many members: large work here waits for it a little, as it may be what writes such
     /// events. They may also be written at another gateway.
     pub(crate) fn delivered(&self, bytes: usize, members: usize) {

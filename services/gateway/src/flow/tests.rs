@@ -218,8 +218,8 @@ async fn after_answers(times: usize, expected: usize, bytes: usize) -> Duration 
         async move { backlog.pace.look().await }
     });
     for _ in 0..times {
-        let share = backlog.turn_to_answer_join(expected).await;
-        let share = backlog.answers_join(share, bytes).await;
+        let share = backlog.wait_to_answer_join(expected).await;
+        let share = backlog.fit_to_answer(share, bytes).await;
         assert!(share.suffices(bytes));
     }
     let asked = tokio::time::Instant::now();
@@ -232,13 +232,23 @@ async fn after_answers(times: usize, expected: usize, bytes: usize) -> Duration 
 #[tokio::test(start_paused = true)]
 async fn large_work_waits_for_the_answers_of_joins_once() {
     let ms = Duration::from_millis;
-    assert_eq!(after_answers(500, 0, 200 * KIB).await, ms(0), "small ones take nothing from it");
+    assert_eq!(after_answers(500, 0, 400 * KIB).await, ms(0), "small ones take nothing from it");
     let for_largest = after_answers(1, 0, 64 * MIB).await;
     assert!(for_largest > ms(350), "as long as they take: {for_largest:?}");
     for expected in [32 * MIB, 64 * MIB] {
         let waited = after_answers(1, expected, 64 * MIB).await;
         assert!(waited.abs_diff(for_largest) <= ms(20), "what had its turn is not waited for again: {waited:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_work_does_not_wait_for_a_join_that_was_refused() {
+    let backlog = Backlog::new(100 * MIB);
+    let share = backlog.wait_to_answer_join(64 * MIB).await;
+    backlog.give_back(share);
+    let turn = backlog.pace.turn(KIB);
+    assert!(timeout(Duration::ZERO, turn).await.is_ok());
+    assert_eq!(backlog.waiting(), 0);
 }
 
 #[tokio::test]

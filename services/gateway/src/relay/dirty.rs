@@ -32,7 +32,7 @@ use crate::{due_queue::DueQueue, flow::backlog::Backlog, reassert::Reassert};
 
 /// The pause before another snapshot if events went missing while one was fetched, so that no room keeps a worker busy.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
-/// A room is large if it had as much to answer. One of a thousand members with small states is not.
+/// A room is large if its latest answer to a join was. One of a thousand members with small states is not.
 const LARGE_ROOM: usize = 1024 * 1024;
 /// Members of a large room wait in the line of large work for no longer.
 const LARGE_WITHIN: Duration = Duration::from_secs(2);

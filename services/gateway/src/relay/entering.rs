@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use rollcall_protocol::{ConnId, Fault, RoomId, command::Joined};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{MutexGuard, OwnedSemaphorePermit};
 use tracing::Span;
 
 use super::{
@@ -16,6 +16,10 @@ use super::{
     room::Join,
 };
 use crate::flow::large::is_paced;
+
+/// Members that take less are not expected before they are in an answer: a thousand that come back at once, whose states are small,
+/// share few replies of presence-state.
+const LARGE_MEMBER: usize = 1024;
 
 /// A join under way. The room is subscribed, and its events are kept for the new member.
 pub(crate) struct Entering {
@@ -45,29 +49,30 @@ impl Entering {
         registry.subscribe(&entering.room, span).await.map(|()| entering)
     }
 
-    /// Waits until the join may be sent, if its answer may go at the pace of large work: of a room 8 MiB of answers are under way at
-    /// once, and eight that are larger, each until its permit is dropped. Joins of a room that is known to be smaller do not wait,
-    /// also not those that began to before it was known.
+    /// Waits until the join may be sent, if its answer may go at the pace of large work: answers of 8 MiB in all are under way for a
+    /// room, each counted as 1 MiB at most, until its permit is dropped. Joins of a room that is known to be smaller do not wait, also
+    /// not those that began to before it was known.
     pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        let turn = Arc::clone(&self.room.asking).acquire_many_owned(self.paced_kib()?).await.ok();
-        turn.filter(|_| self.paced_kib().is_some())
-    }
-
-    /// How much of [`ASKED_KIB`] its answer takes, if it may go at that pace.
-    fn paced_kib(&self) -> Option<u32> {
-        let most = ASKED_KIB / 8;
-        let answer = self.answer_bytes();
-        if answer == 0 {
-            return Some(most);
+        loop {
+            let asked = self.paced_kib()?;
+            let mut turn = Arc::clone(&self.room.asking).acquire_many_owned(asked).await.ok()?;
+            // The room may have become larger or smaller meanwhile.
+            let needed = self.paced_kib()?;
+            if needed <= asked {
+                drop(turn.split((asked - needed) as usize));
+                return Some(turn);
+            }
         }
-        let bytes = answer.saturating_add(self.joining_bytes());
-        is_paced(bytes).then(|| most.min((bytes / 1024).try_into().unwrap_or(most)))
     }
 
-    /// What the joins under way will add to the answers, if all bring as much as this one: hundreds that join at once are in each
-    /// other's answers.
-    fn joining_bytes(&self) -> usize {
-        self.room.entering.load(Ordering::Relaxed).saturating_mul(self.member_bytes)
+    /// Waits until no other join of the room waits in the line of large work, so that a room has one place there.
+    pub(crate) async fn place(&self) -> Option<MutexGuard<'_, ()>> {
+        if is_paced(self.answer_bytes()) { Some(self.room.place.lock().await) } else { None }
+    }
+
+    fn paced_kib(&self) -> Option<u32> {
+        let joining = if self.member_bytes < LARGE_MEMBER { 0 } else { self.room.entering.load(Ordering::Relaxed) };
+        paced_kib(self.answer_bytes(), joining.saturating_mul(self.member_bytes))
     }
 
     /// The size of the latest answer to a join of the room here; 0 if there was none.
@@ -85,10 +90,13 @@ impl Entering {
         self.room.lock().hold(conn);
     }
 
-    /// A member could not join again: it stays a member, and a repair sends it what it may have missed.
-    pub(crate) fn release(&self, conn: &ConnId) {
-        self.room.lock().release(conn);
-        self.dirty.repair(&self.room);
+    /// A member could not join again, but the join may have been carried out (`may_be_written`): it stays a member, and a repair sends it
+    /// what it may have missed.
+    pub(crate) fn release(&self, conn: &ConnId, may_be_written: bool) {
+        let needs_repair = self.room.lock().release(conn, may_be_written);
+        if needs_repair {
+            self.dirty.repair(&self.room);
+        }
     }
 
     /// Answers the join and adds the member: first the answer, then every event after it. `push` puts the answer into the
@@ -135,5 +143,30 @@ impl Drop for Kept {
     fn drop(&mut self) {
         (self.counter)(&self.room).fetch_sub(1, Ordering::AcqRel);
         self.registry.forget_if_idle(&self.room);
+    }
+}
+
+/// How much of [`ASKED_KIB`] an answer takes, if it goes at the pace of large work: the latest had `answer_bytes`, 0 if there was none,
+/// and hundreds that join at once are in each other's answers, with `joining_bytes`.
+fn paced_kib(answer_bytes: usize, joining_bytes: usize) -> Option<u32> {
+    let most = ASKED_KIB / 8;
+    if answer_bytes == 0 {
+        return Some(most);
+    }
+    let bytes = answer_bytes.saturating_add(joining_bytes);
+    is_paced(bytes).then(|| u32::try_from(bytes / 1024).map_or(most, |kib| kib.min(most)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_large_answers_eight_are_under_way_and_small_ones_do_not_wait() {
+        const KIB: usize = 1024;
+        assert_eq!(paced_kib(0, 0), Some(1024), "it may be the largest");
+        assert_eq!((paced_kib(1, 0), paced_kib(511 * KIB, 0)), (None, None));
+        assert_eq!((paced_kib(512 * KIB, 0), paced_kib(100 * KIB, 500 * KIB)), (Some(512), Some(600)));
+        assert_eq!((paced_kib(8192 * KIB, 0), paced_kib(usize::MAX, usize::MAX)), (Some(1024), Some(1024)));
     }
 }

@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rollcall_bus::Bus;
 use rollcall_protocol::{Fault, Partition, RoomId};
 use tokio::{
-    sync::{OnceCell, Semaphore},
+    sync::{Mutex as AsyncMutex, OnceCell, Semaphore},
     time::Instant,
 };
 use tracing::Span;
@@ -45,6 +45,8 @@ pub(super) struct RoomHandle {
     pub(super) leaving: AtomicUsize,
     /// KiB of answers to joins that wait for presence-state's reply, or for room: each may have its own reply of 8 MiB.
     pub(super) asking: Arc<Semaphore>,
+    /// Held by the join that waits in the line of large work.
+    pub(super) place: AsyncMutex<()>,
     /// The size of the latest answer to a join here.
     pub(super) answer_bytes: AtomicUsize,
     /// How often it became idle.
@@ -66,6 +68,7 @@ impl RoomHandle {
             lock_subscriptions: AtomicUsize::new(0),
             leaving: AtomicUsize::new(0),
             asking: Arc::new(Semaphore::new(ASKED_KIB as usize)),
+            place: AsyncMutex::default(),
             answer_bytes: AtomicUsize::new(0),
             idled: AtomicU64::new(0),
             inbox: Mutex::default(),

@@ -77,8 +77,11 @@ impl Ack {
         self.reject_with(fault, &Rejection::from(fault));
     }
 
-    /// Answers with an error that has more fields.
+    /// Answers with an error that has more fields. If the client is gone no one is told, and it counts for nothing.
     pub(super) fn reject_with(mut self, fault: &Fault, answer: &impl Serialize) {
+        if !self.outlet.is_open() {
+            return self.send(answer);
+        }
         metrics::error(self.operation.name(), fault.code.as_str());
         let (code, message) = (fault.code.as_str(), &fault.message);
         match &mut self.heartbeat {

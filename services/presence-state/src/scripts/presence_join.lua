@@ -1,4 +1,5 @@
--- Adds connections to a room, in order, and returns the members before. O(members), bounded by the size of a room.
+-- Adds connections to a room, in order, and returns the members before, none if no join was carried out: who is refused must not cost
+-- what a room of 8 MiB does. O(members), bounded by the size of a room.
 -- needs: clock, call, history, partition, lives, room, stored_lock, locks, departure
 -- KEYS  1 the partition
 -- ARGV  3 room  4 the maximum members and  5 the maximum bytes of a room  then for each join: conn, user, gateway, op, known epoch,
@@ -8,11 +9,18 @@
 local FIRST, FIELDS = 6, 7
 turn_to(1, ARGV[3])
 local members, most_members, most_bytes = count(), tonumber(ARGV[4]), tonumber(ARGV[5])
-local before = redis.call('HGETALL', members_key)
+local before
+
+local function look()
+  before = before or redis.call('HGETALL', members_key)
+end
 
 local function join(conn, user, gateway, op, known, content, traceparent)
   local old = read(conn)
-  if old and old.op == op then return 'same', old end
+  if old and old.op == op then
+    look()
+    return 'same', old
+  end
   if old and old.op > op then return 'overtaken', old end
   local record = {
     epoch = math.max(known + 1, (old and old.epoch or 0) + 1, now), op = op, gateway = gateway, user = user, content = content,
@@ -21,6 +29,7 @@ local function join(conn, user, gateway, op, known, content, traceparent)
   if (not old and members >= most_members) or (growth > 0 and (head and head.bytes or 0) + growth > most_bytes) then
     return 'full', old or record
   end
+  look()
   -- Another user: an earlier join of the connection that was never answered, and whose leave has not arrived yet.
   if old and (old.user ~= user or old.gateway ~= gateway) then
     depart(conn, old, 'left', traceparent)
@@ -47,4 +56,4 @@ for i = FIRST, #ARGV, FIELDS do
 end
 local gen = head and head.gen or '0'
 close('')
-return { gen, before, joins }
+return { gen, before or {}, joins }

@@ -81,6 +81,8 @@ async fn a_room_takes_no_more_than_it_may() {
         }
     }
     assert!((540..560).contains(&admitted), "{admitted}");
+    let refused = site.join_together(&[join_large(admitted), join_large(admitted + 1)]).await;
+    assert!(refused.before.is_empty(), "who is refused costs no one a look at the room");
     assert_eq!(events.so_far().await.len() as u64, admitted, "anyone who was refused was told to no one");
     assert_eq!(site.snapshot().await.members.len() as u64, admitted);
     let larger = state.replace("xx\"}", &format!("{}\"}}", "y".repeat(16_000)));

@@ -22,6 +22,8 @@ pub(super) const BLIND_STEP: f64 = STEP / 10.0;
 const NEAR: f64 = 0.75;
 const NEAR_PART: f64 = 0.1;
 const NEAR_FOR: Duration = Duration::from_secs(5);
+/// Looks that are late with less time between them have one cause: the rate before them was too much, not what it was halved to.
+const EPISODE: Duration = Duration::from_millis(50);
 /// Of the rate, what events may take between two pieces of large work, which so wait at most this much longer however much is delivered.
 pub(super) const MOST_FOR_EVENTS: Duration = Duration::from_millis(50);
 
@@ -30,7 +32,7 @@ pub(super) const MOST_FOR_EVENTS: Duration = Duration::from_millis(50);
 pub(super) struct Bucket {
     pub(super) per_s: f64,
     /// The rate that was too much last.
-    pub(super) too_much: f64,
+    pub(super) too_much_per_s: f64,
     /// For how long no look was late.
     pub(super) in_time_for: Duration,
     pub(super) bytes: f64,
@@ -52,7 +54,7 @@ impl Bucket {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             per_s: FIRST.into(),
-            too_much: MOST.into(),
+            too_much_per_s: MOST.into(),
             in_time_for: NEAR_FOR,
             bytes: 1.0,
             for_events: 0.0,
@@ -70,10 +72,10 @@ impl Bucket {
     pub(super) fn tick(&mut self, time: Duration, look: Look) {
         if look != Look::Late {
             self.in_time_for += time;
-        } else if !std::mem::take(&mut self.in_time_for).is_zero() {
-            self.too_much = self.per_s;
+        } else if std::mem::take(&mut self.in_time_for) >= EPISODE {
+            self.too_much_per_s = self.per_s;
         }
-        let is_near = self.in_time_for < NEAR_FOR && self.per_s >= NEAR * self.too_much;
+        let is_near = self.in_time_for < NEAR_FOR && self.per_s >= NEAR * self.too_much_per_s;
         let part = if is_near { NEAR_PART } else { 1.0 };
         self.per_s = match look {
             Look::InTime => (self.per_s + part * STEP).min(MOST.into()),

@@ -37,6 +37,16 @@ fn the_rate_comes_slowly_near_to_what_was_too_much() {
 }
 
 #[test]
+fn late_looks_with_little_time_between_them_have_one_cause() {
+    let mut bucket = bucket(100_000_000);
+    for _ in 0..10 {
+        bucket.tick(TICK, Look::Late);
+        (0..4).for_each(|_| bucket.tick(TICK, Look::Blind));
+    }
+    assert!(bucket.per_s < 20e6 && bucket.too_much_per_s == 100e6, "{bucket:?}");
+}
+
+#[test]
 fn what_is_larger_than_a_tick_goes_and_what_follows_waits_for_its_bytes() {
     let (mut bucket, now) = (bucket(LEAST), Instant::now());
     assert!(bucket.take(1_000_000, now) && !bucket.take(1, now));

@@ -40,12 +40,17 @@ impl<S: Sink> Room<S> {
         }
     }
 
-    /// A member could not join again: it is behind, and a snapshot brings it up to date.
-    pub(in crate::relay) fn release(&mut self, conn: &ConnId) {
-        if let Some(subscriber) = self.subscribers.get_mut(conn) {
-            subscriber.held = false;
+    /// A member could not join again. Returns whether a snapshot has to bring it up to date: events were held back, or the join may have
+    /// been carried out (`may_be_written`).
+    pub(in crate::relay) fn release(&mut self, conn: &ConnId, may_be_written: bool) -> bool {
+        let here = self.position();
+        let Some(subscriber) = self.subscribers.get_mut(conn) else { return false };
+        subscriber.held = false;
+        let is_current = !may_be_written && Some(subscriber.at) == here;
+        if !is_current {
             subscriber.fall_behind();
         }
+        !is_current
     }
 
     /// The first join was answered: the room begins at the position of the answer. Answers to joins that were carried out together

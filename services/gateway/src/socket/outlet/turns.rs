@@ -35,23 +35,16 @@ impl Outlet {
         }
     }
 
-    async fn in_line<T>(&self, turn: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        let _paused = self.flow.pause_in_line();
-        self.while_open(turn).await
-    }
-
-    /// Waits for what is done for the client, as long as there is one.
+    /// Waits for a turn, while the client is not read. A client that is gone waits for nothing.
     ///
     /// # Errors
-    /// `UNAVAILABLE`: the client is gone.
-    pub(in crate::socket) async fn while_open<T>(
-        &self,
-        wait: impl Future<Output = Result<T, Fault>>,
-    ) -> Result<T, Fault> {
+    /// Those of `turn`. `UNAVAILABLE`: the client is gone.
+    pub(in crate::socket) async fn in_line<T>(&self, turn: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let _paused = self.flow.pause_in_line();
         select! {
             biased;
+            result = turn => result,
             () = self.gone() => Err(Fault::new(Code::Unavailable, "the connection was closed")),
-            result = wait => result,
         }
     }
 

@@ -28,8 +28,8 @@ use crate::{
     translate,
 };
 
-/// How long a join waits for room for its answer, if the room's size is known.
-const ROOM_WITHIN: Duration = Duration::from_secs(2);
+/// How long a join waits until it may be carried out.
+const TURNS_WITHIN: Duration = Duration::from_secs(2);
 /// About what a member takes in an answer besides its state and info.
 const MEMBER_BYTES: usize = 200;
 
@@ -68,13 +68,14 @@ pub(in crate::socket) async fn join(
         Err(fault) => return ack.reject(&fault),
     };
     let backlog = client.outlet.flow().backlog();
-    let wait = client.outlet.while_open(async {
-        // First, so that what the others made the answer is known.
+    let wait = client.outlet.in_line(async {
         let turn = entering.turn().await;
-        let share = backlog.turn_to_answer_join(entering.answer_bytes()).await;
+        let place = entering.place().await;
+        let share = backlog.wait_to_answer_join(entering.answer_bytes()).await;
+        drop(place);
         Ok((turn, share, client.outlet.begin_write(state.get().len()).await?))
     });
-    let (_turn, share, writing) = match timeout(ROOM_WITHIN, wait).await {
+    let (_turn, share, writing) = match timeout(TURNS_WITHIN, wait).await {
         Ok(Ok(turns)) => turns,
         Ok(Err(fault)) => return ack.reject(&fault),
         Err(_) => {
@@ -103,7 +104,10 @@ pub(in crate::socket) async fn join(
                 client.session.is_back();
                 return admit(client, entering, joined, Own { index, epoch }, share, ack).await;
             }
-            Some(JoinResult::Full) => (full(), false),
+            Some(JoinResult::Full) => {
+                backlog.give_back(share);
+                (full(), false)
+            }
             Some(JoinResult::Overtaken) => {
                 (Fault::new(Code::Timeout, "a later request of this socket was carried out before this one"), true)
             }
@@ -116,7 +120,7 @@ pub(in crate::socket) async fn join(
         if was_written {
             client.session.was_not_answered(Unanswered { op, raises_epoch: true });
         }
-        entering.release(&client.conn);
+        entering.release(&client.conn, was_written);
     } else if !was_written {
         forget(client, before);
     }
@@ -136,7 +140,7 @@ async fn admit(client: &Arc<Client>, entering: Entering, joined: &Joined, own: O
     let size = |member: &Member| MEMBER_BYTES + info_bytes(member) + member.state.get().len();
     let bytes = joined.seen_by(index).map(size).sum();
     entering.will_answer(bytes);
-    let share = client.outlet.flow().backlog().answers_join(share, bytes).await;
+    let share = client.outlet.flow().backlog().fit_to_answer(share, bytes).await;
     let snapshot: Vec<_> =
         joined.seen_by(index).map(|member| translate::answer::member(member, joined.seen_ms)).collect();
     ack.span().record("presence.snapshot_size", snapshot.len() as i64);

@@ -12,7 +12,7 @@ impl World {
     pub(in crate::relay::room::tests) fn lose_answer(&mut self, n: usize) {
         let Some(Answer { conn, join, .. }) = self.answers.remove(n) else { return };
         if self.room.subscribers.contains_key(conn.as_str()) {
-            self.room.release(&ConnId::from(conn.as_str()));
+            self.room.release(&ConnId::from(conn.as_str()), true);
             self.repair();
         } else {
             self.clients.remove(&conn);
@@ -34,8 +34,7 @@ impl World {
         let join = self.room.join_began();
         self.room.hold(&ConnId::from(conn));
         self.wait(pause_ms);
-        if self.room.subscribers.contains_key(conn) {
-            self.room.release(&ConnId::from(conn));
+        if self.room.release(&ConnId::from(conn), false) {
             self.repair();
         }
         self.room.join_ended(join);
