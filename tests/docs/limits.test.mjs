@@ -78,10 +78,13 @@ const LIMITS = {
     COPIES: ['answers of joins', (value) => `${value} times their bytes`],
   },
   [gateway('relay/entering')]: {
-    EXPECTED_HUGE: ['answers of joins', (value) => `will make them ${size(value)}`],
+    LARGE_MEMBER: ['answers of joins', (value) => `of members of ${size(value)} or more`],
+  },
+  [gateway('relay/registry')]: {
+    ASKED_KIB: ['answers of joins', (value) => `${size(value * 1024)} in all`],
   },
   [gateway('socket/verbs/join')]: {
-    ROOM_WITHIN: ['answers of joins', (value) => `after ${seconds(value)}`],
+    TURNS_WITHIN: ['answers of joins', (value) => `after ${seconds(value)}`],
   },
   [gateway('relay/inbox')]: {
     MOST_BYTES: ['events that wait in a gateway', (value) => `${size(value)} of one room`],
