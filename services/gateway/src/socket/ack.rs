@@ -77,7 +77,7 @@ impl Ack {
         self.reject_with(fault, &Rejection::from(fault));
     }
 
-    /// Answers with an error that has more fields. If the client is gone no one is told, and it counts for nothing.
+    /// Answers with an error that has more fields. If the client is gone, nothing is sent and no error is counted.
     pub(super) fn reject_with(mut self, fault: &Fault, answer: &impl Serialize) {
         if !self.outlet.is_open() {
             return self.send(answer);
