@@ -6,40 +6,30 @@
 //! room: their own requests are answered `UNAVAILABLE` or `OVERLOADED` meanwhile. A room that cannot be read is given up after a few
 //! tries: everyone here is disconnected, comes back, and learns from the answer to the join what is wrong.
 
+mod steps;
+
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use rollcall_bus::Bus;
-use rollcall_protocol::{
-    Fault,
-    command::{Command, Outcome, SnapshotQuery},
-};
-use rollcall_telemetry::propagation::TraceContext;
 use tokio::{
     task::yield_now,
     time::{Instant, timeout},
 };
 
 use super::{
-    member::Member,
     registry::RoomHandle,
-    room::{Behind, READS_ON_AFTER, RECOVERY, Repaired, Wanted},
+    room::{READS_ON_AFTER, Wanted},
     tries::Tries,
 };
 use crate::{due_queue::DueQueue, flow::backlog::Backlog, reassert::Reassert};
 
-/// The pause before another snapshot if events went missing while one was fetched, so that no room keeps a worker busy.
-const AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// A room is large if its latest answer to a join was. One of a thousand members with small states is not.
 const LARGE_ROOM: usize = 1024 * 1024;
 /// Members of a large room wait in the line of large work for no longer.
 const LARGE_WITHIN: Duration = Duration::from_secs(2);
-/// Large work waits for no more of what a room's members were sent: while a room recovers they are sent everything in one go.
-const MOST_CHARGED: usize = 16 * 1024 * 1024;
-/// Members that are disconnected before other tasks have a turn.
-const DISCONNECTED_AT_ONCE: usize = 64;
 
 /// A task that is due for a room.
 struct Work {
@@ -173,128 +163,9 @@ impl Dirty {
             Task::CatchUp => self.catch_up(&room),
         }
     }
-
-    async fn repair_step(&self, room: &Arc<RoomHandle>, number: u64, mut tries: Tries) {
-        let Some((known, received)) = room.lock().ask(number) else { return };
-        let asked_at = Instant::now().into_std();
-        let query = Command::Snapshot(SnapshotQuery { room: room.id.clone(), known });
-        let answer = self.call(&query).await;
-        let answer = answer.and_then(|outcome| match outcome {
-            Outcome::Unchanged => Ok(None),
-            Outcome::Snapshot(snapshot) => Ok(Some(snapshot)),
-            _ => Err(Fault::unexpected()),
-        });
-        let snapshot = match answer {
-            Ok(snapshot) => snapshot,
-            Err(fault) => match tries.failed(&fault) {
-                Some(wait) => return self.after(wait, room, Task::Repair(number, tries)),
-                None => {
-                    let members = room.lock().give_up_repair(number);
-                    return disconnect(room, members, &fault).await;
-                }
-            },
-        };
-        let (repaired, wanted) = {
-            let mut state = room.lock();
-            if !state.repairs(number) {
-                return;
-            }
-            match snapshot {
-                None => state.bring_up_to_date(&room.id, self.bus.seen_ms(), Instant::now().into_std()),
-                Some(snapshot) => {
-                    let truce = self.bus.truce().map(|truce| truce.left).unwrap_or_default();
-                    let calm_ms = self.bus.calm_ms(room.id.partition());
-                    let lost = state.reconcile(&room.id, &snapshot, asked_at, RECOVERY.max(truce), calm_ms);
-                    if !lost.is_empty() {
-                        self.reassert.restore(&room.id);
-                    }
-                }
-            }
-            let repaired = state.go_on(&room.id, received, Instant::now().into_std());
-            (repaired, state.take_wanted())
-        };
-        self.schedule(room, wanted);
-        match repaired {
-            Repaired::Not => self.after(AGAIN_AFTER, room, Task::Repair(number, Tries::new())),
-            Repaired::Done { recovers_until, behind } => {
-                if let Some(until) = recovers_until {
-                    self.at(until.into(), room, Task::EndRecovery);
-                }
-                self.schedule_behind(room, behind);
-            }
-        }
-    }
-
-    async fn sync_step(&self, room: &Arc<RoomHandle>, mut tries: Tries) {
-        let Some(asked) = room.lock().ask_for_channels(&room.id) else { return };
-        let answer = match self.call(&Command::Catchup(asked)).await {
-            Ok(Outcome::Catchup { records, locks, after }) => Ok((records, locks, after)),
-            Ok(_) => Err(Fault::unexpected()),
-            Err(fault) => Err(fault),
-        };
-        let (records, locks, after) = match answer {
-            Ok(page) => page,
-            Err(fault) => match tries.failed(&fault) {
-                Some(wait) => return self.after(wait, room, Task::Sync(tries)),
-                None => {
-                    let members = room.lock().give_up_channels();
-                    return disconnect(room, members, &fault).await;
-                }
-            },
-        };
-        let locks = after.is_none().then_some(&*locks);
-        let now = Instant::now().into_std();
-        let synced = room.lock().take_channels(&room.id, &records, locks, after.as_ref(), now);
-        synced.late.into_iter().for_each(|member| member.too_slow("it took no change of metadata or locks"));
-        if let Some(wait) = synced.next {
-            self.after(wait, room, Task::Sync(Tries::new()));
-        }
-    }
-
-    fn catch_up(&self, room: &Arc<RoomHandle>) {
-        // A member that falls behind from here on schedules another catch-up.
-        room.catch_up_scheduled.store(false, Ordering::Release);
-        let (behind, wanted) = {
-            let mut state = room.lock();
-            let behind = state.catch_up_members(&room.id, self.bus.seen_ms(), Instant::now().into_std());
-            (behind, state.take_wanted())
-        };
-        self.schedule_behind(room, behind);
-        self.schedule(room, wanted);
-    }
-
-    fn schedule_behind(&self, room: &Arc<RoomHandle>, behind: Behind<Arc<dyn Member>>) {
-        if is_large(room) {
-            self.backlog.pace.charge(behind.sent.min(MOST_CHARGED));
-        }
-        behind.late.into_iter().for_each(|member| member.too_slow("it stayed behind the room's events"));
-        if let Some(next) = behind.next
-            && !room.catch_up_scheduled.swap(true, Ordering::AcqRel)
-        {
-            self.at(next.into(), room, Task::CatchUp);
-        }
-    }
-
-    async fn call(&self, command: &Command) -> Result<Outcome, Fault> {
-        self.bus.call(command, TraceContext::default()).await?.into_outcome()
-    }
 }
 
 /// Whether members of the room that are behind may be sent megabytes each.
 fn is_large(room: &RoomHandle) -> bool {
     room.answer_bytes.load(Ordering::Relaxed) >= LARGE_ROOM
-}
-
-/// Disconnects who was in a room that cannot be read, some at a time.
-async fn disconnect(room: &RoomHandle, members: Vec<Arc<dyn Member>>, fault: &Fault) {
-    if members.is_empty() {
-        return;
-    }
-    tracing::warn!(room = %room.id, members = members.len(), error = %fault, "room cannot be read; disconnecting its members");
-    for (index, member) in members.into_iter().enumerate() {
-        if index % DISCONNECTED_AT_ONCE == DISCONNECTED_AT_ONCE - 1 {
-            yield_now().await;
-        }
-        member.disconnect();
-    }
 }

@@ -1,7 +1,8 @@
-//! Sends events and acknowledgements to one client, and closes its connection. If the socket's queue is full, an acknowledgement
-//! becomes pending: it is sent as soon as there is room, and no event is sent before it. A client that takes none for 10 s, or
-//! has too many pending, is closed, so that it reconnects and learns what it missed.
+//! Sends events and acknowledgements to one client. If the socket's queue is full, an acknowledgement becomes pending: it is sent
+//! as soon as there is room, and no event is sent before it. A client that takes none for 10 s, or has too many pending, is closed,
+//! so that it reconnects and learns what it missed.
 
+mod closing;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -16,40 +17,23 @@ use std::{
 
 use parking_lot::Mutex;
 use rollcall_protocol::ConnId;
-use rollcall_telemetry::metrics::{self, Refusal};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::{
     SendError, SocketError,
-    extract::{AckSender, SocketRef},
+    extract::AckSender,
     handler::{FromMessageParts as _, Value},
     socket::{Sid, Socket},
 };
 use tokio::time::sleep;
 
+use self::closing::Phase;
 use super::{pending_acks::PendingAcks, task::OwnedTask};
-use crate::{
-    backoff::jitter,
-    flow::{Flow, backlog::Debtor},
-    http::transports::Transports,
-};
+use crate::{backoff::jitter, flow::Flow, http::transports::Transports};
 
 const FLUSH_EVERY: Duration = Duration::from_millis(20);
 /// A socket whose queue stays full for this long is closed.
 const FLUSH_FOR: Duration = Duration::from_secs(10);
-/// Ending a session sends a packet, which needs room in the queue too. If there is none, the Engine.IO ping timeout ends it.
-const CLOSE_EVERY: Duration = Duration::from_millis(250);
-const CLOSE_TRIES: u32 = 240;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Phase {
-    Open,
-    /// The transport was closed and the session has not ended yet. Nothing is sent any more.
-    Closing,
-    /// The session has ended. Its connection may carry another one by now.
-    Ended,
-}
 
 /// Sends to one client.
 pub(super) struct Outlet {
@@ -166,53 +150,6 @@ impl Outlet {
         self.list();
     }
 
-    /// Closes the transport of a client that does not take what it must not miss, so that it reconnects.
-    pub(super) fn close_slow_consumer(&self, why: &'static str) {
-        self.close_debtor(Refusal::SocketBacklog, why);
-    }
-
-    fn close_debtor(&self, refusal: Refusal, why: &'static str) {
-        if self.leave_open(Phase::Closing) {
-            metrics::slow_reader();
-            metrics::refused(refusal);
-            tracing::warn!(conn = %self.conn, owed = self.flow.owed(), why, "closing slow client");
-            self.close_transport();
-        }
-    }
-
-    /// Closes the client's transport.
-    pub(super) fn close(&self) {
-        if self.leave_open(Phase::Closing) {
-            self.close_transport();
-        }
-    }
-
-    fn close_transport(&self) {
-        self.drop_pending();
-        self.flow.end();
-        self.transports.end(self.sid.as_str());
-        *self.close.lock() = Some(OwnedTask::spawn(disconnect(Weak::clone(&self.socket))));
-        // The session may have ended meanwhile, before there was anything to undo.
-        if self.phase() == Phase::Ended {
-            self.transports.forget(self.sid.as_str());
-            *self.close.lock() = None;
-        }
-    }
-
-    /// The session has ended; returns `false` if it had before.
-    pub(super) fn end(&self) -> bool {
-        let before = self.phase.swap(Phase::Ended as u8, Ordering::SeqCst);
-        if before == Phase::Ended as u8 {
-            return false;
-        }
-        self.transports.forget(self.sid.as_str());
-        self.drop_pending();
-        self.flow.unlist();
-        self.flow.wake();
-        *self.close.lock() = None;
-        true
-    }
-
     fn drop_pending(&self) {
         let mut pending = self.pending.lock();
         *pending = Pending::default();
@@ -240,29 +177,6 @@ impl Outlet {
     pub(super) fn flow(&self) -> &Arc<Flow> {
         &self.flow
     }
-
-    /// Whether the client is sent anything.
-    pub(super) fn is_open(&self) -> bool {
-        self.phase() == Phase::Open
-    }
-
-    fn phase(&self) -> Phase {
-        [Phase::Open, Phase::Closing, Phase::Ended][usize::from(self.phase.load(Ordering::SeqCst))]
-    }
-
-    fn leave_open(&self, to: Phase) -> bool {
-        self.phase.compare_exchange(Phase::Open as u8, to as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-}
-
-impl Debtor for Outlet {
-    fn close(&self, refusal: Refusal) {
-        let why = match refusal {
-            Refusal::ProcessBacklog => "the process is over its budget, and this is one of the largest debtors",
-            _ => "it took nothing for 10 s",
-        };
-        self.close_debtor(refusal, why);
-    }
 }
 
 async fn flush(outlet: Weak<Outlet>) {
@@ -288,15 +202,5 @@ async fn flush(outlet: Weak<Outlet>) {
         if moved_at.elapsed() > FLUSH_FOR {
             return outlet.close_slow_consumer("no acknowledgement was taken for 10 s");
         }
-    }
-}
-
-async fn disconnect(socket: Weak<Socket>) {
-    for _ in 0..CLOSE_TRIES {
-        let Some(socket) = socket.upgrade().filter(|socket| socket.connected()) else { return };
-        if SocketRef::from(socket).disconnect().is_ok() {
-            return;
-        }
-        sleep(jitter(CLOSE_EVERY)).await;
     }
 }
