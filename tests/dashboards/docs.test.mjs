@@ -3,26 +3,51 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { read } from '../harness/repository.mjs';
-import { documented, isSpan, leads, list, metrics, panels, sources, spans } from './project.mjs';
+import { documented, isSpan, leads, list, metrics, panels, sources, tabled } from './project.mjs';
 import { complaints } from './promql.mjs';
 
 const literal = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 
 const pages = ['docs/reference/telemetry.md', ...list('docs/operate/runbooks', '.md')];
 
-test('each attribute and each name in span.rs is on the page', () => {
-  const source = read('shared/telemetry/src/span.rs');
-  const made = [...source.matchAll(/info_span!\(([\s\S]*?)\n {4}\)/g)].map(([, body]) => body);
-  assert.ok(made.length > 10);
-  const attributes = made.flatMap((body) => [...body.matchAll(/\b([a-z_]+(?:\.[a-z_]+)+)"? = /g)].map(([, name]) => name));
-  const missing = new Set(attributes.filter((name) => !name.startsWith('otel.') && !documented.has(name)));
-  assert.deepEqual([...missing], []);
-  for (const body of made) {
-    // A name with a hole in it, `socket {event}`, is on the page with what fills it.
-    const name = body.match(/otel\.name = %format_args!\("([^"]+)"\)/)?.[1] ?? body.match(/"([^"]+)"/)[1];
-    const start = name.split('{')[0].trim();
-    assert.ok(['redis'].includes(start) || spans.some((known) => known.startsWith(start)), name);
-  }
+// Names in the code of a file, its tests left out, each once.
+const found = (path, pattern) => [...new Set([...read(path).split('#[cfg(test)]')[0].matchAll(pattern)].map(([, name]) => name))];
+
+test('the table of attributes has what the spans have, and no more', () => {
+  // Fields of a span, what is recorded later, and what the spans without tracing set.
+  const made = [/\b([a-z_]+(?:\.[a-z_]+)+)"? = /g, /record\("([a-z_.]+)"/g, /KeyValue::new\("([a-z_.]+)"/g]
+    .flatMap((pattern) => ['span', 'heartbeat'].flatMap((file) => found(`shared/telemetry/src/${file}.rs`, pattern)));
+  // tracing's own names for what a span is, and the event of every failure, which has a paragraph.
+  const attributes = new Set(made.filter((name) => !/^(otel|exception)\./.test(name)));
+  assert.ok(attributes.size > 40);
+  assert.deepEqual(tabled('Attributes').sort(), [...attributes].sort());
+});
+
+test('the table of spans has what the services make, and no more', () => {
+  const own = found('shared/telemetry/src/span.rs', /target: TRACE,(?: parent: None,)? "([a-z]+[. ][a-z.]+)"/g);
+  const events = found('services/gateway/src/socket/events.rs', /Operation::\w+, "([a-zA-Z:]+)"\)/g).map((event) => `socket ${event}`);
+  const messages = found('shared/bus/src/publisher/outbox.rs', /span::publish\("([a-z.]+)"/g).map((subject) => `publish ${subject}`);
+  const commands = [...read('shared/protocol/src/command/mod.rs').matchAll(/=> \("([a-z]+)", (?:"([a-z]+)"|c\.)/g)].flatMap(([, group, verb]) => {
+    if (verb) return [`${group}.${verb}`];
+    return found(`shared/protocol/src/command/${group}.rs`, /=> "([a-z]+)",/g).map((name) => `${group}.${name}`);
+  });
+  // What a name's time is renewed with is a part of another command.
+  const made = [...own, ...events, ...messages, ...commands.filter((name) => name !== 'metadata.renew'), 'EVALSHA <script>', '<command>'];
+  assert.ok(made.length > 35);
+  assert.deepEqual(tabled('Spans').sort(), [...made].sort());
+});
+
+test('the page has every script, and every value of the labels that tell reasons apart', () => {
+  const scripts = [...sources().matchAll(/(?:Script::new|\bscript)\(\s*"([a-z]+_[a-z]+)"/g)].map(([, name]) => name)
+    .filter((name) => !/^(lock|count)_/.test(name));
+  assert.ok(scripts.length > 12);
+  assert.deepEqual(scripts.filter((name) => !documented.has(name)), []);
+  const reasons = found('shared/telemetry/src/metrics/refusal.rs', /=> "([a-z_]+)"/g);
+  const outcomes = found('services/presence-state/src/locks.rs', /\("([a-z]+)", (?:None|Some|holder)/g);
+  const row = (name) => read('docs/reference/telemetry.md').split('\n').find((line) => line.startsWith(`| \`${name}\``));
+  assert.ok(reasons.length >= 17 && outcomes.length >= 8);
+  assert.deepEqual(reasons.filter((reason) => !row('presence.refused.total').includes(`\`${reason}\``)), []);
+  assert.deepEqual(outcomes.filter((outcome) => !row('lock.outcome').includes(`\`${outcome}\``)), []);
 });
 
 test('each metric in the code is in the table, and each in the table is in the code', () => {

@@ -33,10 +33,12 @@ export const metrics = rows(section('Metrics')).map(([name, prometheus, kind, la
   name: code(name)[0], prometheus: code(prometheus)[0], kind: kind.trim(), labels: code(labels),
 }));
 
-/** The names of spans; `<…>` stands for anything. */
-export const spans = rows(section('Spans')).flatMap(([names]) => code(names));
+/** What the table of a section has in its first column. */
+export const tabled = (title) => rows(section(title)).flatMap(([names]) => code(names));
+
+/** Whether there is a span of this name; `<…>` stands for anything. */
 export const isSpan = (name) =>
-  spans.some((known) => new RegExp(`^${known.replace(/[.*+?^$()[\]\\]/g, '\\$&').replace(/<[^>]+>/g, '.+')}$`).test(name));
+  tabled('Spans').some((known) => new RegExp(`^${known.replace(/[.*+?^$()[\]\\]/g, '\\$&').replace(/<[^>]+>/g, '.+')}$`).test(name));
 
 /** Labels that every series of a service has. */
 export const EVERYWHERE = ['service_name', 'service_namespace', 'service_instance_id', 'service_version', 'deployment_environment_name'];

@@ -73,6 +73,8 @@ impl Backlog {
     pub(crate) fn start(self: &Arc<Self>, tasks: &Tasks) {
         let backlog = Arc::clone(self);
         metrics::observe(Reading::OutwardWaiting, move || Some(backlog.waiting() as f64));
+        let most = self.most as f64;
+        metrics::observe(Reading::OutwardLimit, move || Some(most));
         let backlog = Arc::clone(self);
         metrics::observe(Reading::LargeWaiting, move || Some(backlog.pace.waiting() as f64));
         let backlog = Arc::clone(self);

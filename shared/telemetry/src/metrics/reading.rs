@@ -19,6 +19,8 @@ pub enum Reading {
     LocksWaiting,
     /// Bytes of a gateway that wait for its clients, with the buffers that stay as large as a client's largest message.
     OutwardWaiting,
+    /// How many of these bytes may wait.
+    OutwardLimit,
     /// Large requests and answers of a gateway that wait for their turn.
     LargeWaiting,
     /// Commands that wait or are being carried out.
@@ -58,6 +60,8 @@ pub enum Reading {
     BusyRatio,
     /// Items of a signal that wait to be exported.
     TelemetryQueue(&'static str),
+    /// How many of them may wait.
+    TelemetryLimit(&'static str),
     /// Items of a signal that were dropped.
     TelemetryDropped(&'static str),
 }
@@ -81,6 +85,7 @@ impl Reading {
             Reading::LocksHeld => (Gauge, "lock.held", "{lock}", "Locks that sockets of this gateway hold."),
             Reading::LocksWaiting => (Gauge, "lock.waiting", "{lock}", "Locks that sockets of this gateway wait for."),
             Reading::OutwardWaiting => (Gauge, "presence.outward.waiting", "By", "Bytes that wait for clients."),
+            Reading::OutwardLimit => (Gauge, "presence.outward.limit", "By", "How many bytes may wait for clients."),
             Reading::LargeWaiting => (Gauge, "presence.large.waiting", "{request}", "Large requests that wait."),
             Reading::CommandsWaiting => (Gauge, "presence.commands.waiting", "{command}", "Commands not yet answered."),
             Reading::RequestsPending => (Gauge, "bus.requests.pending", "{request}", "Requests not yet answered."),
@@ -106,6 +111,7 @@ impl Reading {
             Reading::TasksAlive => (Gauge, "runtime.tasks.alive", "{task}", "Tasks that have not ended."),
             Reading::BusyRatio => (Gauge, "runtime.busy.ratio", "", "Share of the workers' time spent on tasks."),
             Reading::TelemetryQueue(_) => (Gauge, "telemetry.queue.depth", "{item}", "Items that wait to be exported."),
+            Reading::TelemetryLimit(_) => (Gauge, "telemetry.queue.limit", "{item}", "How many items may wait."),
             Reading::TelemetryDropped(_) => (Counter, "telemetry.dropped.total", "{item}", "Items dropped."),
         }
     }
@@ -115,7 +121,7 @@ impl Reading {
             Reading::TruceActive(reason) => vec![KeyValue::new("reason", reason)],
             Reading::LimitUsed(limit) => vec![KeyValue::new("limit", limit)],
             Reading::CpuTime(mode) => vec![KeyValue::new("cpu.mode", mode)],
-            Reading::TelemetryQueue(signal) | Reading::TelemetryDropped(signal) => {
+            Reading::TelemetryQueue(signal) | Reading::TelemetryLimit(signal) | Reading::TelemetryDropped(signal) => {
                 vec![KeyValue::new("signal", signal)]
             }
             _ => Vec::new(),

@@ -40,6 +40,7 @@ impl Backlog {
         });
         let seen = Arc::clone(&backlog);
         metrics::observe(Reading::TelemetryQueue(signal), move || Some(seen.waiting.load(Ordering::Relaxed) as f64));
+        metrics::observe(Reading::TelemetryLimit(signal), move || Some(limit as f64));
         let seen = Arc::clone(&backlog);
         metrics::observe(Reading::TelemetryDropped(signal), move || Some(seen.dropped.load(Ordering::Relaxed) as f64));
         backlog
