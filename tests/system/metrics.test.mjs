@@ -77,7 +77,7 @@ metric('operations, errors, events, locks and conflicts are counted exactly, ove
 metric('every service reports its health', {}, async ({ system, otlp }) => {
   const every = ['bus.lag', 'bus.subscription.deaf', 'redis.up', 'redis.command.duration', 'process.cpu.time', 'process.memory.usage',
     'process.open_file_descriptor.count', 'process.uptime', 'runtime.scheduling.lag', 'runtime.queue.depth', 'runtime.tasks.alive',
-    'runtime.busy.ratio', 'telemetry.dropped.total', 'telemetry.queue.depth'];
+    'runtime.busy.ratio', 'telemetry.dropped.total', 'telemetry.queue.depth', 'telemetry.queue.limit'];
   const of = (service) => [...otlp.metrics.values()].filter((metric) => metric.service === service).map((metric) => metric.name);
   for (const service of [GATEWAY, STATE, REAPER]) {
     await until(`${service} to tell everything`, () => {
@@ -95,6 +95,18 @@ metric('every service reports its health', {}, async ({ system, otlp }) => {
   await otlp.adds('redis.up', {}, 0);
   system.redis.resume();
   await otlp.adds('redis.up', {}, 3);
+});
+
+metric('an operation that fails after its client has gone is no error', {}, async ({ system, room, otlp }) => {
+  const [stays, goes] = await system.connectMany(2);
+  system.redis.pause();
+  for (const client of [goes, stays]) client.socket.emit('presence:join', { roomId: room, userId: 'ann', state: {} }, () => {});
+  goes.close();
+  await otlp.adds('presence.connections.active', {}, 1);
+  await otlp.adds('presence.operation.total', { operation: 'join' }, 2);
+  await otlp.adds('presence.error.total', { operation: 'join', error_type: 'UNAVAILABLE' }, 1);
+  system.redis.resume();
+  assert.equal(await otlp.settles('presence.error.total', { operation: 'join' }), 1);
 });
 
 metric('an expired connection is counted', { env: SHORT_LIVES }, async ({ system, room, otlp }) => {
