@@ -34,7 +34,7 @@ observe_with_docker() {
     -e GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH=/var/lib/grafana/dashboards/presence-overview.json \
     -v "$folder/grafana/provisioning:/etc/grafana/provisioning:ro" \
     -v "$folder/grafana/dashboards:/var/lib/grafana/dashboards:ro" \
-    -v "$PWD/docs/operate/runbooks:/usr/share/grafana/public/docs/operate/runbooks:ro" --
+    -v "$PWD/docs:/usr/share/grafana/public/docs:ro" --
 }
 
 # contain NAME HOSTNAME PORT:PORT OPTION… -- ARGUMENT…: unless its image is missing.
