@@ -131,7 +131,7 @@ help_release() {
 Usage: ./dev release VERSION
 
 Writes the version into every file that names it, and closes the changelog's section of unreleased changes. Commits, tags and pushes
-nothing: it prints the git commands. Needs a clean checkout. docs/internals/releasing.md has the whole way.
+nothing: it prints the git commands. Needs a clean checkout. Takes some seconds. docs/internals/releasing.md has the whole way.
 
   ./dev release 1.2.3
 EOF

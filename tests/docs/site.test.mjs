@@ -1,11 +1,14 @@
 // The site: links out of docs/ become paths, and two pages get the text of files outside of docs/.
 import assert from 'node:assert/strict';
-import { posix } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, posix } from 'node:path';
 import { test } from 'node:test';
 
 import { STAND_INS, rewriteLinks } from '../../scripts/docs-repository.mjs';
 import { anchors, links } from '../harness/markdown.mjs';
-import { read } from '../harness/repository.mjs';
+import { ROOT, read } from '../harness/repository.mjs';
 import { isFile, pages } from './project.mjs';
 
 test('a link out of docs/ becomes the path of the file', () => {
@@ -50,4 +53,21 @@ test('every link on the site leads to a page of the site and a heading on it, to
   const wrong = [...site].flatMap(([page, text]) => links(text).map(({ target }) => target).filter((target) => !isRight(page, target))
     .map((target) => `${page}: ${target}`));
   assert.deepEqual(wrong, []);
+});
+
+const mdbook = (...options) => spawnSync('mdbook', options, { cwd: ROOT, encoding: 'utf8' });
+
+test('mdBook builds the site', { skip: mdbook('--version').error && 'mdbook is not on the PATH: cargo install --locked mdbook' }, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'rollcall-site-'));
+  try {
+    const { status, stderr } = mdbook('build', '--dest-dir', folder);
+    assert.equal(status, 0, stderr);
+    assert.doesNotMatch(stderr, /WARN|ERROR/);
+    for (const [, page] of read('docs/SUMMARY.md').matchAll(/\]\(([^)]+)\.md\)/g)) {
+      const html = readFileSync(join(folder, `${page === 'README' ? 'index' : page}.html`), 'utf8');
+      assert.match(html, /<main>[\s\S]*<h1/, page);
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
