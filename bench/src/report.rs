@@ -1,4 +1,4 @@
-//! The table at the end: each figure with its yardstick and its goal. Knows nothing of how a figure was measured.
+//! The table at the end: each number with its yardstick and its goal. Knows nothing of how a number was measured.
 
 use std::fmt::{Display, Formatter, Result, Write};
 
@@ -9,16 +9,16 @@ use crate::faults::Faults;
 pub(crate) struct Report {
     /// The table's rows.
     pub(crate) rows: Vec<Row>,
-    /// Sentences below the table: what was chosen, what a figure is made of.
+    /// Sentences below the table: what was chosen, what a number is made of.
     pub(crate) notes: Vec<String>,
     /// Everything that went wrong.
     pub(crate) faults: Faults,
 }
 
-/// One figure.
+/// One number.
 #[derive(Debug)]
 pub(crate) struct Row {
-    figure: String,
+    number: String,
     value: f64,
     unit: &'static str,
     yardstick: Option<f64>,
@@ -35,12 +35,12 @@ enum Goal {
 }
 
 impl Row {
-    /// A figure without yardstick and goal.
-    pub(crate) fn new(figure: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { figure: figure.into(), value, unit, yardstick: None, goal: Goal::None }
+    /// A number without yardstick and goal.
+    pub(crate) fn new(number: impl Into<String>, value: f64, unit: &'static str) -> Self {
+        Self { number: number.into(), value, unit, yardstick: None, goal: Goal::None }
     }
 
-    /// Compares it with the same figure of the yardstick.
+    /// Compares it with the same number of the yardstick.
     pub(crate) fn yardstick(self, yardstick: f64) -> Self {
         Self { yardstick: Some(yardstick), ..self }
     }
@@ -69,7 +69,7 @@ impl Row {
         self.yardstick.map(|yardstick| self.value / yardstick)
     }
 
-    /// Whether the goal is reached; none without a goal. A figure that could not be measured reaches nothing.
+    /// Whether the goal is reached; none without a goal. A number that could not be measured reaches nothing.
     fn reached(&self) -> Option<bool> {
         match self.goal {
             Goal::None => None,
@@ -113,10 +113,10 @@ impl Display for Report {
 
 impl Report {
     fn table(&self, out: &mut Formatter<'_>) -> Result {
-        let head = ["figure", "value", "yardstick", "ratio", "reach", "reached"].map(str::to_owned);
+        let head = ["number", "value", "yardstick", "ratio", "reach", "reached"].map(str::to_owned);
         let body = self.rows.iter().map(|row| {
             [
-                row.figure.clone(),
+                row.number.clone(),
                 format!("{} {}", short(row.value), row.unit),
                 row.yardstick.map_or("–".to_owned(), |value| format!("{} {}", short(value), row.unit)),
                 row.ratio().map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),

@@ -116,7 +116,7 @@ test('the demo keeps every trace, has a crowd, and asks for no password that wou
   const demo = read('deploy/compose/demo.yml');
   for (const setting of ['DEPLOYMENT_ENVIRONMENT: development', 'COLLECTOR_SAMPLE_PERCENT: "100"', 'GF_AUTH_ANONYMOUS_ORG_ROLE: Viewer']) assert.ok(demo.includes(setting), setting);
   assert.equal(demo.match(/PLAYGROUND: "on"/g).length, 2, 'of the gateways, and of the edge');
-  // Whoever set AUTH=jwt does not lose it.
+  // Someone who set AUTH=jwt does not lose it.
   assert.doesNotMatch(demo, /AUTH:|_BIND|privileged|network_mode|docker\.sock/);
   const [, home] = demo.match(/HOME_DASHBOARD_PATH: \/var\/lib\/grafana\/dashboards\/(\S+)/);
   assert.ok(readdirSync(pathOf('deploy/telemetry/grafana/dashboards')).includes(home));

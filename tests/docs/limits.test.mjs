@@ -50,7 +50,7 @@ const LIMITS = {
   },
   [gateway('socket/mod')]: {
     MAX_MESSAGE_BYTES: ['one message |', size],
-    MOST_OWED: ['what a socket sends that is no event', (value) => `owes ${seconds(value)}`],
+    MOST_OWED: ['what a socket sends that is not an event', (value) => `owes ${seconds(value)}`],
     MAX_WAITING_PACKETS: ['messages that wait', number],
   },
   [gateway('http/traffic')]: {

@@ -7,7 +7,7 @@ import { read } from '../harness/repository.mjs';
 
 const trace = JSON.parse(read('docs/img/join.trace.json'));
 
-test('the picture is drawn from the trace beside it', () => {
+test('the picture is drawn from the trace next to it', () => {
   assert.equal(read('docs/img/join.svg'), draw(trace));
 });
 

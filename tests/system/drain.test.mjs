@@ -80,7 +80,7 @@ scenario('while a gateway drains, sessions continue and new ones are refused wit
   assert.deepEqual(await system.redis.keys('*presence-gateway-*'), [], 'the gateway did not deregister');
 });
 
-// Whatever order the gateway takes its packets in, it does not count such a client for ever.
+// Whatever order the gateway takes its packets in, it does not count such a client forever.
 scenario('clients that connect and close in one request keep no gateway from ending', { env: { DRAIN_MS: '300' } }, async ({ system }) => {
   const [gateway] = system.gateways;
   for (let n = 0; n < 50; n += 1) {

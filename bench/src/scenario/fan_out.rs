@@ -37,7 +37,7 @@ pub(crate) async fn run(bench: &Bench) -> io::Result<Report> {
     let (ours, bare) = (ours.measure, bare.measure);
     Ok(Report {
         rows: vec![
-            Row::new("room of 100, each 10th heartbeat a patch: events", ours.event_rate(), "/s")
+            Row::new("room of 100, every 10th heartbeat a patch: events", ours.event_rate(), "/s")
                 .yardstick(bare.event_rate())
                 .at_least(120_000.0),
             Row::new("— CPU an event delivered", ours.cpu_us_per_event(), "µs").yardstick(bare.cpu_us_per_event()),

@@ -68,7 +68,7 @@ async fn world(bench: &Bench, rooms: usize, others: usize, own_rooms: usize) -> 
 }
 
 /// The CPU of a heartbeat in the large world, with that in the small one as its yardstick.
-async fn compare(bench: &Bench, small: World, large: World, figure: &str) -> io::Result<Report> {
+async fn compare(bench: &Bench, small: World, large: World, number: &str) -> io::Result<Report> {
     let ((mut small, mut small_rest), (mut large, mut large_rest)) = (small, large);
     for _ in 0..bench.turns() {
         small.closed_loop(WINDOW).await?;
@@ -78,6 +78,6 @@ async fn compare(bench: &Bench, small: World, large: World, figure: &str) -> io:
     large_rest.check()?;
     let mut faults = small.faults();
     faults.absorb(large.faults());
-    let row = Row::new(figure, large.measure.cpu_us(), "µs").yardstick(small.measure.cpu_us()).at_most_times(FLAT);
+    let row = Row::new(number, large.measure.cpu_us(), "µs").yardstick(small.measure.cpu_us()).at_most_times(FLAT);
     Ok(Report { rows: vec![row], notes: Vec::new(), faults })
 }

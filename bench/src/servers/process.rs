@@ -23,7 +23,7 @@ pub(crate) struct Process {
 pub(crate) struct Folder(PathBuf);
 
 impl Process {
-    /// Starts a program with these variables and no others but `PATH`, so that a developer's environment changes no figure.
+    /// Starts a program with these variables and no others but `PATH`, so that a developer's environment changes no number.
     pub(crate) fn start(
         name: &'static str,
         program: &Path,

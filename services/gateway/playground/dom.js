@@ -2,7 +2,7 @@
 
 export const byId = (id) => document.getElementById(id);
 
-// What the gateway told the page.
+// What the gateway wrote into the page.
 export const settings = document.documentElement.dataset;
 
 // An element with these properties and children; texts are texts, and what is missing is left out.

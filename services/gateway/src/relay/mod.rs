@@ -129,7 +129,7 @@ impl Relay {
         Kept::new(&self.registry, id, |room| &room.leaving)
     }
 
-    /// Tells a member what its room says of its record, after an answer was lost. What arrives later is told as it comes.
+    /// Sends a member what its room says of its record, after an answer was lost. What arrives later is sent as it comes.
     pub(crate) fn repeat_record(&self, id: &RoomId, conn: &ConnId) {
         if let Some(room) = self.registry.room(id) {
             room.lock().repeat_record(conn);
@@ -171,7 +171,7 @@ impl Relay {
     }
 
     /// What Redis holds of these partitions may be older than what it said before. Until `recovers_until`, the members of their
-    /// rooms are not told that someone left only because Redis lacks the record.
+    /// rooms are not sent a leave only because Redis lacks the record.
     pub(crate) fn on_history(&self, partitions: &[Partition], recovers_until: Instant) {
         for &partition in partitions {
             let calm_ms = self.bus.calm_ms(partition);

@@ -111,8 +111,8 @@ impl Registry {
         Self { bus, partitions: Partition::all().map(|_| Rooms::default()).collect(), idle: DueQueue::new() }
     }
 
-    /// The room, with one more in a counter that keeps it from being forgotten. Waits for no room's lock: whoever receives events
-    /// looks rooms up.
+    /// The room, with one more in a counter that keeps it from being forgotten. Waits for no room's lock, because the task that
+    /// receives events looks rooms up.
     pub(super) fn open(&self, id: &RoomId, counter: fn(&RoomHandle) -> &AtomicUsize) -> Arc<RoomHandle> {
         let rooms = self.rooms(id.partition());
         rooms.had_some.store(true, Ordering::Relaxed);

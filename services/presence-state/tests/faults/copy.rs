@@ -1,4 +1,4 @@
-//! What a member believes of the room, of its metadata and of its locks, by the events and by what it is told where one is
+//! What a member believes of the room, of its metadata and of its locks, by the events and by what it is answered where one is
 //! missing. It knows no Redis.
 
 use std::collections::BTreeMap;

@@ -14,11 +14,11 @@ mod events;
 mod locks;
 mod members;
 mod play;
+mod received;
 mod redis;
 #[path = "../it/site.rs"]
 mod site;
 mod step;
-mod told;
 
 use cases::play_cases;
 use site::Site;

@@ -10,9 +10,9 @@ use rollcall_telemetry::propagation::TraceContext;
 
 use crate::{
     copy::Roster,
+    received::Received,
     site::{Site, beat, info, info_text, join, json, restored},
     step::CONNS,
-    told::Told,
 };
 
 /// What a gateway knows of a connection.
@@ -165,11 +165,11 @@ impl Members {
         }
     }
 
-    /// Each epoch that a connection knows was told once.
-    pub(crate) fn tell_epochs(&self, told: &mut Told) {
+    /// Each epoch that a connection knows received once.
+    pub(crate) fn send_epochs(&self, received: &mut Received) {
         for (n, conn) in self.0.iter().enumerate() {
             if let Some((_, epoch, _)) = &conn.record {
-                told.give_epoch(&name(n), *epoch);
+                received.give_epoch(&name(n), *epoch);
             }
         }
     }

@@ -15,10 +15,10 @@ use crate::{
     events::Events,
     locks,
     members::{self, Members},
+    received::Received,
     redis::{self, Moment},
     site::Site,
     step::{Act, CONNS, KINDS, LOCKS, Step},
-    told::Told,
 };
 
 /// The store at one moment, and what should be in it. Members are not part of it: their gateways know them.
@@ -37,8 +37,8 @@ struct Play<'a> {
     past: Vec<Then>,
     /// The second one is deaf at times.
     copies: [Copy; 2],
-    told: Told,
-    /// The last fence under which each connection was told that it holds each lock.
+    received: Received,
+    /// The last fence under which each connection received that it holds each lock.
     fences: [[u64; LOCKS.len()]; CONNS],
     /// By how much the clock is ahead now, and by how much it ever was.
     ahead_us: i64,
@@ -60,7 +60,7 @@ pub(crate) async fn play(site: &Site, steps: &[Step]) {
         now: Then::default(),
         past: Vec::new(),
         copies: Default::default(),
-        told: Told::default(),
+        received: Received::default(),
         fences: [[0; LOCKS.len()]; CONNS],
         ahead_us: 0,
         most_ahead_us: 0,
@@ -114,7 +114,7 @@ impl Play<'_> {
                 let op = self.members.next_op(conn);
                 if let Some(held) = locks::acquire(site, (conn, lock), op, waits, deadline_ms).await? {
                     assert_eq!(held.conn.as_str(), members::name(conn));
-                    self.told.grant(LOCKS[lock], held.conn.as_str(), held.fence);
+                    self.received.grant(LOCKS[lock], held.conn.as_str(), held.fence);
                     self.fences[conn][lock] = held.fence;
                 }
                 Ok(())
@@ -165,7 +165,7 @@ impl Play<'_> {
 
     async fn take(&mut self, texts: &[String]) {
         for text in texts {
-            self.told.hear(text);
+            self.received.hear(text);
             if let Some(event) = LockEvent::read(text) {
                 copy::hear_lock(&mut self.now.holders, &event);
                 if event.change == Change::Acquired {
@@ -175,7 +175,7 @@ impl Play<'_> {
             }
             self.copies.iter_mut().for_each(|copy| copy.hear(text));
         }
-        self.members.tell_epochs(&mut self.told);
+        self.members.send_epochs(&mut self.received);
         self.fetch(false).await;
         for (n, kind) in (0..self.copies.len()).flat_map(|n| (0..KINDS.len()).map(move |kind| (n, kind))) {
             if let Some((revision, items)) = self.copies[n].channels.get(KINDS[kind]).cloned() {
@@ -187,7 +187,7 @@ impl Play<'_> {
     /// Somebody was shown a channel. What is torn is made whole by the next change that replaces it.
     fn show(&mut self, kind: usize, revision: u64, items: &Items) {
         if !self.torn[kind] {
-            self.told.show(KINDS[kind], revision, items);
+            self.received.show(KINDS[kind], revision, items);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Everything that was ever told of a room. No number of it is told twice with another meaning, whatever Redis lost between.
+//! Everything that was ever received of a room. No number of it is received twice with another meaning, whatever Redis lost between.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::copy::Items;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
-    /// The token under which each `(gen, seq)` was told.
+pub(crate) struct Received {
+    /// The token under which each `(gen, seq)` received.
     tokens: BTreeMap<(u64, u64), u64>,
     /// The highest epoch of each connection.
     epochs: BTreeMap<String, u64>,
@@ -28,7 +28,7 @@ pub(crate) struct Told {
     pub(crate) was_set_back: bool,
 }
 
-impl Told {
+impl Received {
     pub(crate) fn hear(&mut self, text: &str) {
         if let Some(event) = MetadataEvent::read(text) {
             let highest = self.highest_revisions.entry(event.kind.to_owned()).or_default();
@@ -47,7 +47,7 @@ impl Told {
 
     fn hear_member(&mut self, event: &RoomEvent<'_>) {
         let before = self.tokens.insert((event.at.generation, event.at.seq), event.at.token);
-        assert_eq!(before, None, "a number was told twice: {event:?}");
+        assert_eq!(before, None, "a number received twice: {event:?}");
         assert!(event.at.generation >= self.highest_gen || self.was_set_back, "a generation went back: {event:?}");
         self.highest_gen = event.at.generation;
         // A record that was rolled back may leave before it is restored.
@@ -56,21 +56,21 @@ impl Told {
         }
     }
 
-    /// A connection was told its epoch, or others were.
+    /// A connection received its epoch, or others were.
     pub(crate) fn give_epoch(&mut self, conn: &str, epoch: u64) {
         let highest = self.epochs.entry(conn.to_owned()).or_default();
         assert!(epoch >= *highest, "an epoch of {conn} went back from {highest} to {epoch}");
         *highest = epoch;
     }
 
-    /// A connection was told that it holds a lock, or others were.
+    /// A connection received that it holds a lock, or others were.
     pub(crate) fn grant(&mut self, lock: &str, conn: &str, fence: u64) {
         let holder = (lock.to_owned(), conn.to_owned());
         let before = self.fences.entry(fence).or_insert_with(|| holder.clone());
-        assert_eq!(*before, holder, "two were told that they hold a lock under the fence {fence}");
+        assert_eq!(*before, holder, "two were received that they hold a lock under the fence {fence}");
     }
 
-    /// Somebody was told what is in a channel.
+    /// Somebody received what is in a channel.
     pub(crate) fn show(&mut self, kind: &str, revision: u64, items: &Items) {
         if revision > 0 {
             let before = self.contents.entry((kind.to_owned(), revision)).or_insert_with(|| items.clone());

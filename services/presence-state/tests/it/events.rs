@@ -53,7 +53,7 @@ impl Events {
         self.texts().await.into_iter().map(Published).collect()
     }
 
-    /// All that was published since the last look, as it was. Redis keeps the order of what it was told, so nothing can
+    /// All that was published since the last look, as it was. Redis keeps the order of what it received, so nothing can
     /// come after the mark that belongs before it.
     pub(crate) async fn texts(&mut self) -> Vec<String> {
         let () = self.publisher.spublish(&self.channel, END).await.unwrap();

@@ -63,8 +63,8 @@ async fn a_large_room_is_cleared_in_calls_that_look_at_no_more_than_a_part_of_it
         }
     }
     assert!(evicted == 1_500 && calls >= 4, "{evicted} in {calls} calls");
-    let told: BTreeSet<_> = events.so_far().await.iter().map(|event| event.read().conn.to_owned()).collect();
-    assert_eq!(told.len(), 1_500, "each once");
+    let received: BTreeSet<_> = events.so_far().await.iter().map(|event| event.read().conn.to_owned()).collect();
+    assert_eq!(received.len(), 1_500, "each once");
     assert_eq!(site.snapshot().await.members.len(), 1_500);
 }
 

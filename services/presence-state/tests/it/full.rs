@@ -56,8 +56,8 @@ async fn what_is_new_is_refused_and_what_is_there_stays_true() {
     };
     assert!(site.store.audit(site.caller(), &audit).await.unwrap().differing.is_empty());
     assert_eq!(site.reap(&[GATEWAY]).await.evicted, 2);
-    let told = events.texts().await;
-    let leaves = told.iter().filter_map(|text| RoomEvent::read(text));
+    let received = events.texts().await;
+    let leaves = received.iter().filter_map(|text| RoomEvent::read(text));
     assert_eq!(leaves.filter(|event| event.reason == Some(Reason::NodeLost)).count(), 2);
 
     site.fill(false).await;
@@ -83,7 +83,7 @@ async fn a_room_takes_no_more_than_it_may() {
     assert!((540..560).contains(&admitted), "{admitted}");
     let refused = site.join_together(&[join_large(admitted), join_large(admitted + 1)]).await;
     assert!(refused.before.is_empty(), "who is refused costs no one a look at the room");
-    assert_eq!(events.so_far().await.len() as u64, admitted, "anyone who was refused was told to no one");
+    assert_eq!(events.so_far().await.len() as u64, admitted, "anyone who was refused received to no one");
     assert_eq!(site.snapshot().await.members.len() as u64, admitted);
     let larger = state.replace("xx\"}", &format!("{}\"}}", "y".repeat(16_000)));
     let grown = site.beat(Heartbeat { state: Some(json(&larger)), ..beat("c1", 2, 1) }).await;

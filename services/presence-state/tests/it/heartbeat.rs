@@ -68,7 +68,7 @@ async fn a_higher_epoch_is_adopted_and_fences_from_then_on() {
     let higher = 1 << 52;
     let answer = site.beat(Heartbeat { epoch: Some(higher), ..beat("c1", 2, 1) }).await;
     assert!(matches!(answer, Beat::Taken { epoch, op: 2, changed: false } if epoch == higher), "{answer:?}");
-    assert!(events.so_far().await.is_empty(), "nobody else is concerned");
+    assert!(events.so_far().await.is_empty(), "no one else is concerned");
     let answer = site.beat(Heartbeat { epoch: Some(epoch(&joined)), ..beat("c1", 3, 2) }).await;
     assert!(matches!(answer, Beat::Stale { epoch } if epoch == higher), "{answer:?}");
     assert_eq!(site.snapshot().await.members[0].epoch, higher);
@@ -81,8 +81,8 @@ async fn a_state_from_an_old_copy_is_a_conflict_that_tells_the_record() {
     site.beat(patched("c1", 2, 1, r#"{"now":1}"#)).await;
     let mut events = site.listen().await;
     let answer = site.beat(patched("c1", 3, 1, r#"{"mine":1}"#)).await;
-    let Beat::Conflict { epoch: told, op, state, .. } = answer else { panic!("{answer:?}") };
-    assert_eq!((told, op, state.get()), (epoch(&joined), 2, r#"{"now":1}"#));
+    let Beat::Conflict { epoch: received, op, state, .. } = answer else { panic!("{answer:?}") };
+    assert_eq!((received, op, state.get()), (epoch(&joined), 2, r#"{"now":1}"#));
     assert!(events.so_far().await.is_empty());
     let merged = site.beat(patched("c1", 4, op, r#"{"now":1,"mine":1}"#)).await;
     assert!(matches!(merged, Beat::Taken { op: 4, changed: true, .. }), "{merged:?}");
@@ -177,7 +177,7 @@ async fn a_record_that_was_rolled_back_gives_way_to_the_gateways_copy() {
 }
 
 #[tokio::test]
-async fn an_info_stays_and_is_told_with_each_change() {
+async fn an_info_stays_and_is_sent_with_each_change() {
     let site = Site::open().await;
     let of = || info(r#"{"name":"Ann"}"#);
     site.join(Join { info: of(), ..join("c1", "ann", 1) }).await;
@@ -187,8 +187,8 @@ async fn an_info_stays_and_is_told_with_each_change() {
     assert_eq!(info_text(events.only().await.read().info), r#"{"name":"Ann"}"#);
     assert_eq!(site.snapshot().await.members[0].info, of());
     let answer = site.beat(patched("c1", 4, 1, "{}")).await;
-    let Beat::Conflict { info: told, .. } = answer else { panic!("{answer:?}") };
-    assert_eq!(told, of());
+    let Beat::Conflict { info: received, .. } = answer else { panic!("{answer:?}") };
+    assert_eq!(received, of());
 }
 
 /// The member joined again under another info, and Redis lost that.

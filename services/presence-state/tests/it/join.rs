@@ -113,8 +113,8 @@ async fn an_info_is_shown_until_the_connection_joins_under_another_one() {
     }
     site.join(Join { info: info(r#"{"name":"Ann"}"#), ..join("c1", "ann", 4) }).await;
     site.leave("c1", 5).await;
-    let told = events.so_far().await;
-    assert_eq!(info_text(told.last().unwrap().read().info), r#"{"name":"Ann"}"#, "in the leave as well");
+    let received = events.so_far().await;
+    assert_eq!(info_text(received.last().unwrap().read().info), r#"{"name":"Ann"}"#, "in the leave as well");
 }
 
 #[tokio::test]
@@ -165,8 +165,8 @@ async fn a_connection_that_joins_as_another_user_leaves_as_the_first() {
     site.join(join("c1", "old", 1)).await;
     site.join(join("c1", "new", 3)).await;
     site.leave("c1", 2).await;
-    let told: Vec<_> = events.so_far().await.iter().map(|e| (e.read().kind, e.read().user.to_owned())).collect();
-    assert_eq!(told, [(Kind::Join, "old".into()), (Kind::Leave, "old".into()), (Kind::Join, "new".into())]);
+    let received: Vec<_> = events.so_far().await.iter().map(|e| (e.read().kind, e.read().user.to_owned())).collect();
+    assert_eq!(received, [(Kind::Join, "old".into()), (Kind::Leave, "old".into()), (Kind::Join, "new".into())]);
     let fields: Vec<String> = site.redis().hkeys(&site.keys()[0]).await.unwrap();
     let users: BTreeSet<_> = fields.iter().filter(|field| field.starts_with("u:")).map(String::as_str).collect();
     assert_eq!(users, BTreeSet::from(["u:cyd", "u:new"]));
@@ -200,9 +200,9 @@ async fn tokens_make_a_chain_that_no_other_history_has() {
     site.leave("c1", 2).await;
     let before: String = site.redis().hget(&site.keys()[0], "head").await.unwrap();
     site.join(join("c3", "cyd", 1)).await;
-    let told = events.so_far().await;
+    let received = events.so_far().await;
     let mut previous = 0;
-    for event in told.iter().map(|event| event.read()) {
+    for event in received.iter().map(|event| event.read()) {
         assert_eq!(event.previous_token, previous);
         assert!(event.at.token > previous);
         previous = event.at.token;
@@ -211,7 +211,7 @@ async fn tokens_make_a_chain_that_no_other_history_has() {
     let () = site.redis().hset(&site.keys()[0], ("head", before)).await.unwrap();
     site.join(join("c4", "dan", 1)).await;
     let forked = events.only().await;
-    let last = told.last().unwrap();
+    let last = received.last().unwrap();
     assert_eq!(forked.read().at.seq, last.read().at.seq);
     assert!(forked.read().at.token > last.read().at.token);
 }

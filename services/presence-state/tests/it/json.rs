@@ -52,8 +52,8 @@ async fn a_changed_state_survives() {
         assert_eq!(events.only().await.read().state.get(), state);
         assert_eq!(site.snapshot().await.members[0].state.get(), state);
         let answer = site.beat(Heartbeat { op: op + 1_000, base_op: 0, ..changed() }).await;
-        let Beat::Conflict { state: told, .. } = answer else { panic!("{answer:?}") };
-        assert_eq!(told.get(), state);
+        let Beat::Conflict { state: received, .. } = answer else { panic!("{answer:?}") };
+        assert_eq!(received.get(), state);
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn items(record: &Record) -> Vec<(&str, &str, u64)> {
 }
 
 #[tokio::test]
-async fn a_write_that_is_sent_again_is_answered_again_and_told_once() {
+async fn a_write_that_is_sent_again_is_answered_again_and_sent_once() {
     let site = Site::open().await;
     let set = Act::Set(change("c", 1, vec![item("k", Some("[1, 2]"), None), item("none", None, Some(7))]));
     let first = site.written("T", &set).await;
@@ -70,9 +70,9 @@ async fn a_write_that_is_sent_again_is_answered_again_and_told_once() {
     assert_eq!((second.major_revision, again.major_revision), (first.major_revision + 1, first.major_revision + 1));
     assert_eq!(items(&again), [("k", "null", 2), ("none", "\"\"", 7)]);
     assert_eq!(site.rejected("T", &set).await, Rejection::Overtaken);
-    let told = events.texts().await;
-    assert_eq!(told.len(), 1, "{told:?}");
-    let event = MetadataEvent::read(&told[0]).unwrap();
+    let received = events.texts().await;
+    assert_eq!(received.len(), 1, "{received:?}");
+    let event = MetadataEvent::read(&received[0]).unwrap();
     assert_eq!((event.operation, event.major_revision), (Operation::Update, second.major_revision));
     assert_eq!((event.kind, event.author, event.items.len()), ("T", Some("ann"), 1));
     assert_eq!((event.items[0].key, event.items[0].value.get(), event.items[0].revision), ("k", "null", 2));
@@ -224,9 +224,9 @@ async fn no_revision_of_a_lost_history_comes_again() {
     assert!(renewed.major_revision > lost.major_revision + 1);
     assert_eq!(items(&renewed), [("k", "1", 1), ("l", "1", 1)]);
     assert!(matches!(site.write("T", &Act::Renew(renewal)).await, Written::Rejected(Rejection::Conflict { .. })));
-    let told = events.texts().await;
-    let event = MetadataEvent::read(&told[0]).unwrap();
-    assert_eq!((told.len(), event.operation, event.items.len()), (1, Operation::Set, 2));
+    let received = events.texts().await;
+    let event = MetadataEvent::read(&received[0]).unwrap();
+    assert_eq!((received.len(), event.operation, event.items.len()), (1, Operation::Set, 2));
     let new = site.written("T", &Act::Update(change("c", 3, vec![item("k", Some("3"), None)]))).await;
     assert_eq!(new.major_revision, renewed.major_revision + 1);
     let revision = |key: &str| new.items.iter().find(|item| item.key.as_str() == key).unwrap().revision;

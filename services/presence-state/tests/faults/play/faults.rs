@@ -42,8 +42,8 @@ impl Play<'_> {
         assert_eq!(fault.code, code, "{act:?}: {fault}");
         let stored = Moment::read(site.redis()).await;
         assert!(stored.is_like(&self.now.stored), "{act:?} was refused and changed something");
-        let told = self.events.texts().await;
-        assert!(told.is_empty(), "{act:?} was refused and told {told:?}");
+        let received = self.events.texts().await;
+        assert!(received.is_empty(), "{act:?} was refused and received {received:?}");
     }
 
     /// Numbers begin from the clock, so that lost ones do not come again. A clock that is set back at the same time would give
@@ -55,7 +55,7 @@ impl Play<'_> {
 
     pub(super) async fn move_clock(&mut self, ahead_us: i64) {
         let ahead_us = ahead_us.max(self.floor_us);
-        self.told.was_set_back |= ahead_us < self.ahead_us;
+        self.received.was_set_back |= ahead_us < self.ahead_us;
         self.ahead_us = ahead_us;
         self.most_ahead_us = self.most_ahead_us.max(ahead_us);
         redis::set_clock(self.site.redis(), ahead_us).await;
@@ -75,7 +75,7 @@ impl Play<'_> {
             if left.as_ref() != values.as_ref() {
                 *values = left;
                 self.torn[kind] = true;
-                self.told.forget_contents(name);
+                self.received.forget_contents(name);
             }
         }
         self.now.holders = locks::read(self.site).await;

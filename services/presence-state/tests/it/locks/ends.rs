@@ -75,8 +75,8 @@ async fn the_reaper_ends_what_outlived_its_time() {
     site.acquire("l", "b", 1, 5_000).await;
     site.outlive("l").await;
     site.reap(&[]).await;
-    let told = events.texts().await;
+    let received = events.texts().await;
     let (acquired, expired) = (Change::Acquired, Change::Expired);
-    assert_eq!(gist(&told), [(acquired, "l", "a"), (expired, "l", "a"), (acquired, "l", "b")]);
+    assert_eq!(gist(&received), [(acquired, "l", "a"), (expired, "l", "a"), (acquired, "l", "b")]);
     assert!(site.locks().await[0].fence > first.fence);
 }

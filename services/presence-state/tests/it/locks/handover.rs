@@ -23,8 +23,8 @@ async fn the_next_in_line_has_it_under_a_higher_fence() {
     assert_eq!((second.conn.as_str(), second.owner.as_str()), ("b", "user of b"));
     assert!(second.fence > first.fence && site.locks().await.len() == 1);
     let (acquired, released) = (Change::Acquired, Change::Released);
-    let told = events.texts().await;
-    assert_eq!(gist(&told), [(acquired, "l", "a"), (released, "l", "a"), (acquired, "l", "b")]);
+    let received = events.texts().await;
+    assert_eq!(gist(&received), [(acquired, "l", "a"), (released, "l", "a"), (acquired, "l", "b")]);
     assert_eq!(site.renew("l", "b", first.fence).await, Locked::Lost);
     assert_eq!(held(&site.renew("l", "b", second.fence).await).fence, second.fence);
 }

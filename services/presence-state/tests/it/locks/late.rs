@@ -35,8 +35,8 @@ async fn the_withdrawal_of_an_earlier_try_takes_nothing_from_a_later_one() {
     site.withdraw("l", "b", 1, false).await;
     let mut events = site.listen().await;
     site.release("l", "a", 3, fence).await;
-    let told = events.texts().await;
-    let granted = LockEvent::read(told.last().unwrap()).unwrap();
+    let received = events.texts().await;
+    let granted = LockEvent::read(received.last().unwrap()).unwrap();
     assert_eq!((granted.change, granted.conn, granted.op), (Change::Acquired, "b", 2));
 }
 

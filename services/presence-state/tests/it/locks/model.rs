@@ -69,15 +69,15 @@ async fn play(site: &Site, steps: &[Step]) {
     let mut events = site.listen().await;
     let mut locks: [Lock; 2] = Default::default();
     for (step, op) in steps.iter().zip(1..) {
-        // What has to be told of each lock.
-        let mut told: BTreeMap<&str, Vec<(Change, usize)>> = BTreeMap::new();
+        // What has to be sent about each lock.
+        let mut received: BTreeMap<&str, Vec<(Change, usize)>> = BTreeMap::new();
         let mut end = |lock: &mut Lock, name: &'static str, change: Change| {
             let Some((conn, ..)) = lock.holder.take() else { return };
-            let told = told.entry(name).or_default();
-            told.push((change, conn));
+            let received = received.entry(name).or_default();
+            received.push((change, conn));
             if let Some((next, op)) = lock.line.pop_front() {
                 lock.holder = Some((next, 0, op));
-                told.push((Change::Acquired, next));
+                received.push((Change::Acquired, next));
             }
         };
         match *step {
@@ -89,7 +89,7 @@ async fn play(site: &Site, steps: &[Step]) {
                     None => {
                         assert!(held(&answer).fence > lock.highest_fence);
                         lock.holder = Some((conn, 0, op));
-                        told.entry(name).or_default().push((Change::Acquired, conn));
+                        received.entry(name).or_default().push((Change::Acquired, conn));
                     }
                     Some((holder, fence, _)) if holder == conn => {
                         assert_eq!(held(&answer).fence, fence);
@@ -151,11 +151,16 @@ async fn play(site: &Site, steps: &[Step]) {
                 end(&mut locks[at], LOCKS[at], Change::Expired);
             }
         }
-        compare(site, &mut locks, &events.texts().await, told).await;
+        compare(site, &mut locks, &events.texts().await, received).await;
     }
 }
 
-async fn compare(site: &Site, locks: &mut [Lock; 2], texts: &[String], mut told: BTreeMap<&str, Vec<(Change, usize)>>) {
+async fn compare(
+    site: &Site,
+    locks: &mut [Lock; 2],
+    texts: &[String],
+    mut received: BTreeMap<&str, Vec<(Change, usize)>>,
+) {
     let mut heard: BTreeMap<String, Vec<(Change, usize)>> = BTreeMap::new();
     for text in texts {
         let event = LockEvent::read(text).unwrap();
@@ -172,7 +177,7 @@ async fn compare(site: &Site, locks: &mut [Lock; 2], texts: &[String], mut told:
         }
     }
     for name in LOCKS {
-        assert_eq!(heard.remove(name).unwrap_or_default(), told.remove(name).unwrap_or_default(), "{name}");
+        assert_eq!(heard.remove(name).unwrap_or_default(), received.remove(name).unwrap_or_default(), "{name}");
     }
     let stored: BTreeMap<_, _> = site
         .locks()

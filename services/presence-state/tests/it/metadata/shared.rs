@@ -44,7 +44,7 @@ impl Site {
 }
 
 /// Revisions and first values, in order.
-fn told(texts: &[String]) -> Vec<(u64, &str)> {
+fn received(texts: &[String]) -> Vec<(u64, &str)> {
     let events = texts.iter().map(|text| MetadataEvent::read(text).unwrap());
     events.map(|event| (event.major_revision, event.items[0].value.get())).collect()
 }
@@ -68,7 +68,7 @@ async fn one_channels_writes_keep_their_order_and_see_each_other() {
     let seen: Vec<_> = records.iter().map(|record| (items(record)[0].1, items(record)[0].2)).collect();
     assert_eq!(seen, [("1", 1), ("10", 1), ("2", 2), ("20", 2), ("3", 3), ("3", 3), ("3", 3)]);
     assert!(records[4..].iter().all(|record| record.major_revision == born + 2));
-    assert_eq!(told(&events.texts().await), [(born, "1"), (born + 1, "2"), (born + 2, "3")]);
+    assert_eq!(received(&events.texts().await), [(born, "1"), (born + 1, "2"), (born + 2, "3")]);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn channels_that_cannot_be_read_spoil_no_other_and_nothing_happens_twice()
     let codes: Vec<_> = codes.collect();
     let broken = Err(Code::Internal);
     assert_eq!(codes, [Ok(2), broken, broken, broken, Ok(2)]);
-    assert_eq!(told(&events.texts().await).len(), 1);
+    assert_eq!(received(&events.texts().await).len(), 1);
 }
 
 async fn script_calls(site: &Site) -> u64 {

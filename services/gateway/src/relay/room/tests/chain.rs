@@ -22,7 +22,7 @@ fn forked() -> World {
     world
 }
 
-/// The next event begins a repair, and no one is told that `b` left.
+/// The next event begins a repair, and no one is sent a leave of `b`.
 fn notices_the_fork(mut world: World, if_not: &str) {
     world.hears_everything();
     assert!(world.room.is_repairing(), "{if_not}");

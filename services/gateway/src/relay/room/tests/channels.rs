@@ -40,8 +40,8 @@ struct World {
     room: Room<Reader>,
     members: Vec<Reader>,
     store: Store,
-    /// Something was told of the channel.
-    told: [bool; KINDS.len()],
+    /// Something received of the channel.
+    received: [bool; KINDS.len()],
     is_fetching: bool,
     answer: Option<Page>,
     /// Redis may have lost something, and the gateway does not know yet.
@@ -55,7 +55,7 @@ impl World {
             room: Room::default(),
             members: Vec::new(),
             store: Store::new(),
-            told: [false; KINDS.len()],
+            received: [false; KINDS.len()],
             is_fetching: false,
             answer: None,
             is_unnoticed: false,
@@ -100,8 +100,8 @@ impl World {
                 self.catch_up();
             }
             Step::LoseSilently => {
-                let told = self.told;
-                drop(self.store.wire.pop_front_if(|text| kind_of(text).is_some_and(|kind| told[kind])));
+                let received = self.received;
+                drop(self.store.wire.pop_front_if(|text| kind_of(text).is_some_and(|kind| received[kind])));
             }
             Step::CatchUp => self.answer(),
             Step::Refuse => self.answer = None,
@@ -138,7 +138,7 @@ impl World {
         if missed {
             self.catch_up();
         } else if let Some(kind) = kind_of(&text) {
-            self.told[kind] = true;
+            self.received[kind] = true;
         }
     }
 
@@ -203,9 +203,9 @@ proptest! {
         world.come_to_rest();
         for (n, reader) in world.members.iter().enumerate() {
             let member = reader.member();
-            prop_assert_eq!(&member.copies, &world.truth(), "member {} was told {:#?}", n, member.log);
+            prop_assert_eq!(&member.copies, &world.truth(), "member {} received {:#?}", n, member.log);
             if n < FOUNDERS {
-                prop_assert_eq!(&member.locks, &world.store.now.locks, "member {} was told {:#?}", n, member.log);
+                prop_assert_eq!(&member.locks, &world.store.now.locks, "member {} received {:#?}", n, member.log);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A member that believes what it is told, and complains of what it must not be told.
+//! A member that believes what it is received, and complains of what it must not be received.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
@@ -12,10 +12,10 @@ pub(super) type View = BTreeMap<String, (String, u64, String, String)>;
 
 /// See the module.
 #[derive(Clone, Default)]
-pub(super) struct Client(Rc<RefCell<Told>>);
+pub(super) struct Client(Rc<RefCell<Received>>);
 
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Received {
     /// Whether its queue takes nothing.
     pub(super) full: bool,
     /// How many messages its queue takes until it is full; any number if that is not said.
@@ -27,12 +27,12 @@ pub(super) struct Told {
     pub(super) view_by_events: View,
     /// Everyone whom it was shown since the answer, and the last epoch.
     seen: BTreeMap<String, u64>,
-    /// Of whom it must not be told that they left, from which epoch on.
+    /// Of whom it must not be sent a leave, from which epoch on.
     pub(super) protected: BTreeMap<String, u64>,
     pub(super) complaints: Vec<String>,
-    /// Redis lost data twice: what it told between is not judged, only what it says in the end.
+    /// Redis lost data twice: what it sent between is not judged, only what it says in the end.
     pub(super) lenient: bool,
-    /// How often the room was told that it is gone.
+    /// How often the room received that it is gone.
     pub(super) evictions: usize,
     /// What the room last said of its own record: epoch and operation, and the info.
     pub(super) recorded: Option<(u64, u64)>,
@@ -40,67 +40,67 @@ pub(super) struct Told {
     pub(super) syncs: usize,
     /// What it was sent since the answer, in short.
     pub(super) log: Vec<String>,
-    /// It was told of changes by marked events, and not yet of the whole.
+    /// It received of changes by marked events, and not yet of the whole.
     pub(super) resyncing: bool,
-    /// The room began anew and it was not yet told the whole.
+    /// The room started over and it was not yet sent everything.
     pub(super) settling: bool,
 }
 
 impl Client {
-    pub(super) fn told(&self) -> std::cell::RefMut<'_, Told> {
+    pub(super) fn received(&self) -> std::cell::RefMut<'_, Received> {
         self.0.borrow_mut()
     }
 
     /// It reads what its queue had; the queue takes so many messages now, or any number.
     pub(super) fn has_space(&self, space: Option<usize>) {
-        let mut told = self.told();
-        (told.full, told.space) = (false, space);
+        let mut received = self.received();
+        (received.full, received.space) = (false, space);
     }
 
     /// Its join is answered.
     pub(super) fn answered<'a>(&self, at: Position, members: impl Iterator<Item = &'a Member>) {
-        let mut told = self.told();
-        told.at = at;
-        told.view = members.map(entry).collect();
-        told.view_by_events = told.view.clone();
-        told.seen.clear();
-        told.see_all();
-        (told.resyncing, told.settling) = (false, false);
-        told.log.clear();
+        let mut received = self.received();
+        received.at = at;
+        received.view = members.map(entry).collect();
+        received.view_by_events = received.view.clone();
+        received.seen.clear();
+        received.see_all();
+        (received.resyncing, received.settling) = (false, false);
+        received.log.clear();
     }
 }
 
 impl Sink for Client {
     fn emit(&self, event: &str, message: &RawValue) -> bool {
-        let mut told = self.told();
-        if let Some(space) = &mut told.space {
+        let mut received = self.received();
+        if let Some(space) = &mut received.space {
             match space.checked_sub(1) {
                 Some(left) => *space = left,
-                None => (told.full, told.space) = (true, None),
+                None => (received.full, received.space) = (true, None),
             }
         }
-        if told.full {
+        if received.full {
             return false;
         }
         let message: Value = serde_json::from_str(message.get()).unwrap();
         match event {
-            "presence:event" => told.event(&message),
-            _ => told.sync(&message),
+            "presence:event" => received.event(&message),
+            _ => received.sync(&message),
         }
         true
     }
 
     fn evicted(&self, _: u64) {
-        self.told().evictions += 1;
+        self.received().evictions += 1;
     }
 
     fn recorded(&self, epoch: u64, op: u64, info: Option<&Info>, _: &str) {
-        let mut told = self.told();
-        (told.recorded, told.recorded_info) = (Some((epoch, op)), info.cloned());
+        let mut received = self.received();
+        (received.recorded, received.recorded_info) = (Some((epoch, op)), info.cloned());
     }
 }
 
-impl Told {
+impl Received {
     fn event(&mut self, event: &Value) {
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
         let at = position(event);
@@ -134,7 +134,7 @@ impl Told {
         (self.at, self.resyncing) = (at, marked);
         let known = self.view_by_events.contains_key(&conn);
         if kind == "update" && !known {
-            self.complain("is of nobody whom it was shown", event);
+            self.complain("is of no one whom it was shown", event);
         }
         if kind == "leave" && marked && !known {
             self.complain("takes out whom it was not shown", event);
@@ -146,7 +146,7 @@ impl Told {
             && event["reason"] != "node_lost"
             && self.seen.get(&conn).is_some_and(|seen| *seen >= epoch)
         {
-            self.complain("takes out whom it was told to be gone", event);
+            self.complain("takes out whom it received to be gone", event);
         }
         self.seen.insert(conn.clone(), epoch);
         for view in [&mut self.view, &mut self.view_by_events] {
@@ -173,7 +173,7 @@ impl Told {
         };
         self.view = sync["snapshot"].as_array().unwrap().iter().map(entry).collect();
         if self.view != self.view_by_events {
-            self.complain("is not what it was told", sync);
+            self.complain("is not what it received", sync);
         }
         self.at = position(sync);
         self.see_all();

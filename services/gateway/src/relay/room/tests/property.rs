@@ -1,5 +1,5 @@
-//! Whatever happens to a room and to the way of its events, in the end everybody believes the truth, by events alone as
-//! well; and on the way nobody is told what does not fit what it was told before.
+//! Whatever happens to a room and on the way of its events, in the end every member has the right roster, even by events alone; and
+//! on the way no one is sent what does not fit what it was sent before.
 
 use proptest::prelude::*;
 use rollcall_protocol::Info;
@@ -92,8 +92,8 @@ fn take(world: &mut World, step: &Step) {
         Step::Double => world.wire.extend(world.wire.front().cloned()),
         Step::Full(n) => {
             if let Some(client) = world.clients.get(HERE[n]) {
-                let full = client.told().full;
-                client.told().full = !full;
+                let full = client.received().full;
+                client.received().full = !full;
             }
         }
         Step::Space(n, space) => {
@@ -123,19 +123,19 @@ proptest! {
         world.come_to_rest();
         let truth = world.truth();
         for (conn, client) in &world.clients {
-            let told = client.told();
-            prop_assert_eq!(&told.complaints, &Vec::<String>::new(), "{} was told {:?}", conn, told.log);
-            prop_assert_eq!(&told.view, &truth, "{} was told {:?}", conn, told.log);
-            prop_assert_eq!(&told.view_by_events, &truth, "{} was told by events {:?}", conn, told.log);
+            let received = client.received();
+            prop_assert_eq!(&received.complaints, &Vec::<String>::new(), "{} received {:?}", conn, received.log);
+            prop_assert_eq!(&received.view, &truth, "{} received {:?}", conn, received.log);
+            prop_assert_eq!(&received.view_by_events, &truth, "{} received by events {:?}", conn, received.log);
             let (_, epoch, info, _) = &truth[conn];
-            if told.recorded.is_some_and(|(recorded, _)| recorded == *epoch) {
-                let recorded = told.recorded_info.as_ref().map_or("null", Info::as_str);
-                prop_assert_eq!(recorded, info, "{} was told {:?}", conn, told.log);
+            if received.recorded.is_some_and(|(recorded, _)| recorded == *epoch) {
+                let recorded = received.recorded_info.as_ref().map_or("null", Info::as_str);
+                prop_assert_eq!(recorded, info, "{} received {:?}", conn, received.log);
             }
-            prop_assert!(!told.settling && !told.resyncing, "{} waits for the whole: {:?}", conn, told.log);
+            prop_assert!(!received.settling && !received.resyncing, "{} waits for the whole: {:?}", conn, received.log);
             let at = world.at();
-            prop_assert_eq!((told.at.generation, told.at.seq), (at.generation, at.seq), "{} was told {:?}", conn, told.log);
-            prop_assert!(world.room.subscribers.get(conn.as_str()).is_some_and(|one| one.shown.is_empty()), "{} was told {:?}", conn, told.log);
+            prop_assert_eq!((received.at.generation, received.at.seq), (at.generation, at.seq), "{} received {:?}", conn, received.log);
+            prop_assert!(world.room.subscribers.get(conn.as_str()).is_some_and(|one| one.shown.is_empty()), "{} received {:?}", conn, received.log);
         }
     }
 }

@@ -25,12 +25,12 @@ impl World {
     }
 
     fn log(&self, conn: &str) -> Vec<String> {
-        let told = self.clients[conn].told();
-        assert_eq!(told.complaints, Vec::<String>::new());
-        told.log.clone()
+        let received = self.clients[conn].received();
+        assert_eq!(received.complaints, Vec::<String>::new());
+        received.log.clone()
     }
 
-    /// How many leaves `conn` was told of connections whose ids begin like this.
+    /// How many leaves `conn` received of connections whose ids begin like this.
     pub(super) fn leaves(&self, conn: &str, of: &str) -> usize {
         let start = format!("leave {of}");
         self.log(conn).iter().filter(|event| event.starts_with(&start)).count()

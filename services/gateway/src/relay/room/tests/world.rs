@@ -82,9 +82,9 @@ pub(super) struct World {
     alive: BTreeMap<String, Member>,
     /// Single records that Redis lost, and no one has noticed.
     lost: BTreeSet<String>,
-    /// Members of whom no one may be told that they left, each with its epoch when it came.
+    /// Members of whom no one may be sent a leave, each with its epoch when it came.
     protected: BTreeMap<String, u64>,
-    /// Who was evicted, or lost without a word, and came back with the same epoch: both may be told.
+    /// Who was evicted, or lost without a word, and came back with the same epoch: both may be sent.
     unprotected: BTreeSet<String>,
     /// How often Redis lost data.
     faults: usize,
@@ -228,7 +228,7 @@ impl World {
     pub(super) fn answer(&mut self, n: usize) {
         let Some(Answer { conn, joined, join }) = self.answers.remove(n) else { return };
         let client = self.clients.entry(conn.clone()).or_default().clone();
-        client.told().lenient = self.faults > 1;
+        client.received().lenient = self.faults > 1;
         self.room.begin(&self.id, &joined, 0);
         client.answered(joined.position(0), joined.seen_by(0));
         self.room.admit(&self.id, &ConnId::from(conn.as_str()), client, &joined, 0);

@@ -25,9 +25,9 @@ pub(super) struct Member {
     pub(super) copies: [Copy; KINDS.len()],
     /// Fence and owner.
     pub(super) locks: [Option<(u64, String)>; LOCKS.len()],
-    /// Who was told to hold a lock under each fence.
+    /// Who was said to hold a lock under each fence.
     fences: BTreeMap<u64, String>,
-    /// Everything that it was told.
+    /// Everything that it received.
     pub(super) log: Vec<String>,
 }
 
@@ -48,14 +48,14 @@ impl Sink for Reader {
             return false;
         }
         member.log.push(message.get().to_owned());
-        let told: Value = serde_json::from_str(message.get()).unwrap();
+        let received: Value = serde_json::from_str(message.get()).unwrap();
         match event {
             "metadata:event" => {
-                let kind = KINDS.iter().position(|kind| told["channelType"] == *kind).unwrap();
-                member.copies[kind].hear(&told);
+                let kind = KINDS.iter().position(|kind| received["channelType"] == *kind).unwrap();
+                member.copies[kind].hear(&received);
             }
-            "lock:event" => member.hear_lock(&told),
-            _ => panic!("{event}: {told}"),
+            "lock:event" => member.hear_lock(&received),
+            _ => panic!("{event}: {received}"),
         }
         true
     }
@@ -66,20 +66,20 @@ impl Sink for Reader {
 }
 
 impl Copy {
-    fn hear(&mut self, told: &Value) {
-        let major = told["majorRevision"].as_u64().unwrap();
+    fn hear(&mut self, received: &Value) {
+        let major = received["majorRevision"].as_u64().unwrap();
         // What is older than the copy, which an answer may have made, is passed over.
-        if major < self.major || (major == self.major && told["resync"] != true) {
+        if major < self.major || (major == self.major && received["resync"] != true) {
             return;
         }
-        if told["operation"] == "set" {
+        if received["operation"] == "set" {
             self.items.clear();
         } else {
-            assert_eq!(major, self.major + 1, "a change is missing before {told}");
+            assert_eq!(major, self.major + 1, "a change is missing before {received}");
         }
-        for item in told["items"].as_array().unwrap() {
+        for item in received["items"].as_array().unwrap() {
             let key = item["key"].as_str().unwrap().to_owned();
-            if told["operation"] == "remove" {
+            if received["operation"] == "remove" {
                 self.items.remove(&key);
             } else {
                 self.items.insert(key, item["value"].as_u64().unwrap());
@@ -90,12 +90,12 @@ impl Copy {
 }
 
 impl Member {
-    fn hear_lock(&mut self, told: &Value) {
-        let lock = &mut self.locks[LOCKS.iter().position(|name| told["lockName"] == *name).unwrap()];
-        let (fence, owner) = (told["fence"].as_u64().unwrap(), told["owner"].as_str().unwrap().to_owned());
-        if told["type"] == "acquired" {
+    fn hear_lock(&mut self, received: &Value) {
+        let lock = &mut self.locks[LOCKS.iter().position(|name| received["lockName"] == *name).unwrap()];
+        let (fence, owner) = (received["fence"].as_u64().unwrap(), received["owner"].as_str().unwrap().to_owned());
+        if received["type"] == "acquired" {
             let before = self.fences.entry(fence).or_insert_with(|| owner.clone());
-            assert_eq!(*before, owner, "two were told to hold a lock under one fence: {told}");
+            assert_eq!(*before, owner, "two were said to hold a lock under one fence: {received}");
             *lock = Some((fence, owner));
         } else {
             *lock = None;

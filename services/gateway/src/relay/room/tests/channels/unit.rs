@@ -11,12 +11,12 @@ impl World {
 
     fn agrees_on_locks(&self, n: usize) {
         let member = self.members[n].member();
-        assert_eq!(member.locks, self.store.now.locks, "member {n} was told {:#?}", member.log);
+        assert_eq!(member.locks, self.store.now.locks, "member {n} received {:#?}", member.log);
     }
 }
 
 #[test]
-fn a_lock_that_is_taken_after_redis_was_asked_is_not_told_to_be_free() {
+fn a_lock_that_is_taken_after_redis_was_asked_is_not_said_to_be_free() {
     let mut world = World::new();
     world.catch_up();
     world.answer();
@@ -28,7 +28,7 @@ fn a_lock_that_is_taken_after_redis_was_asked_is_not_told_to_be_free() {
 }
 
 #[test]
-fn a_member_whose_queue_was_full_is_told_which_locks_ended_meanwhile() {
+fn a_member_whose_queue_was_full_is_sent_which_locks_ended_meanwhile() {
     let mut world = World::new();
     world.store.turn(0, 1);
     world.hears_everything();

@@ -70,7 +70,7 @@ fn three_lack_an_event() -> World {
 fn a_turn_sends_so_much_and_the_next_one_comes_at_once() {
     let mut world = three_lack_an_event();
     world.has_turns_of_one_message();
-    let syncs = |world: &World| ["a", "b", "c"].map(|conn| world.clients[conn].told().syncs).iter().sum::<usize>();
+    let syncs = |world: &World| ["a", "b", "c"].map(|conn| world.clients[conn].received().syncs).iter().sum::<usize>();
     world.now = world.catch_up_at.unwrap();
     // Each lacks an event and a sync, and no one is sent the second before all have the first.
     for turn in 0..6_usize {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::World;
 
 #[test]
-fn who_settled_is_told_the_whole_also_when_the_last_came_back_by_an_event() {
+fn who_settled_is_sent_everything_even_when_the_last_came_back_by_an_event() {
     let mut world = World::new();
     world.joins_here("a");
     world.joins_here("b");
@@ -20,7 +20,7 @@ fn who_settled_is_told_the_whole_also_when_the_last_came_back_by_an_event() {
 }
 
 #[test]
-fn who_joined_a_room_that_settles_is_told_who_left_it_since() {
+fn who_joined_a_room_that_settles_is_sent_who_left_it_since() {
     let mut world = World::new();
     world.joins_here("a");
     world.join("x", "x", false);
@@ -89,7 +89,7 @@ fn who_was_shown_to_somebody_by_an_answer_is_not_kept_out() {
 }
 
 #[test]
-fn who_was_answered_by_a_redis_that_went_back_is_not_told_what_is_known_here() {
+fn who_was_answered_by_a_redis_that_went_back_is_not_sent_what_is_known_here() {
     let mut world = World::new();
     world.joins_here("a");
     world.join("x", "x", false);

@@ -65,18 +65,18 @@ fn a_repair_that_the_room_forgot_asks_for_nothing_more() {
 }
 
 #[test]
-fn a_member_is_told_its_record_by_its_own_event_and_by_a_snapshot() {
+fn a_member_is_sent_its_record_by_its_own_event_and_by_a_snapshot() {
     let mut world = World::new();
     world.joins_here("a");
     // Its join is carried out again, and the answer is lost.
     world.join("a", "a", true);
     world.lose_answer(0);
-    let recorded = |world: &World| world.clients["a"].told().recorded;
+    let recorded = |world: &World| world.clients["a"].received().recorded;
     let before = recorded(&world);
     world.repaired();
     let by_snapshot = recorded(&world);
     assert!(by_snapshot > before, "{by_snapshot:?}");
-    let info = world.clients["a"].told().recorded_info.clone();
+    let info = world.clients["a"].received().recorded_info.clone();
     assert_eq!(info.as_ref().map(Info::as_str), Some("{\"n\":1}"), "that of its second join");
     world.update("a", "1");
     world.hears_everything();

@@ -82,7 +82,7 @@ impl World {
         self.wire.clear();
         self.clock.catch_up();
         self.faults += 1;
-        self.clients.values().for_each(|client| client.told().lenient = self.faults > 1);
+        self.clients.values().for_each(|client| client.received().lenient = self.faults > 1);
     }
 
     /// Redis comes back without its last `n` changes.
@@ -98,7 +98,7 @@ impl World {
         self.gone = std::mem::take(&mut self.gone).into_iter().filter(is_stored).collect();
     }
 
-    /// Redis loses one record, which is nowhere told. An audit finds it before anything is asked of the record.
+    /// Redis loses one record, which no event says. An audit finds it before anything is asked of the record.
     pub(in crate::relay::room::tests) fn lose_one(&mut self, conn: &str) {
         if self.store.members.len() > 1 && self.alive.contains_key(conn) {
             self.store.members.remove(conn);

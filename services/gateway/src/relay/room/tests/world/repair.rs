@@ -61,14 +61,14 @@ impl World {
         if !self.room.repairs(self.repair) {
             return;
         }
-        self.clients.values().for_each(|client| client.told().protected.clone_from(&protected));
+        self.clients.values().for_each(|client| client.received().protected.clone_from(&protected));
         if let Some(snapshot) = snapshot {
             let recovery = RECOVERY.max(self.truce_until.saturating_duration_since(self.now));
             self.room.reconcile(&self.id, &snapshot, asked_at, recovery, self.calm_ms());
         } else {
             self.room.bring_up_to_date(&self.id, 0, self.now);
         }
-        self.clients.values().for_each(|client| client.told().protected.clear());
+        self.clients.values().for_each(|client| client.received().protected.clear());
         if let Repaired::Done { recovers_until, behind } = self.room.go_on(&self.id, heard, self.now) {
             self.look_again.extend(recovers_until);
             self.see_to_behind(&behind);
@@ -77,9 +77,9 @@ impl World {
 
     /// As `Dirty::catch_up`.
     fn catch_up(&mut self) {
-        self.clients.values().for_each(|client| client.told().protected.clone_from(&self.protected));
+        self.clients.values().for_each(|client| client.received().protected.clone_from(&self.protected));
         let behind = self.room.catch_up_members(&self.id, 0, self.now);
-        self.clients.values().for_each(|client| client.told().protected.clear());
+        self.clients.values().for_each(|client| client.received().protected.clear());
         self.see_to_behind(&behind);
         self.see_to_wanted();
     }
