@@ -24,7 +24,7 @@ try {
   // Everything has been exported by then (every 100 ms).
   await setTimeout(2000);
   const joins = otlp.spans.filter(({ name, attributes }) => name === 'socket presence:join' && attributes['presence.user_id'] === 'ann');
-  const { traceId } = joins.slice(WARM_UPS).toSorted((a, b) => length(a) - length(b))[Math.floor(JOINS / 2)];
+  const { traceId } = joins.slice(WARM_UPS).sort((a, b) => length(a) - length(b))[Math.floor(JOINS / 2)];
   const trace = shorten(otlp.spans.filter((span) => span.traceId === traceId));
   process.stdout.write(`[\n${trace.map((span) => `  ${JSON.stringify(span)}`).join(',\n')}\n]\n`);
 } finally {
@@ -38,7 +38,7 @@ function length({ startMs, endMs }) {
 
 // In the order in which they began: name, service, the place of the parent in this list, start and duration in microseconds.
 function shorten(spans) {
-  const ordered = spans.toSorted((a, b) => a.startMs - b.startMs || b.endMs - a.endMs);
+  const ordered = [...spans].sort((a, b) => a.startMs - b.startMs || b.endMs - a.endMs);
   const gateways = [...new Set(ordered.filter(({ service }) => service === GATEWAY).map(instance))];
   return ordered.map((span) => ({
     name: span.name,

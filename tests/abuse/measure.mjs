@@ -42,7 +42,7 @@ export class PeakWatch {
 }
 
 export function percentile(numbers, share) {
-  const sorted = numbers.toSorted((one, other) => one - other);
+  const sorted = [...numbers].sort((one, other) => one - other);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
 }
 

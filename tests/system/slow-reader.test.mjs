@@ -56,7 +56,7 @@ scenario('a slow reader is bounded in memory and ends up to date or closed', {},
   await until('the roster to be exact', () => JSON.stringify([...writers[0].roster.members.keys()].sort()) === JSON.stringify(users), { within: 5000 });
 }, { within: 120_000 });
 
-const percentile = (numbers, share) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length * share)];
+const percentile = (numbers, share) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length * share)];
 
 scenario('a slow reader costs its room nothing: events come as fast as before, and no snapshot is read for it', { exports: true }, async ({ system, room, otlp }) => {
   const [writer, ...readers] = await system.connectMany(4);
