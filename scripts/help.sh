@@ -94,8 +94,8 @@ failed and one line of totals. Times are for two cores, after the first build.
   browser [FILE…]  playground, examples and README's page in a real Chromium, and a tab that is hidden: 5 min
   abuse [NAME…]    attackers (tests/abuse/attackers) next to honest users, with docker-compose.yml's limits; prints a table
 
-  --install        installs Redis, Node.js and a C compiler with make with the package manager if they are missing. Without this
-                   option packages are installed only if CI=true, or for root in a container
+  --install        installs Redis, HAProxy, Node.js and a C compiler with make with the package manager if they are missing. Without
+                   this option packages are installed only if CI=true, or for root in a container
 
   ./dev test system presence    runs tests/system/presence.test.mjs
 EOF

@@ -94,6 +94,12 @@ need_compiler() {
     die "a C compiler or make is missing; $(how_to_install "${1:-}" build-essential "gcc make" "gcc make")"
 }
 
+# HAProxy, the edge: its tests are skipped and counted without it. Debian has it where only root's PATH leads.
+want_haproxy() {
+  if PATH="$PATH:/usr/sbin:/usr/local/sbin" has haproxy || install_packages haproxy haproxy haproxy; then return; fi
+  say "the edge is not tested, because HAProxy is missing; $(how_to_install "./dev test" haproxy haproxy haproxy)"
+}
+
 need_node() {
   local wanted="Node.js 18.19 or newer with npm is needed" have
   if ! has node || ! has npm; then

@@ -9,7 +9,7 @@ release_files() {
 release() {
   local new=${1:-} old pattern file today
   [ $# = 1 ] || misused "./dev release takes a version, for example 1.2.3; see ./dev help release"
-  [[ $new =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?$ ]] || misused "'$new' is no version; it must be like 1.2.3 or 1.2.3-rc.1"
+  [[ $new =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?$ ]] || misused "'$new' is not a version; it must be like 1.2.3 or 1.2.3-rc.1"
   has git && git rev-parse --git-dir >/dev/null 2>&1 || die "this is not a git repository"
   [ -z "$(git status --porcelain)" ] || die "there are changes that are not committed; commit or stash them first"
   old=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)

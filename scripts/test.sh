@@ -18,6 +18,7 @@ run_tests() {
     need_redis_server "./dev test"
   fi
   need_node
+  case $what in all | system) want_haproxy ;; esac
   if [ "$what" = all ]; then part lint run_lint; fi
   case $what in all | unit) part cargo cargo test --workspace --no-fail-fast ;; esac
   case $what in all | unit) part docs docs_tests ;; esac

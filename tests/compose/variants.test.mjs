@@ -1,6 +1,7 @@
 // The files next to docker-compose.yml: without telemetry, and with TLS at the edge; a password that was given, and one that is
 // replaced; Redis' users after a change. Started by nothing but "up".
 import assert from 'node:assert/strict';
+import { setDefaultResultOrder } from 'node:dns';
 import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +13,9 @@ import { Compose, docker } from '../harness/compose.mjs';
 import { freePort } from '../harness/redis.mjs';
 import { read } from '../harness/repository.mjs';
 import { until } from '../harness/until.mjs';
+
+// The edge is on 127.0.0.1 alone, and Node 18 tries one address of localhost.
+setDefaultResultOrder('ipv4first');
 
 const SERVICES = ['presence-state', 'reaper', 'gateway'];
 const MINUTES = { timeout: 240_000 };

@@ -162,6 +162,19 @@ test('./dev test asks for what it needs, and installs it with --install', () => 
   assert.ok(nodeless.called().includes('apt-get install -y -q nodejs npm'));
 });
 
+test('without HAProxy ./dev test says that the edge is not tested, and --install brings it', () => {
+  const here = laptop();
+  // Wherever it is on this machine, it is not found.
+  const want = (install) => spawnSync('bash', ['--norc', '-c', `say() { echo "dev: $*" >&2; }; . scripts/need.sh; has() { [ "$1" != haproxy ]; }; ${install} want_haproxy`],
+    { cwd: ROOT, env: { PATH: here.path, CI: '' }, encoding: 'utf8' });
+  const sentence = 'dev: the edge is not tested, because HAProxy is missing; install it with: '
+    + 'sudo apt-get update && sudo apt-get install haproxy (./dev test --install does that)\n';
+  assert.equal(want('in_container() { false; };').stderr, sentence);
+  assert.deepEqual(here.called(), []);
+  assert.match(want('install=yes;').stderr, /^dev: installing packages: sudo apt-get update && sudo apt-get install haproxy\n/);
+  assert.ok(here.called().includes('apt-get install -y -q haproxy'));
+});
+
 test('--observe pulls the images that are missing, says how large they are, and shows where the servers are', async (t) => {
   const here = laptop({ without: [], docker: engine() });
   await running(t, ['--observe'], { PATH: here.path, OBSERVE_PORTS: 'any' }, async (up, { urls }) => {
