@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { code } from '../harness/markdown.mjs';
 import { read } from '../harness/repository.mjs';
-import { documented, isSpan, leads, list, metrics, panels, sources, tabled } from './project.mjs';
+import { documented, isSpan, leads, list, metrics, panels, rows, section, sources, tabled } from './project.mjs';
 import { complaints } from './promql.mjs';
 
 const literal = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
@@ -21,6 +22,23 @@ test('the table of attributes has what the spans have, and no more', () => {
   const attributes = new Set(made.filter((name) => !/^(otel|exception)\./.test(name)));
   assert.ok(attributes.size > 40);
   assert.deepEqual(tabled('Attributes').sort(), [...attributes].sort());
+});
+
+test('each attribute is on the spans that the table says, and on no others', () => {
+  const [source, ...rest] = read('shared/telemetry/src/span.rs').split('#[cfg(test)]');
+  assert.equal(rest.length, 0);
+  const made = new Map([...source.matchAll(/^pub fn (\w+)\([\s\S]*?^}/gm)].map(([body, name]) => [name, body]).filter(([, body]) => body.includes('info_span!')));
+  // What a family of spans is called in the table, and the functions that make it.
+  const families = [[/^socket [^.]*$/, 'socket_event'], [/^socket\.(connect|\*)$/, 'socket_connect'], [/^socket\.(disconnect|\*)$/, 'socket_disconnect'],
+    [/^publish /, 'publish'], [/^deliver /, 'deliver'], [/^presence\./, 'presence'], [/^metadata\./, 'metadata'], [/^lock\./, 'lock'], [/^reaper\.cycle$/, 'reaper_cycle']];
+  for (const [attributes, on] of rows(section('Attributes')).filter(([, on]) => code(on).length > 0 && !on.includes(' event '))) {
+    const said = code(on).flatMap((name) => families.filter(([pattern]) => pattern.test(name)).map(([, family]) => family));
+    for (const attribute of code(attributes)) {
+      const field = new RegExp(`\\b${literal(attribute)}"? = `);
+      const has = families.map(([, family]) => family).filter((family) => field.test(made.get(family)));
+      assert.deepEqual([...new Set(said)].sort(), has.sort(), attribute);
+    }
+  }
 });
 
 test('the table of spans has what the services make, and no more', () => {

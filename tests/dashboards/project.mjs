@@ -22,8 +22,8 @@ export function sources(folders = ['services', 'shared']) {
 }
 
 const page = read('docs/reference/telemetry.md');
-const section = (title) => page.split(`\n### ${title}\n`)[1]?.split(/\n##+ /)[0] ?? page.split(`\n## ${title}\n`)[1]?.split(/\n##+ /)[0];
-const rows = (text) => text.split('\n').filter((line) => line.startsWith('| `')).map((line) => line.split('|').slice(1, -1));
+export const section = (title) => page.split(`\n### ${title}\n`)[1]?.split(/\n##+ /)[0] ?? page.split(`\n## ${title}\n`)[1]?.split(/\n##+ /)[0];
+export const rows = (text) => text.split('\n').filter((line) => line.startsWith('| `')).map((line) => line.split('|').slice(1, -1));
 
 /** Everything in backticks in docs/reference/telemetry.md, outside of blocks. */
 export const documented = new Set(code(page.replace(/```[\s\S]*?```/g, '')));

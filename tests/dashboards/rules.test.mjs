@@ -22,6 +22,7 @@ test('each alert says how urgent it is, what happened, which page helps and whic
     assert.match(annotations.description, /^[A-Z].+\.$/, alert);
     const [, link] = annotations.runbook_url.match(/^\{\{ \$externalLabels\.runbooks \}\}(docs\/operate\/runbooks\/.+)$/) ?? [];
     assert.ok(link && leads(link), `${alert}: ${annotations.runbook_url}`);
+    assert.ok(read(link.split('#')[0]).includes(alert), `${link} does not name ${alert}`);
     const [, uid] = annotations.dashboard_url.match(/^\{\{ \$externalLabels\.grafana \}\}\/d\/(.+)$/) ?? [];
     assert.ok(boards.includes(uid), `${alert}: ${annotations.dashboard_url}`);
   }
@@ -36,11 +37,11 @@ test('each alert has a section on the page of alerts, which says how urgent it i
   }
 });
 
-test('symptoms page, except slow joins; of the causes, those four without a symptom of their own', () => {
+test('symptoms page, except three; of the causes, those four without a symptom of their own', () => {
   const isSymptom = (name) => /^Heartbeat|^ErrorBudget|^JoinsSlow$/.test(name);
   const names = (severity) => alerts.filter(({ labels }) => labels.severity === severity).map(({ alert }) => alert);
   assert.deepEqual(names('critical').filter((name) => !isSymptom(name)).sort(), ['RedisUnreachable', 'RestoresStuck', 'ServiceGone', 'SubscriptionDeaf']);
-  // The last two are tickets: a budget that is used up in the course of the month.
+  // The first two are budgets that run out in the course of the month.
   assert.deepEqual(names('warning').filter(isSymptom).sort(), ['ErrorBudgetOverspent', 'HeartbeatBudgetOverspent', 'JoinsSlow']);
 });
 

@@ -191,6 +191,7 @@ scenario('sockets that ask for much and read nothing cost their budget, and are 
 }, { within: 120_000 });
 
 scenario('a process over its budget closes the largest debtors, and those who read notice nothing', { exports: true, env: { OUTWARD_BYTES: String(8 * MIB) } }, async ({ system, room, otlp }) => {
+  await otlp.adds('presence.outward.limit', {}, 8 * MIB);
   const SLEEPERS = 20;
   const [writer, reader] = await system.connectMany(2);
   await writer.join(room, 'writer');
