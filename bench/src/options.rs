@@ -77,7 +77,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, 
 fn number<T: FromStr + PartialOrd>(name: &str, text: Option<String>, least: T) -> Result<T, String> {
     let text = text.unwrap_or_default();
     let number = text.parse().ok().filter(|number| *number >= least);
-    number.ok_or_else(|| format!("`{name} {text}` is no number that makes sense\n\n{}", usage()))
+    number.ok_or_else(|| format!("`{name} {text}` is not a number that makes sense\n\n{}", usage()))
 }
 
 /// The help text.

@@ -18,7 +18,7 @@ pub(crate) struct Report {
 /// One number.
 #[derive(Debug)]
 pub(crate) struct Row {
-    number: String,
+    name: String,
     value: f64,
     unit: &'static str,
     yardstick: Option<f64>,
@@ -36,8 +36,8 @@ enum Goal {
 
 impl Row {
     /// A number without yardstick and goal.
-    pub(crate) fn new(number: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { number: number.into(), value, unit, yardstick: None, goal: Goal::None }
+    pub(crate) fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
+        Self { name: name.into(), value, unit, yardstick: None, goal: Goal::None }
     }
 
     /// Compares it with the same number of the yardstick.
@@ -113,10 +113,10 @@ impl Display for Report {
 
 impl Report {
     fn table(&self, out: &mut Formatter<'_>) -> Result {
-        let head = ["number", "value", "yardstick", "ratio", "reach", "reached"].map(str::to_owned);
+        let head = ["metric", "value", "yardstick", "ratio", "reach", "reached"].map(str::to_owned);
         let body = self.rows.iter().map(|row| {
             [
-                row.number.clone(),
+                row.name.clone(),
                 format!("{} {}", short(row.value), row.unit),
                 row.yardstick.map_or("–".to_owned(), |value| format!("{} {}", short(value), row.unit)),
                 row.ratio().map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),

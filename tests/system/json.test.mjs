@@ -1,4 +1,4 @@
-// The JSON of a state survives exactly, in answers, events and snapshots, also after patches. Payloads and answers are
+// The JSON of a state survives exactly, in answers, events and snapshots, even after patches. Payloads and answers are
 // compared as text, since JavaScript itself could hold neither 2^53+1 nor 1e400.
 import assert from 'node:assert/strict';
 

@@ -97,7 +97,7 @@ metric('every service reports its health', {}, async ({ system, otlp }) => {
   await otlp.adds('redis.up', {}, 3);
 });
 
-metric('an operation that fails after its client has gone is no error', {}, async ({ system, room, otlp }) => {
+metric('an operation that fails after its client has gone is not an error', {}, async ({ system, room, otlp }) => {
   const [stays, goes] = await system.connectMany(2);
   system.redis.pause();
   for (const client of [goes, stays]) client.socket.emit('presence:join', { roomId: room, userId: 'ann', state: {} }, () => {});

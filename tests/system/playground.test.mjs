@@ -26,7 +26,7 @@ test('the client that is checked in is the npm package that the tests use, with 
   assert.ok(read(`${ASSETS}/socket.io.LICENSE`).equals(read(`${PACKAGE}/LICENSE`)));
 });
 
-gatewayAlone('the client is served by both of its names, also without the page, and works', {}, async (service) => {
+gatewayAlone('the client is served by both of its names, even without the page, and works', {}, async (service) => {
   const { version } = JSON.parse(read(`${PACKAGE}/package.json`));
   for (const path of BUNDLES) {
     const { status, headers, body } = await service.get(path);

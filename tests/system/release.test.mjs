@@ -108,7 +108,7 @@ test('a release is refused: no version, an older one, changes in the tree, nothi
     assert.match(stderr, expected);
   };
   refused(/takes a version/, [], 2);
-  refused(/'next' is no version/, ['next'], 2);
+  refused(/'next' is not a version/, ['next'], 2);
   refused(/0\.0\.9 is not later than/, ['0.0.9']);
   git(folder, 'tag', 'v9.0.0');
   refused(/the tag v9\.0\.0 exists already/, ['9.0.0']);

@@ -19,7 +19,7 @@ const ARRIVAL_MS: u64 = 10_000;
 /// How long a visit lasts.
 const VISIT_MS: (u64, u64) = (20_000, 120_000);
 
-/// From one visit to the next, also after one that failed.
+/// From one visit to the next, even after one that failed.
 const AWAY_MS: (u64, u64) = (1000, 15_000);
 
 /// From one thing that a person does to the next. In heartbeat mode, several of them fit into a TTL.

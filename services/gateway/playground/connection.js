@@ -8,7 +8,7 @@ const ANSWER_MS = 15_000;
 
 export const token = () => byId('token').value.trim();
 
-// Called for every connection anew, so that a token that was replaced is used.
+// Called again for every connection, so that a token that was replaced is used.
 const auth = (give) => give(settings.auth === 'jwt' ? { token: token() } : {});
 
 export const socket = window.io({ path: `${settings.path}/`, autoConnect: false, auth });

@@ -33,7 +33,7 @@ impl Kind {
     /// What a message carries, if it is an envelope. Reads no further than that.
     pub fn of(message: &[u8]) -> Option<Self> {
         let mut kind = None;
-        // An error, also when the kind was found: it ends the reading.
+        // An error, even when the kind was found: it ends the reading.
         let _ = serde_json::Deserializer::from_slice(message).deserialize_map(Find(&mut kind));
         kind
     }

@@ -100,7 +100,7 @@ impl Spawner {
     }
 }
 
-/// Reports the end of a task, also if it panics or is dropped.
+/// Reports the end of a task, even if it panics or is dropped.
 struct Report {
     name: &'static str,
     permanent: bool,
@@ -134,7 +134,7 @@ mod tests {
         assert!(timeout(Duration::from_millis(50), tasks.failed()).await.is_err(), "a task may end");
         tasks.spawn_permanent("gone", async {});
         assert_eq!(tasks.failed().await.to_string(), "the task `gone` ended, but must run as long as the process");
-        assert_eq!(tasks.failed().await.name, "gone", "also for a later caller");
+        assert_eq!(tasks.failed().await.name, "gone", "even for a later caller");
     }
 
     #[tokio::test]

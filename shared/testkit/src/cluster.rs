@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Runs three servers in a folder of their own, and ends them when standard input closes, also when the test was killed.
+/// Runs three servers in a folder of their own, and ends them when standard input closes, even when the test was killed.
 const KEEPER: &str = r#"
 folder=$(mktemp -d) && cd "$folder" || exit 1
 for port; do

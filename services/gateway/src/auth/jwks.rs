@@ -71,7 +71,7 @@ impl Jwks {
             fetches.is_under_way |= fetches.last.is_none_or(|last| last.elapsed() >= self.min_period);
             fetches.is_under_way
         });
-        // A fetch ends in time; this ends also if the gateway stops.
+        // A fetch ends in time; this ends even if the gateway stops.
         let next = fetches.wait_for(|fetches| fetches.done > done);
         if may_help && timeout(FETCH_TIMEOUT * 2, next).await.is_err() {
             return false;

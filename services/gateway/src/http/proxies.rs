@@ -67,7 +67,7 @@ fn hop(text: &[u8]) -> Option<IpAddr> {
 /// that IPv6 has for it (`::ffff:10.0.0.0/104`) becomes what it stands for.
 fn network(entry: &str) -> Result<IpNet, String> {
     let network: IpNet = entry.parse().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
-        format!("has `{entry}`, which is no address and no network like 10.0.0.0/8 (separated by commas)")
+        format!("has `{entry}`, which is neither an address nor a network like 10.0.0.0/8 (separated by commas)")
     })?;
     let IpNet::V6(v6) = network else { return Ok(network) };
     let Some(v4) = v6.addr().to_ipv4_mapped() else { return Ok(network) };

@@ -150,12 +150,6 @@ impl Outlet {
         self.list();
     }
 
-    fn drop_pending(&self) {
-        let mut pending = self.pending.lock();
-        *pending = Pending::default();
-        self.flow.keeps_only(None);
-    }
-
     /// The socket, unless its session has ended or is closing. socketioxide would still send an acknowledgement of an ended
     /// session, although another session may have begun on the same connection.
     fn socket(&self) -> Option<Arc<Socket>> {

@@ -124,7 +124,7 @@ async fn carry_out(client: &Arc<Client>, op: Op) {
         Op::Expire => leave::expire(client),
         Op::Evicted(taken) => locks::give_up(client, taken),
         Op::Closed(trace) => {
-            // Dropped last, also if this panics.
+            // Dropped last, even if this panics.
             let _count = client.session.end();
             leave::closed(client, trace);
         }

@@ -63,7 +63,7 @@ pub(crate) async fn release(
     }
 }
 
-/// Who holds what, as a newcomer is received.
+/// Who holds what, as a newcomer is answered.
 pub(crate) async fn read(site: &Site) -> Holders {
     holders(&site.store.locks(&site.span, &site.room, None, None).await.unwrap())
 }

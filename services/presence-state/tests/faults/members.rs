@@ -165,8 +165,8 @@ impl Members {
         }
     }
 
-    /// Each epoch that a connection knows received once.
-    pub(crate) fn send_epochs(&self, received: &mut Received) {
+    /// Records the epoch that each connection knows.
+    pub(crate) fn record_epochs(&self, received: &mut Received) {
         for (n, conn) in self.0.iter().enumerate() {
             if let Some((_, epoch, _)) = &conn.record {
                 received.give_epoch(&name(n), *epoch);

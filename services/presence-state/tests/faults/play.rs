@@ -38,7 +38,7 @@ struct Play<'a> {
     /// The second one is deaf at times.
     copies: [Copy; 2],
     received: Received,
-    /// The last fence under which each connection received that it holds each lock.
+    /// The last fence under which each connection was granted each lock.
     fences: [[u64; LOCKS.len()]; CONNS],
     /// By how much the clock is ahead now, and by how much it ever was.
     ahead_us: i64,
@@ -152,7 +152,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Takes what was published, and has copies fetch what they miss, which may be published anew.
+    /// Takes what was published, and has copies fetch what they miss, which may be published again.
     async fn hear(&mut self) {
         loop {
             let texts = self.events.texts().await;
@@ -175,7 +175,7 @@ impl Play<'_> {
             }
             self.copies.iter_mut().for_each(|copy| copy.hear(text));
         }
-        self.members.send_epochs(&mut self.received);
+        self.members.record_epochs(&mut self.received);
         self.fetch(false).await;
         for (n, kind) in (0..self.copies.len()).flat_map(|n| (0..KINDS.len()).map(move |kind| (n, kind))) {
             if let Some((revision, items)) = self.copies[n].channels.get(KINDS[kind]).cloned() {

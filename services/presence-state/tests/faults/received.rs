@@ -1,4 +1,4 @@
-//! Everything that was ever received of a room. No number of it is received twice with another meaning, whatever Redis lost between.
+//! Everything that was ever received of a room. No number comes twice with another meaning, whatever Redis lost between.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::copy::Items;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
-    /// The token under which each `(gen, seq)` received.
+    /// The token with which each `(gen, seq)` came.
     tokens: BTreeMap<(u64, u64), u64>,
     /// The highest epoch of each connection.
     epochs: BTreeMap<String, u64>,
@@ -47,7 +47,7 @@ impl Received {
 
     fn hear_member(&mut self, event: &RoomEvent<'_>) {
         let before = self.tokens.insert((event.at.generation, event.at.seq), event.at.token);
-        assert_eq!(before, None, "a number received twice: {event:?}");
+        assert_eq!(before, None, "a number came twice: {event:?}");
         assert!(event.at.generation >= self.highest_gen || self.was_set_back, "a generation went back: {event:?}");
         self.highest_gen = event.at.generation;
         // A record that was rolled back may leave before it is restored.
@@ -56,21 +56,21 @@ impl Received {
         }
     }
 
-    /// A connection received its epoch, or others were.
+    /// A connection was given its epoch, or others received it.
     pub(crate) fn give_epoch(&mut self, conn: &str, epoch: u64) {
         let highest = self.epochs.entry(conn.to_owned()).or_default();
         assert!(epoch >= *highest, "an epoch of {conn} went back from {highest} to {epoch}");
         *highest = epoch;
     }
 
-    /// A connection received that it holds a lock, or others were.
+    /// A connection was granted a lock, or others received that it was.
     pub(crate) fn grant(&mut self, lock: &str, conn: &str, fence: u64) {
         let holder = (lock.to_owned(), conn.to_owned());
         let before = self.fences.entry(fence).or_insert_with(|| holder.clone());
-        assert_eq!(*before, holder, "two were received that they hold a lock under the fence {fence}");
+        assert_eq!(*before, holder, "two hold a lock under the fence {fence}");
     }
 
-    /// Somebody received what is in a channel.
+    /// Someone received what is in a channel.
     pub(crate) fn show(&mut self, kind: &str, revision: u64, items: &Items) {
         if revision > 0 {
             let before = self.contents.entry((kind.to_owned(), revision)).or_insert_with(|| items.clone());

@@ -1,4 +1,4 @@
-//! Random lives: lists of steps, each list played in a room of its own. Of one that fails the shortest is received.
+//! Random lives: lists of steps, each list played in a room of its own. Of one that fails the shortest is reported.
 
 use std::{
     cell::{Cell, RefCell},

@@ -90,7 +90,7 @@ pub(crate) fn held(locked: &Locked) -> &Held {
     }
 }
 
-/// What received: what happened, to which lock, of whom.
+/// What was published: what happened, to which lock, of whom.
 fn gist(texts: &[String]) -> Vec<(Change, &str, &str)> {
     let events = texts.iter().map(|text| LockEvent::read(text).unwrap());
     events.map(|event| (event.change, event.name, event.conn)).collect()

@@ -65,7 +65,7 @@ impl Site {
         let far = 4_000_000_000_000_f64;
         let leases: Vec<_> = gateways.iter().map(|gateway| (far, *gateway)).collect();
         let () = self.redis().zadd("prs:{directory}:leases", None, None, false, false, leases).await.unwrap();
-        // The list is read anew where the number of changes was lost.
+        // The list is read again where the number of changes was lost.
         let () = self.redis().del("prs:{directory}:changes").await.unwrap();
         let last = InstanceId::from(*gateways.last().unwrap());
         until("the gateways are known", async || self.bus.view().is_alive(&last).then_some(())).await;

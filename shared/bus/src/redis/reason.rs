@@ -10,7 +10,7 @@ use fred::{
 /// The oldest version that has what Rollcall uses: sharded pub/sub, and scripts with flags.
 const OLDEST: u64 = 7;
 
-/// What is known about the server beside the error.
+/// What is known about the server besides the error.
 struct Server {
     uses_tls: bool,
     /// Redis has answered this process before.

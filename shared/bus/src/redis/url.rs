@@ -39,7 +39,7 @@ fn check(url: &str) -> Result<(), String> {
     }
     let database = path.strip_prefix('/').unwrap_or(path);
     if !database.is_empty() && database.parse::<u8>().is_err() {
-        return Err("has a path that is no number of a database: end it behind the port".to_owned());
+        return Err("has a path that is not the number of a database: end it behind the port".to_owned());
     }
     parameters(query, kind)
 }
@@ -85,7 +85,7 @@ fn server(text: &str) -> Result<(), String> {
         ));
     }
     if port.is_some_and(|port| port.parse::<u16>().map_or(true, |port| port == 0)) {
-        return Err(format!("has a port that is no number from 1 to 65535 ({PASSWORD})"));
+        return Err(format!("has a port that is not a number from 1 to 65535 ({PASSWORD})"));
     }
     Ok(())
 }
@@ -164,8 +164,8 @@ mod tests {
             ("redis://h:secret", "65535"),
             ("redis://h:1,i:2", "?node="),
             ("redis://::1:6379", "[]"),
-            ("redis://h:1/secret", "no number of a database"),
-            ("redis://h:1/0/1", "no number of a database"),
+            ("redis://h:1/secret", "not the number of a database"),
+            ("redis://h:1/0/1", "not the number of a database"),
             ("redis://h:1?db=secret", "`db`"),
             ("redis://h:1?node=i:1", "`node`"),
             ("redis-cluster://h:1?node=i", "without a port"),

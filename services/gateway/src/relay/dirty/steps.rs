@@ -134,7 +134,7 @@ impl Dirty {
     }
 }
 
-/// Disconnects who was in a room that cannot be read, some at a time.
+/// Disconnects everyone here who was in a room that cannot be read, some at a time.
 async fn disconnect(room: &RoomHandle, members: Vec<Arc<dyn Member>>, fault: &Fault) {
     if members.is_empty() {
         return;

@@ -9,7 +9,7 @@ use rollcall_telemetry::metrics::{self, Refusal};
 use socketioxide::{extract::SocketRef, socket::Socket};
 use tokio::time::sleep;
 
-use super::Outlet;
+use super::{Outlet, Pending};
 use crate::{backoff::jitter, flow::backlog::Debtor, socket::task::OwnedTask};
 
 /// Ending a session sends a packet, which needs room in the queue too. If there is none, the Engine.IO ping timeout ends it.
@@ -72,6 +72,12 @@ impl Outlet {
         self.flow.wake();
         *self.close.lock() = None;
         true
+    }
+
+    fn drop_pending(&self) {
+        let mut pending = self.pending.lock();
+        *pending = Pending::default();
+        self.flow.keeps_only(None);
     }
 
     /// Whether the client is sent anything.

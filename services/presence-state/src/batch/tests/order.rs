@@ -1,4 +1,4 @@
-//! One room's commands keep their order, also when they share calls.
+//! One room's commands keep their order, even when they share calls.
 
 use super::*;
 

@@ -42,8 +42,8 @@ impl Play<'_> {
         assert_eq!(fault.code, code, "{act:?}: {fault}");
         let stored = Moment::read(site.redis()).await;
         assert!(stored.is_like(&self.now.stored), "{act:?} was refused and changed something");
-        let received = self.events.texts().await;
-        assert!(received.is_empty(), "{act:?} was refused and received {received:?}");
+        let published = self.events.texts().await;
+        assert!(published.is_empty(), "{act:?} was refused and published {published:?}");
     }
 
     /// Numbers begin from the clock, so that lost ones do not come again. A clock that is set back at the same time would give

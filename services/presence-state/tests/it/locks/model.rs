@@ -70,14 +70,14 @@ async fn play(site: &Site, steps: &[Step]) {
     let mut locks: [Lock; 2] = Default::default();
     for (step, op) in steps.iter().zip(1..) {
         // What has to be sent about each lock.
-        let mut received: BTreeMap<&str, Vec<(Change, usize)>> = BTreeMap::new();
+        let mut expected: BTreeMap<&str, Vec<(Change, usize)>> = BTreeMap::new();
         let mut end = |lock: &mut Lock, name: &'static str, change: Change| {
             let Some((conn, ..)) = lock.holder.take() else { return };
-            let received = received.entry(name).or_default();
-            received.push((change, conn));
+            let expected = expected.entry(name).or_default();
+            expected.push((change, conn));
             if let Some((next, op)) = lock.line.pop_front() {
                 lock.holder = Some((next, 0, op));
-                received.push((Change::Acquired, next));
+                expected.push((Change::Acquired, next));
             }
         };
         match *step {
@@ -89,7 +89,7 @@ async fn play(site: &Site, steps: &[Step]) {
                     None => {
                         assert!(held(&answer).fence > lock.highest_fence);
                         lock.holder = Some((conn, 0, op));
-                        received.entry(name).or_default().push((Change::Acquired, conn));
+                        expected.entry(name).or_default().push((Change::Acquired, conn));
                     }
                     Some((holder, fence, _)) if holder == conn => {
                         assert_eq!(held(&answer).fence, fence);
@@ -151,7 +151,7 @@ async fn play(site: &Site, steps: &[Step]) {
                 end(&mut locks[at], LOCKS[at], Change::Expired);
             }
         }
-        compare(site, &mut locks, &events.texts().await, received).await;
+        compare(site, &mut locks, &events.texts().await, expected).await;
     }
 }
 
@@ -159,7 +159,7 @@ async fn compare(
     site: &Site,
     locks: &mut [Lock; 2],
     texts: &[String],
-    mut received: BTreeMap<&str, Vec<(Change, usize)>>,
+    mut expected: BTreeMap<&str, Vec<(Change, usize)>>,
 ) {
     let mut heard: BTreeMap<String, Vec<(Change, usize)>> = BTreeMap::new();
     for text in texts {
@@ -177,7 +177,7 @@ async fn compare(
         }
     }
     for name in LOCKS {
-        assert_eq!(heard.remove(name).unwrap_or_default(), received.remove(name).unwrap_or_default(), "{name}");
+        assert_eq!(heard.remove(name).unwrap_or_default(), expected.remove(name).unwrap_or_default(), "{name}");
     }
     let stored: BTreeMap<_, _> = site
         .locks()

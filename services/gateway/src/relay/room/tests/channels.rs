@@ -40,7 +40,7 @@ struct World {
     room: Room<Reader>,
     members: Vec<Reader>,
     store: Store,
-    /// Something received of the channel.
+    /// Whether an event of the channel was received.
     received: [bool; KINDS.len()],
     is_fetching: bool,
     answer: Option<Page>,

@@ -1,4 +1,4 @@
-//! A member that believes what it is received, and complains of what it must not be received.
+//! A member that believes what it is sent, and complains of what it must not be sent.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
@@ -32,7 +32,7 @@ pub(super) struct Received {
     pub(super) complaints: Vec<String>,
     /// Redis lost data twice: what it sent between is not judged, only what it says in the end.
     pub(super) lenient: bool,
-    /// How often the room received that it is gone.
+    /// How often its room reported that it is gone.
     pub(super) evictions: usize,
     /// What the room last said of its own record: epoch and operation, and the info.
     pub(super) recorded: Option<(u64, u64)>,
@@ -40,7 +40,7 @@ pub(super) struct Received {
     pub(super) syncs: usize,
     /// What it was sent since the answer, in short.
     pub(super) log: Vec<String>,
-    /// It received of changes by marked events, and not yet of the whole.
+    /// It was sent changes by marked events, and not yet the sync.
     pub(super) resyncing: bool,
     /// The room started over and it was not yet sent everything.
     pub(super) settling: bool,
@@ -137,7 +137,7 @@ impl Received {
             self.complain("is of no one whom it was shown", event);
         }
         if kind == "leave" && marked && !known {
-            self.complain("takes out whom it was not shown", event);
+            self.complain("is of someone whom it was not shown", event);
         }
         if kind == "leave"
             && !marked
@@ -146,7 +146,7 @@ impl Received {
             && event["reason"] != "node_lost"
             && self.seen.get(&conn).is_some_and(|seen| *seen >= epoch)
         {
-            self.complain("takes out whom it received to be gone", event);
+            self.complain("is a second leave", event);
         }
         self.seen.insert(conn.clone(), epoch);
         for view in [&mut self.view, &mut self.view_by_events] {

@@ -111,7 +111,7 @@ fn take(world: &mut World, step: &Step) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn everybody_believes_the_truth_in_the_end(
+    fn everyone_has_the_right_roster_in_the_end(
         steps in prop::collection::vec(step(), 1..80),
         turns_are_short in any::<bool>(),
     ) {

@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// What everybody should believe.
+    /// What everyone should believe.
     pub(super) fn truth(&self) -> View {
         self.store.members.values().map(entry).collect()
     }

@@ -32,9 +32,9 @@ pub(super) enum Step {
     Notice,
     /// The next change arrives.
     Hear,
-    /// The subscription breaks: what is on its way is lost, and the gateway is received.
+    /// The subscription breaks: what is on its way is lost, and the gateway is notified.
     Gap,
-    /// The next change is lost without a sign; the one after it will show, if something received of its channel.
+    /// The next change is lost without a sign; the one after it will show, if an event of its channel was received.
     LoseSilently,
     /// A catch-up that is under way asks, or its answer comes.
     CatchUp,

@@ -23,7 +23,7 @@ impl World {
         }
     }
 
-    /// As `Dirty::see_to`.
+    /// As `Dirty::schedule`.
     pub(super) fn see_to_wanted(&mut self) {
         let wanted = self.room.take_wanted();
         if wanted.snapshot {
@@ -109,7 +109,7 @@ impl World {
         });
     }
 
-    /// Everything that is under way arrives, everybody reads, who lives is restored, and all repairs come to an end.
+    /// Everything that is under way arrives, everyone reads, those who live are restored, and all repairs come to an end.
     pub(in crate::relay::room::tests) fn come_to_rest(&mut self) {
         self.clients.values().for_each(|client| client.has_space(None));
         self.gone.clone().iter().for_each(|conn| self.evict(conn, "node_lost"));
