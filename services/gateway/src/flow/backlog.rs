@@ -32,8 +32,9 @@ pub(crate) trait Debtor: Send + Sync {
 pub(crate) struct Backlog {
     /// The most of them.
     most: usize,
-    waiting: AtomicUsize,
-    /// Large answers that are to be built. What they reserve counts as waiting.
+    /// What is owed to sessions.
+    owed: AtomicUsize,
+    /// Large answers that are to be built. What they reserve counts as waiting too.
     pub(super) line: Line,
     /// Large work waits for it.
     pub(crate) pace: Pace,
@@ -61,7 +62,7 @@ impl Backlog {
     pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
-            waiting: AtomicUsize::new(0),
+            owed: AtomicUsize::new(0),
             line: Line::default(),
             pace: Pace::new(),
             exceeded: Notify::new(),
@@ -91,7 +92,7 @@ impl Backlog {
 
     /// The bytes that wait now.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.owed() + self.line.reserved()
     }
 
     pub(super) fn most(&self) -> usize {
@@ -100,7 +101,7 @@ impl Backlog {
 
     /// What is owed to sessions.
     fn owed(&self) -> usize {
-        self.waiting().saturating_sub(self.line.reserved())
+        self.owed.load(Ordering::Relaxed)
     }
 
     /// Whether one message of so many bytes fits. One that is larger than the budget fits while half of it is free.
@@ -115,13 +116,13 @@ impl Backlog {
     }
 
     pub(super) fn add(&self, bytes: usize) {
-        if bytes > 0 && self.waiting.fetch_add(bytes, Ordering::AcqRel) + bytes > self.most {
+        if bytes > 0 && self.owed.fetch_add(bytes, Ordering::AcqRel) + bytes > self.most {
             self.look_soon();
         }
     }
 
     pub(super) fn remove(&self, bytes: usize) {
-        self.waiting.fetch_sub(bytes, Ordering::AcqRel);
+        self.owed.fetch_sub(bytes, Ordering::AcqRel);
     }
 
     /// Lists a session that owes much.

@@ -112,7 +112,6 @@ impl Backlog {
                 sleep(TRY_EVERY).await;
             }
             line.reserved.fetch_add(bytes, Ordering::AcqRel);
-            self.add(bytes);
         }
         Reserved { backlog: Arc::clone(self), bytes, paced_bytes: 0 }
     }
@@ -128,6 +127,5 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.backlog.line.reserved.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.backlog.remove(self.bytes);
     }
 }

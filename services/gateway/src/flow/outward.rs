@@ -1,6 +1,7 @@
 //! The bytes that wait for one session. They count from the moment they are handed to socketioxide until the kernel has taken
 //! them: a WebSocket's connection counts what it writes, and the body of a poll's answer counts when it is dropped. Frame heads
-//! and pings are written without being counted before, so the count is at most a little too low, and never below 0.
+//! and pings are written without being counted before, so the count is at most a little too low, and never below 0. What is added
+//! counts for the process first, and what is removed for the session: the process' count is never below the sum of the sessions'.
 
 use std::sync::{
     Arc,
@@ -83,8 +84,8 @@ impl Flow {
 
     /// A packet of so many bytes is about to be sent.
     pub(crate) fn sends(&self, bytes: usize) {
-        self.outward.packets.fetch_add(bytes, Ordering::AcqRel);
         self.backlog.add(bytes);
+        self.outward.packets.fetch_add(bytes, Ordering::AcqRel);
     }
 
     /// A packet of so many bytes was not sent.
@@ -110,9 +111,9 @@ impl Flow {
 
     /// An acknowledgement of so many bytes is pending.
     pub(crate) fn keeps(&self, bytes: usize) {
+        self.backlog.add(bytes);
         self.outward.acks.fetch_add(bytes, Ordering::AcqRel);
         self.outward.has_acks.store(true, Ordering::Release);
-        self.backlog.add(bytes);
     }
 
     /// So many bytes of acknowledgements are pending; reading goes on if `left` is `None`.

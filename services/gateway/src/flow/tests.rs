@@ -274,3 +274,19 @@ fn a_session_that_owes_little_again_is_forgotten_and_may_be_listed_again() {
     flow.sends(100 * KIB);
     assert!(flow.list());
 }
+
+#[test]
+fn the_bytes_of_all_sessions_are_never_below_those_of_one() {
+    const TIMES: usize = 1_000_000;
+    let backlog = Backlog::new(MIB);
+    let flow = Flow::new(&backlog);
+    std::thread::scope(|scope| {
+        // Packets are sent while the connection writes those before them, with heads of frames that no one counted.
+        scope.spawn(|| (0..TIMES).for_each(|_| flow.sends(10)));
+        scope.spawn(|| (0..TIMES).for_each(|_| flow.took(11)));
+        for _ in 0..TIMES {
+            assert!(backlog.waiting() <= TIMES * 10, "the count went below 0");
+        }
+    });
+    assert_eq!(backlog.waiting(), flow.owed());
+}
