@@ -66,7 +66,8 @@ node_tests() {
   local kind=$1
   shift
   build_services || return
-  if [ "$kind" = system ]; then build_stand_in && build_next || return; fi
+  # The crowd here, because a test waits for it.
+  if [ "$kind" = system ]; then build_stand_in && build_crowd && build_next || return; fi
   cd tests && npm ci || return
   export ROLLCALL_BIN_DIR=$binaries ROLLCALL_NEXT_DIR=$next_binaries ROLLCALL_TOOLS_DIR=$tools_here
   if [ $# -gt 0 ]; then

@@ -51,7 +51,6 @@ struct Debtors {
 
 struct Listed {
     flow: Weak<Flow>,
-    debtor: Weak<dyn Debtor>,
     /// What the kernel had taken when that last changed.
     taken: u64,
     since: Instant,
@@ -92,7 +91,9 @@ impl Backlog {
 
     /// The bytes that wait now.
     pub(crate) fn waiting(&self) -> usize {
-        self.owed() + self.line.reserved()
+        // In this order: what an answer reserved is given back after the answer is owed, and must not be missed in both.
+        let reserved = self.line.reserved();
+        reserved + self.owed()
     }
 
     pub(super) fn most(&self) -> usize {
@@ -125,19 +126,26 @@ impl Backlog {
         self.owed.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// Lists a session that owes much.
-    pub(crate) fn list(&self, flow: &Arc<Flow>, debtor: Weak<dyn Debtor>) {
+    /// Lists a connection that owes much.
+    pub(super) fn list(&self, flow: &Arc<Flow>) {
         let taken = flow.outward.taken();
-        self.debtors.lock().open.push(Listed { flow: Arc::downgrade(flow), debtor, taken, since: Instant::now() });
+        self.debtors.lock().open.push(Listed { flow: Arc::downgrade(flow), taken, since: Instant::now() });
     }
 
     /// Closes the sessions that have to be closed.
     pub(crate) fn look(&self, now: Instant) {
-        self.choose(now).into_iter().for_each(|(debtor, refusal)| debtor.close(refusal));
+        for (flow, debtor, refusal) in self.choose(now) {
+            debtor.close(refusal);
+            // That session had left its namespace, and the connection may carry another one by now.
+            if !flow.has_ended() {
+                flow.unlist();
+                flow.list();
+            }
+        }
     }
 
     /// Removes from the list and returns who has to be closed. Closing is done without the lock.
-    fn choose(&self, now: Instant) -> Vec<(Arc<dyn Debtor>, Refusal)> {
+    fn choose(&self, now: Instant) -> Vec<(Arc<Flow>, Arc<dyn Debtor>, Refusal)> {
         let mut debtors = self.debtors.lock();
         let mut open: Vec<(usize, Arc<Flow>, Listed)> = Vec::with_capacity(debtors.open.len());
         for listed in std::mem::take(&mut debtors.open) {
@@ -146,13 +154,13 @@ impl Backlog {
             if owed < DEBTOR_BYTES {
                 flow.unlist();
                 // It may have become a debtor again meanwhile.
-                if !flow.list() {
+                if !flow.becomes_listed() {
                     continue;
                 }
             }
             open.push((owed, flow, listed));
         }
-        debtors.closing.retain(|flow| flow.strong_count() > 0);
+        debtors.closing.retain(|flow| flow.upgrade().is_some_and(|flow| flow.has_ended()));
         let closing = debtors.closing.iter().filter_map(Weak::upgrade).map(|flow| flow.owed()).sum::<usize>();
         // While an answer waits for room, half of the budget is for those that are being built.
         let most = if self.line.is_short() { self.most / 2 } else { self.most };
@@ -160,19 +168,19 @@ impl Backlog {
         open.sort_unstable_by_key(|(owed, ..)| std::cmp::Reverse(*owed));
         let mut closed = Vec::new();
         for (owed, flow, mut listed) in open {
-            let Some(debtor) = listed.debtor.upgrade() else { continue };
             let refusal = if excess > 0 {
                 Some(Refusal::ProcessBacklog)
             } else {
                 listed.is_stuck(&flow, now).then_some(Refusal::SocketBacklog)
             };
-            let Some(refusal) = refusal else {
+            // Between two sessions of a connection there is no one to close.
+            let (Some(refusal), Some(debtor)) = (refusal, flow.outward.debtor()) else {
                 debtors.open.push(listed);
                 continue;
             };
             excess = excess.saturating_sub(owed);
             debtors.closing.push(Arc::downgrade(&flow));
-            closed.push((debtor, refusal));
+            closed.push((flow, debtor, refusal));
         }
         closed
     }

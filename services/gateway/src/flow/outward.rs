@@ -1,17 +1,18 @@
 //! The bytes that wait for one session. They count from the moment they are handed to socketioxide until the kernel has taken
 //! them: a WebSocket's connection counts what it writes, and the body of a poll's answer counts when it is dropped. Frame heads
-//! and pings are written without being counted before, so the count is at most a little too low, and never below 0. What is added
-//! counts for the process first, and what is removed for the session: the process' count is never below the sum of the sessions'.
+//! and pings are written without being counted before, so the count is at most a little too low, and never below 0. Bytes are
+//! added to the process' count first and removed from the session's first, so the process' count is never below the sum of the sessions'.
 
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use axum::body::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, futures::Notified};
 
-use super::{Flow, large::LARGE};
+use super::{Flow, backlog::Debtor, large::LARGE};
 
 /// The most bytes that wait for one session, plus one message that is larger.
 pub(crate) const MOST_WAITING: usize = 1024 * 1024;
@@ -32,8 +33,9 @@ pub(super) struct Outward {
     buffers: [AtomicUsize; 2],
     /// All that the kernel took.
     taken: AtomicU64,
-    has_acks: AtomicBool,
     is_listed: AtomicBool,
+    /// Closes the session that it carries now.
+    debtor: Mutex<Option<Weak<dyn Debtor>>>,
     changed: Notify,
 }
 
@@ -60,7 +62,11 @@ impl Outward {
     }
 
     pub(super) fn is_blocked(&self) -> bool {
-        self.has_acks.load(Ordering::Acquire) || self.waiting() > MOST_WAITING
+        self.acks.load(Ordering::Acquire) > 0 || self.waiting() > MOST_WAITING
+    }
+
+    pub(super) fn debtor(&self) -> Option<Arc<dyn Debtor>> {
+        self.debtor.lock().as_ref().and_then(Weak::upgrade)
     }
 }
 
@@ -113,15 +119,14 @@ impl Flow {
     pub(crate) fn keeps(&self, bytes: usize) {
         self.backlog.add(bytes);
         self.outward.acks.fetch_add(bytes, Ordering::AcqRel);
-        self.outward.has_acks.store(true, Ordering::Release);
     }
 
-    /// So many bytes of acknowledgements are pending; reading goes on if `left` is `None`.
-    pub(crate) fn keeps_only(&self, left: Option<usize>) {
-        let before = self.outward.acks.swap(left.unwrap_or_default(), Ordering::AcqRel);
-        self.backlog.remove(before - left.unwrap_or_default().min(before));
-        if left.is_none() {
-            self.outward.has_acks.store(false, Ordering::Release);
+    /// So many bytes of acknowledgements are not pending any more: they were sent, or are dropped. If none are left, reading goes on.
+    /// A connection may carry the next session while acknowledgements of the one before are dropped, so each removes its own.
+    pub(crate) fn keeps_less(&self, bytes: usize) {
+        let before = self.outward.acks.fetch_sub(bytes, Ordering::AcqRel);
+        self.backlog.remove(bytes);
+        if before == bytes {
             self.outward.changed();
         }
     }
@@ -149,14 +154,27 @@ impl Flow {
         self.outward.change()
     }
 
-    /// Whether it has to be listed as a debtor now: it owes enough, and is not listed. Then it counts as listed.
-    pub(crate) fn list(&self) -> bool {
-        self.owed() >= DEBTOR_BYTES && !self.outward.is_listed.swap(true, Ordering::AcqRel)
+    /// From now on it carries the session that `debtor` closes.
+    pub(crate) fn carries(&self, debtor: Weak<dyn Debtor>) {
+        *self.outward.debtor.lock() = Some(debtor);
+    }
+
+    /// Lists it as a debtor if it owes enough and is not listed.
+    pub(crate) fn list(self: &Arc<Self>) {
+        if self.becomes_listed() {
+            self.backlog.list(self);
+        }
+    }
+
+    /// Whether it has to be listed now. Then it counts as listed.
+    pub(super) fn becomes_listed(&self) -> bool {
+        self.owed() >= DEBTOR_BYTES && !self.outward.is_listed.swap(true, Ordering::SeqCst)
     }
 
     /// It is not listed any more.
-    pub(crate) fn unlist(&self) {
-        self.outward.is_listed.store(false, Ordering::Release);
+    pub(super) fn unlist(&self) {
+        // Not a store, which what it owes could be read before.
+        self.outward.is_listed.swap(false, Ordering::SeqCst);
     }
 }
 

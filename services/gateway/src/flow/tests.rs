@@ -109,9 +109,9 @@ fn all_bytes_are_counted_once_in_the_process_and_none_are_left() {
     flow.keeps(300);
     flow.keeps(200);
     assert_eq!((backlog.waiting(), flow.owed()), (1_500, 1_500));
-    flow.keeps_only(Some(200));
+    flow.keeps_less(300);
     assert!(flow.is_blocked());
-    flow.keeps_only(None);
+    flow.keeps_less(200);
     assert!(!flow.is_blocked());
     let answer = Answer::counted(Bytes::from(vec![0; 900]), Arc::clone(&flow));
     let rest = answer.slice(890..);
@@ -144,11 +144,10 @@ impl Debtor for Client {
 
 fn debtor(backlog: &Arc<Backlog>, bytes: usize) -> (Arc<Flow>, Arc<Client>) {
     let (flow, client) = (Flow::new(backlog), Arc::<Client>::default());
+    let weak: std::sync::Weak<Client> = Arc::downgrade(&client);
+    flow.carries(weak);
     flow.sends(bytes);
-    if flow.list() {
-        let client: Arc<dyn Debtor> = Arc::clone(&client) as _;
-        backlog.list(&flow, Arc::downgrade(&client));
-    }
+    flow.list();
     (flow, client)
 }
 
@@ -267,26 +266,63 @@ async fn one_large_answer_may_always_be_built() {
 fn a_session_that_owes_little_again_is_forgotten_and_may_be_listed_again() {
     let backlog = Backlog::new(MIB);
     let (flow, client) = debtor(&backlog, 100 * KIB);
-    assert!(!flow.list(), "it is listed");
+    assert!(!flow.becomes_listed(), "it is listed");
     flow.took(100 * KIB);
     backlog.look(Instant::now());
     assert!(client.0.lock().is_none());
     flow.sends(100 * KIB);
-    assert!(flow.list());
+    assert!(flow.becomes_listed());
 }
 
 #[test]
-fn the_bytes_of_all_sessions_are_never_below_those_of_one() {
+fn the_bytes_of_all_sessions_are_never_below_0() {
     const TIMES: usize = 1_000_000;
     let backlog = Backlog::new(MIB);
     let flow = Flow::new(&backlog);
+    let begin = std::sync::Barrier::new(2);
     std::thread::scope(|scope| {
         // Packets are sent while the connection writes those before them, with heads of frames that no one counted.
-        scope.spawn(|| (0..TIMES).for_each(|_| flow.sends(10)));
-        scope.spawn(|| (0..TIMES).for_each(|_| flow.took(11)));
+        scope.spawn(|| {
+            begin.wait();
+            (0..TIMES).for_each(|_| flow.sends(10));
+        });
+        scope.spawn(|| {
+            begin.wait();
+            (0..TIMES).for_each(|_| flow.took(11));
+        });
         for _ in 0..TIMES {
             assert!(backlog.waiting() <= TIMES * 10, "the count went below 0");
         }
     });
     assert_eq!(backlog.waiting(), flow.owed());
+}
+
+#[test]
+fn one_session_of_a_connection_ends_while_the_next_has_pending_acknowledgements() {
+    let backlog = Backlog::new(MIB);
+    let flow = Flow::new(&backlog);
+    flow.keeps(10);
+    flow.keeps(20);
+    flow.keeps_less(10);
+    assert!(flow.is_blocked());
+    assert_eq!((backlog.waiting(), flow.owed()), (20, 20));
+    flow.keeps_less(20);
+    assert!(!flow.is_blocked());
+    assert_eq!((backlog.waiting(), flow.owed()), (0, 0));
+}
+
+#[test]
+fn a_debtor_whose_session_had_ended_already_is_closed_once_its_connection_carries_another() {
+    let backlog = Backlog::new(MIB);
+    // Closing it does nothing, as for a session that has left its namespace.
+    let (flow, left) = debtor(&backlog, 2 * MIB);
+    backlog.look(Instant::now());
+    assert!(left.0.lock().take().is_some() && !flow.has_ended());
+    drop(left);
+    backlog.look(Instant::now());
+    let next = Arc::<Client>::default();
+    let weak: std::sync::Weak<Client> = Arc::downgrade(&next);
+    flow.carries(weak);
+    backlog.look(Instant::now());
+    assert_eq!(*next.0.lock(), Some(Refusal::ProcessBacklog));
 }

@@ -76,7 +76,7 @@ fn admit(client: &Client, socket: &Socket, arguments: &Value) -> Result<(), Exce
     let flow = client.outlet.flow();
     if socket.transport_type() == TransportType::Websocket {
         flow.has_buffer(Buffer::Read, bytes);
-        client.outlet.list();
+        flow.list();
     }
     flow.admit(&client.gateway.limits, bytes, is_join)
 }

@@ -66,7 +66,7 @@ impl Outlet {
         transports: Arc<Transports>,
         flow: Arc<Flow>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let outlet = Arc::new(Self {
             conn,
             socket,
             sid,
@@ -76,7 +76,10 @@ impl Outlet {
             is_behind: AtomicBool::new(false),
             pending: Mutex::default(),
             close: Mutex::default(),
-        })
+        });
+        let debtor: Weak<Self> = Arc::downgrade(&outlet);
+        outlet.flow.carries(debtor);
+        outlet
     }
 
     /// Sends an event; returns whether there was room for it. An event for a client that is gone is dropped.
@@ -122,21 +125,17 @@ impl Outlet {
         if sent.is_err() {
             self.flow.did_not_send(bytes);
         }
-        self.list();
+        self.flow.list();
         !matches!(sent, Err(SendError::Socket(SocketError::InternalChannelFull)))
-    }
-
-    /// Lists the client as a debtor once it owes much.
-    pub(super) fn list(self: &Arc<Self>) {
-        if self.flow.list() {
-            let debtor: Weak<Self> = Arc::downgrade(self);
-            self.flow.backlog().list(&self.flow, debtor);
-        }
     }
 
     fn keep(self: &Arc<Self>, ack_id: i64, answer: Box<RawValue>) {
         let bytes = answer.get().len();
         let mut pending = self.pending.lock();
+        // What was pending is dropped at its end, and what comes later would be left.
+        if !self.is_open() {
+            return;
+        }
         if !pending.acks.push(ack_id, answer) {
             drop(pending);
             return self.close_slow_consumer("too many acknowledgements are pending");
@@ -147,7 +146,7 @@ impl Outlet {
             pending.flusher = Some(OwnedTask::spawn(flush(Arc::downgrade(self))));
         }
         drop(pending);
-        self.list();
+        self.flow.list();
     }
 
     /// The socket, unless its session has ended or is closing. socketioxide would still send an acknowledgement of an ended
@@ -181,8 +180,9 @@ async fn flush(outlet: Weak<Outlet>) {
         // Dropped after the lock: dropping the last reference to a socket ends its session, which locks `pending`.
         let _socket = outlet.socket.upgrade();
         let mut pending = outlet.pending.lock();
+        let before = pending.acks.bytes();
         let flushed = pending.acks.flush(|ack_id, answer| outlet.try_acknowledge(ack_id, answer));
-        outlet.flow.keeps_only(flushed.map(|_| pending.acks.bytes()));
+        outlet.flow.keeps_less(before - pending.acks.bytes());
         match flushed {
             None => {
                 outlet.is_behind.store(false, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use rollcall_telemetry::metrics::{self, Refusal};
 use socketioxide::{extract::SocketRef, socket::Socket};
 use tokio::time::sleep;
 
-use super::{Outlet, Pending};
+use super::Outlet;
 use crate::{backoff::jitter, flow::backlog::Debtor, socket::task::OwnedTask};
 
 /// Ending a session sends a packet, which needs room in the queue too. If there is none, the Engine.IO ping timeout ends it.
@@ -68,7 +68,6 @@ impl Outlet {
         }
         self.transports.forget(self.sid.as_str());
         self.drop_pending();
-        self.flow.unlist();
         self.flow.wake();
         *self.close.lock() = None;
         true
@@ -76,8 +75,8 @@ impl Outlet {
 
     fn drop_pending(&self) {
         let mut pending = self.pending.lock();
-        *pending = Pending::default();
-        self.flow.keeps_only(None);
+        let dropped = std::mem::take(&mut *pending);
+        self.flow.keeps_less(dropped.acks.bytes());
     }
 
     /// Whether the client is sent anything.

@@ -50,3 +50,12 @@ async fn a_client_that_owes_nothing_but_acknowledgements_is_closed_when_the_proc
     assert!(!outlet.is_open());
     assert_eq!(backlog.waiting(), 0);
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_after_the_end_of_its_session_is_not_kept() {
+    let (backlog, outlet) = outlet();
+    outlet.end();
+    outlet.keep(1, RawValue::from_string("\"late\"".to_owned()).unwrap());
+    assert_eq!(backlog.waiting(), 0);
+    assert!(!outlet.flow.is_blocked());
+}
