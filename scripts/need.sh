@@ -94,7 +94,7 @@ need_compiler() {
     die "a C compiler or make is missing; $(how_to_install "${1:-}" build-essential "gcc make" "gcc make")"
 }
 
-# HAProxy, the edge: its tests are skipped and counted without it. Debian has it where only root's PATH leads.
+# HAProxy, the edge. Without it its tests are skipped, and counted as skipped. Debian installs it in /usr/sbin, which only root's PATH has.
 want_haproxy() {
   if PATH="$PATH:/usr/sbin:/usr/local/sbin" has haproxy || install_packages haproxy haproxy haproxy; then return; fi
   say "the edge is not tested, because HAProxy is missing; $(how_to_install "./dev test" haproxy haproxy haproxy)"

@@ -18,7 +18,7 @@ run_tests() {
     need_redis_server "./dev test"
   fi
   need_node
-  case $what in all | system) want_haproxy ;; esac
+  case $what in all | stack | abuse) want_haproxy ;; system) [ $# -gt 0 ] || want_haproxy ;; esac
   if [ "$what" = all ]; then part lint run_lint; fi
   case $what in all | unit) part cargo cargo test --workspace --no-fail-fast ;; esac
   case $what in all | unit) part docs docs_tests ;; esac
@@ -66,7 +66,7 @@ node_tests() {
   local kind=$1
   shift
   build_services || return
-  # The crowd here, because a test waits for it.
+  # The crowd is built here: the test that starts it has a deadline.
   if [ "$kind" = system ]; then build_stand_in && build_crowd && build_next || return; fi
   cd tests && npm ci || return
   export ROLLCALL_BIN_DIR=$binaries ROLLCALL_NEXT_DIR=$next_binaries ROLLCALL_TOOLS_DIR=$tools_here

@@ -9,7 +9,7 @@ import { ROOT, read } from './repository.mjs';
 const OLDEST = '18.19';
 const LATER = [
   /\.(toSorted|toReversed|toSpliced|isWellFormed|toWellFormed|isSubsetOf|isSupersetOf|isDisjointFrom|symmetricDifference|union|intersection|difference)\(/,
-  /\b(Object|Map)\.groupBy\(|\bArray\.fromAsync\(|\bPromise\.(withResolvers|try)\(|\bIterator\.from\(|\bRegExp\.escape\(|\bAbortSignal\.any\(|\bURL\.parse\(/,
+  /\b(Object|Map)\.groupBy\(|\bArray\.fromAsync\(|\bPromise\.(withResolvers|try)\(|\bIterator\.from\(|\bRegExp\.escape\(|\bURL\.parse\(/,
   /\b(globSync|styleText|loadEnvFile|getBuiltinModule)\b|\bnode:(sqlite|sea)\b/,
   /\bimport\.meta\.(dirname|filename)\b|(\.(keys|values|entries)\(\)|\bmatchAll\([^()]*\))\.(map|flatMap|forEach|filter|some|every|find|take|drop|reduce|toArray)\(/,
 ];

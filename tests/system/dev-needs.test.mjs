@@ -162,9 +162,9 @@ test('./dev test asks for what it needs, and installs it with --install', () => 
   assert.ok(nodeless.called().includes('apt-get install -y -q nodejs npm'));
 });
 
-test('without HAProxy ./dev test says that the edge is not tested, and --install brings it', () => {
+test('without HAProxy ./dev test says that the edge is not tested, and --install installs it', () => {
   const here = laptop();
-  // Wherever it is on this machine, it is not found.
+  // HAProxy is hidden, even if this machine has it.
   const want = (install) => spawnSync('bash', ['--norc', '-c', `say() { echo "dev: $*" >&2; }; . scripts/need.sh; has() { [ "$1" != haproxy ]; }; ${install} want_haproxy`],
     { cwd: ROOT, env: { PATH: here.path, CI: '' }, encoding: 'utf8' });
   const sentence = 'dev: the edge is not tested, because HAProxy is missing; install it with: '

@@ -33,7 +33,7 @@ function scenario(name, body) {
   });
 }
 
-scenario('two gateways and two states: all work, even without a killed state; SIGTERM', async ({ up, connect }) => {
+scenario('two gateways and two states: all work, even after a state was killed; SIGTERM', async ({ up, connect }) => {
   const dev = up(['--gateways', '2', '--states', '2']);
   const { urls, pid } = await ready(dev);
   assert.equal(urls.length, 2);

@@ -134,7 +134,7 @@ mod tests {
         assert!(timeout(Duration::from_millis(50), tasks.failed()).await.is_err(), "a task may end");
         tasks.spawn_permanent("gone", async {});
         assert_eq!(tasks.failed().await.to_string(), "the task `gone` ended, but must run as long as the process");
-        assert_eq!(tasks.failed().await.name, "gone", "even for a later caller");
+        assert_eq!(tasks.failed().await.name, "gone", "for a later caller too");
     }
 
     #[tokio::test]

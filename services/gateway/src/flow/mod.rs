@@ -46,7 +46,7 @@ const MOST_PAUSE: Duration = Duration::from_secs(5);
 const QUEUE_PAUSE: Duration = Duration::from_secs(2);
 /// One join a second is accepted beyond the rate: a client that sends what it buffered while offline joins last.
 const JOINS: Quota = Quota::new(1, 1);
-/// What a client sends that is no event: WebSocket pings, Engine.IO pongs, entering and leaving the namespace. An honest one sends
+/// What a client sends that is not an event: WebSocket pings, Engine.IO pongs, entering and leaving the namespace. An honest one sends
 /// a few when it connects, and a pong every 25 s.
 const OTHERS: Quota = Quota::new(10, 4);
 
@@ -115,7 +115,7 @@ impl Flow {
         if is_join && self.joins.take(JOINS, 1).is_ok() { Ok(()) } else { Err(Excess { refusal, retry_after }) }
     }
 
-    /// Counts what is no event. If it is too much, reading pauses until it is not. Returns for how long.
+    /// Counts what is not an event. If it is too much, reading pauses until it is not. Returns for how long.
     pub(crate) fn charge(&self, units: usize) -> Duration {
         let owed = self.others.charge(OTHERS, units);
         if !owed.is_zero() {
@@ -124,7 +124,7 @@ impl Flow {
         owed
     }
 
-    /// Whether it sent more than it may that is no event.
+    /// Whether it sent more than it may that is not an event.
     pub(crate) fn owes(&self) -> bool {
         !self.others.charge(OTHERS, 0).is_zero()
     }

@@ -66,7 +66,7 @@ impl Bucket {
         })
     }
 
-    /// Takes `units`, also those that it does not have: what was read already cannot be refused. Returns after how long nothing is
+    /// Takes `units`, even those that it does not have: what was read already cannot be refused. Returns after how long nothing is
     /// owed any more.
     pub(crate) fn charge(&self, quota: Quota, units: usize) -> Duration {
         self.charge_at(quota, units, now_ns())

@@ -1,4 +1,4 @@
-//! What a client sends over its WebSocket: whether it has begun a message and not finished it, and what of it is no event. It reads
+//! What a client sends over its WebSocket: whether it has begun a message and not finished it, and what of it is not an event. It reads
 //! the heads of frames (RFC 6455, 5.2) and the first characters of texts, nothing else.
 
 /// `45255-`: an event with binary attachments, and how many.
@@ -6,7 +6,7 @@ const START: usize = 6;
 /// Two bytes, the length in eight more, and the mask.
 const HEAD: usize = 14;
 
-/// A frame that is no event counts once more for so many bytes.
+/// A frame that is not an event counts once more for so many bytes.
 const UNIT_BYTES: u64 = 1024;
 /// The opcode of a ping, which is answered with its payload.
 const PING: u8 = 9;
@@ -18,7 +18,7 @@ const PONG_HEAD: u64 = 2;
 pub(super) struct Brought {
     /// Whether a message was finished.
     pub(super) has_finished: bool,
-    /// How much of it is no event.
+    /// How much of it is not an event.
     pub(super) others: usize,
     /// The bytes of the answers to pings.
     pub(super) pongs: usize,

@@ -93,7 +93,7 @@ fn origin(entry: &str) -> Result<HeaderValue, String> {
         Some(port) if matches!((scheme, port), ("https" | "wss", "443") | ("http" | "ws", "80")) => {
             wrong(&format!("browsers leave out the scheme's own port; write {scheme}://{host}"))
         }
-        _ => HeaderValue::from_str(entry).or_else(|_| wrong("it cannot be in a header")),
+        _ => HeaderValue::from_str(entry).or_else(|_| wrong("it has a character that a header cannot have")),
     }
 }
 

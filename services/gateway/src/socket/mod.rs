@@ -65,7 +65,7 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// The most binary attachments of one packet; with more, the socket is closed. The list of attachments, 32 bytes each, is kept
 /// until the last one has come.
 const MAX_ATTACHMENTS: usize = 256;
-/// A client that owes this much for what is no event may not enter the namespace: one POST has room for 10,000 times.
+/// A client that owes this much for what is not an event may not enter the namespace: one POST has room for 10,000 times.
 const MOST_OWED: Duration = Duration::from_secs(10);
 /// Packets that may wait for a slow reader, up to 8.5 MiB with the largest states. The queue's blocks are allocated on use, so
 /// an idle socket does not pay for them.
@@ -136,7 +136,7 @@ async fn connect(gateway: &Arc<Gateway>, socket: &Arc<Socket>, handshake: Handsh
         gateway.transports.record_websocket(peer.connection, socket.id);
     }
     let flow = gateway.transports.flow(&socket.req_parts().extensions);
-    // A client that leaves the namespace and enters it again in a loop pays for it, also with its events. The next CONNECT is not
+    // A client that leaves the namespace and enters it again in a loop pays for it, even with its events. The next CONNECT is not
     // read before this one may go on.
     let owed = flow.charge(1);
     if owed > MOST_OWED {

@@ -63,7 +63,7 @@ pub(crate) async fn release(
     }
 }
 
-/// Who holds what, as a newcomer is answered.
+/// Who holds what, as the answer to a newcomer says.
 pub(crate) async fn read(site: &Site) -> Holders {
     holders(&site.store.locks(&site.span, &site.room, None, None).await.unwrap())
 }

@@ -1,4 +1,4 @@
-//! Everything that was ever received of a room. No number comes twice with another meaning, whatever Redis lost between.
+//! Everything that was ever received from a room. No number comes twice with another meaning, whatever Redis lost in between.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ impl Received {
         *highest = epoch;
     }
 
-    /// A connection was granted a lock, or others received that it was.
+    /// A connection was granted a lock, or others were sent that it was.
     pub(crate) fn grant(&mut self, lock: &str, conn: &str, fence: u64) {
         let holder = (lock.to_owned(), conn.to_owned());
         let before = self.fences.entry(fence).or_insert_with(|| holder.clone());

@@ -1,4 +1,4 @@
-//! Random lives: lists of steps, each list played in a room of its own. Of one that fails the shortest is reported.
+//! Random lives: lists of steps, each list played in a room of its own. If a list fails, the shortest one that fails is reported.
 
 use std::{
     cell::{Cell, RefCell},

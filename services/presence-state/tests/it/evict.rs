@@ -114,7 +114,7 @@ async fn the_room_alone_can_be_cleared_of_a_gateway() {
 }
 
 #[tokio::test]
-async fn a_record_of_a_form_that_is_not_ours_keeps_nobody_from_being_evicted() {
+async fn a_record_of_a_form_that_is_not_ours_keeps_no_one_from_being_evicted() {
     let site = Site::open().await;
     site.join_together(&[join("c1", "ann", 1), join("c2", "bob", 1), elsewhere(join("c3", "cyd", 1))]).await;
     let () = site.redis().hset(&site.keys()[1], ("c1", "not ours")).await.unwrap();
@@ -144,7 +144,7 @@ async fn what_its_gateway_does_not_name_is_removed_unless_it_is_young() {
 }
 
 #[tokio::test]
-async fn an_audit_finds_what_differs_and_removes_what_nobody_has() {
+async fn an_audit_finds_what_differs_and_removes_what_no_one_has() {
     let mut site = Site::open().await;
     let partition = site.room.partition();
     let in_partition = (0..).map(|n| rollcall_protocol::RoomId::from(format!("room {n}")));

@@ -83,7 +83,7 @@ async fn a_room_takes_no_more_than_it_may() {
     assert!((540..560).contains(&admitted), "{admitted}");
     let refused = site.join_together(&[join_large(admitted), join_large(admitted + 1)]).await;
     assert!(refused.before.is_empty(), "who is refused costs no one a look at the room");
-    assert_eq!(events.so_far().await.len() as u64, admitted, "no event is sent of a join that was refused");
+    assert_eq!(events.so_far().await.len() as u64, admitted, "no event is sent about a refused join");
     assert_eq!(site.snapshot().await.members.len() as u64, admitted);
     let larger = state.replace("xx\"}", &format!("{}\"}}", "y".repeat(16_000)));
     let grown = site.beat(Heartbeat { state: Some(json(&larger)), ..beat("c1", 2, 1) }).await;
@@ -156,7 +156,7 @@ async fn locks_are_held_and_let_go_and_none_is_taken() {
     assert!(site.locks().await.is_empty());
 }
 
-/// A connection whose first join was never answered joins as somebody else.
+/// A connection whose first join was never answered joins as someone else.
 #[tokio::test]
 async fn who_finds_no_space_under_another_name_keeps_the_old_record() {
     let site = Site::open().await;

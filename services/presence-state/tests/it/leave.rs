@@ -29,7 +29,7 @@ async fn leaving_twice_is_one_leave() {
 }
 
 #[tokio::test]
-async fn a_leave_that_comes_after_a_later_join_takes_nobody_out() {
+async fn a_leave_that_comes_after_a_later_join_removes_no_one() {
     let site = Site::open().await;
     site.join(join("c1", "ann", 5)).await;
     let mut events = site.listen().await;

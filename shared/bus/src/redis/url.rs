@@ -39,7 +39,7 @@ fn check(url: &str) -> Result<(), String> {
     }
     let database = path.strip_prefix('/').unwrap_or(path);
     if !database.is_empty() && database.parse::<u8>().is_err() {
-        return Err("has a path that is not the number of a database: end it behind the port".to_owned());
+        return Err("has a path that is not a database number; end the URL after the port".to_owned());
     }
     parameters(query, kind)
 }
@@ -164,8 +164,8 @@ mod tests {
             ("redis://h:secret", "65535"),
             ("redis://h:1,i:2", "?node="),
             ("redis://::1:6379", "[]"),
-            ("redis://h:1/secret", "not the number of a database"),
-            ("redis://h:1/0/1", "not the number of a database"),
+            ("redis://h:1/secret", "not a database number"),
+            ("redis://h:1/0/1", "not a database number"),
             ("redis://h:1?db=secret", "`db`"),
             ("redis://h:1?node=i:1", "`node`"),
             ("redis-cluster://h:1?node=i", "without a port"),

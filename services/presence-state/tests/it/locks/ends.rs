@@ -20,7 +20,7 @@ async fn a_lock_ends_with_the_record_of_its_holder() {
 }
 
 #[tokio::test]
-async fn a_lost_gateways_locks_end_also_where_it_has_nobody_in_the_room() {
+async fn a_lost_gateways_locks_end_also_where_it_has_no_one_in_the_room() {
     let site = Site::open().await;
     site.acquire("l", "a", 1, 0).await;
     site.acquire("l", "b", 1, 5_000).await;

@@ -25,7 +25,7 @@ async fn a_guarded_write_is_its_holders_alone() {
     assert!(!is_refused(write("a", 3, None)).await && !is_refused(write("a", 4, Some(fence))).await);
     assert!(is_refused(write("a", 5, Some(fence - 1))).await && is_refused(write("b", 1, Some(fence))).await);
     site.outlive("l").await;
-    assert!(is_refused(write("a", 6, Some(fence))).await, "its time is over, whether somebody noticed or not");
+    assert!(is_refused(write("a", 6, Some(fence))).await, "its time is over, whether someone noticed or not");
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ enum Step {
     Drop {
         conn: usize,
     },
-    /// The holder's time is over, and somebody looks.
+    /// The holder's time is over, and someone looks.
     Outlive {
         lock: usize,
     },

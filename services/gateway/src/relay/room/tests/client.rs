@@ -137,7 +137,7 @@ impl Received {
             self.complain("is of no one whom it was shown", event);
         }
         if kind == "leave" && marked && !known {
-            self.complain("is of someone whom it was not shown", event);
+            self.complain("is a marked leave of someone unknown", event);
         }
         if kind == "leave"
             && !marked

@@ -3,7 +3,7 @@
 use super::World;
 
 #[test]
-fn a_leave_that_arrives_after_the_next_join_was_answered_takes_nobody_out() {
+fn a_leave_that_arrives_after_the_next_join_was_answered_removes_no_one() {
     let mut world = World::new();
     world.joins_here("a");
     world.joins_here("b");

@@ -74,7 +74,7 @@ fn a_leave_that_redis_lost_is_sent_once_though_the_record_came_back() {
 }
 
 #[test]
-fn who_was_shown_to_somebody_by_an_answer_is_not_kept_out() {
+fn who_was_shown_to_someone_by_an_answer_is_not_kept_out() {
     let mut world = World::new();
     world.joins_here("a");
     world.lose_everything(false);

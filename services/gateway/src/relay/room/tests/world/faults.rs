@@ -7,7 +7,7 @@ use rollcall_protocol::ConnId;
 use super::{Answer, NOTICED_STEP_MS, SILENCE_MS, Store, TRUCE, World};
 
 impl World {
-    /// The n-th answer is lost. A first join is not repeated: its record stays until somebody evicts it. Nor is that of who
+    /// The n-th answer is lost. A first join is not repeated: its record stays until someone evicts it. Nor is that of who
     /// was closed meanwhile, having been behind for too long.
     pub(in crate::relay::room::tests) fn lose_answer(&mut self, n: usize) {
         let Some(Answer { conn, join, .. }) = self.answers.remove(n) else { return };
@@ -20,7 +20,7 @@ impl World {
         self.room.join_ended(join);
     }
 
-    /// The gateway of somebody elsewhere is gone.
+    /// The gateway of someone elsewhere is gone.
     pub(in crate::relay::room::tests) fn lose_gateway(&mut self, conn: &str) {
         if self.store.members.contains_key(conn) {
             self.gone.insert(conn.to_owned());
