@@ -1,7 +1,8 @@
 //! The bytes that wait for one session. They count from the moment they are handed to socketioxide until the kernel has taken
 //! them: a WebSocket's connection counts what it writes, and the body of a poll's answer counts when it is dropped. Frame heads
 //! and pings are written without being counted before, so the count is at most a little too low, and never below 0. Bytes are
-//! added to the process' count first and removed from the session's first, so the process' count is never below the sum of the sessions'.
+//! added to the process' count first and removed from the session's first, so the process' count is never below 0. (A buffer counts for
+//! the session first: it is removed at the connection's end only.)
 
 use std::sync::{
     Arc, Weak,
