@@ -58,7 +58,7 @@ scenario('a slow reader is bounded in memory and ends up to date or closed', {},
 
 const percentile = (numbers, share) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length * share)];
 
-scenario('a slow reader costs its room nothing: no one else is resynchronized, and no snapshot is read for it', { exports: true }, async ({ system, room, otlp, t }) => {
+scenario('a slow reader costs its room nothing: events come as fast as before, and no snapshot is read for it', { exports: true }, async ({ system, room, otlp }) => {
   const [writer, ...readers] = await system.connectMany(4);
   const sleeper = await system.connect(0, { slow: true });
   for (const [index, client] of [writer, ...readers, sleeper].entries()) await client.join(room, `user-${index}`);
@@ -94,8 +94,9 @@ scenario('a slow reader costs its room nothing: no one else is resynchronized, a
   const upToDate = () => sleeper.syncs.length > 0 && sleeper.roster.members.get(writer.connId)?.state.n === sent;
   await until('the sleeper to be up to date or closed', () => sleeper.disconnects.length > 0 || upToDate(), { within: 15_000 });
 
-  const [was, is] = [before, meanwhile].map((times) => percentile(times, 0.99));
-  t.diagnostic(`p99 of an event: ${was} ms before, ${is} ms while one does not read`);
+  // The median: what is slow now and then may be the machine, which runs other tests too.
+  const [was, is] = [before, meanwhile].map((times) => percentile(times, 0.5));
+  assert.ok(is < 5 * was + 50, `the median of an event: ${was} ms before, ${is} ms while one does not read`);
   assert.deepEqual(readers.map(({ syncs }) => syncs.length), [0, 0, 0], 'a reader that kept up was resynchronized');
   await otlp.adds('presence.command.duration', { command: 'heartbeat' }, sent);
   assert.equal(otlp.total('presence.command.duration', { command: 'snapshot' }), 0, 'snapshots were read');

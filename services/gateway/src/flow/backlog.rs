@@ -174,7 +174,7 @@ impl Backlog {
                 listed.is_stuck(&flow, now).then_some(Refusal::SocketBacklog)
             };
             // Between two sessions of a connection there is no one to close.
-            let (Some(refusal), Some(debtor)) = (refusal, flow.outward.debtor()) else {
+            let Some((debtor, refusal)) = refusal.and_then(|refusal| Some((flow.outward.debtor()?, refusal))) else {
                 debtors.open.push(listed);
                 continue;
             };

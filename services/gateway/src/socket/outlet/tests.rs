@@ -59,3 +59,19 @@ async fn an_answer_that_comes_after_the_end_of_its_session_is_not_kept() {
     assert_eq!(backlog.waiting(), 0);
     assert!(!outlet.flow.is_blocked());
 }
+
+#[tokio::test]
+async fn a_session_that_ends_takes_nothing_from_the_next_one_of_its_connection() {
+    let (backlog, first) = outlet();
+    let answer = |text: &str| RawValue::from_string(format!("\"{text}\"")).unwrap();
+    first.keep(1, answer("of the first"));
+    let (transports, flow) = (Arc::clone(&first.transports), Arc::clone(&first.flow));
+    let next = Outlet::new("c2".into(), Weak::new(), Sid::new(), transports, flow);
+    next.keep(1, answer("of the next"));
+    first.end();
+    assert_eq!(backlog.waiting(), "'of the next'".len());
+    assert!(next.flow.is_blocked());
+    next.end();
+    assert_eq!(backlog.waiting(), 0);
+    assert!(!next.flow.is_blocked());
+}
